@@ -1,0 +1,354 @@
+"""From a notation program's file (through partitura) to a `Score` with every mark that a pianist reads."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lxml import etree
+
+from engine.music._partitura import load_partitura
+from engine.music.types import MARK_NAMES, BadInput, Marks, Measures, Score
+
+# Classes of tempo words, slow to fast; the value of the "tempo_word" mark. 0 is "no word in force".
+TEMPO_WORDS = {
+    1: r"grave|larg(o|hissimo)|lent(o|issimo)|molto adagio|sehr langsam|très lent|tres lent",
+    2: r"adagio|larghetto|langsam|adagietto|lentement",
+    3: r"andante|sostenuto|gehend|getragen|modéré|tempo di men|menuet|con moto",
+    4: r"andantino|moderato|allegretto|mässig|maestoso|grazioso|tempo giusto|animé",
+    5: r"allegro|animato|agitato|con brio|lebhaft|schnell|vif|bewegt|anime",
+    6: r"vivac|vivo|presto|molto allegro|allegro (molto|assai|vivace)|prestissimo|très vif|sehr (schnell|lebhaft|rasch)",
+}
+_SLOWER = re.compile(r"\b(rit(\.|ard|en|$|\b)|rall|allarg|slargando|smorz|calando|morendo|perdendosi|cédez|retenu|zurückh)", re.I)
+_FASTER = re.compile(r"\b(accel|string|stretto|affrett|incalz|più mosso|piu mosso|pressez|serrez|beschleun)", re.I)
+_A_TEMPO = re.compile(r"\b(a tempo|tempo (i|1|primo)|in tempo|au mouvement|im zeitmaß|tempo)\b", re.I)
+_LOUDER = re.compile(r"\bcresc", re.I)
+_SOFTER = re.compile(r"\b(dim(\.|in|$|\b)|decresc|smorz|calando|morendo|perdendosi)", re.I)
+
+# What notation programs play for a dynamic mark (MuseScore's table), as MIDI velocity.
+DYNAMIC_VELOCITY = {
+    "pppp": 10, "ppp": 16, "pp": 33, "p": 49, "mp": 64, "mf": 80, "f": 96, "ff": 112, "fff": 120, "ffff": 126,
+}  # fmt: skip
+_IMPULSES = {"sf": 2, "sfz": 2, "fz": 2, "sff": 2, "sffz": 2, "rf": 1, "rfz": 1, "sfp": 2, "fp": 2}
+_DEFAULT_VELOCITY = 80.0  # before the first dynamic mark
+_HAIRPIN_STEP = 16.0  # how far a hairpin without a goal goes: one dynamic level
+_WORD_REACH = 16.0  # quarters for which an unspanned "cresc." or "rit." stays in force
+_FIFTHS = {"F": -1, "C": 0, "G": 1, "D": 2, "A": 3, "E": 4, "B": 5}
+_ORNAMENTS = {
+    "trill-mark": 1, "wavy-line": 1, "tremolo": 1, "shake": 1, "mordent": 2, "inverted-mordent": 2, "schleifer": 2,
+    "turn": 3, "inverted-turn": 3, "delayed-turn": 3, "delayed-inverted-turn": 3, "haydn": 3,
+}  # fmt: skip
+_MAX_UNFOLDED_NOTES = 20_000
+
+
+def read_musicxml(data: bytes) -> Score:
+    """Read MusicXML that is already known to be harmless; untrusted bytes go through `engine.music.safe`.
+
+    Repeats are unfolded once each (first and second endings, da capo). Raises BadInput when no note is found.
+    """
+    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
+    root = etree.fromstring(data, parser)
+    rolled = set()
+    for i, note in enumerate(root.iter("note")):  # partitura keeps ids but drops <arpeggiate>
+        note.set("id", f"e{i}")
+        if note.find("notations/arpeggiate") is not None:
+            rolled.add(f"e{i}")
+    pt = load_partitura()
+    part_score = pt.load_musicxml(io.BytesIO(etree.tostring(root)), force_note_ids="keep")
+    return part_to_score(part_score, rolled)
+
+
+def read_musicxml_file(path: str | Path) -> Score:
+    """`read_musicxml` for a file of our own."""
+    return read_musicxml(Path(path).read_bytes())
+
+
+def part_to_score(part_score: Any, rolled: Iterable[str] = (), unfolded: bool = True) -> Score:
+    """Turn a loaded partitura Score (from MusicXML, kern or MEI) into ours.
+
+    rolled    ids of notes under an arpeggio sign, which partitura does not keep
+    unfolded  play the repeats; False keeps the written order
+    """
+    parts = list(part_score.parts) if hasattr(part_score, "parts") else [part_score]
+    parts = [p for p in parts if len(p.notes_tied)]
+    if not parts:
+        raise BadInput("This score has no notes; a score needs at least one note. Choose another file.")
+    measures = _measures(parts[0])
+    rolled = set(rolled)
+    rows = [row for i, p in enumerate(parts) for row in _note_rows(p, i, len(parts), rolled)]
+    rows.sort(key=lambda r: (r[0], not r[6], r[2], -r[1]))
+    rows = _merge_unisons(rows)
+    columns = list(zip(*rows, strict=True))
+    onset = np.array(columns[0])
+    table = np.zeros((len(onset), len(MARK_NAMES)), np.int16)
+    for name, values in zip(("accent", "staccato", "tenuto", "slur", "fermata", "arpeggio", "ornament"), columns[7:], strict=True):
+        table[:, MARK_NAMES.index(name)] = values
+    _direction_marks(parts, onset, table)
+    score = Score(
+        onset, np.array(columns[1]), np.array(columns[2]), np.array(columns[3]), np.array(columns[4]),
+        np.array(columns[5]), np.array(columns[6]), Marks(table), measures,
+        title=_text(part_score, "title") or _text(part_score, "work_title") or "",
+        composer=_text(part_score, "composer") or "",
+    )  # fmt: skip
+    return unfold(score, playing_order(parts[0], len(measures))) if unfolded else score
+
+
+def _text(obj: Any, name: str) -> str:
+    value = getattr(obj, name, None)
+    return value.strip() if isinstance(value, str) else ""
+
+
+def _measures(part: Any) -> Measures:
+    """The measure table of a partitura part; a score without barlines becomes one measure."""
+    pt = load_partitura()
+    quarter = part.quarter_map
+    found = sorted(part.iter_all(pt.score.Measure), key=lambda m: m.start.t)
+    end = max(n.end.t for n in part.notes_tied)
+    spans = [(m.start.t, m.end.t, m.number) for m in found if m.end is not None and m.end.t > m.start.t] or [(0, end, 1)]
+    starts = np.array([s for s, _, _ in spans])
+    onset = quarter(starts).astype(float)
+    duration = quarter(np.array([e for _, e, _ in spans])).astype(float) - onset
+    signature = part.time_signature_map(starts)
+    num, den = np.maximum(signature[:, 0], 1).astype(int), np.maximum(signature[:, 1], 1).astype(int)
+    fifths = np.clip(np.nan_to_num(part.key_signature_map(starts)[:, 0]), -7, 7).astype(int)
+    nominal = num * 4.0 / den
+    position = np.zeros(len(spans))
+    if duration[0] < nominal[0] - 1e-6:  # a pickup keeps its place at the end of a bar
+        position[0] = nominal[0] - duration[0]
+    onset -= onset[1] if position[0] and len(onset) > 1 else onset[0]
+    return Measures(onset, duration, position, num, den, fifths, np.array([n or i + 1 for i, (_, _, n) in enumerate(spans)]))
+
+
+def _note_rows(part: Any, index: int, count: int, rolled: set[str]) -> list[tuple]:
+    """(onset, duration, pitch, spelling, staff, voice, grace, accent, staccato, tenuto, slur, fermata, arpeggio, ornament)."""
+    quarter = part.quarter_map
+    zero = _origin(part)
+    notes = part.notes_tied
+    onset = quarter(np.array([n.start.t for n in notes])).astype(float) - zero
+    end = quarter(np.array([n.start.t + n.duration_tied for n in notes])).astype(float) - zero
+    slurred = _slurs(notes)
+    rows = []
+    for i, n in enumerate(notes):
+        grace = type(n).__name__ == "GraceNote"
+        marks = set(n.articulations or ())
+        spelling = _FIFTHS[n.step.upper()] + 7 * int(n.alter or 0)
+        ornament = max((_ORNAMENTS.get(o, 0) for o in n.ornaments or ()), default=0)
+        rows.append((
+            onset[i], 0.0 if grace else end[i] - onset[i], int(n.midi_pitch), spelling,
+            (n.staff or 1) if count == 1 else min(index + 1, 2), int(n.voice or 0), grace,
+            2 if "strong-accent" in marks else int(bool(marks & {"accent", "stress", "soft-accent"})),
+            2 if marks & {"staccatissimo", "spiccato"} else int(bool(marks & {"staccato", "detached-legato"})),
+            int("tenuto" in marks), slurred[i], int(n.fermata is not None), int(n.id in rolled), ornament,
+        ))  # fmt: skip
+    return rows
+
+
+def _origin(part: Any) -> float:
+    """Quarter position of the first full barline, which is our zero."""
+    pt = load_partitura()
+    found = sorted((m for m in part.iter_all(pt.score.Measure) if m.end is not None and m.end.t > m.start.t), key=lambda m: m.start.t)
+    if not found:
+        return 0.0
+    first = found[0]
+    num, den = part.time_signature_map(first.start.t)[:2]
+    start, end = (float(part.quarter_map(t)) for t in (first.start.t, first.end.t))
+    pickup = len(found) > 1 and end - start < 4.0 * num / max(den, 1) - 1e-6
+    return end if pickup else start
+
+
+def _slurs(notes: Sequence[Any]) -> list[int]:
+    """0 outside, 1 inside a slur of the note's own voice and staff, 2 the last note of one."""
+    spans = defaultdict(list)
+    state = [0] * len(notes)
+    for n in notes:
+        for s in n.slur_starts or ():
+            if s.start_note is not None and s.end_note is not None:
+                spans[n.staff, n.voice].append((s.start_note.start.t, s.end_note.start.t))
+    for i, n in enumerate(notes):
+        for start, end in spans[n.staff, n.voice]:
+            if start <= n.start.t < end:
+                state[i] = 1
+            elif n.start.t == end and not state[i]:
+                state[i] = 2
+    return state
+
+
+def _merge_unisons(rows: list[tuple]) -> list[tuple]:
+    """Two voices on one key at one time are one key stroke: the longer duration, every mark (spec A.6)."""
+    out: list[tuple] = []
+    seen: dict[tuple, int] = {}
+    for row in rows:
+        key = (round(row[0], 4), row[2], row[6])
+        if key in seen:
+            old = out[seen[key]]
+            out[seen[key]] = (old[0], max(old[1], row[1]), *old[2:7], *(max(a, b) for a, b in zip(old[7:], row[7:], strict=True)))
+        else:
+            seen[key] = len(out)
+            out.append(row)
+    return out
+
+
+def _direction_marks(parts: Sequence[Any], onset: np.ndarray, table: np.ndarray) -> None:
+    """Fill the columns of `table` that words, hairpins and metronome marks decide."""
+    pt = load_partitura()
+    levels, impulses, wedges, changes, words, bpms = [], [], [], [], [], []
+    for part in parts:
+        zero = _origin(part)
+
+        def at(point: Any, part: Any = part, zero: float = zero) -> float:
+            return float(part.quarter_map(point.t)) - zero
+
+        for t in part.iter_all(pt.score.Tempo):
+            unit = {"q": 1.0, "h": 2.0, "e": 0.5, "w": 4.0, "s": 0.25}.get((t.unit or "q")[0], 1.0)
+            unit *= 1.5 if (t.unit or "q").endswith(".") else 1.0
+            if t.bpm and 5 < t.bpm * unit < 1000:
+                bpms.append((at(t.start), t.bpm * unit))
+        for d in [*part.iter_all(pt.score.Direction, include_subclasses=True), *part.iter_all(pt.score.Words)]:
+            text = (getattr(d, "raw_text", None) or getattr(d, "text", None) or "").strip().lower()
+            start = at(d.start)
+            end = at(d.end) if d.end is not None and d.end.t > d.start.t else None
+            if text in DYNAMIC_VELOCITY:
+                levels.append((start, DYNAMIC_VELOCITY[text]))
+            elif text in _IMPULSES:
+                impulses.append((start, _IMPULSES[text]))
+                if text in ("fp", "sfp"):
+                    levels.append((start + 1e-3, DYNAMIC_VELOCITY["p"]))
+            elif isinstance(d, pt.score.IncreasingLoudnessDirection) or _LOUDER.search(text):
+                wedges.append((start, end or start + _WORD_REACH, 1))
+            elif isinstance(d, pt.score.DecreasingLoudnessDirection) or _SOFTER.search(text):
+                wedges.append((start, end or start + _WORD_REACH, -1))
+            if _SLOWER.search(text):
+                changes.append((start, end, -1))
+            elif _FASTER.search(text):
+                changes.append((start, end, 1))
+            elif _A_TEMPO.search(text):
+                changes.append((start, start, 0))
+            tempo_class = max((k for k, pattern in TEMPO_WORDS.items() if re.search(rf"\b({pattern})", text)), default=0)
+            if tempo_class and "poco a poco" not in text:
+                words.append((start, tempo_class))
+    velocity, hairpin = _written_velocity(onset, sorted(levels), sorted(wedges))
+    columns = {"written_velocity": velocity, "hairpin": hairpin, "tempo_bpm": _in_force(onset, bpms), "tempo_word": _in_force(onset, words)}
+    for name, values in columns.items():
+        table[:, MARK_NAMES.index(name)] = values
+    accent = table[:, MARK_NAMES.index("accent")]
+    for start, kind in impulses:
+        accent[np.abs(onset - start) < 1e-4] = kind
+    table[:, MARK_NAMES.index("tempo_change")] = _tempo_change(onset, sorted(changes, key=lambda c: c[0]), [s for s, _ in words])
+
+
+def _in_force(onset: np.ndarray, events: list[tuple[float, float]]) -> np.ndarray:
+    """The value of the last event at or before each onset, 0 before the first."""
+    if not events:
+        return np.zeros(len(onset))
+    events = sorted(events)
+    times, values = np.array([e[0] for e in events]), np.array([e[1] for e in events])
+    i = np.searchsorted(times, onset + 1e-4, side="right") - 1
+    return np.where(i >= 0, values[np.maximum(i, 0)], 0).round()
+
+
+def _written_velocity(onset: np.ndarray, levels: list, wedges: list) -> tuple[np.ndarray, np.ndarray]:
+    """Dynamics as a running velocity (0 when nothing at all is written) and the hairpin sign, both (n,)."""
+    hairpin = np.zeros(len(onset))
+    if not levels and not wedges:
+        return np.zeros(len(onset)), hairpin
+    times = np.array([t for t, _ in levels])
+    values = np.array([v for _, v in levels], float)
+    velocity = np.full(len(onset), _DEFAULT_VELOCITY)
+    if len(times):
+        i = np.searchsorted(times, onset + 1e-4, side="right") - 1
+        velocity = np.where(i >= 0, values[np.maximum(i, 0)], _DEFAULT_VELOCITY)
+    for start, end, sign in wedges:
+        after = np.flatnonzero(times > start + 1e-4) if len(times) else np.zeros(0, int)
+        goal_time = times[after[0]] if len(after) else np.inf
+        end = min(end, goal_time)
+        begin = np.flatnonzero(onset >= start - 1e-4)
+        if end <= start or not len(begin):
+            continue
+        level = velocity[begin[0]]
+        goal = values[after[0]] if len(after) and goal_time <= end + 2 else level + sign * _HAIRPIN_STEP
+        if sign * (goal - level) <= 0:
+            goal = level + sign * _HAIRPIN_STEP / 2
+        inside = (onset >= start - 1e-4) & (onset < end - 1e-4)
+        velocity[inside] = level + (goal - level) * (onset[inside] - start) / (end - start)
+        velocity[(onset >= end - 1e-4) & (onset < goal_time - 1e-4)] = goal
+        hairpin[inside] = sign
+    return np.clip(velocity, 5, 127).round(), hairpin
+
+
+def _tempo_change(onset: np.ndarray, changes: list, resets: list[float]) -> np.ndarray:
+    """-1 under a ritardando, 1 under an accelerando: until its end, the next change or tempo word, or 16 quarters."""
+    out = np.zeros(len(onset))
+    stops = sorted([c[0] for c in changes] + resets)
+    for start, end, sign in changes:
+        following = [s for s in stops if s > start + 1e-4]
+        stop = end if end is not None else min([start + _WORD_REACH, *following[:1]])
+        out[(onset >= start - 1e-4) & (onset < stop - 1e-4)] = sign
+    return out
+
+
+def playing_order(part: Any, count: int) -> list[int]:
+    """Indices of measures in the order a pianist plays them: each repeat once, endings, da capo al fine."""
+    pt = load_partitura()
+    found = sorted((m for m in part.iter_all(pt.score.Measure) if m.end is not None and m.end.t > m.start.t), key=lambda m: m.start.t)
+    if len(found) != count:
+        return list(range(count))
+    starts = [m.start.t for m in found]
+
+    def index(t: int) -> int:
+        return int(np.searchsorted(starts, t))
+
+    repeats = [(index(r.start.t), index(r.end.t)) for r in part.iter_all(pt.score.Repeat) if r.start and r.end]
+    endings = [(index(e.start.t), index(e.end.t), {int(k) for k in re.findall(r"\d+", str(e.number))}) for e in part.iter_all(pt.score.Ending) if e.start and e.end]
+    order, first = [], 0
+    for start, end in sorted(repeats, key=lambda r: r[1]):
+        start = max(start, first)
+        if end <= start:
+            continue
+        order += [m for m in range(first, end) if not _skipped(m, endings, 1)]
+        second = [m for m in range(start, end) if not _skipped(m, endings, 2)]
+        order += second
+        first = end
+    order += list(range(first, count))
+    return order
+
+
+def _skipped(measure: int, endings: list, turn: int) -> bool:
+    inside = [numbers for start, end, numbers in endings if start <= measure < end]
+    return bool(inside) and all(turn not in numbers for numbers in inside)
+
+
+def unfold(score: Score, order: Sequence[int]) -> Score:
+    """Play the measures of a written score in the given order; measure k of the result is `order[k]` of the input.
+
+    Returns the score unchanged when the order is the written one or the result would pass 20,000 notes.
+    """
+    order = list(order)
+    if order == list(range(len(score.measures))):
+        return score
+    m = score.measures
+    of_measure = np.clip(np.searchsorted(m.onset_quarter, score.onset_quarter + 1e-6, side="right") - 1, 0, len(m) - 1)
+    members = [np.flatnonzero(of_measure == k) for k in range(len(m))]
+    if sum(len(members[k]) for k in order) > _MAX_UNFOLDED_NOTES:
+        return score
+    new_onset = np.concatenate([[0.0], np.cumsum(m.duration_quarter[order])[:-1]])
+    if m.position_quarter[order[0]] > 0:
+        new_onset -= m.duration_quarter[order[0]]
+    rows = np.concatenate([members[k] for k in order])
+    shift = np.concatenate([np.full(len(members[k]), at - m.onset_quarter[k]) for k, at in zip(order, new_onset, strict=True)])
+    take = {name: getattr(score, name)[rows] for name in ("duration_quarter", "pitch", "spelling", "staff", "voice", "grace")}
+    measures = Measures(
+        new_onset, m.duration_quarter[order], m.position_quarter[order],
+        m.ts_num[order], m.ts_den[order], m.fifths[order], m.number[order],
+    )  # fmt: skip
+    onset = score.onset_quarter[rows] + shift
+    sort = np.lexsort((take["pitch"], ~take["grace"], onset.round(6)))
+    return replace(
+        score, onset_quarter=onset[sort], marks=Marks(score.marks.table[rows][sort]), measures=measures,
+        **{name: values[sort] for name, values in take.items()},
+    )  # fmt: skip
