@@ -1,0 +1,255 @@
+"""Hear a performance at once: fluidsynth plays it, in this process, on a sampled piano.
+
+A preview sounds at 32 kHz, the rate at which the pianos were stored: nothing is resampled, and above 16 kHz a piano has little.
+Loudness is never normalised: two performances compared by ear differ as played.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.music.types import AudioClip, BadInput, Performance
+from engine.sound.room import Room
+
+SAMPLE_RATE = 32000
+BLOCK = 64  # fluidsynth acts on events every 64 samples, 2 ms; on that grid an onset is at most 1 ms off
+TAIL_SEC = 2.0
+FADE_SEC = 0.5  # the end of the tail fades, so that a pedal never lifted ends without a click
+PEDAL_WAIT_SEC = 6.0  # how long after the last key the tail waits for a pedal still down
+LONGEST_SEC = 3600.0
+POLYPHONY = 256
+MOST_IDLE = 4
+KNEE = 0.8  # peaks above are rounded, never clipped
+PEDAL, KEY_UP, KEY_DOWN = 0, 1, 2  # at the same moment a pedal moves first, so that it catches or frees what the keys let go
+
+PIANO_FOLDER = Path(__file__).parent / "pianos"
+
+
+@dataclass(frozen=True)
+class Piano:
+    """One entry of the menu. files: the first that exists is used; gain: fluidsynth's; credit: to be shown beside the sound."""
+
+    label: str
+    files: tuple[Path, ...]
+    gain: float
+    credit: str
+
+
+PIANOS: dict[str, Piano] = {
+    "grand": Piano(
+        "Grand piano (Yamaha C3)",
+        (PIANO_FOLDER / "grand.sf3",),
+        1.0,
+        "Bengt Nilsson, Headroom Piano, CC BY 4.0; SFZ mapping by kinwie; cut, evened and packed for Étude",
+    ),
+    "upright": Piano(
+        "Upright piano (Kawai)", (PIANO_FOLDER / "upright.sf3",), 1.0, "Gonzalo and Roberto, FreePats project, CC0 1.0"
+    ),
+    "player": Piano(
+        "Old player piano (Francis Bacon)", (PIANO_FOLDER / "player.sf3",), 1.0, "Piotr Barcz, FreePats project, CC0 1.0"
+    ),
+    "system": Piano(
+        "This computer's General MIDI piano",
+        tuple(
+            Path(folder) / name
+            for folder in ("/usr/share/sounds/sf2", "/usr/share/soundfonts")
+            for name in ("FluidR3_GM.sf2", "default-GM.sf2", "default.sf2", "TimGM6mb.sf2")
+        ),
+        0.6,
+        "a SoundFont installed on this computer",
+    ),
+}
+
+
+class Preview:
+    """Plays performances on the pianos of the menu. One is enough for a whole app: every method may be called from any thread.
+
+    A piano is loaded on first use (the grand in about half a second) and kept.
+    """
+
+    PIANOS = PIANOS
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._idle: dict[str, list[Any]] = {}
+
+    def available(self) -> dict[str, str]:
+        """The pianos whose SoundFont is on this computer: name to label."""
+        return {name: piano.label for name, piano in PIANOS.items() if any(f.exists() for f in piano.files)}
+
+    def load(self, piano: str = "grand") -> None:
+        """Load a piano ahead of its first note. Raises BadInput like preview."""
+        self._give_back(piano, self._take(piano))
+
+    def preview(self, performance: Performance, piano: str = "grand") -> AudioClip:
+        """The whole performance as sound, with two seconds to ring out; half a second of silence if it has no notes.
+
+        Raises BadInput for an unknown piano, a missing SoundFont or fluidsynth library, and over an hour of music.
+        """
+        parts = [clip.samples for clip in self.stream(performance, piano, 30.0)]
+        return AudioClip(np.concatenate(parts), SAMPLE_RATE)
+
+    def stream(self, performance: Performance, piano: str = "grand", chunk_sec: float = 1.0) -> Iterator[AudioClip]:
+        """The same sound in parts of chunk_sec seconds, the last one shorter, each as soon as it is made."""
+        if chunk_sec <= 0:
+            raise BadInput(f"Parts of {chunk_sec:g} s were asked for; give more than 0 seconds.")
+        end_sec = sounding_end(performance)
+        if end_sec > LONGEST_SEC:
+            raise BadInput(f"This performance lasts {end_sec / 60:.0f} minutes; a preview plays at most 60, shorten it.")
+        blocks = -(-int(end_sec * SAMPLE_RATE) // BLOCK)
+        chunk = max(1, round(chunk_sec * SAMPLE_RATE / BLOCK))
+        fade = int(FADE_SEC * SAMPLE_RATE)
+        room = Room(SAMPLE_RATE)
+        synth = self._take(piano)  # this stream's alone until it ends, so that no other listener's notes mix in
+        try:
+            for start, sound in _play(synth, _events(performance), blocks, chunk):
+                left = blocks * BLOCK - start * BLOCK - np.arange(len(sound))  # samples to the end
+                sound = _round_peaks(room.add(sound)) * np.clip(left / fade, 0, 1).astype(np.float32)
+                yield AudioClip(sound, SAMPLE_RATE)
+        finally:
+            self._give_back(piano, synth)
+
+    def _take(self, piano: str) -> Any:
+        if piano not in PIANOS:
+            raise BadInput(f'There is no piano "{piano}"; choose one of {", ".join(PIANOS)}.')
+        with self._lock:
+            if self._idle.get(piano):
+                return self._idle[piano].pop()
+            return _open(PIANOS[piano])  # one at a time: the second shares the first one's samples
+
+    def _give_back(self, piano: str, synth: Any) -> None:
+        _silence(synth)
+        with self._lock:
+            idle = self._idle.setdefault(piano, [])
+            if len(idle) < MOST_IDLE:
+                idle.append(synth)
+                return
+        synth.delete()
+
+
+def sounding_end(performance: Performance) -> float:
+    """Seconds until the preview ends: the last key, or the pedal lifted soon after it, and the tail."""
+    if len(performance) == 0:
+        return FADE_SEC
+    end = performance.end_sec
+    if len(performance.pedal_sec):
+        end = max(end, min(float(performance.pedal_sec[-1]), end + PEDAL_WAIT_SEC))
+    return max(end, 0.0) + TAIL_SEC
+
+
+def _events(performance: Performance) -> list[tuple[int, int, int, int]]:
+    """What to tell the synth: (block, kind, pitch, velocity or pedal value), in order of time.
+
+    A key struck again while it is held has only its last release: the new stroke itself ends the old sound.
+    """
+    n, p = len(performance), len(performance.pedal_sec)
+    offset_sec = performance.onset_sec + np.maximum(performance.duration_sec, BLOCK / SAMPLE_RATE)
+    order = np.lexsort((performance.onset_sec, performance.pitch))
+    same_key = performance.pitch[order[:-1]] == performance.pitch[order[1:]]
+    struck_again = same_key & (performance.onset_sec[order[1:]] <= offset_sec[order[:-1]])
+    released = np.ones(n, bool)
+    released[order[:-1][struck_again]] = False
+    k = int(released.sum())
+
+    time = np.concatenate([performance.onset_sec, offset_sec[released], performance.pedal_sec])
+    kind = np.repeat([KEY_DOWN, KEY_UP, PEDAL], [n, k, p])
+    pitch = np.concatenate([performance.pitch, performance.pitch[released], np.zeros(p, int)])
+    value = np.concatenate([performance.velocity.clip(1, 127), np.zeros(k, int), performance.pedal_value.clip(0, 127)])
+    block = np.round(np.maximum(time, 0) * SAMPLE_RATE / BLOCK).astype(int)
+    table = np.stack([block, kind, pitch, value], 1)[np.lexsort((kind, time))]
+    return [tuple(row) for row in table.tolist()]
+
+
+def _play(
+    synth: Any, events: list[tuple[int, int, int, int]], blocks: int, chunk: int
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Yield (first block, sound) for every `chunk` blocks, the last part shorter."""
+    next_event = 0
+    for start in range(0, blocks, chunk):
+        size = min(chunk, blocks - start)
+        stereo = np.zeros((2, size * BLOCK), np.float32)
+        at = start
+        while next_event < len(events) and events[next_event][0] < start + size:
+            block, kind, pitch, value = events[next_event]
+            if block > at:
+                _render(synth, stereo, (at - start) * BLOCK, (block - at) * BLOCK)
+                at = block
+            if kind == KEY_DOWN:
+                synth.noteon(0, pitch, value)
+            elif kind == KEY_UP:
+                synth.noteoff(0, pitch)
+            else:
+                synth.cc(0, 64, value)
+            next_event += 1
+        _render(synth, stereo, (at - start) * BLOCK, (start + size - at) * BLOCK)
+        yield start, stereo.mean(0)
+
+
+def _render(synth: Any, stereo: NDArray[np.float32], start: int, count: int) -> None:
+    """Fill `count` samples of (2, num_samples) from `start` with what the synth plays next."""
+    if count:
+        _fluidsynth().write_float(
+            synth.synth, count, stereo[0].ctypes.data, start, 1, stereo[1].ctypes.data, start, 1
+        )
+
+
+def _round_peaks(sound: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Leave what lies within KNEE as it is and bend the rest to stay under 1."""
+    size = np.abs(sound)
+    bent = KNEE + (1 - KNEE) * np.tanh((size - KNEE) / (1 - KNEE))
+    return np.where(size > KNEE, np.sign(sound) * bent, sound).astype(np.float32)
+
+
+def _fluidsynth() -> ModuleType:
+    """pyfluidsynth, with fluidsynth's float output, which it leaves out; imported here because the library may be missing."""
+    try:
+        import fluidsynth
+    except ImportError as error:
+        raise BadInput(
+            "The preview needs the fluidsynth library, which is not on this computer; "
+            "install it (apt install libfluidsynth3, or brew install fluid-synth) and start again."
+        ) from error
+    if not hasattr(fluidsynth, "write_float"):
+        names = ("len", "left", "left_start", "left_step", "right", "right_start", "right_step")
+        kinds = (ctypes.c_int, *2 * (ctypes.c_void_p, ctypes.c_int, ctypes.c_int))
+        arguments = [(name, kind, 1) for name, kind in zip(names, kinds, strict=True)]
+        fluidsynth.write_float = fluidsynth.cfunc(
+            "fluid_synth_write_float", ctypes.c_int, ("synth", ctypes.c_void_p, 1), *arguments
+        )
+    return fluidsynth
+
+
+def _open(piano: Piano) -> Any:
+    """A silent synth with the piano on channel 0."""
+    path = next((f for f in piano.files if f.exists()), None)
+    if path is None:
+        names = " or ".join(dict.fromkeys(f.name for f in piano.files))
+        raise BadInput(f'The SoundFont of "{piano.label}", {names}, is not on this computer; choose another piano.')
+    synth = _fluidsynth().Synth(gain=piano.gain, samplerate=float(SAMPLE_RATE), channels=16)
+    synth.setting("synth.polyphony", POLYPHONY)
+    synth.setting("synth.chorus.active", 1)
+    synth.setting("synth.reverb.active", 0)
+    font = synth.sfload(str(path))
+    if font == -1 or synth.program_select(0, font, 0, 0) == -1:
+        synth.delete()
+        raise BadInput(f"The SoundFont {path.name} could not be read; fetch it again, or choose another piano.")
+    for index in range(POLYPHONY):  # a voice fades in for 2 ms the first time it is ever used, and never again: use each once
+        synth.noteon(0, 21 + index % 88, 1)
+    _render(synth, np.zeros((2, BLOCK), np.float32), 0, BLOCK)
+    _silence(synth)
+    return synth
+
+
+def _silence(synth: Any) -> None:
+    """End every sound and lift the pedal: the next note comes out of silence."""
+    synth.system_reset()  # lifts the pedal, but only releases the notes
+    synth.all_sounds_off(0)
