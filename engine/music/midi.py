@@ -288,7 +288,7 @@ def _dump(
     import symusic
 
     onset = np.maximum(onset, 0)
-    end = _release_before_restrike(onset, np.maximum(end, onset + 1), performance.pitch, ticks_per_quarter)
+    end = _release_before_restrike(onset, np.maximum(end, onset + 1), performance.pitch)
     file = symusic.Score(ticks_per_quarter)
     for tick, tempo in zip(tempo_tick.tolist(), mspq.tolist(), strict=True):
         file.tempos.append(symusic.Tempo(tick, mspq=tempo))
@@ -312,14 +312,13 @@ def _dump(
     return file.dumps_midi()
 
 
-def _release_before_restrike(onset: NDArray, end: NDArray, pitch: NDArray, ticks_per_quarter: int) -> NDArray[np.int64]:
-    """End each note at least 1 ms before its key is struck again (but after at least one tick), (n,) ticks.
+def _release_before_restrike(onset: NDArray, end: NDArray, pitch: NDArray) -> NDArray[np.int64]:
+    """End each note at least one tick before its key is struck again (but after at least one), (n,) ticks.
 
     Notes struck together on one key are kept as they are.
     """
     order = np.lexsort((end, onset, pitch))
     same_key = np.diff(pitch[order]) == 0
-    gap = max(1, round(ticks_per_quarter / 500))
     out, following = end.copy(), None
     for i in range(len(order) - 2, -1, -1):
         here, after = order[i], order[i + 1]
@@ -328,5 +327,5 @@ def _release_before_restrike(onset: NDArray, end: NDArray, pitch: NDArray, ticks
             continue
         following = onset[after] if onset[after] > onset[here] else following
         if following is not None:
-            out[here] = max(onset[here] + 1, min(end[here], following - gap))
+            out[here] = max(onset[here] + 1, min(end[here], following - 1))
     return out

@@ -1,0 +1,135 @@
+"""Which played note is which written note: found by parangonar, or read from a match file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.music._partitura import load_partitura
+from engine.music.types import Alignment, BadInput, Performance, Score
+
+_SAME_QUARTER = 1e-3  # written onsets closer than this are one
+
+
+def align(score: Score, performance: Performance) -> Alignment:
+    """Match a performance to its score, note by note (parangonar's dual dynamic time warping; Peter and Widmer, 2023).
+
+    Returns pairs of equal pitch; written notes outside were not played, played notes outside are not written.
+    Raises BadInput when under a fifth of the notes match: then the performance is of another piece.
+    """
+    if not len(performance):
+        raise BadInput("This performance has no notes; choose a performance of the same piece.")
+    load_partitura()  # parangonar imports partitura, which has to be guarded
+    from parangonar import DualDTWNoteMatcher
+
+    try:
+        found = DualDTWNoteMatcher()(_score_notes(score), _performed_notes(performance))
+    except (ValueError, IndexError, KeyError, ZeroDivisionError) as error:
+        raise _unlike(score, performance) from error
+    pairs = np.array(
+        [(int(a["score_id"][1:]), int(a["performance_id"][1:])) for a in found if a["label"] == "match"], np.int32
+    ).reshape(-1, 2)
+    pairs = _one_to_one(pairs[score.pitch[pairs[:, 0]] == performance.pitch[pairs[:, 1]]])
+    if len(pairs) < 0.2 * min(len(score), len(performance)):
+        raise _unlike(score, performance)
+    return Alignment(pairs[:, 0], pairs[:, 1])
+
+
+def _unlike(score: Score, performance: Performance) -> BadInput:
+    return BadInput(
+        f"This performance ({len(performance)} notes) does not match the score ({len(score)} notes); "
+        "choose a performance of the same piece, with the same repeats."
+    )
+
+
+def _one_to_one(pairs: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Keep the first pair of each written and each played note, sorted by written note."""
+    pairs = pairs[np.argsort(pairs[:, 0], kind="stable")]
+    pairs = pairs[np.unique(pairs[:, 0], return_index=True)[1]]
+    return pairs[np.sort(np.unique(pairs[:, 1], return_index=True)[1])]
+
+
+def _score_notes(score: Score) -> NDArray:
+    """The structured array that parangonar wants; a "beat" is a quarter."""
+    out = np.zeros(len(score), [
+        ("onset_beat", "f8"), ("duration_beat", "f8"), ("onset_quarter", "f8"), ("duration_quarter", "f8"),
+        ("onset_div", "i8"), ("duration_div", "i8"), ("pitch", "i4"), ("voice", "i4"), ("id", "U16"), ("is_grace", "?"),
+    ])  # fmt: skip
+    out["onset_beat"] = out["onset_quarter"] = score.onset_quarter
+    out["duration_beat"] = out["duration_quarter"] = score.duration_quarter
+    out["onset_div"], out["duration_div"] = np.round(score.onset_quarter * 480), np.round(score.duration_quarter * 480)
+    out["pitch"], out["voice"], out["is_grace"] = score.pitch, score.voice, score.grace
+    out["id"] = [f"s{i}" for i in range(len(score))]
+    return out
+
+
+def _performed_notes(performance: Performance) -> NDArray:
+    """The same for played notes, in order of time."""
+    out = np.zeros(len(performance), [
+        ("onset_sec", "f8"), ("duration_sec", "f8"), ("onset_tick", "i8"), ("duration_tick", "i8"),
+        ("pitch", "i4"), ("velocity", "i4"), ("id", "U16"),
+    ])  # fmt: skip
+    out["onset_sec"], out["duration_sec"] = performance.onset_sec, performance.duration_sec
+    out["onset_tick"], out["duration_tick"] = np.round(performance.onset_sec * 1000), np.round(performance.duration_sec * 1000)
+    out["pitch"], out["velocity"] = performance.pitch, performance.velocity
+    out["id"] = [f"p{i}" for i in range(len(performance))]
+    return out[np.lexsort((performance.pitch, performance.onset_sec))]
+
+
+def read_match(path: str | Path) -> tuple[Score, Performance, Alignment]:
+    """Read a match file (Foscarin et al. 2022), as (n)ASAP has them: the unfolded score, the performance, the pairs.
+
+    For files of our own; durations are those of the keys, without the pedal. Raises BadInput when it is no match file.
+    """
+    from engine.music.notation import part_to_score
+
+    pt = load_partitura()
+    try:
+        performed, label, written = pt.load_match(str(path), create_score=True)
+    except Exception as error:  # partitura raises whatever its parsing met
+        raise BadInput(f"{Path(path).name} cannot be read as a match file; choose a .match file of version 1.0.") from error
+    score = part_to_score(written, unfolded=False)
+    part = performed.performedparts[0]
+    notes = part.notes
+    performance = Performance(
+        [n["note_on"] for n in notes], [max(n["note_off"] - n["note_on"], 1e-3) for n in notes],
+        [n["midi_pitch"] for n in notes], [min(max(n["velocity"], 1), 127) for n in notes],
+        *_sustain(part.controls),
+    )  # fmt: skip
+    row_of_played = {n["id"]: i for i, n in enumerate(notes)}
+    row_of_written = _rows_of_ids(written, score)
+    pairs = [
+        (row_of_written[a["score_id"]], row_of_played[a["performance_id"]])
+        for a in label
+        if a["label"] == "match" and a["score_id"] in row_of_written and a["performance_id"] in row_of_played
+    ]
+    found = _one_to_one(np.array(pairs, np.int32).reshape(-1, 2))
+    return score, performance, Alignment(found[:, 0], found[:, 1])
+
+
+def _sustain(controls: list[dict]) -> tuple[NDArray, NDArray]:
+    """Times and values of the sustain pedal, ascending."""
+    events = sorted(((c["time"], c["value"]) for c in controls if c["number"] == 64), key=lambda e: e[0])
+    return np.array([t for t, _ in events]), np.array([v for _, v in events], np.int16)
+
+
+def _rows_of_ids(written: object, score: Score) -> dict[str, int]:
+    """Row in `score` of each of partitura's note ids, by onset, pitch and grace (unisons share a row)."""
+    found = []
+    for part in written.parts:  # type: ignore[attr-defined]
+        for note in part.notes_tied:
+            found.append((float(part.quarter_map(note.start.t)), int(note.midi_pitch), type(note).__name__ == "GraceNote", note.id))
+    zero = min(f[0] for f in found) - float(score.onset_quarter.min())
+    rows = {
+        (round(onset / _SAME_QUARTER), int(pitch), bool(grace)): i
+        for i, (onset, pitch, grace) in enumerate(zip(score.onset_quarter, score.pitch, score.grace, strict=True))
+    }
+    out = {}
+    for onset, pitch, grace, name in found:
+        at = round((onset - zero) / _SAME_QUARTER)
+        row = next((rows[k, pitch, grace] for k in (at, at - 1, at + 1) if (k, pitch, grace) in rows), None)
+        if row is not None:
+            out[name] = row
+    return out
