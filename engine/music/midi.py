@@ -185,7 +185,7 @@ def write_midi(performance: Performance) -> bytes:
 def write_midi_locked(score: Score, performance: Performance) -> bytes:
     """A performance in score order as a MIDI file with the score's bars: one tempo event a beat, notes where played.
 
-    480 ticks a quarter (more when beats pass 1.8 s, so that no time is off by 2 ms); hands on two tracks; time and key
+    480 ticks a quarter (more when a quarter takes over 0.9 s, so that no time is off by 2 ms); hands on two tracks; time and key
     signatures. Tick 0 is the barline before the first note, or the first note itself when it is played at once.
     Raises BadInput when the performance has not one note for each note of the score.
     """
@@ -201,7 +201,7 @@ def write_midi_locked(score: Score, performance: Performance) -> bytes:
     quarter, sec = _with_lead_in(score.measures, beat_quarter, beat_sec + shift)
     ticks_per_quarter = _LOCKED_TICKS
     slowest = float(np.max(np.diff(sec) / np.diff(quarter), initial=0.5))
-    while min(slowest, 60 / SLOWEST_BPM) / ticks_per_quarter > 1.8 / _LOCKED_TICKS:
+    while min(slowest, 60 / SLOWEST_BPM) / ticks_per_quarter > 0.9 / _LOCKED_TICKS:
         ticks_per_quarter *= 2
     tempo_tick, mspq, reached = _tempo_map(quarter, sec, ticks_per_quarter)
 
