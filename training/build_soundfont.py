@@ -1,9 +1,9 @@
 """Make the preview pianos of engine/sound/pianos from note banks of real pianos.
 
-A bank is a folder with index.json (a list of {file, key, lovel, ...}) and one mono sound file per key and velocity layer.
-Recorded notes differ in loudness from key to key and layer to layer; here every note is brought to one smooth loudness curve,
-so that the SoundFont's own velocity law (40 log10(velocity / 127) dB) alone decides how loud a note is, and the layer only its
-colour. A louder velocity is then always a louder sound.
+A bank is a folder with index.json (a list of {file, key, lovel, ...}) and one mono sound file per key and layer.
+Recorded notes differ in loudness from key to key and layer to layer; here every note is brought to one smooth curve, so
+that the SoundFont's own velocity law (40 log10(velocity / 127) dB) alone decides how loud a note is, and the layer only
+its colour. A louder velocity is then always a louder sound.
 
     python -m training.build_soundfont --banks BANKS    BANKS holds headroom-close/, upright-kw/, old-piano-fb/
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -51,8 +52,8 @@ class Recipe:
 
 
 RECIPES = (
-    # The grand's layers lie 18, 11, 8, 3 and 0 dB under the loudest: by 40 log10 they were played at velocity 44, 66, 82, 106
-    # and 127. Halfway between these, one hands over to the next.
+    # The grand's layers lie 18, 11, 8, 3 and 0 dB under the loudest: by 40 log10 they were played at velocity 44,
+    # 66, 82, 106 and 127. Halfway between these, one hands over to the next.
     Recipe("grand", "headroom-close", 9.0, 0.45, layer_from=(1, 55, 74, 93, 116)),
     Recipe("upright", "upright-kw", 8.0, 0.4, softer_is_darker_cents=2400),
     Recipe("player", "old-piano-fb", 6.0, 0.4, softer_is_darker_cents=4800),
@@ -103,7 +104,7 @@ def key_ranges(keys: list[int]) -> list[tuple[int, int]]:
     >>> key_ranges([21, 24, 30])
     [(0, 22), (23, 27), (28, 127)]
     """
-    borders = [(a + b) // 2 for a, b in zip(keys, keys[1:], strict=False)]
+    borders = [(a + b) // 2 for a, b in pairwise(keys)]
     return list(zip([0] + [b + 1 for b in borders], [*borders, 127], strict=True))
 
 
@@ -124,7 +125,8 @@ def build_zones(bank: Path, recipe: Recipe) -> tuple[list[Zone], int]:
     # The piano's own balance from bass to treble, without the scatter from note to note.
     medians = {key: float(np.median(levels)) for key, levels in recorded.items() if len(levels) == len(layers)}
     balance = np.polynomial.Polynomial.fit(list(medians), list(medians.values()), 2)
-    headroom = min(loudness[note] - balance(note[1]) for note in loudness)  # the note that needs most gets attenuation 0
+    # Attenuation only takes away: the note that needs most gets none.
+    headroom = min(loudness[note] - balance(note[1]) for note in loudness)
 
     zones = []
     for layer, low, high in zip(layers, starts, [*(s - 1 for s in starts[1:]), 127], strict=True):
@@ -149,12 +151,12 @@ def main(banks: Path, out: Path = PIANO_FOLDER, only: str = "") -> None:
             continue
         zones, rate = build_zones(banks / recipe.bank, recipe)
         piano = PIANOS[recipe.name]
-        info = {"ICOP": piano.credit, "ICMT": "Changed: mono, cut, each note's level evened, Ogg Vorbis. See CREDITS.md"}
-        data = write_sf3(zones, rate, piano.label, info, recipe.quality, recipe.softer_is_darker_cents, HALF_PEDAL_TIMECENTS)
+        info = {"ICOP": piano.credit, "ICMT": "Cut, evened and packed from the recordings named in CREDITS.md"}
+        darker = recipe.softer_is_darker_cents
+        data = write_sf3(zones, rate, piano.label, info, recipe.quality, darker, HALF_PEDAL_TIMECENTS)
         (out / f"{recipe.name}.sf3").write_bytes(data)
-        worst = max(z.attenuation_db for z in zones)
         seconds = sum(len(z.samples) for z in zones) / rate
-        print(f"{recipe.name}: {len(zones)} zones, {seconds:.0f} s, {len(data) / 2**20:.1f} MiB, up to {worst:.1f} dB attenuation")
+        print(f"{recipe.name}: {len(zones)} zones, {seconds:.0f} s of sound, {len(data) / 2**20:.1f} MiB")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Write a SoundFont with Ogg Vorbis samples (SF3), the form that fluidsynth reads.
 
-The layout is SoundFont 2.04 (Creative, 2006): a RIFF file with three lists, INFO (names and credits), sdta (the samples one
-after another) and pdta (nine tables that say which sample sounds for which key and velocity). SF3 differs in two points only:
-each sample is a complete Ogg Vorbis stream whose start and end are byte offsets, and bit 4 of its type says so.
+The layout is SoundFont 2.04 (Creative, 2006): a RIFF file with three lists, INFO (names and credits), sdta (the samples
+one after another) and pdta (nine tables that say which sample sounds for which key and velocity). SF3 differs in two
+points: each sample is a complete Ogg Vorbis stream whose start and end are byte offsets, and bit 4 of its type says so.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ VELOCITY_FALLING = 0x0102  # velocity, unipolar, 127 -> 0 and 0 -> 1
 VELOCITY_SWITCH = 0x0C02  # velocity, on or off at 64
 PEDAL_RISING = 0x00C0  # controller 64, unipolar, 0 -> 0 and 127 -> 1
 
-ATTENUATION_PER_DB = 25  # EMU hardware, fluidsynth and Polyphone take 0.4 of the 10 centibels per dB that the text gives
+ATTENUATION_PER_DB = 25  # the text says 10 centibels; EMU hardware, and players since, take 0.4 of what is written
 MONO_VORBIS = 0x11
 
 
@@ -55,11 +55,9 @@ def timecents(seconds: float) -> int:
 
 
 def encode_vorbis(samples: NDArray, sample_rate: int, quality: float) -> bytes:
-    """One mono Ogg Vorbis stream; quality 0 (small) to 1 (large). Written in one-second parts: one long call can crash libsndfile."""
+    """One mono Ogg Vorbis stream, quality 0 (small) to 1; in parts of a second: one long call can crash libsndfile."""
     data = io.BytesIO()
-    with soundfile.SoundFile(
-        data, "w", sample_rate, 1, "VORBIS", format="OGG", compression_level=1 - quality
-    ) as file:
+    with soundfile.SoundFile(data, "w", sample_rate, 1, "VORBIS", format="OGG", compression_level=1 - quality) as file:
         for start in range(0, len(samples), sample_rate):
             file.write(samples[start : start + sample_rate])
     return data.getvalue()
@@ -92,7 +90,7 @@ def write_sf3(
     ) + struct.pack("<20sIIIIIBbHH", b"EOS", *[0] * 9)  # fmt: skip
 
     modulators = [  # source, destination, amount, amount source, transform
-        # The default "soft notes lose their treble" stands for one-layer instruments: silenced in both spellings players know.
+        # By default soft notes lose treble, which layers do better: set, or silenced, in both spellings players know.
         (VELOCITY_FALLING, FILTER_CUTOFF, -softer_is_darker_cents, 0, 0),
         (VELOCITY_FALLING, FILTER_CUTOFF, 0, VELOCITY_SWITCH, 0),
         (PEDAL_RISING, RELEASE, half_pedal_timecents, 0, 0),
@@ -114,7 +112,7 @@ def write_sf3(
     title = name.encode()[:19]
     no_modulator = struct.pack("<HHhHH", 0, 0, 0, 0, 0)
     pdta = (
-        _chunk(b"phdr", struct.pack("<20sHHHIII", title, 0, 0, 0, 0, 0, 0) + struct.pack("<20sHHHIII", b"EOP", 0, 0, 1, 0, 0, 0))
+        _chunk(b"phdr", struct.pack("<20sHHHIII20sHHHIII", title, 0, 0, 0, 0, 0, 0, b"EOP", 0, 0, 1, 0, 0, 0))
         + _chunk(b"pbag", struct.pack("<HHHH", 0, 0, 1, 0))
         + _chunk(b"pmod", no_modulator)
         + _chunk(b"pgen", struct.pack("<HHHH", INSTRUMENT, 0, 0, 0))

@@ -1,0 +1,73 @@
+"""The nine style axes: what they measure in a performance, and how sliders name them.
+
+The first nine dimensions of z_p are trained to equal these descriptors (attribute-regularised latent, after AR-VAE,
+Pati and Lerch 2020): each in standard deviations from what pianists do with the same written music.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One slider: name in code, label on screen, what its two ends mean."""
+
+    name: str
+    label: str
+    low: str
+    high: str
+
+
+AXES = (
+    Axis("tempo", "Tempo", "slower", "faster"),
+    Axis("rubato", "Rubato", "steady", "free"),
+    Axis("loudness", "Loudness", "softer", "louder"),
+    Axis("contrast", "Dynamic contrast", "even", "varied"),
+    Axis("articulation", "Articulation", "detached", "legato"),
+    Axis("spread", "Chord spread", "together", "rolled"),
+    Axis("voicing", "Melody voicing", "blended", "sung out"),
+    Axis("lead", "Melody lead", "with the bass", "ahead"),
+    Axis("pedal", "Pedal", "dry", "pedalled"),
+)
+
+
+def descriptors(
+    beat_index: NDArray, chord_index: NDArray, pitch: NDArray, log2_beat_period: NDArray, velocity: NDArray,
+    timing_sec: NDArray, articulation_log2: NDArray, pedal: NDArray, played: NDArray,
+) -> NDArray[np.float64]:  # fmt: skip
+    """Nine numbers of one passage, in the order of AXES; NaN where the passage has nothing to measure.
+
+    All arguments (n,), pedal (n, 4) 0..127. Units: octaves of tempo, octaves, velocity, velocity, octaves, log ms,
+    velocity, ms, 0..1. Chord measures look at chords of two or more played notes; the top note is the melody.
+    """
+    k = np.flatnonzero(played)
+    out = np.full(len(AXES), np.nan)
+    if len(k) < 8:
+        return out
+    beats = np.unique(beat_index[k], return_index=True)[1]
+    log_period = log2_beat_period[k]
+    out[0], out[1] = -log_period.mean(), log_period[beats].std()
+    out[2], out[3] = velocity[k].mean(), velocity[k].std()
+    out[4] = np.clip(articulation_log2[k], -4, 3).mean()
+    out[8] = pedal[k].mean() / 127
+    _, group = np.unique(chord_index[k], return_inverse=True)
+    count = np.bincount(group)
+    if (count >= 2).sum() < 4:
+        return out
+    big = count >= 2
+    ms = np.clip(timing_sec[k] * 1000, -400, 400)
+    order = np.lexsort((pitch[k], group))
+    top = order[np.append(np.diff(group[order]) > 0, True)]  # the highest note of each chord, in group order
+    others = np.maximum(count - 1, 1)
+    mean_ms = np.bincount(group, ms) / count
+    spread = np.sqrt(np.maximum(np.bincount(group, ms**2) / count - mean_ms**2, 0))
+    out[5] = np.log1p(np.minimum(spread[big], 100)).mean()
+    rest_velocity = (np.bincount(group, velocity[k]) - velocity[k][top]) / others
+    out[6] = (velocity[k][top] - rest_velocity)[big].mean()
+    rest_ms = (np.bincount(group, ms) - ms[top]) / others
+    out[7] = np.clip(rest_ms - ms[top], -60, 60)[big].mean()
+    return out
