@@ -1,0 +1,166 @@
+"""The page: its components and their names. What they do is in events.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import gradio as gr
+
+from studio.actions import BORROWED
+from studio.desk import Desk
+from studio.examples import EXAMPLES, FIRST
+from studio.roll.roll import PianoRoll
+from studio.session import Document
+
+STRENGTHS = ("Tempo", "Timing", "Velocity", "Articulation", "Pedal")
+SCORE_FILES = [".musicxml", ".xml", ".mxl", ".mid", ".midi", ".krn", ".mei"]
+MIDI_FILES = [".mid", ".midi"]
+SESSION_SEC = 6 * 3600.0
+
+_BRAND = """<div class="brand"><span class="name">Étude</span>
+<span class="claim">A score in, a pianist’s performance out</span></div>"""
+
+
+@dataclass(frozen=True)
+class Page:
+    """Every component that an event reads or writes."""
+
+    document: gr.State
+    example: gr.Dropdown
+    open_file: gr.UploadButton
+    roll: PianoRoll
+    curves: gr.Plot
+    preset: gr.Dropdown
+    second: gr.Dropdown
+    blend: gr.Slider
+    axes: tuple[gr.Slider, ...]
+    strengths: tuple[gr.Slider, ...]
+    seed: gr.Number
+    dice: gr.Button
+    reset: gr.Button
+    discard: gr.Button
+    human_text: gr.Textbox
+    human_example: gr.Button
+    human_file: gr.UploadButton
+    human_show: gr.Checkbox
+    human_style: gr.Button
+    human_remove: gr.Button
+    piano: gr.Dropdown
+    downloads: dict[str, gr.Button]
+    file: gr.DownloadButton
+
+    @property
+    def controls(self) -> list:
+        """The inputs that make up studio.session.Controls, in its order."""
+        return [self.preset, self.second, self.blend, self.seed, *self.strengths, *self.axes]
+
+
+def build(desk: Desk) -> Page:
+    """Lay the page out, inside an open gr.Blocks."""
+    document = gr.State(Document(), time_to_live=SESSION_SEC, delete_callback=Document.close)
+    with gr.Row(elem_id="top", equal_height=True):
+        gr.HTML(_BRAND)
+        example = gr.Dropdown(
+            list(EXAMPLES), value=FIRST, label="Example", container=False, filterable=False, elem_id="example", min_width=240
+        )
+        open_file = gr.UploadButton(
+            "Open a score…", file_types=SCORE_FILES, type="filepath", variant="primary", elem_id="open", size="md", min_width=130
+        )
+    with gr.Row(elem_id="work"):
+        with gr.Column(scale=4, min_width=560, elem_id="stage"):
+            roll = PianoRoll(elem_id="roll")
+            piano, downloads, file = _take_away(desk)
+            with gr.Group(elem_id="curves-box"):
+                curves = gr.Plot(show_label=False, elem_id="curves", container=False)
+        with gr.Column(scale=1, min_width=330, elem_id="panel"):
+            style = _style(desk)
+            strengths, human, discard = _strength(), _human(), _edits()
+    gr.HTML(_credits(), elem_id="credits")
+    return Page(
+        document=document, example=example, open_file=open_file, roll=roll, curves=curves, strengths=strengths,
+        piano=piano, downloads=downloads, file=file, discard=discard, **style, **human,
+    )  # fmt: skip
+
+
+def _take_away(desk: Desk) -> tuple[gr.Dropdown, dict[str, gr.Button], gr.DownloadButton]:
+    with gr.Row(elem_id="take-away", equal_height=True):
+        pianos = desk.pianos
+        piano = gr.Dropdown(
+            [(label, name) for name, label in pianos.items()], value=next(iter(pianos), None),
+            label="Piano", show_label=False, container=False, filterable=False, elem_id="piano", min_width=220, scale=2,
+        )  # fmt: skip
+        gr.HTML("<span class='hint'>Download</span>", elem_id="download-word")
+        downloads = {
+            kind: gr.Button(label, size="sm", min_width=70, elem_id=f"save-{kind}", scale=1)
+            for kind, label in (
+                ("midi", "MIDI"), ("locked", "MIDI, score-locked"), ("musicxml", "MusicXML"), ("wav", "WAV"), ("flac", "FLAC"),
+            )
+        }  # fmt: skip
+        file = gr.DownloadButton("file", visible="hidden", elem_id="file")
+    return piano, downloads, file
+
+
+def _style(desk: Desk) -> dict:
+    names = list(desk.presets)
+    with gr.Group(elem_classes="card"):
+        gr.HTML("<h2>Style</h2>", elem_classes="heading")
+        preset = gr.Dropdown(names, value=names[0], label="Pianist", filterable=False, elem_id="preset")
+        with gr.Accordion("Blend with a second pianist", open=False):
+            second = gr.Dropdown(names, value=names[0], label="Second pianist", filterable=False, elem_id="second")
+            blend = gr.Slider(0, 1, 0, step=0.01, label="Blend", info="first ⟷ second", elem_id="blend", buttons=[])
+        axes = tuple(
+            gr.Slider(
+                -3, 3, 0, step=0.05, label=axis.label, info=f"{axis.low} ⟷ {axis.high}", elem_id=f"axis-{axis.name}",
+                elem_classes="axis", buttons=[],
+            )
+            for axis in desk.axes
+        )  # fmt: skip
+        with gr.Row(elem_id="seed-row", equal_height=True):
+            seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=2**31 - 1, elem_id="seed", min_width=90)
+            dice = gr.Button("Roll the dice", elem_id="dice", min_width=90, size="sm")
+            reset = gr.Button("Reset style", elem_id="reset", min_width=90, size="sm")
+    return {"preset": preset, "second": second, "blend": blend, "axes": axes, "seed": seed, "dice": dice, "reset": reset}
+
+
+def _strength() -> tuple[gr.Slider, ...]:
+    with gr.Accordion("Strength of expression, %", open=False, elem_classes="card"):
+        return tuple(
+            gr.Slider(0, 150, 100, step=1, label=f"{name}, %", elem_id=f"strength-{name.lower()}", elem_classes="axis", buttons=[])
+            for name in STRENGTHS
+        )
+
+
+def _human() -> dict:
+    with gr.Accordion("Human performance", open=True, elem_classes="card"):
+        text = gr.Textbox("None yet", show_label=False, interactive=False, container=False, lines=1, elem_id="human-text")
+        with gr.Row():
+            example = gr.Button("The example’s", size="sm", min_width=100, elem_id="human-example")
+            file = gr.UploadButton("Open a MIDI…", file_types=MIDI_FILES, type="filepath", size="sm", min_width=100, elem_id="human-file")
+        show = gr.Checkbox(True, label="Draw it under the curves", elem_id="human-show", container=False)
+        with gr.Row():
+            style = gr.Button("Play in its style", size="sm", min_width=100, elem_id="human-style", interactive=False)
+            remove = gr.Button("Remove", size="sm", min_width=80, elem_id="human-remove", interactive=False)
+    return {
+        "human_text": text, "human_example": example, "human_file": file, "human_show": show,
+        "human_style": style, "human_remove": remove,
+    }  # fmt: skip
+
+
+def _edits() -> gr.Button:
+    with gr.Row():
+        return gr.Button("Discard my edits", size="sm", elem_id="discard")
+
+
+def _credits() -> str:
+    from engine.sound.preview import PIANOS
+
+    pianos = "; ".join(f"{p.label}: {p.credit}" for p in PIANOS.values() if p.credit)
+    return (
+        "<p>Examples and human performances: (n)ASAP and MAESTRO, CC BY-NC-SA 4.0; Chopin first editions, CC BY 4.0. "
+        f"{pianos}.</p>"
+    )
+
+
+def preset_names(desk: Desk, borrowed: bool) -> list[str]:
+    """The entries of the preset menus."""
+    return [*desk.presets, *([BORROWED] if borrowed else [])]

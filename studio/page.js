@@ -1,0 +1,8 @@
+// Runs once when the page is ready. Gradio's sliders report a release of the mouse only: the arrow keys count too.
+() => {
+  const release = e => {
+    if (e.target.matches && e.target.matches('input[type=range]') && /^(Arrow|Page|Home|End)/.test(e.key))
+      e.target.dispatchEvent(new PointerEvent('pointerup', { bubbles: true }));
+  };
+  document.addEventListener('keyup', release);
+}

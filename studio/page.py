@@ -1,0 +1,62 @@
+"""The whole page: layout and events joined, and how it is served."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gradio as gr
+
+from studio.desk import Desk
+from studio.events import connect
+from studio.layout import build
+
+_HERE = Path(__file__).parent
+
+
+def build_studio(desk: Desk | None = None) -> gr.Blocks:
+    """The studio as a gradio app, not yet served."""
+    desk = desk or Desk()
+    with gr.Blocks(title="Étude", analytics_enabled=False, fill_width=True, delete_cache=(600, 3600)) as demo:
+        connect(demo, build(desk), desk)
+    demo.queue(max_size=32, default_concurrency_limit=1)
+    return demo
+
+
+def launch_studio(demo: gr.Blocks, host: str = "127.0.0.1", port: int = 7860, block: bool = True) -> gr.Blocks:
+    """Serve it, with the limits that a public server needs."""
+    demo.launch(
+        server_name=host,
+        server_port=port,
+        max_file_size="20mb",
+        allowed_paths=[],
+        strict_cors=True,
+        show_error=False,
+        state_session_capacity=200,
+        run_history=False,
+        footer_links=["api", "settings"],
+        theme=_theme(),
+        css_paths=[_HERE / "studio.css"],
+        js=(_HERE / "page.js").read_text(encoding="utf-8"),
+        ssr_mode=False,
+        prevent_thread_lock=not block,
+    )
+    return demo
+
+
+def _theme() -> gr.themes.Base:
+    return gr.themes.Base(
+        primary_hue="indigo",
+        secondary_hue="indigo",
+        neutral_hue="zinc",
+        radius_size="md",
+        spacing_size="sm",
+        text_size="md",
+    ).set(
+        body_background_fill="*neutral_50",
+        body_background_fill_dark="*neutral_950",
+        block_border_width="1px",
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_500",
+        button_primary_text_color="white",
+        slider_color="*primary_500",
+    )

@@ -1,0 +1,126 @@
+// The piano roll, part 2 of 3: what Python sends, and the sound.
+let soundTag = '', soundGrid = null;     // "doc.take.rev" of the notes that the player's sound was made of
+let resume = null, wantPlay = false;     // a musical position, quarters, to go on from when new sound comes
+let settleTimer = 0, freshest = 0;
+const sent = [];                         // patches that Python may not have seen yet: [{rev, patch}]
+let undo = [], redo = [];                // [{undo: patch, redo: patch, label}]
+const tag = () => `${doc.id}.${take}.${rev}`;
+const say = text => { if (text) live.textContent = text; };
+
+function receive(value) {
+  if (!value) return;
+  say(value.note);
+  if (value.score) { score = JSON.parse(value.score); showTitle(); }
+  if (value.doc) receiveNotes(value);
+  if (value.audio && value.audio.url) receiveSound(value);
+  paint();
+}
+function showTitle() {    // textContent, never a template: anyone may have typed this
+  $('.title').textContent = score.title || 'Untitled';
+  $('.composer').textContent = score.composer || '';
+}
+const fromRow = ([id, pitch, on, dur, vel]) => [id, { id, pitch, on, dur, vel }];
+function receiveNotes(value) {
+  const next = JSON.parse(value.doc), same = next.id === doc.id, oldGrid = doc.grid, oldBase = base;
+  if (same && (value.take < take || (value.take === take && value.rev < freshest))) return;   // overtaken by a later answer
+  hush(same);
+  notes = new Map(next.notes.map(fromRow));
+  base = new Map(next.notes.filter(row => row[0] <= next.n).map(fromRow));
+  for (const [id, row] of Object.entries(next.base)) base.set(+id, fromRow([+id, ...row])[1]);
+  pedal = next.pedal; ownPedal = next.own_pedal;
+  const moved = take !== value.take;
+  doc = { id: next.id, n: next.n, grid: next.grid, pianistPedal: ownPedal ? (same ? doc.pianistPedal : []) : pedal };
+  take = value.take; freshest = value.rev;
+  if (same) {
+    if (moved) for (const step of [...undo, ...redo]) for (const side of ['undo', 'redo']) step[side] = carry(step[side], oldGrid, oldBase);
+    while (sent.length && sent[0].rev <= value.rev) sent.shift();
+    for (const { patch } of sent) apply(patch);              // made while Python was at work: Python has them too by now
+    sel = new Set([...sel].filter(id => notes.has(id)));
+    rev = Math.max(rev, value.rev);
+  } else {
+    rev = value.rev; sel.clear(); pedalSel = -1; undo = []; redo = []; sent.length = 0; nextId = next.n + 1;
+    audio.removeAttribute('src'); audio.load(); resume = null; wantPlay = false; cursor.shown = false;
+    readTheme(); fit(false);
+  }
+  for (const id of notes.keys()) nextId = Math.max(nextId, id + 1);
+  mapImage = null;
+  showButtons();
+  settle(60);
+}
+function carry(patch, oldGrid, oldBase) {     // a step of undo, re-expressed for another rendering of the same notes
+  const move = ms => Math.max(0, Math.round(msAt(quarterAt(ms, oldGrid))));
+  const put = patch.put.map(([id, pitch, on, dur, vel]) => {
+    const was = oldBase.get(id), is = base.get(id);
+    if (!was || !is) return [id, pitch, move(on), Math.max(10, move(on + dur) - move(on)), vel];
+    const start = on === was.on ? is.on : move(on);
+    return [id, pitch === was.pitch ? is.pitch : pitch, start,
+      dur === was.dur ? is.dur : Math.max(10, move(on + dur) - move(on)), vel === was.vel ? is.vel : vel];
+  });
+  const spans = patch.pedal && patch.pedal.map(([a, b]) => [move(a), Math.max(move(a) + 1, move(b))]);
+  return { ...patch, put, ...(patch.pedal ? { pedal: spans } : {}) };
+}
+
+// ---- sound: only ever the sound of the notes that are shown ----
+function settle(wait) {      // ask for sound once the notes have been left alone for a moment
+  clearTimeout(settleTimer);
+  settleTimer = setTimeout(() => { settleTimer = 0; if (doc.id && soundTag !== tag()) trigger('settle', { doc: doc.id, take }); }, wait);
+}
+function hush(keepPlace) {   // the notes are about to differ from the sound
+  if (keepPlace && soundTag && audio.src) {
+    const playing = !audio.paused;
+    if (playing || resume === null) resume = quarterAt(audio.currentTime * 1000, soundGrid || doc.grid);
+    wantPlay = wantPlay || playing;
+  }
+  soundTag = '';
+  audio.pause(); showButtons();
+}
+function receiveSound(value) {
+  const of = `${value.sound_of}.${value.take}.${value.rev}`;
+  if (of !== tag()) { if (!settleTimer) settle(250); return; }       // the sound of other notes: ask again
+  if (soundTag === of && audio.src === value.audio.url) return;
+  const at = soundTag === of ? audio.currentTime : resume === null ? 0 : Math.max(0, msAt(resume) / 1000);
+  const go = wantPlay || (soundTag === of && !audio.paused);        // another piano under the same notes
+  soundTag = of; soundGrid = doc.grid; resume = null; wantPlay = false;
+  audio.src = value.audio.url;
+  if (at > 0) audio.currentTime = at;
+  if (go) audio.play().catch(() => {});
+  showButtons();
+}
+const playheadMs = () => soundTag ? audio.currentTime * 1000 : resume === null ? 0 : Math.max(0, msAt(resume));
+function playPause() {
+  if (!doc.id) return;
+  if (!soundTag) { wantPlay = !wantPlay; settle(0); say(wantPlay ? 'Preparing the sound' : ''); }
+  else if (audio.paused) audio.play().catch(() => {}); else audio.pause();
+  showButtons(); paint();
+}
+function stop() {
+  wantPlay = false; resume = null; audio.pause();
+  if (soundTag) audio.currentTime = 0;
+  view.t0 = 0; showButtons(); paint();
+}
+function seek(ms) {
+  ms = Math.max(0, ms);
+  if (soundTag) audio.currentTime = ms / 1000; else resume = quarterAt(ms);
+  paint();
+}
+const clockText = sec => `${Math.floor(sec / 60)}:${(sec % 60).toFixed(1).padStart(4, '0')}`;
+function showClock() { $('.clock').textContent = `${clockText(playheadMs() / 1000)} / ${clockText(endMs() / 1000)}`; }
+function showButtons() {
+  $('.undo').disabled = !undo.length; $('.redo').disabled = !redo.length;
+  $('.again').disabled = ![...sel].some(id => id <= doc.n);
+  $('.play').classList.toggle('playing', !audio.paused || wantPlay);
+  $('.play').classList.toggle('waiting', wantPlay && !soundTag);
+}
+for (const name of ['play', 'pause', 'ended', 'seeked']) audio.addEventListener(name, () => { showButtons(); paint(); });
+
+let voice = null;            // one short tone under the finger, so that a moved note is heard at once
+function beep(pitch, velocity = 80) {
+  if (!audio.paused) return;
+  try {
+    voice = voice || new AudioContext();
+    const t = voice.currentTime, tone = voice.createOscillator(), gain = voice.createGain();
+    tone.type = 'triangle'; tone.frequency.value = 440 * 2 ** ((pitch - 69) / 12);
+    gain.gain.setValueAtTime(0.25 * (velocity / 127) ** 1.5, t); gain.gain.exponentialRampToValueAtTime(0.0005, t + 0.35);
+    tone.connect(gain).connect(voice.destination); tone.start(t); tone.stop(t + 0.36);
+  } catch { /* no sound device: the edit itself still works */ }
+}

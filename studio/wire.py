@@ -1,0 +1,100 @@
+"""What the page is told: a Session as the roll and the curves need it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from engine.curves import curves_figure
+from studio.session import NoteEdit, Session
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+
+def _row(note: NoteEdit) -> list[int]:
+    return [note.pitch, round(1000 * note.onset_sec), max(1, round(1000 * note.duration_sec)), note.velocity]
+
+
+def roll_document(session: Session) -> str:
+    """The performance layer as one JSON string, times in whole milliseconds.
+
+    notes  [[id, pitch, onset, duration, velocity], ...] as it stands, with the visitor's edits
+    base   {id: [pitch, onset, duration, velocity]} as the pianist plays the notes that were edited or deleted
+    grid   [[quarter, ...], [ms, ...]] where the beats fall
+    pedal  [[from, to], ...]; own_pedal says whose it is
+    """
+    assert session.rendered is not None and session.grid is not None
+    n = len(session.rendered)
+    notes, base = [], {}
+    for i in range(1, n + 1):
+        note = session.base(i)
+        assert note is not None
+        if i in session.deleted or i in session.edits:
+            base[i] = _row(note)
+        if i not in session.deleted:
+            notes.append([i, *_row(session.edits.get(i, note))])
+    notes += [[i, *_row(note)] for i, note in session.edits.items() if i > n]
+    return json.dumps(
+        {
+            "id": session.doc,
+            "n": n,
+            "notes": notes,
+            "base": base,
+            "grid": [session.grid.quarter.round(4).tolist(), (1000 * session.grid.sec).round(1).tolist()],
+            "pedal": [[round(1000 * a), max(round(1000 * a) + 1, round(1000 * b))] for a, b in session.pedal_spans()],
+            "own_pedal": session.pedal is not None,
+        },
+        separators=(",", ":"),
+    )
+
+
+def roll_score(session: Session) -> str:
+    """The score layer as one JSON string: [[onset, duration, pitch, staff], ...] in quarters, and the bars."""
+    score = session.score
+    assert score is not None
+    m = score.measures
+    columns = (score.onset_quarter.round(4), score.duration_quarter.round(4), score.pitch, score.staff)
+    return json.dumps(
+        {
+            "id": session.doc,
+            "title": session.title,
+            "composer": score.composer,
+            "notes": [list(row) for row in zip(*(c.tolist() for c in columns), strict=True)],
+            "bars": [
+                list(row)
+                for row in zip(m.onset_quarter.round(4).tolist(), m.number.tolist(), strict=True)
+            ],
+            "end": round(m.end_quarter, 4),
+        },
+        separators=(",", ":"),
+    )
+
+
+def roll_value(session: Session, score: bool = False, note: str = "") -> dict:
+    """The roll's new value: notes, and the score layer too when the piece is new."""
+    return {
+        "rev": session.rev,
+        "take": session.take,
+        "doc": roll_document(session),
+        "score": roll_score(session) if score else "",
+        "note": note,
+    }
+
+
+def sound_value(session: Session, path: str) -> dict:
+    """Only sound, marked with the notes that it belongs to."""
+    return {"rev": session.rev, "take": session.take, "doc": "", "sound_of": session.doc, "audio": path}
+
+
+def curves(session: Session, show_human: bool) -> Figure:
+    """The four curves of the present performance."""
+    assert session.score is not None
+    human = session.reference if show_human else None
+    return curves_figure(
+        session.score,
+        session.performance,
+        human.performance if human else None,
+        human.alignment if human else None,
+        alignment=session.alignment,
+    )
