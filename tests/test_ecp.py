@@ -14,7 +14,17 @@ from engine.tokens.decode import MAX_REPAIRED
 from engine.tokens.ecp import EcpConfig, decode, decode_score, encode, encode_score, grammar_faults
 from engine.tokens.grid import MAX_NOTES, MAX_STEPS, measure_ticks, tick_notes
 from engine.tokens.tables import (
-    ARTICULATIONS, BEAT_PERIODS, BOS, DURATION_TICKS, EOS, METRIC, NOTE, TIMINGS, VALUE_MEAN, VALUE_STD, VELOCITIES,
+    ARTICULATIONS,
+    BEAT_PERIODS,
+    BOS,
+    DURATION_TICKS,
+    EOS,
+    METRIC,
+    NOTE,
+    TIMINGS,
+    VALUE_MEAN,
+    VALUE_STD,
+    VELOCITIES,
 )  # fmt: skip
 from training.eval_ecp import Tally, measure, report
 
@@ -158,7 +168,9 @@ def test_a_pickup_keeps_its_place_and_bars_start_on_beats() -> None:
     assert encode_score(score)[1:3, 1].tolist() == [1, 1 + 12]
 
 
-@pytest.mark.parametrize("unit, ticks", [("musical", [0, 8, 24]), ("denominator", [0, 24, 72]), ("quarter", [0, 12, 36])])
+@pytest.mark.parametrize(
+    "unit, ticks", [("musical", [0, 8, 24]), ("denominator", [0, 24, 72]), ("quarter", [0, 12, 36])]
+)
 def test_six_eight_in_three_units(unit: str, ticks: list[int]) -> None:
     score = make_score([(0, 0.5, 60), (0.5, 0.5, 62), (1.5, 0.5, 64)], ts=(6, 8))
     assert tick_notes(score, unit).onset_tick.tolist() == ticks
@@ -421,7 +433,8 @@ def test_repairs_are_made_and_counted() -> None:
     assert incomplete.performance.velocity[0] == first.performance.velocity[1]
     stray = decode(np.insert(whole, 3, [BOS, 0, 0, 0, 0, 0, 0, 0], axis=0))
     assert stray.repairs.stray_steps == 1
-    back = np.insert(whole, 3, [[METRIC, 9, 0, 0, 0, 0, 0, 0], whole[2], [METRIC, 5, 0, 0, 0, 0, 0, 0], whole[2]], axis=0)
+    later, earlier = ([METRIC, position, 0, 0, 0, 0, 0, 0] for position in (9, 5))
+    back = np.insert(whole, 3, [later, whole[2], earlier, whole[2]], axis=0)
     assert decode(back).repairs.disordered_steps == 1
     for decoded in (orphan, doubled, incomplete, stray):
         assert decoded.repairs.failed == (decoded.repairs.share > MAX_REPAIRED)

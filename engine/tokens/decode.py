@@ -8,14 +8,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.music.expression import (
-    GRACE_BEATS, MAX_DURATION_SEC, MIN_DURATION_SEC, _end_before_repeat, _group_median,
+    GRACE_BEATS,
+    MAX_DURATION_SEC,
+    MIN_DURATION_SEC,
+    _end_before_repeat,
+    _group_median,
 )  # fmt: skip
 from engine.music.types import PEDAL_SAMPLES, Performance, Score
 from engine.tokens.encode import UNKNOWN_PERIOD, chord_ends
 from engine.tokens.grid import score_of_ticks, token_ticks
 from engine.tokens.tables import (
-    ARTICULATION, ARTICULATIONS, BEAT_PERIOD, BEAT_PERIODS, BOS, COLUMN_SIZES, DURATION, DURATION_TICKS, EOS, FAMILY,
-    IGN, METRIC, NOTE, PEDAL, PITCH, PITCH_LOW, POSITION, TICKS_PER_BEAT, TIMING, TIMINGS, VELOCITIES, VELOCITY,
+    ARTICULATION,
+    ARTICULATIONS,
+    BEAT_PERIOD,
+    BEAT_PERIODS,
+    BOS,
+    COLUMN_SIZES,
+    DURATION,
+    DURATION_TICKS,
+    EOS,
+    FAMILY,
+    IGN,
+    METRIC,
+    NOTE,
+    PEDAL,
+    PITCH,
+    PITCH_LOW,
+    POSITION,
+    TICKS_PER_BEAT,
+    TIMING,
+    TIMINGS,
+    VELOCITIES,
+    VELOCITY,
 )  # fmt: skip
 
 MAX_REPAIRED = 0.01  # of the events; beyond, a generation has failed
@@ -173,7 +197,8 @@ def decode(tokens: NDArray, start_sec: float | None = None) -> Decoded:
     counts["incomplete_notes"] = int((live.any(1) & ~live.all(1)).sum())
     by_key = np.lexsort((onset, score.pitch))
     told = live.all(1)[by_key]  # a filled-in note that was never played may well overlap: no fault of the tokens
-    counts["overlaps"] = int(((duration < 0.95 * held)[by_key][:-1] & told[:-1] & told[1:]).sum())
+    cut = np.less(duration, 0.95 * held)[by_key]
+    counts["overlaps"] = int((cut[:-1] & told[:-1] & told[1:]).sum())
     performance = Performance(onset, duration, score.pitch, np.clip(velocity.round(), 1, 127), *pedal)
     return Decoded(score, performance, step, Repairs(**counts))
 

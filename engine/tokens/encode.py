@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from itertools import pairwise
 from math import log2
 from statistics import median
 
@@ -14,8 +15,21 @@ from engine.music.expression import GRACE_BEATS, MIN_DURATION_SEC, BeatUnit
 from engine.music.types import PEDAL_SAMPLES, Alignment, Performance, Score
 from engine.tokens.grid import Span, TickNotes, score_steps, spans, tick_notes
 from engine.tokens.tables import (
-    ARTICULATIONS, BEAT_PERIOD, BEAT_PERIODS, COLUMN_SIZES, DURATION_TICKS, LOG2_BEAT_PERIODS, NOTE,
-    PEDAL_DOWN, TICKS_PER_BEAT, TIMINGS, VALUE_MEAN, VALUE_STD, nearest, signed_log, table_digest,
+    ARTICULATIONS,
+    BEAT_PERIOD,
+    BEAT_PERIODS,
+    COLUMN_SIZES,
+    DURATION_TICKS,
+    LOG2_BEAT_PERIODS,
+    NOTE,
+    PEDAL_DOWN,
+    TICKS_PER_BEAT,
+    TIMINGS,
+    VALUE_MEAN,
+    VALUE_STD,
+    nearest,
+    signed_log,
+    table_digest,
 )  # fmt: skip
 
 MIN_MATCHED = 0.85  # of a segment's score notes
@@ -199,7 +213,7 @@ def _encode_span(
     ticks, group = np.unique(tick, return_inverse=True)
     onset, tier = played.onset_sec[a:b], played.tier[a:b]
     edges = np.searchsorted(group, np.arange(len(ticks) + 1))
-    chord = np.array([chord_onset(onset[i:j], tier[i:j]) for i, j in zip(edges[:-1], edges[1:])])
+    chord = np.array([chord_onset(onset[i:j], tier[i:j]) for i, j in pairwise(edges)])
     heard = np.flatnonzero(np.isfinite(chord))
     beat, time = ticks[heard] / TICKS_PER_BEAT, chord[heard]
     follows = _next_chord(notes, played, b)
@@ -228,7 +242,8 @@ def _encode_span(
     if np.abs(grid_sec[at] + TIMINGS[timing] - late).max() > MAX_ERROR_SEC:
         return "its round trip errs by more than 1 second"
     if config.pedal:
-        ends = chord_ends(grid_sec, BEAT_PERIODS[classes_of[-1]] * float(length[at == len(grid_sec) - 1].max()))
+        last_sec = float(BEAT_PERIODS[classes_of[-1]] * length[at == len(grid_sec) - 1].max())
+        ends = chord_ends(grid_sec, last_sec)
         rows[known, 4] = 1 + _pedal_classes(performance, start + grid_sec, start + ends)[at]
     smooth = np.clip(np.log2(np.maximum(period[: len(heard)], 1e-9)), LOG2_BEAT_PERIODS[0], LOG2_BEAT_PERIODS[-1])[at]
     values = np.zeros((b - a, 4), np.float32)

@@ -11,8 +11,20 @@ from engine.music.expression import BeatUnit, beat_quarters, measure_of
 from engine.music.spelling import spell
 from engine.music.types import Marks, Measures, Score
 from engine.tokens.tables import (
-    BOS, DURATION, DURATION_TICKS, EOS, FAMILY, IGN, METRIC, NOTE, PITCH, PITCH_HIGH, PITCH_LOW, POSITION,
-    TICKS_PER_BEAT, nearest,
+    BOS,
+    DURATION,
+    DURATION_TICKS,
+    EOS,
+    FAMILY,
+    IGN,
+    METRIC,
+    NOTE,
+    PITCH,
+    PITCH_HIGH,
+    PITCH_LOW,
+    POSITION,
+    TICKS_PER_BEAT,
+    nearest,
 )  # fmt: skip
 
 MAX_NOTES, MAX_STEPS = 256, 512  # of one segment, BOS and EOS included in the steps
