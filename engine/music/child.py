@@ -1,0 +1,222 @@
+"""Reading a notation file in a child process that may hang, eat memory or crash without harm to anyone.
+
+`ReaderChild` is the parent's side. Run as a module (`python -m engine.music.child`) this file is the child's side:
+frames of bytes on standard input and output, a request (kind, file) in, an answer (a Score as .npz, or a sentence) out.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import io
+import json
+import os
+import queue
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import warnings
+from dataclasses import fields
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from engine.music.types import BadInput, Marks, Measures, Score
+
+READ_SECONDS = 8.0
+START_SECONDS = 60.0  # the imports, on a busy machine
+MEMORY_BYTES = 1_500_000_000
+MAX_ANSWER_BYTES = 64_000_000
+_JOBS_PER_CHILD = 200  # then a fresh one, against slow leaks
+_DAMAGED = "This file cannot be read as a score; it may be damaged: open it in a notation program and export it again."
+_TOO_SLOW = f"Reading this file took over {READ_SECONDS:.0f} seconds; open a shorter piece, or export it again."
+_TOO_BIG = "Reading this file took too much memory; open a shorter piece, or export it again."
+
+
+def score_to_bytes(score: Score) -> bytes:
+    """A Score as the bytes of an .npz file of plain arrays."""
+    arrays = {f.name: getattr(score, f.name) for f in fields(Score) if isinstance(getattr(score, f.name), np.ndarray)}
+    arrays["marks"] = score.marks.table
+    arrays |= {f"measures_{f.name}": getattr(score.measures, f.name) for f in fields(Measures)}
+    out = io.BytesIO()
+    np.savez(out, title=np.array(score.title), composer=np.array(score.composer), **arrays)
+    return out.getvalue()
+
+
+def score_from_bytes(data: bytes) -> Score:
+    """The inverse of `score_to_bytes`. Raises ValueError for anything else; never runs code from the bytes."""
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as z:
+            measures = Measures(**{f.name: z[f"measures_{f.name}"] for f in fields(Measures)})
+            plain = {f.name: z[f.name] for f in fields(Score) if f.name not in ("marks", "measures", "title", "composer")}
+            return Score(**plain, marks=Marks(z["marks"]), measures=measures, title=str(z["title"]), composer=str(z["composer"]))
+    except (KeyError, OSError, EOFError, TypeError) as error:
+        raise ValueError("these bytes are not a Score; write them with score_to_bytes") from error
+
+
+def _write_frame(stream: BinaryIO, payload: bytes) -> None:
+    stream.write(struct.pack(">I", len(payload)) + payload)
+    stream.flush()
+
+
+def _read_frame(stream: BinaryIO) -> bytes | None:
+    """The next frame; None when the stream ends, or at a length that nobody sends."""
+    head = stream.read(4)
+    if head is None or len(head) < 4:
+        return None
+    (length,) = struct.unpack(">I", head)
+    if length > MAX_ANSWER_BYTES:
+        return None
+    payload = stream.read(length)
+    return payload if len(payload) == length else None
+
+
+class ReaderChild:
+    """One warm child process, started at first use and again after each death. Not for two threads at once."""
+
+    def __init__(self) -> None:
+        self.process: subprocess.Popen | None = None
+        self.folder: str | None = None
+        self.jobs = 0
+        atexit.register(self.stop)
+
+    def start(self) -> None:
+        """Start the process unless it runs; returns when it has done its imports. Raises BadInput when it cannot."""
+        if self.process is not None and self.process.poll() is None:
+            return
+        self.stop()
+        self.folder = tempfile.mkdtemp(prefix="etude-read-")
+        root = str(Path(__file__).resolve().parents[2])
+        path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
+        quiet = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "engine.music.child"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL, cwd=self.folder, env={**os.environ, **quiet, "PYTHONPATH": path, "TMPDIR": self.folder},
+        )  # fmt: skip
+        self.jobs = 0
+        if self._next_frame(START_SECONDS) != b"ready":
+            self.stop()
+            raise BadInput("The part that reads scores could not start; try again in a minute.")
+
+    def stop(self) -> None:
+        """Kill the process and remove what it left."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            for pipe in (self.process.stdin, self.process.stdout):
+                with contextlib.suppress(OSError):
+                    pipe.close()  # type: ignore[union-attr]
+            self.process = None
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder = None
+
+    def read(self, kind: str, data: bytes) -> Score:
+        """Parse `data` of `kind` ("musicxml", "mei" or "kern") within 8 s and 1.5 GB; BadInput says what went wrong."""
+        self.start()
+        assert self.process is not None and self.process.stdin is not None
+        self.jobs += 1
+        try:
+            _write_frame(self.process.stdin, kind.encode().ljust(16) + data)
+            answer = self._next_frame(READ_SECONDS)
+        except OSError:  # the child died before it had read all
+            answer = None
+        except TimeoutError as error:
+            self.stop()
+            raise BadInput(_TOO_SLOW) from error
+        if answer is None:
+            self.stop()
+            raise BadInput(_DAMAGED)
+        if self.jobs >= _JOBS_PER_CHILD:
+            self.stop()
+        if answer[:1] == b"{":
+            sentence = json.loads(answer)["sentence"]
+            if sentence == _TOO_BIG:
+                self.stop()
+            raise BadInput(sentence)
+        return score_from_bytes(answer)
+
+    def _next_frame(self, seconds: float) -> bytes | None:
+        """The child's next frame, None when it has died. Raises TimeoutError."""
+        assert self.process is not None and self.process.stdout is not None
+        box: queue.Queue = queue.Queue()
+        stream = self.process.stdout
+        threading.Thread(target=lambda: box.put(_read_or_none(stream)), daemon=True).start()
+        try:
+            return box.get(timeout=seconds)
+        except queue.Empty as error:
+            raise TimeoutError from error
+
+
+def _read_or_none(stream: BinaryIO) -> bytes | None:
+    try:
+        return _read_frame(stream)
+    except (OSError, ValueError):  # closed under our feet
+        return None
+
+
+# ---- the child's side
+
+
+def _limit() -> None:
+    """Memory, file size and no core dump, where the system can."""
+    try:
+        import resource
+    except ImportError:  # Windows: the time limit alone
+        return
+    for what, most in ((resource.RLIMIT_AS, MEMORY_BYTES), (resource.RLIMIT_FSIZE, MAX_ANSWER_BYTES), (resource.RLIMIT_CORE, 0)):
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(what, (most, most))
+
+
+def _answer(kind: str, data: bytes) -> bytes:
+    """A Score's bytes, or a sentence as JSON."""
+    try:
+        return score_to_bytes(_read(kind, data))
+    except BadInput as error:
+        sentence = str(error)
+    except MemoryError:
+        sentence = _TOO_BIG
+    except Exception:  # whatever a parser met in a stranger's file
+        sentence = _DAMAGED
+    return json.dumps({"sentence": sentence}).encode()
+
+
+def _read(kind: str, data: bytes) -> Score:
+    from engine.music import notation
+
+    if kind == "musicxml":
+        return notation.read_musicxml(data)
+    from engine.music._partitura import load_partitura
+
+    pt = load_partitura()
+    loader, name = {"mei": (pt.load_mei, "score.mei"), "kern": (pt.load_kern, "score.krn")}[kind]
+    path = Path(tempfile.gettempdir()) / name
+    path.write_bytes(data)
+    return notation.part_to_score(loader(str(path)))
+
+
+def main() -> None:
+    """Answer requests until standard input ends. Prints of the libraries go nowhere."""
+    requests = os.fdopen(os.dup(0), "rb")
+    answers = os.fdopen(os.dup(1), "wb")
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    warnings.simplefilter("ignore")
+    from engine.music import notation
+    from engine.music._partitura import load_partitura
+
+    load_partitura()
+    assert notation.part_to_score
+    _limit()
+    _write_frame(answers, b"ready")
+    while (request := _read_frame(requests)) is not None:
+        _write_frame(answers, _answer(request[:16].decode().strip(), request[16:]))
+
+
+if __name__ == "__main__":
+    main()

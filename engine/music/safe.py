@@ -1,0 +1,248 @@
+"""The only door for files from outside: limits first, then reading, then a look at what was read.
+
+MIDI is read here; MusicXML, .mxl, MEI and kern are parsed in a child process that is killed after 8 seconds or at
+1.5 GB. What is not a file that we read, or is past a limit, raises BadInput with one sentence for the user.
+"""
+
+from __future__ import annotations
+
+import io
+import queue
+import re
+import threading
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from xml.parsers import expat
+
+import numpy as np
+
+from engine.music.child import ReaderChild
+from engine.music.midi import read_midi_performance, read_midi_score
+from engine.music.midi_file import MAX_NOTES
+from engine.music.types import BadInput, Performance, Score
+
+MAX_SCORE_BYTES = 20_000_000
+MAX_KERN_BYTES = 4_000_000
+MAX_MEASURES = 2_000
+MAX_ELEMENTS = 1_000_000
+MAX_DEPTH = 100
+MAX_ENTRIES = 50  # of an .mxl
+MAX_RATIO = 200  # unpacked to packed
+MAX_QUARTERS = 40_000  # 30 minutes at 400 beats are 12,000
+_CHILDREN = 2  # parsing at one time
+_SCORE_KINDS = "MIDI (.mid), MusicXML (.musicxml, .xml, .mxl), Humdrum (.krn) or MEI (.mei)"
+
+_pool: queue.LifoQueue[ReaderChild] = queue.LifoQueue()
+_made = threading.Semaphore(_CHILDREN)
+
+
+def open_score(data: bytes, filename: str) -> Score:
+    """Read a score from bytes that anyone may have sent; what it is is seen from the bytes, not from the name.
+
+    Raises BadInput. Safe to call from several threads; at most two notation files are parsed at one time.
+    """
+    name = _shown(filename)
+    if not data:
+        raise BadInput(f"{name} is empty; choose a file of the kind {_SCORE_KINDS}.")
+    if len(data) > MAX_SCORE_BYTES:
+        raise BadInput(f"{name} has {len(data) / 1e6:.1f} MB; up to {MAX_SCORE_BYTES / 1e6:.0f} MB are accepted.")
+    if data[:4] == b"MThd":
+        return check_score(read_midi_score(data))
+    if data[:2] == b"PK":
+        data = unpack_mxl(data)
+    if _is_xml(data):
+        kind = scan_xml(data)
+    elif _is_kern(data):
+        if len(data) > MAX_KERN_BYTES:
+            raise BadInput(f"{name} has {len(data) / 1e6:.1f} MB; kern files up to {MAX_KERN_BYTES / 1e6:.0f} MB are accepted.")
+        kind = "kern"
+    else:
+        raise BadInput(f"{name} is not a score that can be read here; choose a file of the kind {_SCORE_KINDS}.")
+    with _child() as child:
+        score = child.read(kind, data)
+    return check_score(score)
+
+
+def open_performance(data: bytes, filename: str) -> Performance:
+    """Read a performance (a MIDI file) from bytes that anyone may have sent. Raises BadInput."""
+    name = _shown(filename)
+    if not data:
+        raise BadInput(f"{name} is empty; choose a MIDI file (.mid).")
+    if data[:4] != b"MThd":
+        raise BadInput(f"{name} is not a MIDI file; a performance is read from a MIDI file (.mid).")
+    return read_midi_performance(data)
+
+
+def warm_up() -> None:
+    """Start one parsing child now, so that the first upload need not wait for its imports."""
+    with _child() as child:
+        child.start()
+
+
+@contextmanager
+def _child() -> Iterator[ReaderChild]:
+    """A child to oneself: an idle one, a new one, or the next to be free."""
+    with _made:
+        try:
+            child = _pool.get_nowait()
+        except queue.Empty:
+            child = ReaderChild()
+        try:
+            yield child
+        finally:
+            _pool.put(child)
+
+
+def _shown(filename: str) -> str:
+    """A file name fit for a sentence: one short printable line in quotes."""
+    name = re.split(r"[/\\]", filename)[-1]
+    name = "".join(c for c in name if c.isprintable())[:80]
+    return f"“{name}”" if name else "This file"
+
+
+def _is_xml(data: bytes) -> bool:
+    head = data[:200]
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return True
+    return head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"<"
+
+
+def _is_kern(data: bytes) -> bool:
+    return b"\x00" not in data[:4000] and re.search(rb"(?m)^(.*\t)?\*\*kern", data[:20_000]) is not None
+
+
+def check_score(score: Score) -> Score:
+    """A score whose every number can be trusted; raises BadInput for values that no music has."""
+    times = np.concatenate([
+        score.onset_quarter, score.duration_quarter, score.measures.onset_quarter, score.measures.duration_quarter
+    ])  # fmt: skip
+    if len(score) > MAX_NOTES:
+        raise BadInput(f"This score has {len(score)} notes; up to {MAX_NOTES} are accepted.")
+    if not np.isfinite(times).all() or (np.abs(times) > MAX_QUARTERS).any():
+        raise BadInput("This score has impossible times; open it in a notation program and export it again.")
+    if (score.duration_quarter < 0).any() or (score.measures.duration_quarter < 0).any():
+        raise BadInput("This score has notes of negative length; open it in a notation program and export it again.")
+    if (score.pitch < 0).any() or (score.pitch > 127).any() or (np.abs(score.spelling.astype(int)) > 40).any():
+        raise BadInput("This score has notes outside the MIDI range 0 to 127; transpose them.")
+    return replace(score, title=_line(score.title), composer=_line(score.composer))
+
+
+def _line(text: str) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in text[:2000]).split())[:200]
+
+
+def unpack_mxl(data: bytes) -> bytes:
+    """The MusicXML inside a compressed .mxl file, read in chunks under the limits above. Raises BadInput."""
+    broken = "This .mxl file is damaged; export it again from your notation program."
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            entries = archive.infolist()
+            if len(entries) > MAX_ENTRIES:
+                raise BadInput(f"This .mxl file has {len(entries)} entries; up to {MAX_ENTRIES} are accepted.")
+            if sum(e.file_size for e in entries) > MAX_SCORE_BYTES:
+                raise BadInput(f"This .mxl file unpacks to over {MAX_SCORE_BYTES / 1e6:.0f} MB; that is too large.")
+            container = _entry(archive, "META-INF/container.xml", 100_000)
+            return _entry(archive, _root_file(container), MAX_SCORE_BYTES)
+    except BadInput:
+        raise
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError, KeyError, IndexError) as error:
+        raise BadInput(broken) from error
+
+
+def _entry(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
+    info = archive.getinfo(name)
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise BadInput("This .mxl file is compressed in an unusual way; export it again from your notation program.")
+    limit = min(limit, MAX_RATIO * max(info.compress_size, 100))
+    parts, size = [], 0
+    with archive.open(info) as stream:
+        while chunk := stream.read(65_536):
+            size += len(chunk)
+            if size > limit:
+                raise BadInput(f"This .mxl file unpacks to over {limit / 1e6:.1f} MB; that is too large for its size.")
+            parts.append(chunk)
+    return b"".join(parts)
+
+
+def _root_file(container: bytes) -> str:
+    """The path of the score that META-INF/container.xml names first."""
+    found: list[str] = []
+
+    def start(tag: str, attributes: dict[str, str]) -> None:
+        if tag.rsplit(":", 1)[-1] == "rootfile" and "full-path" in attributes:
+            found.append(attributes["full-path"])
+
+    _parse(container, start, lambda tag: None)
+    if not found:
+        raise BadInput("This .mxl file does not say which of its entries is the score; export it again.")
+    return found[0]
+
+
+def scan_xml(data: bytes) -> str:
+    """Count through an XML file without keeping it; returns "musicxml" or "mei". Raises BadInput past a limit."""
+    root: list[str] = []
+    count = {"measure": 0, "note": 0, "element": 0}
+    depth, most_measures = 0, 0
+
+    def start(tag: str, attributes: dict[str, str]) -> None:
+        nonlocal depth, most_measures
+        tag = tag.rsplit(":", 1)[-1]
+        if not root:
+            root.append(tag)
+        depth += 1
+        count["element"] += 1
+        if tag in ("measure", "note"):
+            count[tag] += 1
+        elif tag == "rest":  # MusicXML's rest lies in a note
+            count["note"] -= 1 if root[0] != "mei" else 0
+        elif tag == "part":
+            count["measure"] = 0
+        most_measures = max(most_measures, count["measure"])
+        if depth > MAX_DEPTH:
+            raise BadInput(f"This XML file is nested over {MAX_DEPTH} deep; that is no score.")
+        if most_measures > MAX_MEASURES:
+            raise BadInput(f"This score has more than {MAX_MEASURES} measures; open a part of it.")
+        if count["note"] > MAX_NOTES:
+            raise BadInput(f"This score has more than {MAX_NOTES} notes; open a part of it.")
+        if count["element"] > MAX_ELEMENTS:
+            raise BadInput(f"This XML file has more than {MAX_ELEMENTS} elements; open a part of it.")
+
+    def end(tag: str) -> None:
+        nonlocal depth
+        depth -= 1
+
+    _parse(data, start, end)
+    if root[0] == "score-partwise":
+        return "musicxml"
+    if root[0] == "mei":
+        return "mei"
+    if root[0] == "score-timewise":
+        raise BadInput("This MusicXML file is timewise; save it as partwise MusicXML, as nearly all programs do.")
+    raise BadInput("This XML file is no score; choose a MusicXML (.musicxml, .xml, .mxl) or MEI (.mei) file.")
+
+
+def _parse(data: bytes, start: object, end: object) -> None:
+    """Stream XML through the handlers; no entity is ever declared, expanded or fetched."""
+
+    def doctype(name: str, system: str | None, public: str | None, internal: int) -> None:
+        if internal:
+            raise BadInput("This XML file declares things of its own (a DOCTYPE with contents); export it again without.")
+
+    def entity(*_: object) -> None:
+        raise BadInput("This XML file declares entities; export it again without.")
+
+    parser = expat.ParserCreate()
+    parser.SetParamEntityParsing(expat.XML_PARAM_ENTITY_PARSING_NEVER)
+    parser.StartDoctypeDeclHandler = doctype
+    parser.EntityDeclHandler = entity
+    parser.StartElementHandler = start  # type: ignore[assignment]
+    parser.EndElementHandler = end  # type: ignore[assignment]
+    try:
+        parser.Parse(data, True)
+    except expat.ExpatError as error:
+        raise BadInput(f"This XML file is damaged at line {error.lineno}; export it again from your notation program.") from error
+    except (ValueError, LookupError) as error:  # an encoding that nobody knows
+        raise BadInput("This XML file is in an unknown encoding; export it again as UTF-8.") from error
