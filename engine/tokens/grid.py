@@ -214,11 +214,9 @@ def score_of_ticks(onset_tick: NDArray, duration_class: NDArray, pitch: NDArray)
     measures = Measures(
         bars, np.full(m, 4.0), np.zeros(m), np.full(m, 4), np.full(m, 4), np.zeros(m), np.arange(1, m + 1)
     )
-    zeros = np.zeros(n)
-    score = Score(
-        onset, duration, pitch[order], spell(pitch[order]), zeros, zeros, duration_class[order] == 0, Marks.none(n), measures
-    )
-    return score, order
+    keys, zeros = pitch[order], np.zeros(n)
+    grace = duration_class[order] == 0
+    return Score(onset, duration, keys, spell(keys), zeros, zeros, grace, Marks.none(n), measures), order
 
 
 def token_ticks(tokens: NDArray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
