@@ -1,7 +1,7 @@
 """Hear a performance at once: fluidsynth plays it, in this process, on a sampled piano.
 
-A preview sounds at 32 kHz, the rate at which the pianos were stored: nothing is resampled, and above 16 kHz a piano has little.
-Loudness is never normalised: two performances compared by ear differ as played.
+A preview sounds at 32 kHz, the rate of the stored pianos: above 16 kHz a piano has little to say. Loudness is never
+normalised: two performances compared by ear differ as played.
 """
 
 from __future__ import annotations
@@ -26,17 +26,22 @@ TAIL_SEC = 2.0
 FADE_SEC = 0.5  # the end of the tail fades, so that a pedal never lifted ends without a click
 PEDAL_WAIT_SEC = 6.0  # how long after the last key the tail waits for a pedal still down
 LONGEST_SEC = 3600.0
-POLYPHONY = 256
+POLYPHONY = 96  # against 256, the dense end of an étude differs at -50 dB and takes half the time
 MOST_IDLE = 4
 KNEE = 0.8  # peaks above are rounded, never clipped
-PEDAL, KEY_UP, KEY_DOWN = 0, 1, 2  # at the same moment a pedal moves first, so that it catches or frees what the keys let go
+PEDAL, KEY_UP, KEY_DOWN = 0, 1, 2  # in this order at the same moment: the pedal catches what the keys let go
 
 PIANO_FOLDER = Path(__file__).parent / "pianos"
 
 
 @dataclass(frozen=True)
 class Piano:
-    """One entry of the menu. files: the first that exists is used; gain: fluidsynth's; credit: to be shown beside the sound."""
+    """One entry of the menu.
+
+    files   SoundFonts; the first that exists is played
+    gain    brings the pianos to one loudness: real performances average -20 to -30 dBFS and seldom pass KNEE
+    credit  who recorded it and under which licence, to be shown beside the sound
+    """
 
     label: str
     files: tuple[Path, ...]
@@ -48,14 +53,17 @@ PIANOS: dict[str, Piano] = {
     "grand": Piano(
         "Grand piano (Yamaha C3)",
         (PIANO_FOLDER / "grand.sf3",),
-        1.0,
+        1.6,
         "Bengt Nilsson, Headroom Piano, CC BY 4.0; SFZ mapping by kinwie; cut, evened and packed for Étude",
     ),
     "upright": Piano(
-        "Upright piano (Kawai)", (PIANO_FOLDER / "upright.sf3",), 1.0, "Gonzalo and Roberto, FreePats project, CC0 1.0"
+        "Upright piano (Kawai)", (PIANO_FOLDER / "upright.sf3",), 1.4, "Gonzalo and Roberto, FreePats project, CC0 1.0"
     ),
     "player": Piano(
-        "Old player piano (Francis Bacon)", (PIANO_FOLDER / "player.sf3",), 1.0, "Piotr Barcz, FreePats project, CC0 1.0"
+        "Old player piano (Francis Bacon)",
+        (PIANO_FOLDER / "player.sf3",),
+        1.6,
+        "Piotr Barcz, FreePats project, CC0 1.0",
     ),
     "system": Piano(
         "This computer's General MIDI piano",
@@ -64,15 +72,16 @@ PIANOS: dict[str, Piano] = {
             for folder in ("/usr/share/sounds/sf2", "/usr/share/soundfonts")
             for name in ("FluidR3_GM.sf2", "default-GM.sf2", "default.sf2", "TimGM6mb.sf2")
         ),
-        0.6,
+        1.3,
         "a SoundFont installed on this computer",
     ),
 }
 
 
 class Preview:
-    """Plays performances on the pianos of the menu. One is enough for a whole app: every method may be called from any thread.
+    """Plays performances on the pianos of the menu.
 
+    One is enough for a whole app: every method may be called from any thread, and streams may run side by side.
     A piano is loaded on first use (the grand in about half a second) and kept.
     """
 
@@ -104,7 +113,7 @@ class Preview:
             raise BadInput(f"Parts of {chunk_sec:g} s were asked for; give more than 0 seconds.")
         end_sec = sounding_end(performance)
         if end_sec > LONGEST_SEC:
-            raise BadInput(f"This performance lasts {end_sec / 60:.0f} minutes; a preview plays at most 60, shorten it.")
+            raise BadInput(f"This performance lasts {end_sec / 60:.0f} minutes; a preview plays up to 60, shorten it.")
         blocks = -(-int(end_sec * SAMPLE_RATE) // BLOCK)
         chunk = max(1, round(chunk_sec * SAMPLE_RATE / BLOCK))
         fade = int(FADE_SEC * SAMPLE_RATE)
@@ -197,9 +206,7 @@ def _play(
 def _render(synth: Any, stereo: NDArray[np.float32], start: int, count: int) -> None:
     """Fill `count` samples of (2, num_samples) from `start` with what the synth plays next."""
     if count:
-        _fluidsynth().write_float(
-            synth.synth, count, stereo[0].ctypes.data, start, 1, stereo[1].ctypes.data, start, 1
-        )
+        _fluidsynth().write_float(synth.synth, count, stereo[0].ctypes.data, start, 1, stereo[1].ctypes.data, start, 1)
 
 
 def _round_peaks(sound: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -210,7 +217,7 @@ def _round_peaks(sound: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _fluidsynth() -> ModuleType:
-    """pyfluidsynth, with fluidsynth's float output, which it leaves out; imported here because the library may be missing."""
+    """pyfluidsynth, with the float output that it leaves out; imported here because the library may be missing."""
     try:
         import fluidsynth
     except ImportError as error:
@@ -242,8 +249,10 @@ def _open(piano: Piano) -> Any:
     if font == -1 or synth.program_select(0, font, 0, 0) == -1:
         synth.delete()
         raise BadInput(f"The SoundFont {path.name} could not be read; fetch it again, or choose another piano.")
-    for index in range(POLYPHONY):  # a voice fades in for 2 ms the first time it is ever used, and never again: use each once
-        synth.noteon(0, 21 + index % 88, 1)
+    # A voice fades in for 2 ms the first time it is used, never again: use each once now, so that all renderings agree.
+    for index in range(2 * POLYPHONY):
+        if synth.get_active_voice_count() < POLYPHONY:  # one voice a note, two if the piano is stereo
+            synth.noteon(0, 21 + index % 88, 1)
     _render(synth, np.zeros((2, BLOCK), np.float32), 0, BLOCK)
     _silence(synth)
     return synth
@@ -253,3 +262,6 @@ def _silence(synth: Any) -> None:
     """End every sound and lift the pedal: the next note comes out of silence."""
     synth.system_reset()  # lifts the pedal, but only releases the notes
     synth.all_sounds_off(0)
+    _render(
+        synth, np.zeros((2, BLOCK), np.float32), 0, BLOCK
+    )  # it obeys at the next block: not in the next performance

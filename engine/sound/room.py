@@ -1,6 +1,6 @@
 """A small room around a dry piano, by convolution with its echo, whole or in parts.
 
-fluidsynth has a reverb too, but its echoes drift with time since it started: the same performance would never sound the same twice.
+fluidsynth has a reverb too, but its echoes drift from the moment it starts: no performance would sound the same twice.
 """
 
 from __future__ import annotations
@@ -34,17 +34,20 @@ def room_response(sample_rate: int) -> NDArray[np.float32]:
 
 
 class Room:
-    """Adds the echoes to a sound that comes in parts; `add` returns each part at once, later parts carry its echoes on."""
+    """Adds the echoes to a sound that comes in parts; later parts carry the echoes of earlier ones on."""
 
     def __init__(self, sample_rate: int) -> None:
         self._response = room_response(sample_rate)
+        self._spectra: dict[int, NDArray] = {}  # of the response, by FFT size
         self._late = np.zeros(len(self._response) - 1, np.float32)  # echoes still to come
 
     def add(self, sound: NDArray[np.float32]) -> NDArray[np.float32]:
         """(num_samples,) dry -> (num_samples,) with the echoes of this and all earlier parts."""
         count = len(sound) + len(self._late)
         size = 1 << (count - 1).bit_length()
-        echoes = np.fft.irfft(np.fft.rfft(sound, size) * np.fft.rfft(self._response, size), size)[:count]
+        if size not in self._spectra:
+            self._spectra[size] = np.fft.rfft(self._response, size)
+        echoes = np.fft.irfft(np.fft.rfft(sound, size) * self._spectra[size], size)[:count]
         echoes[: len(self._late)] += self._late
         self._late = echoes[len(sound) :].astype(np.float32)
         return sound + echoes[: len(sound)].astype(np.float32)

@@ -1,0 +1,84 @@
+"""Sound files: an AudioClip to bytes for saving, and a stranger's bytes to an AudioClip."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from engine.music.types import AudioClip, BadInput
+
+MOST_BYTES = 20_000_000
+SHORTEST_SEC, LONGEST_SEC = 0.5, 60.0  # a longer recording is read up to here
+LOWEST_RATE, HIGHEST_RATE = 8_000, 192_000  # Hz
+MOST_CHANNELS = 8
+SILENCE = 10 ** (-60 / 20)  # a recording whose peak stays below is taken for silence
+FORMATS = {"WAV", "WAVEX", "FLAC", "OGG", "MP3"}
+FIRST_BYTES = (b"RIFF", b"fLaC", b"OggS", b"ID3", b"\xff\xfb", b"\xff\xf3", b"\xff\xf2")
+
+
+def to_int16(clip: AudioClip) -> NDArray[np.int16]:
+    """(num_samples,) int16, what a browser plays without changing its level."""
+    return np.round(np.clip(clip.samples, -1, 1) * 32767).astype(np.int16)
+
+
+def encode_audio(clip: AudioClip, format: str = "wav", comment: str = "") -> bytes:
+    """A 16-bit sound file; the comment travels inside it (how the sound was made: seed, style, piano and credit).
+
+    format  "wav" or "flac"; any other raises BadInput
+    """
+    if format not in ("wav", "flac"):
+        raise BadInput(f'Sound can be saved as "wav" or "flac", not "{format}"; choose one of these.')
+    data = io.BytesIO()
+    with soundfile.SoundFile(data, "w", clip.sample_rate, 1, "PCM_16", format=format.upper()) as file:
+        if comment:
+            file.comment = comment
+        file.write(to_int16(clip))
+    return data.getvalue()
+
+
+def read_audio(data: bytes) -> AudioClip:
+    """A recording from an untrusted file, at its own sample rate: the first minute, mono, without its constant offset.
+
+    Raises BadInput for what is not WAV, FLAC, OGG or MP3, over 20 MB, under half a second, at a rate
+    or channel count out of bounds, and for sound that is silent or not finite.
+    """
+    if len(data) > MOST_BYTES:
+        size, limit = len(data) / 1e6, MOST_BYTES / 1e6
+        raise BadInput(f"This recording has {size:.0f} MB; up to {limit:.0f} MB are read, shorten it.")
+    if not data.startswith(FIRST_BYTES):
+        raise BadInput("This is not a recording I can read; save it as WAV, FLAC, OGG or MP3.")
+    try:
+        with soundfile.SoundFile(io.BytesIO(data)) as file:
+            _check_header(file)
+            samples = file.read(int(LONGEST_SEC * file.samplerate), dtype="float32", always_2d=True)
+            sample_rate = file.samplerate
+    except soundfile.LibsndfileError as error:
+        raise BadInput("This recording is damaged or of an unknown kind; save it as WAV, FLAC, OGG or MP3.") from error
+    if len(samples) < SHORTEST_SEC * sample_rate:
+        raise BadInput(
+            f"This recording lasts {len(samples) / sample_rate:.2f} s; at least {SHORTEST_SEC:g} s are needed, "
+            "choose a longer one."
+        )
+    if not np.isfinite(samples).all():
+        raise BadInput("This recording holds values that are not numbers; save it anew as 16-bit WAV or FLAC.")
+    mono = samples.mean(1)
+    mono -= mono.mean()
+    if np.abs(mono).max() < SILENCE:
+        raise BadInput("This recording is silent (its peak is under -60 dBFS); choose one with sound.")
+    return AudioClip(np.clip(mono, -1, 1), sample_rate)
+
+
+def _check_header(file: soundfile.SoundFile) -> None:
+    if file.format not in FORMATS:
+        raise BadInput(f"This recording is {file.format}; save it as WAV, FLAC, OGG or MP3.")
+    if not LOWEST_RATE <= file.samplerate <= HIGHEST_RATE:
+        raise BadInput(
+            f"This recording has {file.samplerate} Hz; {LOWEST_RATE} to {HIGHEST_RATE} Hz are read, save it at 44100."
+        )
+    if file.channels > MOST_CHANNELS:
+        raise BadInput(
+            f"This recording has {file.channels} channels; up to {MOST_CHANNELS} are read, save it as stereo."
+        )
