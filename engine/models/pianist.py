@@ -246,70 +246,74 @@ def noise(features: Features, seed: int) -> NDArray[np.float32]:
     return x
 
 
-@torch.inference_mode()
-def render(
-    model: Pianist, features: Features, z: NDArray, seed: int = 0, sampling: Sampling = Sampling(),
-    known_x: NDArray | None = None, known: NDArray | None = None, on_step: Callable[[float], None] | None = None,
-    dtype: torch.dtype = torch.float32,
-) -> NDArray[np.float32]:  # fmt: skip
-    """Play a whole score of n notes: (n, 8) channel values.
+class Reader:
+    """A score as the Pianist has read it: windows and their encoding, ready to be played in any style.
 
-    z        (Z,) style of the whole piece
-    known_x  (n, 8) and known (n,) bool: notes to keep exactly, the rest is filled in around them
-    on_step  called with the finished share, 0..1; an exception it raises stops the rendering
-
-    Windows overlap by half and every Euler step averages their fields (MultiDiffusion, Bar-Tal et al. 2023), so no
-    seam can be seen, and the same seed gives the same notes.
+    Windows overlap by a third and every Euler step averages their fields (MultiDiffusion, Bar-Tal et al. 2023), so no
+    seam can be seen. Reading costs as much as a few steps; a slider only calls `play`.
     """
-    model.eval()
-    n, size = len(features), model.config.window
-    spans = windows(n, size, size // 2)
-    kept = np.zeros(n, bool) if known is None else known
-    given = np.zeros((n, CHANNELS), np.float32) if known_x is None else known_x.astype(np.float32)
-    index = torch.tensor([[min(s + k, e - 1) for k in range(min(size, n))] for s, e in spans])
-    valid = torch.tensor([[s + k < e for k in range(min(size, n))] for s, e in spans])
-    ramp = 1.0 - (2 * (torch.arange(index.shape[1]) + 0.5) / index.shape[1] - 1).abs() + 1e-3
-    weight = torch.zeros(n).index_add_(0, index.flatten(), (valid * ramp).flatten())
-    angle = model.angles(torch.from_numpy(features.onset_beat)[index])
-    kept_t, given_t = torch.from_numpy(kept)[index], torch.from_numpy(given)[index]
-    full = torch.from_numpy(np.append(z, 1.0).astype(np.float32)).expand(len(spans), -1)
-    empty = torch.zeros_like(full)
-    steps = sampling.steps
-    total = 2 + steps
-    with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
-        category, value = torch.from_numpy(features.category)[index], torch.from_numpy(features.value)[index]
-        h = _batched(lambda a, b, c, d: model.read(a, b, c, d), category, value, angle, valid)
-        _report(on_step, 1 / total)
+
+    @torch.inference_mode()
+    def __init__(self, model: Pianist, features: Features):
+        model.eval()
+        self.model, self.features = model, features
+        n, size = len(features), model.config.window
+        spans = windows(n, size, size * 2 // 3)
+        length = min(size, n)
+        self.index = torch.tensor([[s + k for k in range(length)] for s, _ in spans])
+        ramp = 1.0 - (2 * (torch.arange(length) + 0.5) / length - 1).abs() + 1e-3
+        self.ramp = ramp.expand(len(spans), -1)
+        self.weight = torch.zeros(n).index_add_(0, self.index.flatten(), self.ramp.flatten())
+        self.valid = torch.ones(len(spans), length, dtype=torch.bool)
+        self.angle = model.angles(torch.from_numpy(features.onset_beat)[self.index])
+        category, value = torch.from_numpy(features.category)[self.index], torch.from_numpy(features.value)[self.index]
+        self.hidden = _batched(model.read, category, value, self.angle, self.valid)
+
+    def _field(self, x: Tensor, t: float, style: Tensor, known_x: Tensor, known: Tensor) -> Tensor:
+        """The flow's field over the whole piece, (n, 8)."""
+        k = len(self.index)
+        v = _batched(
+            self.model.velocity_field, self.hidden, x[self.index], torch.full((k,), t), style.expand(k, -1),
+            known_x[self.index], known[self.index], self.angle, self.valid,
+        )  # fmt: skip
+        out = torch.zeros_like(x).index_add_(0, self.index.flatten(), (v * self.ramp[..., None]).reshape(-1, CHANNELS))
+        return _tie(out / self.weight[:, None], self.features)
+
+    @torch.inference_mode()
+    def play(
+        self, z: NDArray, seed: int = 0, sampling: Sampling = Sampling(), known_x: NDArray | None = None,
+        known: NDArray | None = None, on_step: Callable[[float], None] | None = None,
+    ) -> NDArray[np.float32]:  # fmt: skip
+        """Channel values (n, 8) of the whole score in style z (Z,); the same seed gives the same notes.
+
+        known_x  (n, 8) and known (n,) bool: notes to keep exactly, the rest is filled in around them
+        on_step  called with the finished share, 0..1; an exception it raises stops the rendering
+        """
+        n = len(self.features)
+        kept = torch.zeros(n, dtype=torch.bool) if known is None else torch.from_numpy(np.array(known, bool))
+        given = torch.zeros(n, CHANNELS) if known_x is None else torch.from_numpy(np.array(known_x, np.float32))
+        style = torch.from_numpy(np.append(z, 1.0).astype(np.float32))[None]
+        steps, loose = sampling.steps, torch.tensor(sampling.looseness)
 
         def field(x: Tensor, t: float) -> Tensor:
-            time = torch.full((len(spans),), t)
-
-            def one(style: Tensor) -> Tensor:
-                return _batched(model.velocity_field, h, x[index], time, style, given_t, kept_t, angle, valid).float()
-
-            v = one(full)
+            v = self._field(x, t, style, given, kept)
             if sampling.guidance != 1.0:
-                base = one(empty)
+                base = self._field(x, t, torch.zeros_like(style), given, kept)
                 v = base + sampling.guidance * (v - base)
-            v = v * (valid * ramp)[..., None]
-            out = torch.zeros(n, CHANNELS).index_add_(0, index.flatten(), v.reshape(-1, CHANNELS)) / weight[:, None]
-            return _tie(out, features)
+            return v
 
-        start = torch.from_numpy(noise(features, seed))
-        expected = start + field(start, 0.0)
-        _report(on_step, 2 / total)
-        x = start
-        if max(sampling.looseness) > 0:
-            v0 = expected - start
+        start = torch.from_numpy(noise(self.features, seed))
+        first = field(start, 0.0)
+        expected = x = start + first
+        if loose.max() > 0:
+            x = start
             for k in range(steps):
-                x = x + (v0 if k == 0 else field(x, k / steps)) / steps
-                _report(on_step, (3 + k) / total)
-    loose, gain = torch.tensor(sampling.looseness), torch.tensor(sampling.gain)
-    centre = _smooth(expected, features)
-    out = centre + gain * (expected - centre) + loose * (x - expected)
-    out = _tie(out, features).numpy()
-    out[kept] = given[kept]
-    return out
+                x = x + (first if k == 0 else field(x, k / steps)) / steps
+                if on_step is not None:
+                    on_step((k + 1) / steps)
+        centre = _smooth(expected, self.features)
+        out = _tie(centre + torch.tensor(sampling.gain) * (expected - centre) + loose * (x - expected), self.features)
+        return torch.where(kept[:, None], given, out).numpy()
 
 
 @torch.inference_mode()
@@ -330,11 +334,6 @@ def encode_style(model: Pianist, features: Features, expression: Expression) -> 
 def _batched(fn: Callable[..., Tensor], *args: Tensor, size: int = 8) -> Tensor:
     """Apply fn over slices of the first axis, to keep memory small on long scores."""
     return torch.cat([fn(*(a[i : i + size] for a in args)) for i in range(0, len(args[0]), size)])
-
-
-def _report(on_step: Callable[[float], None] | None, share: float) -> None:
-    if on_step is not None:
-        on_step(share)
 
 
 def _group_mean(x: Tensor, index: NDArray) -> Tensor:

@@ -186,17 +186,18 @@ def decode_expression(score: Score, expression: Expression) -> Performance:
     """Play the score: note i of the result is note i of the score; the first onset is at 0 s.
 
     Beat periods are tied within a chord by their median (spec A.5). Durations are 10 ms to 30 s, and a key struck
-    again ends 1 ms before. The pedal is released after the last note.
+    again ends 1 ms before; voices in unison are struck together. The pedal is released after the last note.
     """
     c = chords(score)
     period = _group_median(expression.beat_period, c.index)
     grid = _grid(c.beat, period)
-    onset = grid[c.index] + expression.timing_sec
+    stroke = _strokes(score, c.index)
+    onset = grid[c.index] + expression.timing_sec[stroke]
     length = np.maximum(score_beats(score)[1], GRACE_BEATS)
     duration = np.clip(np.exp2(expression.articulation_log2) * length * period[c.index], MIN_DURATION_SEC, MAX_DURATION_SEC)
     shift = onset.min()
     onset, grid = onset - shift, grid - shift
-    velocity = np.clip(np.round(expression.velocity), 1, 127)
+    velocity = np.clip(np.round(expression.velocity[stroke]), 1, 127)
     step = np.diff(np.append(grid, grid[-1] + period[-1]))
     first = np.flatnonzero(np.concatenate([[True], np.diff(c.index) > 0]))
     at = (grid[:, None] + step[:, None] * np.arange(PEDAL_SAMPLES) / PEDAL_SAMPLES).ravel()
@@ -209,6 +210,13 @@ def decode_expression(score: Score, expression: Expression) -> Performance:
     return Performance(onset, duration, score.pitch, velocity, at, value)
 
 
+def _strokes(score: Score, chord: NDArray) -> NDArray[np.int64]:
+    """For each note the first note on the same key in the same chord, (n,): two voices in unison are one key stroke."""
+    key = (chord * 2 + ~score.grace) * 128 + score.pitch
+    _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
+    return first[inverse]
+
+
 def _group_median(values: NDArray, index: NDArray) -> NDArray[np.float64]:
     """Median of each chord's values, (g,)."""
     order = np.lexsort((values, index))
@@ -219,11 +227,14 @@ def _group_median(values: NDArray, index: NDArray) -> NDArray[np.float64]:
 
 
 def _end_before_repeat(onset: NDArray, duration: NDArray, pitch: NDArray) -> NDArray[np.float64]:
-    """Shorten a note that would still be held when its key is struck again."""
+    """Shorten a note that would still be held when its key is struck again; notes struck together keep their lengths."""
     order = np.lexsort((onset, pitch))
-    o, d = onset[order], duration[order].copy()
-    same = (np.diff(pitch[order]) == 0) & (o[:-1] + d[:-1] > o[1:] - 1e-3)
-    d[:-1][same] = np.maximum(o[1:][same] - o[:-1][same] - 1e-3, MIN_DURATION_SEC / 10)
+    o, p, d = onset[order], pitch[order], duration[order].copy()
+    stroke = np.concatenate([[0], np.cumsum((np.diff(p) != 0) | (np.diff(o) > 1e-3))])  # one key stroke of 1 or 2 voices
+    start = np.flatnonzero(np.concatenate([[True], np.diff(stroke) > 0]))
+    same_key = np.append(p[start[1:]] == p[start[:-1]], False)
+    until = np.where(same_key, np.append(o[start[1:]], np.inf), np.inf)[stroke] - o - 1e-3
+    d = np.where(d > until, np.maximum(until, 1e-3), d)
     out = np.empty_like(d)
     out[order] = d
     return out

@@ -47,8 +47,8 @@ def looks_performed(data: bytes) -> bool:
 def read_midi_score(data: bytes) -> Score:
     """Read a MIDI file as a score: quarters, measures, hands, note names; repeats as they stand in the file.
 
-    Onsets and ends within a tick of a simple part of a quarter are put there, others are kept exactly. Two notes on one
-    key at one time become one, the longer. Two tracks are the two staves (the higher one is the upper), one track is
+    Onsets and ends within a tick of a simple part of a quarter are put there, others are kept exactly. Two voices on one
+    key stay two notes. Two tracks are the two staves (the higher one is the upper), one track is
     divided between the hands. Velocities that are not flat become the mark `written_velocity`, tempo events `tempo_bpm`
     (a lone 120, which programs write unasked, does not count).
     Raises BadInput as `read_midi_performance`, and for more than 5,000 measures.
@@ -58,16 +58,14 @@ def read_midi_score(data: bytes) -> Score:
     onset = _quarters(file.onset_tick, file.ticks_per_quarter, performed)
     end = _quarters(file.end_tick, file.ticks_per_quarter, performed)
     duration = np.where(end > onset, end - onset, 1 / _PERFORMED_GRID if performed else _SHORTEST_QUARTER)
-    order = np.lexsort((-duration, file.pitch, onset))  # of a doubled note the longer comes first
-    doubled = (np.diff(onset[order]) == 0) & (np.diff(file.pitch[order]) == 0)
-    keep = order[np.concatenate([[True], ~doubled])]
-    onset, duration, pitch, velocity, track = (a[keep] for a in (onset, duration, file.pitch, file.velocity, file.track))
+    order = np.lexsort((-duration, file.pitch, onset))
+    onset, duration, pitch, velocity, track = (a[order] for a in (onset, duration, file.pitch, file.velocity, file.track))
     measures = _measures(file, float((onset + duration).max()))
     table = np.zeros((len(onset), len(MARK_NAMES)), np.int16)
     if velocity.min() != velocity.max():
         table[:, MARK_NAMES.index("written_velocity")] = velocity
     if file.tempo_written and (len(file.tempo_tick) > 1 or file.tempo_mspq[0] != 500_000):
-        i = np.searchsorted(file.tempo_tick, file.onset_tick[keep], side="right") - 1
+        i = np.searchsorted(file.tempo_tick, file.onset_tick[order], side="right") - 1
         table[:, MARK_NAMES.index("tempo_bpm")] = np.round(60e6 / file.tempo_mspq[i])
     return Score(
         onset, duration, pitch, spell(pitch, file.key[0][1] if file.key else None), _staff(onset, duration, pitch, track),

@@ -83,7 +83,6 @@ def part_to_score(part_score: Any, rolled: Iterable[str] = (), unfolded: bool = 
     rolled = set(rolled)
     rows = [row for i, p in enumerate(parts) for row in _note_rows(p, i, len(parts), rolled)]
     rows.sort(key=lambda r: (r[0], not r[6], r[2], -r[1]))
-    rows = _merge_unisons(rows)
     columns = list(zip(*rows, strict=True))
     onset = np.array(columns[0])
     table = np.zeros((len(onset), len(MARK_NAMES)), np.int16)
@@ -177,21 +176,6 @@ def _slurs(notes: Sequence[Any]) -> list[int]:
             elif n.start.t == end and not state[i]:
                 state[i] = 2
     return state
-
-
-def _merge_unisons(rows: list[tuple]) -> list[tuple]:
-    """Two voices on one key at one time are one key stroke: the longer duration, every mark (spec A.6)."""
-    out: list[tuple] = []
-    seen: dict[tuple, int] = {}
-    for row in rows:
-        key = (round(row[0], 4), row[2], row[6])
-        if key in seen:
-            old = out[seen[key]]
-            out[seen[key]] = (old[0], max(old[1], row[1]), *old[2:7], *(max(a, b) for a, b in zip(old[7:], row[7:], strict=True)))
-        else:
-            seen[key] = len(out)
-            out.append(row)
-    return out
 
 
 def _direction_marks(parts: Sequence[Any], onset: np.ndarray, table: np.ndarray) -> None:

@@ -1,0 +1,158 @@
+"""The Engine: what the studio, the command line and a script call. It holds the models and loads each on first use."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.bundle import CHECKPOINTS, PianistBundle, open_pianist
+from engine.models.features import score_features
+from engine.models.pianist import Reader, encode_style, from_channels, to_channels
+from engine.models.style import AXES, Axis
+from engine.music.alignment import align
+from engine.music.expression import apply_strength, decode_expression, encode_expression
+from engine.music.types import Alignment, AudioClip, BadInput, Expression, Performance, Score, Strength, Style
+from engine.sound.preview import Preview
+
+PIANIST = "pianist-v1"
+_READERS_KEPT = 8  # scores whose reading stays in memory
+
+
+class Engine:
+    """Compose, perform, preview. Thread-safe; one instance serves every visitor and keeps nothing about any of them.
+
+    >>> engine = Engine.load()
+    >>> engine.axes[0].name
+    'tempo'
+    """
+
+    def __init__(self, checkpoints: Path):
+        self.checkpoints = checkpoints
+        self._readers: OrderedDict[str, Reader] = OrderedDict()
+        self._lock = threading.RLock()
+
+    @classmethod
+    def load(cls, checkpoints: Path | None = None) -> Engine:
+        """An engine over a checkpoints folder (by default the repository's); models load on first use."""
+        return cls(Path(checkpoints) if checkpoints is not None else CHECKPOINTS)
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """The labelled style sliders, in the order of z; each in standard deviations, -3..3, 0 is what pianists do."""
+        return AXES
+
+    @cached_property
+    def pianist(self) -> PianistBundle:
+        """The performing model. Raises BundleError with a sentence when the checkpoint is missing or damaged."""
+        with self._lock:
+            return open_pianist(self.checkpoints / PIANIST)
+
+    @cached_property
+    def sound(self) -> Preview:
+        """The preview pianos."""
+        return Preview()
+
+    @property
+    def presets(self) -> dict[str, tuple[float, ...]]:
+        """Styles by name: "Default", then pianists of (n)ASAP who play at least five pieces there."""
+        return {"Default": (0.0,) * self.pianist.model.config.style_size, **self.pianist.presets}
+
+    def style(
+        self, z_axes: Sequence[float] = (), base: Sequence[float] = (), strength: Strength = Strength(), seed: int = 0
+    ) -> Style:
+        """A Style: the latent `base` (Default when empty) with its first axes moved by `z_axes` standard deviations."""
+        size = self.pianist.model.config.style_size
+        if len(z_axes) > len(AXES) or len(base) not in (0, size):
+            raise BadInput(f"A style has up to {len(AXES)} axis values on a base of {size}; {len(z_axes)} and {len(base)} arrived.")
+        z = np.zeros(size)
+        z[: len(base)] = base
+        z[: len(z_axes)] += np.asarray(z_axes, float)
+        if not np.isfinite(z).all() or np.abs(z).max(initial=0) > 10:
+            raise BadInput("A style value is outside -10 to 10; sliders go from -3 to 3.")
+        return Style(tuple(float(v) for v in z), strength, int(seed))
+
+    def perform(
+        self, score: Score, style: Style = Style(), keep: Performance | None = None, redo: NDArray[np.bool_] | None = None,
+        on_step: Callable[[float], None] | None = None,
+    ) -> Performance:  # fmt: skip
+        """Play a score: note i of the result is note i of the score.
+
+        keep, redo  play only the notes flagged in redo (n,) anew; all others stay exactly as in `keep`
+        on_step     called with the finished share; raise in it to cancel
+        """
+        z = np.asarray(style.z or (0.0,) * self.pianist.model.config.style_size)
+        sampling = self.pianist.sampling
+        if keep is None or redo is None:
+            x = self._reader(score).play(z, style.seed, sampling, on_step=on_step)
+            return decode_expression(score, apply_strength(from_channels(x), style.strength))
+        known = ~np.asarray(redo, bool)
+        if len(keep) < len(score) or len(known) != len(score):
+            raise BadInput(f"The kept performance has {len(keep)} notes for a score of {len(score)}; render the whole piece first.")
+        old = self.expression(score, keep)
+        x = self._reader(score).play(z, style.seed, sampling, to_channels(old), known, on_step)
+        new = apply_strength(from_channels(x), style.strength)
+        return _splice(score, keep, decode_expression(score, new), known)
+
+    def expression(self, score: Score, performance: Performance, alignment: Alignment | None = None) -> Expression:
+        """Tempo, timing, velocity, articulation and pedal of a performance; alignment None means note i is note i."""
+        return encode_expression(score, performance, alignment or Alignment.identity(len(score)))
+
+    def style_from(self, score: Score, performance: Performance, alignment: Alignment | None = None) -> tuple[float, ...]:
+        """z_p of somebody's performance of this score; aligned first when no alignment is given."""
+        found = alignment if alignment is not None else align(score, performance)
+        if len(found) < 0.5 * len(score):
+            share = len(found) / len(score)
+            raise BadInput(f"Only {share:.0%} of the score's notes are found in this performance; upload a performance of this very piece.")
+        z = encode_style(self.pianist.model, score_features(score), self.expression(score, performance, found))
+        return tuple(float(v) for v in np.clip(z, -4, 4))
+
+    def preview(self, performance: Performance, piano: str = "grand") -> AudioClip:
+        """The performance on a sampled piano."""
+        return self.sound.preview(performance, piano)
+
+    def preview_stream(self, performance: Performance, piano: str = "grand") -> Iterator[AudioClip]:
+        """The same sound in parts of about a second, as they are made."""
+        return self.sound.stream(performance, piano)
+
+    def _reader(self, score: Score) -> Reader:
+        key = score.digest
+        with self._lock:
+            if key not in self._readers:
+                self._readers[key] = Reader(self.pianist.model, score_features(score))
+                while len(self._readers) > _READERS_KEPT:
+                    self._readers.popitem(last=False)
+            self._readers.move_to_end(key)
+            return self._readers[key]
+
+
+def _splice(score: Score, keep: Performance, new: Performance, known: NDArray[np.bool_]) -> Performance:
+    """Put the re-made notes of `new` into `keep`, which is not moved: time between kept notes is stretched to fit."""
+    n = len(score)
+    anchors = np.flatnonzero(known)
+    onset, duration = np.array(keep.onset_sec), np.array(keep.duration_sec)
+    velocity = np.array(keep.velocity)
+    redo = np.flatnonzero(~known)
+    if len(anchors) >= 2:
+        order = anchors[np.argsort(new.onset_sec[anchors], kind="stable")]
+        x, y = new.onset_sec[order], np.maximum.accumulate(keep.onset_sec[order])
+        x, first = np.unique(x, return_index=True)
+        y = y[first]
+        mapped = np.interp(new.onset_sec[redo], x, y)
+        mapped = np.where(new.onset_sec[redo] < x[0], y[0] + new.onset_sec[redo] - x[0], mapped)
+        mapped = np.where(new.onset_sec[redo] > x[-1], y[-1] + new.onset_sec[redo] - x[-1], mapped)
+    else:
+        shift = keep.onset_sec[anchors[0]] - new.onset_sec[anchors[0]] if len(anchors) else 0.0
+        mapped = new.onset_sec[redo] + shift
+    onset[redo], duration[redo], velocity[redo] = np.maximum(mapped, 0.0), new.duration_sec[redo], new.velocity[redo]
+    for i in redo:  # a re-made note ends before its key is struck again
+        later = onset[:n][(keep.pitch[:n] == keep.pitch[i]) & (onset[:n] > onset[i] + 1e-6)]
+        if len(later):
+            duration[i] = max(min(duration[i], later.min() - onset[i] - 1e-3), 1e-3)
+    return replace(keep, onset_sec=onset, duration_sec=duration, velocity=velocity)
