@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 import threading
 from dataclasses import replace
 
@@ -189,6 +190,9 @@ def test_sentences(piano: Preview, monkeypatch: pytest.MonkeyPatch, tmp_path) ->
     (tmp_path / "gone.sf3").write_bytes(b"RIFF damaged")
     with pytest.raises(BadInput, match="could not be read"):
         Preview().preview(one)
+    monkeypatch.setitem(sys.modules, "fluidsynth", None)  # Python's own way to say that it cannot be imported
+    with pytest.raises(BadInput, match="needs the fluidsynth library"):
+        Preview().preview(one, "upright")
 
 
 def test_credits_are_shown() -> None:

@@ -77,7 +77,7 @@ def prepare(samples: NDArray, sample_rate: int, key: int, longest_sec: float) ->
     """Cut a recorded note to its sounding part, (num_samples,): no rumble, a sharp start, a faded end, peak at PEAK."""
     fundamental = 440 * 2 ** ((key - 69) / 12)
     high_pass = butter(2, np.clip(fundamental / 2, 20, 60), "highpass", fs=sample_rate, output="sos")
-    x = sosfilt(high_pass, samples)
+    x = np.asarray(sosfilt(high_pass, samples))
     early = np.abs(x[: sample_rate // 4])
     lead = int(LEAD_SEC * sample_rate)
     start = max(0, int(np.argmax(early > 0.1 * early.max())) - lead)

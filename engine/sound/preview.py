@@ -7,8 +7,9 @@ normalised: two performances compared by ear differ as played.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from threading import Lock
 from types import ModuleType
@@ -206,7 +207,7 @@ def _play(
 def _render(synth: Any, stereo: NDArray[np.float32], start: int, count: int) -> None:
     """Fill `count` samples of (2, num_samples) from `start` with what the synth plays next."""
     if count:
-        _fluidsynth().write_float(synth.synth, count, stereo[0].ctypes.data, start, 1, stereo[1].ctypes.data, start, 1)
+        _write_float()(synth.synth, count, stereo[0].ctypes.data, start, 1, stereo[1].ctypes.data, start, 1)
 
 
 def _round_peaks(sound: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -217,7 +218,7 @@ def _round_peaks(sound: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _fluidsynth() -> ModuleType:
-    """pyfluidsynth, with the float output that it leaves out; imported here because the library may be missing."""
+    """pyfluidsynth, imported here because the library that it wraps may be missing."""
     try:
         import fluidsynth
     except ImportError as error:
@@ -225,14 +226,16 @@ def _fluidsynth() -> ModuleType:
             "The preview needs the fluidsynth library, which is not on this computer; "
             "install it (apt install libfluidsynth3, or brew install fluid-synth) and start again."
         ) from error
-    if not hasattr(fluidsynth, "write_float"):
-        names = ("len", "left", "left_start", "left_step", "right", "right_start", "right_step")
-        kinds = (ctypes.c_int, *2 * (ctypes.c_void_p, ctypes.c_int, ctypes.c_int))
-        arguments = [(name, kind, 1) for name, kind in zip(names, kinds, strict=True)]
-        fluidsynth.write_float = fluidsynth.cfunc(
-            "fluid_synth_write_float", ctypes.c_int, ("synth", ctypes.c_void_p, 1), *arguments
-        )
     return fluidsynth
+
+
+@cache
+def _write_float() -> Callable[..., int]:
+    """fluidsynth's output as floats, which pyfluidsynth leaves out: its 16-bit output clips and adds noise."""
+    names = ("len", "left", "left_start", "left_step", "right", "right_start", "right_step")
+    kinds = (ctypes.c_int, *2 * (ctypes.c_void_p, ctypes.c_int, ctypes.c_int))
+    arguments = [(name, kind, 1) for name, kind in zip(names, kinds, strict=True)]
+    return _fluidsynth().cfunc("fluid_synth_write_float", ctypes.c_int, ("synth", ctypes.c_void_p, 1), *arguments)
 
 
 def _open(piano: Piano) -> Any:
