@@ -98,6 +98,7 @@ class Preview:
 
     def load(self, piano: str = "grand") -> None:
         """Load a piano ahead of its first note. Raises BadInput like preview."""
+        Room(SAMPLE_RATE)
         self._give_back(piano, self._take(piano))
 
     def preview(self, performance: Performance, piano: str = "grand") -> AudioClip:

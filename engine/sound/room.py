@@ -5,6 +5,8 @@ fluidsynth has a reverb too, but its echoes drift from the moment it starts: no 
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,6 +16,7 @@ FIRST_ECHO_SEC = 0.012
 LEVEL = 0.22  # energy of the echoes against the direct sound, as an amplitude ratio
 
 
+@cache
 def room_response(sample_rate: int) -> NDArray[np.float32]:
     """What a hand clap sounds like in the room, without the clap itself: (num_samples,), always the same.
 
@@ -30,7 +33,9 @@ def room_response(sample_rate: int) -> NDArray[np.float32]:
     response *= np.clip(time / 0.02, 0, 1)  # the density of echoes builds up
     response *= np.cos(np.linspace(0, np.pi / 2, count))
     response *= LEVEL / np.sqrt((response**2).sum())
-    return np.concatenate([np.zeros(int(FIRST_ECHO_SEC * sample_rate)), response]).astype(np.float32)
+    response = np.concatenate([np.zeros(int(FIRST_ECHO_SEC * sample_rate)), response]).astype(np.float32)
+    response.setflags(write=False)  # the cache hands the same array to all
+    return response
 
 
 class Room:
