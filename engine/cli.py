@@ -1,0 +1,199 @@
+"""The `etude` command: perform, preview, curves, convert, styles.
+
+Results go to standard output (with --json as one object), progress to standard error. An error is one sentence on
+standard error and exit status 2. An output file is written aside and renamed, so that a failure leaves the old one.
+argparse rather than tyro: it lets every error be one sentence.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+EXAMPLES = """examples:
+  etude perform fugue.musicxml -o fugue.mid
+  etude perform fugue.musicxml -o fugue.mid --style WangA --seed 3
+  etude perform fugue.musicxml -o fugue.mid --z 0.5,1,0,-1 --strength tempo=1.2,pedal=0
+  etude perform fugue.musicxml -o like-hers.mid --style-from her-fugue.mid
+  etude perform fugue.musicxml -o for-the-daw.mid --format locked
+  etude preview fugue.mid -o fugue.wav
+  etude curves fugue.mid --score fugue.musicxml -o fugue.html
+  etude convert fugue.krn fugue.musicxml
+  etude styles --json
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse whose every complaint is one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        first = message[0].upper() + message[1:] if message else "This command is not understood"
+        print(f"{first}; see {self.prog} --help.", file=sys.stderr)
+        raise SystemExit(2)
+
+
+class Progress:
+    """A bar on a terminal, a line for each stage elsewhere, nothing when quiet; always on standard error."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet = quiet
+        self.bar = not quiet and sys.stderr.isatty()
+        self._stage = ""
+
+    def stage(self, name: str) -> None:
+        self.done()
+        self._stage = name
+        if self.bar:
+            self.share(0.0)
+        elif not self.quiet:
+            print(f"{name} ...", file=sys.stderr, flush=True)
+
+    def share(self, done: float) -> None:
+        if self.bar:
+            filled = round(30 * min(max(done, 0.0), 1.0))
+            print(f"\r{self._stage:<12} [{'#' * filled}{'.' * (30 - filled)}]", end="", file=sys.stderr, flush=True)
+
+    def note(self, sentence: str) -> None:
+        self.done()
+        if not self.quiet:
+            print(sentence, file=sys.stderr)
+
+    def done(self) -> None:
+        if self.bar and self._stage:
+            self.share(1.0)
+            print(file=sys.stderr)
+        self._stage = ""
+
+
+def _say(command: str, result: dict[str, Any]) -> None:
+    """The result for a reader."""
+    if command == "styles":
+        print("Axes, in the order of --z, in standard deviations (-3 to 3):")
+        for axis in result["axes"]:
+            print(f"  {axis['name']:<14}{axis['label']}: {axis['low']} (-) to {axis['high']} (+)")
+        print("Styles, for --style:")
+        for name, z in result["presets"].items():
+            print(f"  {name:<14}" + " ".join(f"{v:+.1f}" for v in z[: len(result["axes"])]))
+        return
+    facts = [f"{result['notes']} notes"] if "notes" in result else []
+    facts += [f"{result['duration_sec']:.1f} s"] if "duration_sec" in result else []
+    facts += [f"style {result['style']}, seed {result['seed']}"] if "seed" in result else []
+    facts += [f"{result['matched']} of them matched"] if "matched" in result else []
+    print(f"{result['output']}: {', '.join(facts)}")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    from engine import commands
+
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = _Parser(
+        prog="etude", allow_abbrev=False, formatter_class=raw, epilog=EXAMPLES,
+        description="A written score in, a pianist's performance out.",
+    )  # fmt: skip
+    chosen = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def add(name: str, run: Any, text: str) -> argparse.ArgumentParser:
+        mine = "\n".join(line for line in EXAMPLES.splitlines() if f"etude {name} " in line)
+        command = chosen.add_parser(
+            name, help=text, description=text, formatter_class=raw, allow_abbrev=False, epilog=f"examples:\n{mine}"
+        )
+        command.set_defaults(run=run)
+        command.add_argument("--json", action="store_true", help="print the result as one JSON object")
+        command.add_argument("--quiet", action="store_true", help="no progress")
+        return command
+
+    def add_output(command: argparse.ArgumentParser, metavar: str) -> None:
+        command.add_argument("-o", "--output", type=Path, required=True, metavar=metavar)
+
+    p = add("perform", commands.perform, "Play a score as a pianist would.")
+    p.add_argument("score", type=Path, metavar="SCORE", help="MusicXML, .mxl, MIDI, Humdrum kern or MEI")
+    add_output(p, "OUT.mid")
+    base = p.add_mutually_exclusive_group()
+    base.add_argument("--style", metavar="NAME", help="a style of `etude styles`")
+    base.add_argument("--style-from", type=Path, metavar="PERF.mid", help="the style of this performance of SCORE")
+    p.add_argument("--z", metavar="V,V,...", help="style sliders in the order of `etude styles`, added to the style")
+    p.add_argument("--strength", default="1", metavar="S", help="0 to 1.5 for all, or tempo=1.2,timing=1,...")
+    p.add_argument("--seed", type=int, default=0, help="the same seed gives the same notes (default 0)")
+    p.add_argument(
+        "--format", choices=("midi", "locked", "musicxml"),
+        help="midi: as played; locked: bars and beats for a DAW; musicxml: the score; by default from OUT's ending",
+    )  # fmt: skip
+    p.add_argument("--checkpoints", type=Path, metavar="FOLDER", help="models to use instead of the repository's")
+
+    p = add("preview", commands.preview, "Hear a performance on a sampled piano.")
+    p.add_argument("performance", type=Path, metavar="PERF.mid")
+    add_output(p, "OUT.wav")
+    p.add_argument("--piano", default="grand", metavar="NAME", help="grand (default), upright, player or system")
+
+    p = add("curves", commands.curves, "Draw tempo, loudness, timing and articulation over the score, as a page.")
+    p.add_argument("performance", type=Path, metavar="PERF.mid")
+    p.add_argument("--score", type=Path, required=True, metavar="SCORE")
+    p.add_argument("--reference", type=Path, metavar="HUMAN.mid", help="another performance to draw underneath")
+    add_output(p, "OUT.html")
+
+    p = add("convert", commands.convert, "Write a score as MusicXML, or evenly played as MIDI.")
+    p.add_argument("input", type=Path, metavar="IN")
+    p.add_argument("output", type=Path, metavar="OUT")
+
+    p = add("styles", commands.styles, "List the style axes and the named styles.")
+    p.add_argument("--checkpoints", type=Path, metavar="FOLDER", help="models to use instead of the repository's")
+    return parser
+
+
+def _join_negative(argv: Sequence[str]) -> list[str]:
+    """Let `--z -1,0` be written with a space: argparse would take -1,0 for an option.
+
+    >>> _join_negative(["--z", "-1,0", "--seed", "3"])
+    ['--z=-1,0', '--seed', '3']
+    """
+    out: list[str] = []
+    for word in argv:
+        if out and out[-1] == "--z" and word[:1] == "-" and word[1:2].isdecimal() | (word[1:2] == "."):
+            out[-1] = f"--z={word}"
+        else:
+            out.append(word)
+    return out
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit status: 0, 2 for an error of the caller, 1 for one of ours, 130 when stopped."""
+    arguments = build_parser().parse_args(_join_negative(sys.argv[1:] if argv is None else argv))
+    progress = Progress(quiet=arguments.quiet or arguments.json)
+    try:
+        result = arguments.run(arguments, progress)
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        return 130
+    except Exception as error:
+        return _complain(error, arguments.json)
+    progress.done()
+    if arguments.json:
+        print(json.dumps(result))
+    else:
+        _say(arguments.command, result)
+    return 0
+
+
+def _complain(error: Exception, as_json: bool) -> int:
+    """One sentence; ValueError covers BadInput, RuntimeError a damaged checkpoint."""
+    from engine.bundle import BundleError
+
+    expected = isinstance(error, ValueError | OSError | BundleError)
+    sentence = " ".join(str(error).split())
+    if not expected:
+        if os.environ.get("ETUDE_DEBUG"):
+            raise error
+        sentence = f"Étude failed here ({type(error).__name__}: {sentence[:200]}); with ETUDE_DEBUG=1 it says where."
+    if as_json:
+        print(json.dumps({"error": sentence}))
+    print(sentence, file=sys.stderr)
+    return 2 if expected else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,69 @@
+"""Reading and writing files for a person at a command line: every refusal is one sentence, no file is half written."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from engine.music.types import BadInput, Performance, Score
+
+READ_LIMIT = 20_000_001  # bytes; one more than any reader accepts, so that a reader says what is wrong
+
+
+def read_input(path: Path) -> bytes:
+    """The bytes of an input file, up to READ_LIMIT. Raises BadInput with a sentence."""
+    if path.is_dir():
+        raise BadInput(f"{path} is a folder; name a file in it.")
+    try:
+        with path.open("rb") as file:
+            return file.read(READ_LIMIT)
+    except FileNotFoundError:
+        raise BadInput(f"There is no file {path}; check the name and the folder.") from None
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read ({error.strerror}); choose another file.") from None
+
+
+def check_output(path: Path, inputs: Sequence[Path]) -> None:
+    """Refuse an output that cannot be written, before any work is done. Raises BadInput."""
+    folder = path.parent
+    if path.is_dir() or (path.exists() and not path.is_file()):
+        raise BadInput(f"The output {path} is not a file; name a file to write.")
+    if not folder.is_dir():
+        raise BadInput(f"The output folder {folder} does not exist; make it first, or name another.")
+    if not os.access(folder, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
+        raise BadInput(f"The output {path} cannot be written; choose a place where you may write.")
+    if any(path.exists() and given.exists() and path.samefile(given) for given in inputs):
+        raise BadInput(f"The output {path} would replace an input file; give it another name.")
+
+
+def write_output(path: Path, data: bytes) -> None:
+    """Write aside, then rename: the old file stays whole until the new one is. Raises BadInput."""
+    aside = None
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name[:40]}.", delete=False) as file:
+            aside = Path(file.name)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        aside.chmod(0o666 & ~umask)
+        aside.replace(path)
+    except OSError as error:
+        if aside is not None:
+            aside.unlink(missing_ok=True)
+        raise BadInput(f"{path} could not be written ({error.strerror}); the old file, if any, is untouched.") from None
+
+
+def open_score_file(path: Path) -> Score:
+    from engine.music.safe import open_score
+
+    return open_score(read_input(path), path.name)
+
+
+def open_performance_file(path: Path) -> Performance:
+    from engine.music.safe import open_performance
+
+    return open_performance(read_input(path), path.name)
