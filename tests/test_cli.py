@@ -135,7 +135,7 @@ def test_convert_there_and_back(folder: Path, capsys: pytest.CaptureFixture) -> 
         ("perform piece.musicxml -o a.mid --seed -1", "The seed is -1"),
         ("perform none.musicxml -o a.mid", "There is no file none.musicxml"),
         ("perform . -o a.mid", "is a folder"),
-        ("perform empty.mid -o a.mid", "empty.mid is empty"),
+        ("perform empty.mid -o a.mid", "is empty"),
         ("perform noise.mid -o a.mid", "noise.mid"),
         ("perform piece.musicxml -o a.txt", "end it with .mid or .musicxml"),
         ("perform piece.musicxml -o none/a.mid", "folder none does not exist"),
