@@ -19,6 +19,7 @@ from studio.desk import Desk
 from studio.session import FIELDS, Controls, Grid, NoteEdit, Reference, Session, replay
 
 Change = Callable[[Session], Session]
+DEFAULT = "Default"
 BORROWED = "The human's style"
 MAX_NOTES = 20_000
 MAX_SEC = 3600.0

@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, TypeVar
 
 from engine.music.types import Alignment, AudioClip, Performance, Score, Style
-from studio.examples import Example
+from studio.examples import EXAMPLES, FIRST, Example
 
 if TYPE_CHECKING:
     from engine.pipeline import Axis, Engine
@@ -53,6 +53,16 @@ class Desk:
 
                 self._engine = Engine.load()
             return self._engine
+
+    def warm(self) -> None:
+        """Load what the first visitor would have to wait for; call it from a thread of its own."""
+        import plotly.graph_objects  # noqa: F401  slow to import
+
+        from engine.music.expression import deadpan
+
+        score = self.read_example(EXAMPLES[FIRST])
+        self.engine.preview(deadpan(score))
+        self.perform(score, self.engine.style(base=self.presets["Default"]))
 
     @property
     def axes(self) -> tuple[Axis, ...]:

@@ -10,12 +10,14 @@ from __future__ import annotations
 import html
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from engine.bundle import BundleError
 from engine.music.safe import open_performance, open_score
 from engine.music.types import BadInput
 from studio import actions
@@ -31,13 +33,16 @@ CLICK_FILE = "() => { const a = document.querySelector('#file'); (a.querySelecto
 
 
 def said(fn: Callable) -> Callable:
-    """Show a BadInput as a one-sentence notice; nothing on the page changes. Text is escaped: notices render HTML."""
+    """Show a refusal, or a missing checkpoint, as a one-sentence notice; nothing on the page changes.
+
+    The text is escaped, since notices render HTML.
+    """
 
     @wraps(fn)
     def inner(*args: Any) -> Any:
         try:
             return fn(*args)
-        except BadInput as refusal:
+        except (BadInput, BundleError) as refusal:
             raise gr.Error(html.escape(str(refusal)), title="Not done", print_exception=False) from None
 
     return inner
@@ -53,6 +58,13 @@ def as_controls(values: tuple, axes: int) -> Controls:
         str(preset), str(second), min(1.0, max(0.0, float(blend))), tuple(min(3.0, max(-3.0, float(v))) for v in offsets),
         tuple(min(150.0, max(0.0, float(v))) for v in strengths), min(2**31 - 1, max(0, int(seed))),
     )  # fmt: skip
+
+
+def without_borrowed(controls: Controls) -> Controls:
+    """The same panel when there is no human performance to borrow from any more."""
+    names = (actions.DEFAULT if name == actions.BORROWED else name for name in (controls.preset, controls.second))
+    preset, second = names
+    return replace(controls, preset=preset, second=second)
 
 
 def connect(demo: gr.Blocks, page: Page, desk: Desk) -> None:
@@ -93,9 +105,7 @@ def connect_opening(demo: gr.Blocks, page: Page, desk: Desk) -> None:
 
     def shown(document: Document, score: Any, title: str, show: bool, values: tuple, example: str = "") -> tuple:
         controls = as_controls(values, len(desk.axes))
-        lost = {"preset": next(iter(desk.presets))} if controls.preset == actions.BORROWED else {}
-        lost |= {"second": next(iter(desk.presets))} if controls.second == actions.BORROWED else {}
-        controls = Controls(**{**vars(controls), **lost})
+        controls = without_borrowed(controls)
         opened = actions.open_piece(desk, document.session, score, title, controls, example)
         session = document.update(lambda now: actions.as_next(now, opened))
         return *redraw(session, show, score=True, note=f"{len(score):,} notes"), *human_controls(session, desk, controls)
@@ -160,8 +170,7 @@ def connect_style(page: Page, desk: Desk) -> None:
     page.dice.click(lambda: random.randrange(1, 10_000), None, page.seed, queue=False, api_visibility="private").then(
         restyle, inputs, [page.roll, page.curves], **ENGINE
     )
-    first = next(iter(desk.presets))
-    zero = [first, first, 0, 0, *[100] * 5, *[0] * len(page.axes)]
+    zero = [actions.DEFAULT, actions.DEFAULT, 0, 0, *[100] * 5, *[0] * len(page.axes)]
     page.reset.click(lambda: zero, None, page.controls, queue=False, api_visibility="private").then(
         restyle, inputs, [page.roll, page.curves], **ENGINE
     )
@@ -267,11 +276,8 @@ def connect_human(page: Page, desk: Desk) -> None:
     @said
     def remove(document: Document, show: bool, *values: Any) -> tuple:
         controls = as_controls(values, len(desk.axes))
-        first = next(iter(desk.presets))
-        names = {k: first if getattr(controls, k) == actions.BORROWED else getattr(controls, k) for k in ("preset", "second")}
-        controls = Controls(**{**vars(controls), **names})
         session = document.update(actions.remove_reference)
-        return drawn_curves(session, show), *human_controls(session, desk, controls)
+        return drawn_curves(session, show), *human_controls(session, desk, without_borrowed(controls))
 
     inputs = [page.document, page.human_show, *page.controls]
 

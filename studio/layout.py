@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from studio.actions import BORROWED
+from studio.actions import BORROWED, DEFAULT
 from studio.desk import Desk
 from studio.examples import EXAMPLES, FIRST
 from studio.roll.roll import PianoRoll
@@ -59,7 +59,7 @@ def build(desk: Desk) -> Page:
     """Lay the page out, inside an open gr.Blocks."""
     document = gr.State(Document(), time_to_live=SESSION_SEC, delete_callback=Document.close)
     with gr.Row(elem_id="top", equal_height=True):
-        gr.HTML(_BRAND)
+        gr.HTML(_BRAND, elem_id="brand")
         example = gr.Dropdown(
             list(EXAMPLES), value=FIRST, label="Example", container=False, filterable=False, elem_id="example", min_width=240
         )
@@ -70,7 +70,7 @@ def build(desk: Desk) -> Page:
         with gr.Column(scale=4, min_width=560, elem_id="stage"):
             roll = PianoRoll(elem_id="roll")
             piano, downloads, file = _take_away(desk)
-            with gr.Group(elem_id="curves-box"):
+            with gr.Column(elem_id="curves-box", elem_classes="card"):
                 curves = gr.Plot(show_label=False, elem_id="curves", container=False)
         with gr.Column(scale=1, min_width=330, elem_id="panel"):
             style = _style(desk)
@@ -101,12 +101,12 @@ def _take_away(desk: Desk) -> tuple[gr.Dropdown, dict[str, gr.Button], gr.Downlo
 
 
 def _style(desk: Desk) -> dict:
-    names = list(desk.presets)
-    with gr.Group(elem_classes="card"):
+    names = [DEFAULT]  # the others come with the first piece: reading them loads the model
+    with gr.Column(elem_classes="card"):
         gr.HTML("<h2>Style</h2>", elem_classes="heading")
-        preset = gr.Dropdown(names, value=names[0], label="Pianist", filterable=False, elem_id="preset")
+        preset = gr.Dropdown(names, value=DEFAULT, label="Pianist", filterable=False, elem_id="preset")
         with gr.Accordion("Blend with a second pianist", open=False):
-            second = gr.Dropdown(names, value=names[0], label="Second pianist", filterable=False, elem_id="second")
+            second = gr.Dropdown(names, value=DEFAULT, label="Second pianist", filterable=False, elem_id="second")
             blend = gr.Slider(0, 1, 0, step=0.01, label="Blend", info="first ⟷ second", elem_id="blend", buttons=[])
         axes = tuple(
             gr.Slider(

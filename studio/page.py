@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import gradio as gr
@@ -13,17 +14,18 @@ from studio.layout import build
 _HERE = Path(__file__).parent
 
 
-def build_studio(desk: Desk | None = None) -> gr.Blocks:
+def build_studio(desk: Desk) -> gr.Blocks:
     """The studio as a gradio app, not yet served."""
-    desk = desk or Desk()
     with gr.Blocks(title="Étude", analytics_enabled=False, fill_width=True, delete_cache=(600, 3600)) as demo:
         connect(demo, build(desk), desk)
     demo.queue(max_size=32, default_concurrency_limit=1)
     return demo
 
 
-def launch_studio(demo: gr.Blocks, host: str = "127.0.0.1", port: int = 7860, block: bool = True) -> gr.Blocks:
-    """Serve it, with the limits that a public server needs."""
+def launch_studio(desk: Desk, host: str = "127.0.0.1", port: int = 7860, block: bool = True) -> gr.Blocks:
+    """Build the page and serve it, with the limits that a public server needs; the models load meanwhile."""
+    demo = build_studio(desk)
+    threading.Thread(target=_warm, args=(desk,), daemon=True).start()
     demo.launch(
         server_name=host,
         server_port=port,
@@ -43,6 +45,13 @@ def launch_studio(demo: gr.Blocks, host: str = "127.0.0.1", port: int = 7860, bl
     return demo
 
 
+def _warm(desk: Desk) -> None:
+    try:
+        desk.warm()
+    except (RuntimeError, ValueError) as error:  # the page says so too, to whoever opens a piece
+        print(f"Étude cannot play yet: {error}", flush=True)
+
+
 def _theme() -> gr.themes.Base:
     return gr.themes.Base(
         primary_hue="indigo",
@@ -53,6 +62,9 @@ def _theme() -> gr.themes.Base:
         text_size="md",
     ).set(
         body_background_fill="*neutral_50",
+        body_text_color_subdued="*neutral_500",
+        block_label_text_color="*neutral_600",
+        block_info_text_color="*neutral_500",
         body_background_fill_dark="*neutral_950",
         block_border_width="1px",
         button_primary_background_fill="*primary_600",

@@ -1,0 +1,399 @@
+"""The page as a visitor uses it: a real server, a real mouse, headless Chromium."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
+
+from engine.music.midi import read_midi_performance
+from engine.music.safe import open_score
+from engine.music.types import Performance
+
+ROOT = Path(__file__).parents[1]
+ARGUMENTS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--autoplay-policy=no-user-gesture-required",
+]  # fmt: skip
+SHORT = "Chopin, Prélude op. 28 no. 7"
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """A server of its own on a free port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    server = subprocess.Popen([sys.executable, "app.py", "--port", str(port)], cwd=ROOT, env=environment)
+    url = f"http://127.0.0.1:{port}/"
+    try:
+        for _ in range(600):
+            assert server.poll() is None, "the server ended before it served a page"
+            try:
+                urllib.request.urlopen(url, timeout=5).read()
+                break
+            except OSError:
+                time.sleep(0.1)
+        yield url
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    assert path, "no Chromium on this machine: install the system's chromium, or set CHROMIUM to its path"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@dataclass
+class Visitor:
+    """One visitor's page, and what went wrong on it."""
+
+    page: Page
+    errors: list[str] = field(default_factory=list)
+    outside: list[str] = field(default_factory=list)
+
+    @property
+    def canvas(self) -> Locator:
+        return self.page.locator("#roll canvas.roll")
+
+    def data(self, name: str) -> str:
+        return self.canvas.get_attribute(f"data-{name}") or ""
+
+    def count(self) -> int:
+        return int(self.data("count") or 0)
+
+    def wait(self, script: str, seconds: float = 30) -> None:
+        """Until an expression over `d`, the roll's data attributes, is true."""
+        self.page.wait_for_function(
+            f"() => {{ const d = document.querySelector('#roll canvas.roll').dataset; return {script}; }}",
+            timeout=seconds * 1000,
+        )
+
+    def wait_for_sound(self, seconds: float = 30) -> None:
+        """Until the sound of exactly the notes that are shown is in the player."""
+        self.wait("d.sound && d.sound === `${d.doc}.${d.take}.${d.rev}`", seconds)
+
+    def open(self, title: str) -> None:
+        doc = self.data("doc")
+        self.page.locator("#example input").click()
+        self.page.get_by_role("option", name=title).click()
+        self.wait(f"d.doc !== '{doc}' && +d.count > 0")
+
+    def at(self, ms: float, pitch: float) -> tuple[float, float]:
+        """The pixel of a time and a pitch."""
+        view, box = json.loads(self.data("view")), self.canvas.bounding_box()
+        assert box
+        x = box["x"] + 1 + view["keyW"] + (ms - view["t0"]) * view["pxPerMs"]
+        return x, box["y"] + 1 + view["rulerH"] + (view["hi"] - pitch + 0.5) * view["rowH"]
+
+    def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
+        self.page.mouse.move(*start)
+        self.page.mouse.down()
+        self.page.mouse.move(*end, steps=4)
+        self.page.mouse.up()
+
+    def drag_slider(self, name: str, share: float) -> float:
+        """Drag a slider to a share of its width; return the seconds until the roll shows the new performance."""
+        slider = self.page.locator(f"#{name} input[type=range]")
+        slider.scroll_into_view_if_needed()
+        box = slider.bounding_box()
+        assert box
+        take, y = self.data("take"), box["y"] + box["height"] / 2
+        self.drag((box["x"] + box["width"] / 2, y), (box["x"] + box["width"] * share, y))
+        began = time.perf_counter()
+        self.wait(f"d.take !== '{take}'")
+        return time.perf_counter() - began
+
+    def download(self, kind: str) -> tuple[str, bytes]:
+        with self.page.expect_download(timeout=30_000) as waiting:
+            self.page.locator(f"#save-{kind}").click()
+        return waiting.value.suggested_filename, Path(waiting.value.path()).read_bytes()
+
+    def performance(self) -> Performance:
+        """What the server would give away now."""
+        return read_midi_performance(self.download("midi")[1])
+
+    def sound(self) -> tuple[np.ndarray, int]:
+        """What the player plays, (num_samples,), and its rate."""
+        source = self.page.evaluate("document.querySelector('#roll audio').src")
+        samples, rate = soundfile.read(io.BytesIO(urllib.request.urlopen(source).read()))
+        return np.asarray(samples), rate
+
+
+def visit(browser: Browser, address: str, **context: object) -> Visitor:
+    """Open the page as a new visitor, and wait for the first example."""
+    page = browser.new_context(**{"viewport": {"width": 1440, "height": 1000}, **context}).new_page()  # type: ignore[arg-type]
+    visitor = Visitor(page)
+    page.on("pageerror", lambda e: visitor.errors.append(str(e)))
+    page.on("console", lambda m: visitor.errors.append(m.text) if m.type == "error" else None)
+    host = address.split("/")[2]
+    page.on(
+        "request",
+        lambda r: None if host in r.url or r.url.startswith(("data:", "blob:")) else visitor.outside.append(r.url),
+    )
+    page.goto(address, wait_until="domcontentloaded")
+    visitor.canvas.wait_for()
+    visitor.wait("+d.count > 0", 60)
+    return visitor
+
+
+@pytest.fixture
+def visitor(browser: Browser, address: str) -> Iterator[Visitor]:
+    visitor = visit(browser, address)
+    yield visitor
+    assert visitor.errors == []
+    assert visitor.outside == []
+    visitor.page.context.close()
+
+
+def heard_onsets_ms(samples: np.ndarray, rate: int, onsets: np.ndarray) -> np.ndarray:
+    """For each onset, how far away the steepest rise of loudness within 60 ms of it is, in milliseconds."""
+    hop = rate // 500
+    frames = len(samples) // hop
+    level = np.sqrt((samples[: frames * hop].reshape(frames, hop) ** 2).mean(1))
+    rise = np.diff(np.convolve(level, np.ones(3) / 3, "same"), prepend=0.0)
+    off = []
+    for onset in onsets:
+        middle = round(onset * rate / hop)
+        near = rise[max(0, middle - 30) : middle + 31]
+        off.append((int(near.argmax()) - min(30, middle)) * hop / rate * 1000)
+    return np.array(off)
+
+
+def test_open_drag_hear_edit_undo_download(visitor: Visitor) -> None:
+    visitor.open(SHORT)
+    visitor.wait_for_sound()
+    before = visitor.performance()
+
+    redrawn = visitor.drag_slider("axis-tempo", 0.9)
+    visitor.wait_for_sound()
+    print(f"slider: roll redrawn after {1000 * redrawn:.0f} ms")
+    played = visitor.performance()
+    assert len(played) == len(before) == visitor.count()
+    assert played.end_sec < before.end_sec, "a faster tempo was asked for"
+
+    samples, rate = visitor.sound()
+    assert np.abs(samples).max() > 0.05
+    assert len(samples) / rate == pytest.approx(played.end_sec, abs=10)
+    onsets = np.unique(played.onset_sec.round(3))
+    alone = onsets[1:-1][(np.diff(onsets)[:-1] > 0.15) & (np.diff(onsets)[1:] > 0.15)]
+    off = heard_onsets_ms(samples, rate, alone)
+    assert len(alone) >= 5
+    assert np.mean(np.abs(off) <= 30) >= 0.9, f"onsets heard {off} ms away from where they are written"
+
+    loudest = int(played.velocity.argmax())
+    on, pitch = 1000 * played.onset_sec[loudest], int(played.pitch[loudest])
+    visitor.page.evaluate("window.scrollTo(0, 0)")
+    visitor.canvas.focus()
+    visitor.page.keyboard.press("f")
+    visitor.page.wait_for_timeout(100)
+    length = 1000 * played.duration_sec[loudest]
+    visitor.page.mouse.click(*visitor.at(on + 0.3 * length, pitch))
+    assert visitor.data("selected") == "1"
+    visitor.page.keyboard.press("Delete")
+    visitor.wait(f"+d.count === {len(played) - 1}")
+    visitor.wait_for_sound()
+    without = visitor.performance()
+    assert len(without) == len(played) - 1
+    missing = (np.abs(without.onset_sec - on / 1000) < 0.002) & (without.pitch == pitch)
+    assert not missing.any()
+
+    visitor.page.locator("#roll .undo").click()
+    visitor.wait(f"+d.count === {len(played)}")
+    visitor.wait_for_sound()
+    again = visitor.performance()
+    for name in ("onset_sec", "duration_sec", "pitch", "velocity", "pedal_sec", "pedal_value"):
+        assert np.array_equal(getattr(again, name), getattr(played, name)), f"undo left {name} changed"
+
+
+def test_every_download(visitor: Visitor) -> None:
+    visitor.open(SHORT)
+    names = {}
+    for kind in ("midi", "locked", "musicxml", "wav", "flac"):
+        names[kind], data = visitor.download(kind)
+        assert len(data) > 200, kind
+        if kind in ("wav", "flac"):
+            samples, _ = soundfile.read(io.BytesIO(data))
+            assert np.abs(samples).max() > 0.01
+        else:
+            assert len(open_score(data, names[kind])) == visitor.count()
+    assert names["midi"] == "Chopin-Prelude-op-28-no-7.mid"
+    assert len(set(names.values())) == 5
+
+
+def test_twenty_fast_edits_arrive(visitor: Visitor) -> None:
+    visitor.open(SHORT)
+    before = visitor.performance()
+    visitor.page.keyboard.press("Escape")
+    visitor.canvas.focus()
+    visitor.page.keyboard.press("n")
+    for _ in range(10):
+        visitor.page.keyboard.press("ArrowUp")
+    visitor.page.keyboard.press("Escape")
+    for _ in range(10):
+        visitor.page.keyboard.press("ArrowRight")
+        visitor.page.keyboard.press("ArrowUp")
+        visitor.page.keyboard.press("Enter")
+        visitor.page.keyboard.press("Escape")
+    visitor.wait(f"+d.rev === 20 && +d.count === {len(before) + 10}")
+    visitor.wait_for_sound()
+    after = visitor.performance()
+    assert len(after) == len(before) + 10
+    assert after.pitch.sum() - before.pitch.sum() > 0
+    moved = sorted(set(before.pitch.tolist()).symmetric_difference(after.pitch.tolist()))
+    assert moved, "ten transpositions of the first note changed nothing"
+
+    for _ in range(20):
+        visitor.page.keyboard.press("Control+z")
+    visitor.wait("+d.rev === 40")
+    visitor.wait_for_sound()
+    restored = visitor.performance()
+    assert np.array_equal(restored.pitch, before.pitch)
+    assert np.array_equal(restored.onset_sec, before.onset_sec)
+
+
+def test_edits_survive_a_new_style(visitor: Visitor) -> None:
+    visitor.open(SHORT)
+    before = visitor.performance()
+    visitor.canvas.focus()
+    visitor.page.keyboard.press("n")
+    visitor.page.keyboard.press("Shift+ArrowUp")
+    visitor.wait("+d.rev === 1")
+    first = int(before.pitch[before.onset_sec.argmin()])
+    visitor.drag_slider("axis-loudness", 0.2)
+    after = visitor.performance()
+    assert len(after) == len(before)
+    assert visitor.page.locator("#roll .live").inner_text() == "Your 1 edited note stay as you made them"
+    assert sorted(after.pitch.tolist()) != sorted(before.pitch.tolist()), f"the note moved up from {first} was put back"
+    visitor.canvas.focus()
+    visitor.page.keyboard.press("Control+z")
+    visitor.wait_for_sound()
+    assert sorted(visitor.performance().pitch.tolist()) == sorted(before.pitch.tolist())
+
+
+def test_selection_is_played_again_and_nothing_else(visitor: Visitor) -> None:
+    visitor.open(SHORT)
+    before = visitor.performance()
+    visitor.canvas.focus()
+    for _ in range(3):
+        visitor.page.keyboard.press("n")
+    take = visitor.data("take")
+    visitor.page.keyboard.press("r")
+    visitor.wait(f"d.take !== '{take}'")
+    after = visitor.performance()
+    notes = [
+        set(zip(p.pitch.tolist(), p.onset_sec.round(4).tolist(), p.velocity.tolist(), strict=True)) for p in (before, after)
+    ]
+    assert 1 <= len(notes[0] - notes[1]) <= 2, "only the selected note, and one that it cuts short, may differ"
+
+
+def test_two_visitors_never_mix(browser: Browser, address: str) -> None:
+    one, two = visit(browser, address), visit(browser, address)
+    one.open(SHORT)
+    two.open("Schumann, Kreisleriana no. 4")
+    counts = one.count(), two.count()
+    for turn in range(3):
+        for visitor in (one, two):
+            visitor.canvas.focus()
+            visitor.page.keyboard.press("n")
+            visitor.page.keyboard.press("Delete")
+        one.drag_slider("axis-tempo", 0.2 + 0.3 * turn)
+    for visitor, count in zip((one, two), counts, strict=True):
+        visitor.wait_for_sound()
+        assert visitor.count() == count - 3
+        assert len(visitor.performance()) == count - 3
+    assert one.download("midi")[0].startswith("Chopin")
+    assert two.download("midi")[0].startswith("Schumann")
+    assert one.page.locator("#axis-tempo input[type=number]").input_value() != "0"
+    assert two.page.locator("#axis-tempo input[type=number]").input_value() == "0"
+    for visitor in (one, two):
+        assert visitor.errors == []
+        assert visitor.outside == []
+        visitor.page.context.close()
+
+
+HOSTILE = "<img src=x onerror='window.hacked=1'>${window.hacked=1}{{title}}"
+
+
+def test_a_file_that_is_no_score_is_refused_and_nothing_is_lost(visitor: Visitor) -> None:
+    visitor.open(SHORT)
+    count, doc = visitor.count(), visitor.data("doc")
+    visitor.page.locator("#open").locator("xpath=..").locator("input[type=file]").set_input_files(
+        {"name": f"{HOSTILE[:40]}.mid".replace("/", ""), "mimeType": "audio/midi", "buffer": b"MThd nonsense"}
+    )
+    visitor.page.locator(".toast-body").first.wait_for()
+    visitor.page.wait_for_timeout(300)
+    assert visitor.count() == count
+    assert visitor.data("doc") == doc
+    assert visitor.page.evaluate("window.hacked") is None
+
+
+def test_a_title_is_shown_as_text(visitor: Visitor) -> None:
+    text = (ROOT / "examples" / "bach-fugue-bwv-846.musicxml").read_text(encoding="utf-8")
+    title = HOSTILE.replace("&", "&amp;").replace("<", "&lt;")
+    start = text.index(">", text.index("<score-partwise")) + 1
+    text = text[:start] + f"<work><work-title>{title}</work-title></work>" + text[start:]
+    doc = visitor.data("doc")
+    visitor.page.locator("#open").locator("xpath=..").locator("input[type=file]").set_input_files(
+        {"name": "a.musicxml", "mimeType": "application/xml", "buffer": text.encode()}
+    )
+    visitor.wait(f"d.doc !== '{doc}' && +d.count > 0")
+    assert visitor.page.locator("#roll .title").inner_text() == HOSTILE
+    assert visitor.page.evaluate("window.hacked") is None
+    name = visitor.download("midi")[0]
+    assert set(name) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.")
+
+
+def test_human_performance_under_the_curves_and_its_style(visitor: Visitor) -> None:
+    visitor.wait_for_sound(60)
+    visitor.page.locator("#human-example").click()
+    visitor.page.wait_for_function("document.querySelector('#human-text textarea, #human-text input').value.startsWith('Shi')")
+    visitor.page.wait_for_function("document.querySelector('#curves .legend')?.textContent.includes('human')")
+    take = visitor.data("take")
+    visitor.page.locator("#human-style").click()
+    visitor.wait(f"d.take !== '{take}'")
+    assert "human" in visitor.page.locator("#preset input").input_value()
+    visitor.wait_for_sound()
+
+
+def test_play_follows_the_sound_and_stops(visitor: Visitor) -> None:
+    visitor.open(SHORT)
+    visitor.wait_for_sound()
+    visitor.page.keyboard.press("Space")
+    visitor.page.wait_for_function("document.querySelector('#roll audio').currentTime > 0.3")
+    visitor.page.keyboard.press("Escape")
+    assert visitor.page.evaluate("document.querySelector('#roll audio').paused")
+    assert visitor.page.evaluate("document.querySelector('#roll audio').currentTime") == 0
+
+
+def test_phone_in_the_dark(browser: Browser, address: str) -> None:
+    visitor = visit(browser, address, viewport={"width": 390, "height": 844}, color_scheme="dark", has_touch=True)
+    assert visitor.page.evaluate("document.documentElement.scrollWidth") <= 390, "the page scrolls sideways on a phone"
+    unnamed = visitor.page.evaluate(
+        """() => [...document.querySelectorAll('button, input, select, textarea')].filter(e => e.offsetParent !== null
+        && !e.labels?.length && !e.getAttribute('aria-label') && !e.textContent.trim() && !e.title).map(e => e.outerHTML)"""
+    )
+    assert unnamed == []
+    assert visitor.errors == []
+    visitor.page.context.close()
