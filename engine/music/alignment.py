@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +22,7 @@ def align(score: Score, performance: Performance) -> Alignment:
     """Match a performance to its score, note by note (parangonar's dual dynamic time warping; Peter and Widmer, 2023).
 
     Long pieces are cut where written and played notes agree and the player pauses, and matched part by part.
+    Voices in unison are one key stroke; the second is matched too when the performance has it, as our renderings do.
     Returns pairs of equal pitch; written notes outside were not played, played notes outside are not written.
     Raises BadInput when under a fifth of the notes match: then the performance is of another piece.
     """
@@ -30,7 +33,8 @@ def align(score: Score, performance: Performance) -> Alignment:
     from parangonar.match.matchers import OnsetMatcherDTW
 
     matcher = DualDTWNoteMatcher(onset_matcher=OnsetMatcherDTW(dtw=pitch_dtw))
-    written, played = _score_notes(score), _performed_notes(performance)
+    stroke = key_strokes(score)
+    written, played = _score_notes(score)[np.unique(stroke)], _performed_notes(performance)
     found = []
     for rows, keys in _parts(written, played):
         try:
@@ -39,12 +43,36 @@ def align(score: Score, performance: Performance) -> Alignment:
             continue  # a part with hardly a note in it; what is left over counts as unplayed
     pairs = np.array([(int(a["score_id"][1:]), int(a["performance_id"][1:])) for a in found], np.int32).reshape(-1, 2)
     pairs = _one_to_one(pairs[score.pitch[pairs[:, 0]] == performance.pitch[pairs[:, 1]]])
+    pairs = _with_twins(pairs, stroke, performance)
     if len(pairs) < 0.2 * min(len(score), len(performance)):
         raise BadInput(
             f"This performance ({len(performance)} notes) does not match the score ({len(score)} notes); "
             "choose a performance of the same piece, with the same repeats."
         )
     return Alignment(pairs[:, 0], pairs[:, 1])
+
+
+def key_strokes(score: Score) -> NDArray[np.int64]:
+    """For each note the first of those on the same key at the same time, (n,): itself, or its twin in another voice."""
+    key = np.stack([np.round(score.onset_quarter / _SAME_QUARTER), score.pitch, score.grace])
+    _, first, inverse = np.unique(key, axis=1, return_index=True, return_inverse=True)
+    return first[np.reshape(inverse, -1)]
+
+
+def _with_twins(pairs: NDArray[np.int32], stroke: NDArray, performance: Performance) -> NDArray[np.int32]:
+    """Add pairs for unisons that were played as two notes at one time."""
+    played_of = dict(pairs.tolist())
+    free: dict[tuple[int, int], list[int]] = defaultdict(list)
+    taken = set(played_of.values())
+    place = [(int(p), round(t * 500)) for p, t in zip(performance.pitch, performance.onset_sec, strict=True)]  # 2 ms
+    for j, key in enumerate(place):
+        if j not in taken:
+            free[key].append(j)
+    for i in np.flatnonzero(stroke != np.arange(len(stroke))).tolist():
+        twin = played_of.get(int(stroke[i]))
+        if twin is not None and free[place[twin]]:
+            played_of[i] = free[place[twin]].pop(0)
+    return np.array(sorted(played_of.items()), np.int32).reshape(-1, 2)
 
 
 def _parts(written: NDArray, played: NDArray) -> Iterator[tuple[slice, slice]]:
@@ -149,7 +177,9 @@ def read_match(path: str | Path) -> tuple[Score, Performance, Alignment]:
 
     pt = load_partitura()
     try:
-        performed, label, written = pt.load_match(str(path), create_score=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            performed, label, written = pt.load_match(str(path), create_score=True)
     except Exception as error:  # partitura raises whatever its parsing met
         raise BadInput(f"{Path(path).name} cannot be read as a match file; choose a .match file of version 1.0.") from error
     score = part_to_score(written, unfolded=False)
@@ -178,20 +208,20 @@ def _sustain(controls: list[dict]) -> tuple[NDArray, NDArray]:
 
 
 def _rows_of_ids(written: object, score: Score) -> dict[str, int]:
-    """Row in `score` of each of partitura's note ids, by onset, pitch and grace (unisons share a row)."""
+    """Row in `score` of each of partitura's note ids, by onset, pitch, grace; voices in unison by their lengths."""
     found = []
     for part in written.parts:  # type: ignore[attr-defined]
         for note in part.notes_tied:
-            found.append((float(part.quarter_map(note.start.t)), int(note.midi_pitch), type(note).__name__ == "GraceNote", note.id))
+            onset, grace = float(part.quarter_map(note.start.t)), type(note).__name__ == "GraceNote"
+            found.append((onset, -note.duration_tied, int(note.midi_pitch), grace, note.id))
     zero = min(f[0] for f in found) - float(score.onset_quarter.min())
-    rows = {
-        (round(onset / _SAME_QUARTER), int(pitch), bool(grace)): i
-        for i, (onset, pitch, grace) in enumerate(zip(score.onset_quarter, score.pitch, score.grace, strict=True))
-    }
+    rows = defaultdict(list)
+    for i in np.lexsort((-score.duration_quarter, score.onset_quarter)).tolist():
+        rows[round(score.onset_quarter[i] / _SAME_QUARTER), int(score.pitch[i]), bool(score.grace[i])].append(i)
     out = {}
-    for onset, pitch, grace, name in found:
+    for onset, _, pitch, grace, name in sorted(found, key=lambda f: f[:2]):
         at = round((onset - zero) / _SAME_QUARTER)
-        row = next((rows[k, pitch, grace] for k in (at, at - 1, at + 1) if (k, pitch, grace) in rows), None)
-        if row is not None:
-            out[name] = row
+        here = next((rows[k, pitch, grace] for k in (at, at - 1, at + 1) if rows.get((k, pitch, grace))), None)
+        if here:
+            out[name] = here.pop(0)
     return out

@@ -159,16 +159,17 @@ class _Writer:
             by_voice[self.voice[i]].append(i)
         for rows in by_voice.values():
             opened = last = None
-            for i in rows:
-                if opened is None and state[i] == 1:
-                    opened = i
-                    out[i].append("start")
-                elif opened is not None and state[i] != 1 and self.onset[i] > self.onset[opened]:
-                    out[i if state[i] == 2 else last].append("stop")  # type: ignore[index]
+            for i in [*rows, None]:
+                goes_on = i is not None and (state[i] == 1 or (opened is not None and self.onset[i] == self.onset[opened]))
+                if opened is not None and not goes_on:
+                    stop = i if i is not None and state[i] == 2 else last
+                    if stop is not None and self.onset[stop] > self.onset[opened]:
+                        out[opened].append("start")
+                        out[stop].append("stop")
                     opened = None
+                elif opened is None and goes_on:
+                    opened = i
                 last = i
-            if opened is not None and last is not None:
-                out[last].append("stop")
         return out
 
     # ---- XML

@@ -32,6 +32,7 @@ MAX_DEPTH = 100
 MAX_ENTRIES = 50  # of an .mxl
 MAX_RATIO = 200  # unpacked to packed
 MAX_QUARTERS = 40_000  # 30 minutes at 400 beats are 12,000
+_MENDED_QUARTER = 1 / 8  # of a note whose written length came out negative
 _CHILDREN = 2  # parsing at one time
 _SCORE_KINDS = "MIDI (.mid), MusicXML (.musicxml, .xml, .mxl), Humdrum (.krn) or MEI (.mei)"
 
@@ -123,11 +124,12 @@ def check_score(score: Score) -> Score:
         raise BadInput(f"This score has {len(score)} notes; up to {MAX_NOTES} are accepted.")
     if not np.isfinite(times).all() or (np.abs(times) > MAX_QUARTERS).any():
         raise BadInput("This score has impossible times; open it in a notation program and export it again.")
-    if (score.duration_quarter < 0).any() or (score.measures.duration_quarter < 0).any():
-        raise BadInput("This score has notes of negative length; open it in a notation program and export it again.")
+    if (score.measures.duration_quarter < 0).any():
+        raise BadInput("This score has bars of negative length; open it in a notation program and export it again.")
     if (score.pitch < 0).any() or (score.pitch > 127).any() or (np.abs(score.spelling.astype(int)) > 40).any():
         raise BadInput("This score has notes outside the MIDI range 0 to 127; transpose them.")
-    return replace(score, title=_line(score.title), composer=_line(score.composer))
+    duration = np.where(score.duration_quarter < 0, _MENDED_QUARTER, score.duration_quarter)  # from notes cut by a tuplet
+    return replace(score, duration_quarter=duration, title=_line(score.title), composer=_line(score.composer))
 
 
 def _line(text: str) -> str:
