@@ -289,11 +289,23 @@ class Reader:
         known_x  (n, 8) and known (n,) bool: notes to keep exactly, the rest is filled in around them
         on_step  called with the finished share, 0..1; an exception it raises stops the rendering
         """
+        given = None if known_x is None else np.array(known_x, np.float32)
+        expected, sample = self.draw(z, seed, sampling, given, known, on_step)
+        out = mix(self.features, expected, sample, sampling)
+        if given is not None and known is not None:
+            out[known] = given[known]
+        return out
+
+    @torch.inference_mode()
+    def draw(
+        self, z: NDArray, seed: int, sampling: Sampling, known_x: NDArray | None = None,
+        known: NDArray | None = None, on_step: Callable[[float], None] | None = None,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:  # fmt: skip
+        """The expected values (the flow's field at t = 0) and one random sample, each (n, 8); `mix` joins them."""
         n = len(self.features)
         kept = torch.zeros(n, dtype=torch.bool) if known is None else torch.from_numpy(np.array(known, bool))
-        given = torch.zeros(n, CHANNELS) if known_x is None else torch.from_numpy(np.array(known_x, np.float32))
+        given = torch.zeros(n, CHANNELS) if known_x is None else torch.from_numpy(known_x)
         style = torch.from_numpy(np.append(z, 1.0).astype(np.float32))[None]
-        steps, loose = sampling.steps, torch.tensor(sampling.looseness)
 
         def field(x: Tensor, t: float) -> Tensor:
             v = self._field(x, t, style, given, kept)
@@ -304,26 +316,31 @@ class Reader:
 
         start = torch.from_numpy(noise(self.features, seed))
         first = field(start, 0.0)
-        expected = x = start + first
-        if loose.max() > 0:
-            x = start
-            for k in range(steps):
-                x = x + (first if k == 0 else field(x, k / steps)) / steps
-                if on_step is not None:
-                    on_step((k + 1) / steps)
-        centre = _smooth(expected, self.features)
-        out = _tie(centre + torch.tensor(sampling.gain) * (expected - centre) + loose * (x - expected), self.features)
-        return torch.where(kept[:, None], given, out).numpy()
+        x = start
+        for k in range(sampling.steps):
+            x = x + (first if k == 0 else field(x, k / sampling.steps)) / sampling.steps
+            if on_step is not None:
+                on_step((k + 1) / sampling.steps)
+        return (start + first).numpy(), x.numpy()
+
+
+def mix(features: Features, expected: NDArray, sample: NDArray, sampling: Sampling) -> NDArray[np.float32]:
+    """Between the expected playing and a random one, channel by channel (see Sampling), (n, 8)."""
+    centre = _smooth(torch.from_numpy(expected), features).numpy()
+    gain, loose = np.array(sampling.gain, np.float32), np.array(sampling.looseness, np.float32)
+    return _tie(torch.from_numpy(centre + gain * (expected - centre) + loose * (sample - expected)), features).numpy()
 
 
 @torch.inference_mode()
-def encode_style(model: Pianist, features: Features, expression: Expression) -> NDArray[np.float32]:
-    """z_p of a performance: the mean over its windows of the encoder's mean, (Z,) (spec B.8)."""
+def encode_style(model: Pianist, features: Features, expression: Expression, max_windows: int = 24) -> NDArray[np.float32]:
+    """z_p of a performance: the mean over (up to `max_windows` of) its windows of the encoder's mean, (Z,) (spec B.8)."""
     model.eval()
     x = torch.from_numpy(to_channels(expression))
     played = torch.from_numpy(np.array(expression.played))
     out = []
-    for s, e in windows(len(features), model.config.window, model.config.window // 2):
+    spans = windows(len(features), model.config.window, model.config.window // 2)
+    spans = [spans[i] for i in np.unique(np.linspace(0, len(spans) - 1, min(len(spans), max_windows)).astype(int))]
+    for s, e in spans:
         angle = model.angles(torch.from_numpy(features.onset_beat[None, s:e]))
         valid = torch.ones(1, e - s, dtype=torch.bool)
         h = model.read(torch.from_numpy(features.category[None, s:e]), torch.from_numpy(features.value[None, s:e]), angle, valid)

@@ -1,0 +1,88 @@
+"""Write a checkpoint folder from a training run; the only code that writes to checkpoints/.
+
+`python -m training.export --run runs/pianist-v1 --pack data/pianist-v1.npz --out checkpoints/pianist-v1`
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from engine.bundle import FORMAT_VERSION, open_pianist, weights_digest
+from engine.models.features import score_features
+from engine.models.pianist import Pianist, PianistConfig, encode_style
+from engine.models.style import AXES
+from training.pack import Pack
+
+MIN_PIECES = 5  # a pianist becomes a preset with at least this many works
+# what tuning on the validation split chose, see training/LOG.md
+SAMPLING = {"steps": 8, "guidance": 1.0, "looseness": [0.3, 0.3, 1.0, 0.5, 0.9, 0.9, 0.9, 0.9], "gain": [1.0] * 8}
+
+
+def pianist_of(name: str) -> str:
+    """The pianist's name in an (n)ASAP performance id.
+
+    >>> pianist_of("Bach/Fugue/bwv_857/Bult-ItoS02M")
+    'Bult-ItoS'
+    """
+    return re.sub(r"\d+M?$", "", name.rsplit("/", 1)[-1]).rstrip("_-")
+
+
+def presets(model: Pianist, pack: Pack, progress=print) -> dict[str, list[float]]:
+    """Mean z_p of every pianist who plays at least five works of the training split, by name."""
+    of_pianist: dict[str, list[tuple[str, int]]] = defaultdict(list)
+    for i, name in enumerate(pack.columns["name"]):
+        if pack.columns["split"][i] == "train":
+            of_pianist[pianist_of(str(name))].append((str(pack.columns["work"][i]), i))
+    out = {}
+    for pianist, played in sorted(of_pianist.items()):
+        if len({work for work, _ in played}) < MIN_PIECES:
+            continue
+        styles = []
+        for _, i in played:
+            item = pack.item(i)
+            styles.append(encode_style(model, score_features(item.score, item.composer), item.expression))
+        out[pianist] = [round(float(v), 4) for v in np.mean(styles, axis=0)]
+        progress(f"{pianist}: {len(played)} performances")
+    return out
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--pack", type=Path, default=Path("data/pianist-v1.npz"))
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--sampling", type=json.loads, default={}, help="JSON that overrides the sampling settings")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    about = json.loads((args.run / "config.json").read_text())
+    state = torch.load(args.run / "last.pt", map_location="cpu", weights_only=True)
+    model = Pianist(PianistConfig(**about["model"]))
+    tensors = {k: v.half().contiguous() for k, v in state["average"].items()}
+    model.load_state_dict({k: v.float() for k, v in tensors.items()})
+    args.out.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, args.out / "model.safetensors")
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
+    command = " ".join(f"--{k.replace('_', '-')} {v}" for k, v in about["args"].items())
+    config = {
+        "format_version": FORMAT_VERSION, "kind": "pianist", "model": about["model"], "axes": [a.name for a in AXES],
+        "sampling": SAMPLING | args.sampling, "weights_sha256": weights_digest(args.out / "model.safetensors"),
+        "training": {"command": f"python -m training.train_pianist {command}", "commit": commit, "pack": about["pack"], "steps": state["step"], "minutes": round(state["seconds"] / 60, 1)},
+        "validation": about["validation"], "licence": "CC BY-NC-SA 4.0",
+    }  # fmt: skip
+    (args.out / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+    (args.out / "presets.json").write_text(json.dumps(presets(model, Pack(args.pack)), indent=1) + "\n")
+    open_pianist(args.out)
+    print(f"{args.out}: {sum(f.stat().st_size for f in args.out.iterdir()) / 2**20:.1f} MiB")
+
+
+if __name__ == "__main__":
+    main()
