@@ -222,7 +222,7 @@ def _encode_span(
     start = float(time[0])
     time = rising(beat, time - start)
     period = np.diff(time) / np.diff(beat)
-    if len(period) and period.max() > MAX_ASKED_PERIOD:
+    if len(period) and period.max() > MAX_ASKED_PERIOD + 1e-6:
         return "a beat lasts more than 16 seconds"
     classes, grid = feedback_grid(beat, time)
     if follows is None:
