@@ -123,11 +123,11 @@ class ReaderChild:
         try:
             _write_frame(self.process.stdin, kind.encode().ljust(16) + data)
             answer = self._next_frame(READ_SECONDS)
-        except OSError:  # the child died before it had read all
-            answer = None
         except TimeoutError as error:
             self.stop()
             raise BadInput(_TOO_SLOW) from error
+        except OSError:  # the child died before it had read all
+            answer = None
         if answer is None:
             self.stop()
             raise BadInput(_DAMAGED)

@@ -244,6 +244,8 @@ def _parse(data: bytes, start: object, end: object) -> None:
     parser.EndElementHandler = end  # type: ignore[assignment]
     try:
         parser.Parse(data, True)
+    except BadInput:
+        raise
     except expat.ExpatError as error:
         raise BadInput(f"This XML file is damaged at line {error.lineno}; export it again from your notation program.") from error
     except (ValueError, LookupError) as error:  # an encoding that nobody knows

@@ -1,0 +1,326 @@
+"""The door for files from outside: what it lets in, what it refuses and how, and that nothing behind it can die."""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import re
+import struct
+import threading
+import time
+import xml.etree.ElementTree as ET
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_midi import assert_sentence, mutate
+from test_musicxml import a_score
+
+from engine.music import child as child_module
+from engine.music import safe
+from engine.music.child import ReaderChild, score_from_bytes, score_to_bytes
+from engine.music.musicxml import write_musicxml
+from engine.music.safe import open_performance, open_score, scan_xml, unpack_mxl
+from engine.music.types import BadInput, Score
+
+DATA = Path(__file__).parent / "data"
+XML = (DATA / "bach_prelude_868.musicxml").read_bytes()
+KERN = (DATA / "chopin_prelude_28_7.krn").read_bytes()
+SOAK = bool(os.environ.get("ETUDE_SOAK"))
+
+
+@pytest.fixture(autouse=True)
+def _loaded() -> None:
+    """The child's imports are not part of what the tests time."""
+    safe.warm_up()
+
+
+def wrap(body: str, head: str = "") -> bytes:
+    """A one-part MusicXML file around some measures."""
+    return (
+        f'<?xml version="1.0" encoding="UTF-8"?>{head}<score-partwise version="3.1"><part-list><score-part id="P1"><part-name/>'
+        f'</score-part></part-list><part id="P1">{body}</part></score-partwise>'
+    ).encode()
+
+
+def bar(note: str = "<duration>4</duration>", number: int = 1, attributes: str = "") -> str:
+    start = f"<attributes><divisions>1</divisions>{attributes}</attributes>" if number == 1 else ""
+    return f'<measure number="{number}">{start}<note><pitch><step>C</step><octave>4</octave></pitch>{note}<type>whole</type></note></measure>'
+
+
+def archive(*entries: tuple[str, bytes]) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as z:
+        for name, data in entries:
+            z.writestr(name, data)
+    return out.getvalue()
+
+
+def container(path: str) -> tuple[str, bytes]:
+    return "META-INF/container.xml", f'<container><rootfiles><rootfile full-path="{path}"/></rootfiles></container>'.encode()
+
+
+# ---- what is let in
+
+
+def test_every_kind_of_file_is_read() -> None:
+    for name, notes in (
+        ("bach_prelude_868.musicxml", 417), ("bach_fugue_846.mxl", 750), ("bach_prelude_868.mid", 443),
+        ("chopin_prelude_28_7.krn", 136), ("anonymous_mazur_6.krn", 750), ("anonymous_mazur_6.mei", 750),
+    ):  # fmt: skip
+        score = open_score((DATA / name).read_bytes(), name)
+        assert len(score) == notes, (name, len(score))
+        assert set(score.staff.tolist()) <= {0, 1, 2} and score.measures.onset_quarter[0] <= 0
+
+
+def test_the_name_does_not_matter() -> None:
+    assert len(open_score(XML, "x.mid")) == len(open_score(XML, "../../etc/pass wd\n")) == 417
+    assert len(open_score(b"\xef\xbb\xbf" + XML, "")) == 417
+    utf16 = XML.decode().replace('encoding="UTF-8"', 'encoding="UTF-16"').encode("utf-16")
+    assert len(open_score(utf16, "x")) == 417
+
+
+def test_a_score_survives_its_bytes() -> None:
+    score = a_score()
+    back = score_from_bytes(score_to_bytes(score))
+    assert isinstance(back, Score) and back.digest == score.digest
+    with pytest.raises(ValueError, match="not a Score"):
+        score_from_bytes(archive(("x.npy", b"")))
+
+
+def test_titles_are_one_printable_line() -> None:
+    xml = wrap(bar()).replace(b"<part-list>", b"<work><work-title>${f(1)}\n<![CDATA[<img onerror=x>]]> " + b"a" * 5000 + b"</work-title></work><part-list>")
+    title = open_score(xml, "x").title
+    assert len(title) <= 200 and "\n" not in title
+
+
+# ---- what is refused
+
+NOTES_20001 = wrap(bar(number=1) + '<measure number="2">' + "<note><pitch><step>C</step><octave>4</octave></pitch><duration>1</duration></note>" * 20_001 + "</measure>")
+LAUGHS = '<!DOCTYPE l [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;"><!ENTITY c "&b;&b;&b;&b;&b;&b;&b;&b;">]>'
+
+REFUSED = {
+    "empty": (b"", "is empty"),
+    "text": (b"Dear Sir or Madam", "is not a score"),
+    "html": (b"<!DOCTYPE html><html><body/></html>", "This XML file is no score"),
+    "svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "This XML file is no score"),
+    "timewise": (b"<score-timewise/>", "timewise"),
+    "no notes": (wrap('<measure number="1"/>'), "no notes|cannot be read"),
+    "unclosed": (XML[:5000], "damaged at line"),
+    "external entity": (wrap(bar(), '<!DOCTYPE s [<!ENTITY x SYSTEM "file:///etc/passwd">]>'), "DOCTYPE with contents"),
+    "external parameter entity": (wrap(bar(), '<!DOCTYPE s [<!ENTITY % x SYSTEM "http://127.0.0.1/x"> %x;]>'), "DOCTYPE with contents"),
+    "billion laughs": (wrap(bar(), LAUGHS), "DOCTYPE with contents"),
+    "200,000 deep": (b"<score-partwise>" + b"<a>" * 200_000 + b"</a>" * 200_000 + b"</score-partwise>", "nested over 100"),
+    "2,001 measures": (wrap("".join(bar(number=i) for i in range(1, 2002))), "more than 2000 measures"),
+    "20,001 notes": (NOTES_20001, "more than 20000 notes"),
+    "two million elements": (b"<score-partwise>" + b"<a/>" * 2_000_000 + b"</score-partwise>", "more than 1000000 elements"),
+    "over 20 MB": (b"<score-partwise>" + b" " * 20_000_001, "20 MB"),
+    "unknown encoding": (b'<?xml version="1.0" encoding="x-klingon"?><score-partwise/>', "encoding|damaged"),
+    "mei without music": (b'<mei xmlns="http://www.music-encoding.org/ns/mei"/>', "cannot be read"),
+    "kern of nothing": (b"**kern\n*-\n", "no notes|cannot be read"),
+    "kern of noise": (b"**kern\t**kern\n" + random.Random(3).randbytes(3000).replace(b"\x00", b" "), "cannot be read|no notes"),
+    "mxl: no zip": (b"PK\x03\x04" + bytes(200), r"\.mxl file is damaged"),
+    "mxl: no container": (archive(("score.xml", XML)), r"\.mxl file is damaged"),
+    "mxl: container names nothing": (archive(("META-INF/container.xml", b"<container/>")), "does not say which"),
+    "mxl: missing score": (archive(container("gone.xml")), r"\.mxl file is damaged"),
+    "mxl: outside path": (archive(container("../../../../etc/passwd")), r"\.mxl file is damaged"),
+    "mxl: bomb": (archive(container("a.xml"), ("a.xml", b"<score-partwise>" + b" " * 19_000_000)), "unpacks to over"),
+    "mxl: 1.5 GB claimed": (archive(container("a.xml"), *((f"{i}.xml", b" " * 10_000_000) for i in range(3)), ("a.xml", XML)), "unpacks to over 20 MB"),
+    "mxl: 51 entries": (archive(container("a.xml"), ("a.xml", XML), *((f"{i}", b"") for i in range(49))), "51 entries"),
+    "mxl: entity in the container": (archive(("META-INF/container.xml", LAUGHS.encode() + b"<container/>")), "DOCTYPE with contents"),
+    "mxl in an mxl": (archive(container("a.mxl"), ("a.mxl", archive(container("b.xml")))), "is not a score"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.timeout(60)
+def test_refused(name: str) -> None:
+    data, message = REFUSED[name]
+    start = time.perf_counter()
+    with pytest.raises(BadInput, match=message) as caught:
+        open_score(data, "x")
+    assert time.perf_counter() - start < 10
+    assert_sentence(caught.value)
+    assert "root:" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        bar(attributes="<time><beats>4</beats><beat-type>0</beat-type></time>"),
+        bar(attributes="<time><beats>0</beats><beat-type>4</beat-type></time>"),
+        bar(attributes="<time><beats>99999999999</beats><beat-type>4</beat-type></time>"),
+        bar(attributes="<key><fifths>99999</fifths></key>"),
+        bar().replace("<divisions>1<", "<divisions>0<"),
+        bar().replace("<divisions>1<", "<divisions>-4<"),
+        bar().replace("<divisions>1<", "<divisions>1e400<"),
+        bar("<duration>-4</duration>"),
+        bar("<duration>99999999999999999999</duration>"),
+        bar("<duration>nan</duration>"),
+        bar().replace("<octave>4", "<octave>99"),
+        bar().replace("<step>C", "<step>H"),
+        bar().replace("<octave>4", "<alter>1e9</alter><octave>4"),
+        bar("<duration>4</duration><voice>" + "9" * 400 + "</voice>"),
+        bar("<duration>4</duration><staff>-7</staff>"),
+        bar() * 3,
+        "<measure/>" * 50,
+    ],
+)
+def test_impossible_numbers_are_mended_or_refused(body: str) -> None:
+    try:
+        score = open_score(wrap(body), "x")
+    except BadInput as error:
+        assert_sentence(error)
+        return
+    assert np.isfinite(score.onset_quarter).all() and (score.duration_quarter >= 0).all()
+    assert (score.pitch >= 0).all() and (score.pitch <= 127).all()
+
+
+def test_a_plain_doctype_is_no_offence() -> None:
+    head = '<!DOCTYPE score-partwise PUBLIC "-//Recordare//DTD MusicXML 3.1 Partwise//EN" "http://www.musicxml.org/dtds/partwise.dtd">'
+    assert len(open_score(wrap(bar(), head), "x")) == 1
+
+
+def test_performances_are_midi_only() -> None:
+    with pytest.raises(BadInput, match="is not a MIDI file"):
+        open_performance(XML, "a.musicxml")
+    with pytest.raises(BadInput, match="is empty"):
+        open_performance(b"", "a.mid")
+    assert len(open_performance((DATA / "bach_prelude_868_GonzalezJ05M.mid").read_bytes(), "a.mid")) == 414
+
+
+def test_scan_and_unpack_alone() -> None:
+    assert scan_xml(XML) == "musicxml"
+    assert scan_xml((DATA / "anonymous_mazur_6.mei").read_bytes()) == "mei"
+    assert unpack_mxl(archive(container("in/a.xml"), ("in/a.xml", XML))) == XML
+
+
+# ---- the child
+
+
+def test_a_killed_child_is_a_sentence_and_the_next_file_is_read() -> None:
+    reader = ReaderChild()
+    reader.start()
+    assert reader.process is not None
+    threading.Timer(0.02, reader.process.kill).start()
+    with pytest.raises(BadInput, match="may be damaged"):
+        for _ in range(200):
+            reader.read("musicxml", XML)
+    assert len(reader.read("musicxml", XML)) == 417
+    folder = reader.folder
+    reader.stop()
+    assert folder is not None and not Path(folder).exists()
+
+
+def test_a_file_that_takes_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = ReaderChild()
+    reader.start()
+    monkeypatch.setattr(child_module, "READ_SECONDS", 0.01)
+    with pytest.raises(BadInput, match="took over 8 seconds"):
+        reader.read("musicxml", XML)
+    monkeypatch.undo()
+    assert len(reader.read("musicxml", XML)) == 417
+    reader.stop()
+
+
+def test_a_file_of_absurd_size_and_the_memory_limit() -> None:
+    huge = wrap(bar("<duration>4</duration>", 1).replace("<divisions>1<", "<divisions>16000000<") + bar("<duration>2000000000</duration>", 2))
+    reader = ReaderChild()
+    try:
+        reader.read("musicxml", huge)
+    except BadInput as error:
+        assert_sentence(error)
+    assert len(reader.read("musicxml", XML)) == 417
+    limits = Path(f"/proc/{reader.process.pid}/limits") if reader.process else None
+    if limits is not None and limits.exists():
+        assert re.search(r"Max address space +1500000000 ", limits.read_text())
+    reader.stop()
+
+
+def test_many_visitors_at_once() -> None:
+    answers: list[int] = []
+
+    def visit(k: int) -> None:
+        if k % 3:
+            answers.append(len(open_score(write_musicxml(a_score()), "x")))
+        else:
+            with pytest.raises(BadInput):
+                open_score(wrap('<measure number="1"/>'), "x")
+            answers.append(0)
+
+    threads = [threading.Thread(target=visit, args=(k,)) for k in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(answers) == [0] * 4 + [11] * 8
+
+
+# ---- mutations
+
+
+def short(xml: bytes, bars: int = 3) -> bytes:
+    """The first bars of a real file."""
+    root = ET.fromstring(xml)
+    for part in root.iter("part"):
+        for measure in part.findall("measure")[bars:]:
+            part.remove(measure)
+    return ET.tostring(root)
+
+
+def mutate_text(data: bytes, r: random.Random) -> bytes:
+    """Damage that often leaves the XML well-formed: numbers, tags, whole elements; now and then plain bytes."""
+    if r.random() < 0.25:
+        return mutate(data, r)
+    text = data.decode()
+    for _ in range(r.choice((1, 1, 2, 4, 12))):
+        at = r.randrange(len(text))
+        if r.random() < 0.5:  # another number or letter in an element or attribute
+            start = text.find(">", at)
+            end = text.find("<", start)
+            if 0 < start < end:
+                new = r.choice(("0", "-1", "1", "99999999", "1e9", "0.5", "nan", "", "x", "C", "eighth", str(r.randrange(-9, 9))))
+                text = text[: start + 1] + new + text[end:]
+        elif r.random() < 0.6:  # an element is doubled or dropped, up to its end
+            start = text.find("<", at)
+            tag = text[start + 1 : start + 30].split(">")[0].split(" ")[0].rstrip("/")
+            end = text.find(f"</{tag}>", start)
+            if start > 0 and tag and end > 0:
+                end += len(tag) + 3
+                text = text[:start] + r.choice(("", text[start:end] * 2)) + text[end:]
+        else:  # a tag is called something else everywhere
+            tags = ("backup", "forward", "chord", "grace", "tie", "type", "voice", "staff", "duration", "note", "measure", "pitch")
+            text = text.replace(f"<{r.choice(tags)}>", f"<{r.choice(tags)}>", 1)
+    return text.encode()
+
+
+@pytest.mark.timeout(1200)
+def test_mutated_scores_are_read_or_refused_in_one_sentence() -> None:
+    r = random.Random(21)
+    chopin = short(unpack_mxl((DATA / "chopin_etude_25_2.mxl").read_bytes()))
+    seeds = [short(XML), chopin, short(unpack_mxl((DATA / "schumann_kreisleriana_4.mxl").read_bytes()), 2), write_musicxml(a_score())]
+    others = [KERN, (DATA / "anonymous_mazur_6.krn").read_bytes()[:2500], archive(container("a.xml"), ("a.xml", seeds[3]))]
+    read = 0
+    for k in range(5000 if SOAK else 300):
+        data = mutate(r.choice(others), r) if k % 10 == 9 else mutate_text(r.choice(seeds), r)
+        start = time.perf_counter()
+        try:
+            score = open_score(data, "x")
+        except BadInput as error:
+            assert_sentence(error)
+        else:
+            read += 1
+            assert len(score) and np.isfinite(score.onset_quarter).all()
+        assert time.perf_counter() - start < 15
+    assert read > 30
+
+
+def test_random_bytes_behind_each_magic_number() -> None:
+    r = random.Random(22)
+    for magic in (b"MThd\0\0\0\6\0\1\0\1\1\xe0MTrk" + struct.pack(">I", 500), b"PK\x03\x04", b"<?xml version='1.0'?>", b"**kern\n", b"\xff\xfe"):
+        for _ in range(20):
+            with pytest.raises(BadInput) as caught:
+                open_score(magic + r.randbytes(500), "x")
+            assert_sentence(caught.value)
