@@ -21,7 +21,7 @@ PANELS = (
 )
 UPPER, LOWER, HUMAN = "#e8590c", "#1c7ed6", "#868e96"
 GRID = "rgba(128,128,128,.22)"
-MAX_BAR_LABELS = 40
+MAX_BAR_LABELS = 20
 _ARTICULATION_TICKS = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0)
 
 
@@ -103,7 +103,7 @@ def _tempo(
 
 def _layout(score: Score, traces: list[dict[str, Any]]) -> dict[str, Any]:
     start, label = _bars(score)
-    every = max(1, -(-len(start) // MAX_BAR_LABELS))
+    every = next(k for k in (1, 2, 4, 5, 10, 20, 50, 100, len(start)) if len(start) <= k * MAX_BAR_LABELS or k >= len(start))
     gap, n = 0.05, len(PANELS)
     height = (1 - gap * (n - 1)) / n
     layout: dict[str, Any] = {
@@ -113,7 +113,7 @@ def _layout(score: Score, traces: list[dict[str, Any]]) -> dict[str, Any]:
         "legend": {"orientation": "h", "x": 1, "xanchor": "right", "y": 1.0, "yanchor": "bottom"},
         "xaxis": {
             "title": {"text": "bar", "standoff": 6}, "anchor": f"y{n}", "domain": [0, 1], "zeroline": False,
-            "tickmode": "array", "tickvals": start[::every], "ticktext": label[::every], "gridcolor": GRID,
+            "tickmode": "array", "tickvals": start[::every], "ticktext": label[::every], "gridcolor": GRID, "tickangle": 0,
         },
         "annotations": [],
     }  # fmt: skip
@@ -126,7 +126,7 @@ def _layout(score: Score, traces: list[dict[str, Any]]) -> dict[str, Any]:
         if name == "Timing":
             axis |= {"zeroline": True, "zerolinecolor": "rgba(128,128,128,.6)"}
         if name == "Articulation":
-            axis |= {"type": "log", "tickvals": _ARTICULATION_TICKS, "ticktext": ["⅛", "¼", "½", "1", "2", "4"]}
+            axis |= {"type": "log", "range": _log_range(traces, f"y{row + 1}"), "tickvals": _ARTICULATION_TICKS, "ticktext": ["⅛", "¼", "½", "1", "2", "4"]}
         if name == "Tempo":
             axis |= {"range": _tempo_range(traces)}
         layout["yaxis" if row == 0 else f"yaxis{row + 1}"] = axis
@@ -138,6 +138,13 @@ def _tempo_range(traces: list[dict[str, Any]]) -> list[float]:
     bpm = np.concatenate([t["y"] for t in traces if t["yaxis"] == "y"])
     low, high = np.percentile(bpm, [1, 99])
     return [float(max(0, low - 0.15 * (high - low) - 2)), float(high + 0.15 * (high - low) + 2)]
+
+
+def _log_range(traces: list[dict[str, Any]], axis: str) -> list[float]:
+    """The middle 99 % of one axis, as powers of ten, at least an octave each way around 1."""
+    values = np.concatenate([t["y"] for t in traces if t["yaxis"] == axis])
+    low, high = np.log10(np.percentile(np.maximum(values, 1e-3), [0.5, 99.5]))
+    return [float(min(low, -0.35)) - 0.05, float(max(high, 0.3)) + 0.05]
 
 
 def _bars(score: Score) -> tuple[NDArray, list[str]]:

@@ -21,6 +21,7 @@ from engine.models.features import score_features
 from engine.models.pianist import Pianist, PianistConfig, encode_style
 from engine.models.style import AXES
 from training.pack import Pack
+from training.train_pianist import Corpus, Expected
 
 MIN_PIECES = 5  # a pianist becomes a preset with at least this many works
 # what tuning on the validation split chose, see training/LOG.md
@@ -49,7 +50,8 @@ def presets(model: Pianist, pack: Pack, progress=print) -> dict[str, list[float]
         styles = []
         for _, i in played:
             item = pack.item(i)
-            styles.append(encode_style(model, score_features(item.score, item.composer), item.expression))
+            features = score_features(item.score, item.composer)
+            styles.append(encode_style(model, features, item.expression, max_windows=6))
         out[pianist] = [round(float(v), 4) for v in np.mean(styles, axis=0)]
         progress(f"{pianist}: {len(played)} performances")
     return out
@@ -78,8 +80,11 @@ def main() -> None:
         "training": {"command": f"python -m training.train_pianist {command}", "commit": commit, "pack": about["pack"], "steps": state["step"], "minutes": round(state["seconds"] / 60, 1)},
         "validation": about["validation"], "licence": "CC BY-NC-SA 4.0",
     }  # fmt: skip
+    pack = Pack(args.pack)
+    deviation = Expected.fit(Corpus(pack, "train"), model.config.window).deviation
+    config["axis_deviation"] = [round(float(v), 5) for v in deviation]
     (args.out / "config.json").write_text(json.dumps(config, indent=1) + "\n")
-    (args.out / "presets.json").write_text(json.dumps(presets(model, Pack(args.pack)), indent=1) + "\n")
+    (args.out / "presets.json").write_text(json.dumps(presets(model, pack), indent=1) + "\n")
     open_pianist(args.out)
     print(f"{args.out}: {sum(f.stat().st_size for f in args.out.iterdir()) / 2**20:.1f} MiB")
 

@@ -237,6 +237,11 @@ def windows(n: int, size: int, hop: int) -> list[tuple[int, int]]:
     return [(s, s + size) for s in starts]
 
 
+def render_windows(n: int, size: int) -> list[tuple[int, int]]:
+    """The windows in which a score of n notes is played: a third of each overlaps its neighbour."""
+    return windows(n, size, size * 2 // 3)
+
+
 def noise(features: Features, seed: int) -> NDArray[np.float32]:
     """Starting noise (n, 8): one draw a note, but one a beat for the tempo and one a chord for the pedal."""
     rng = np.random.default_rng(seed)
@@ -258,7 +263,7 @@ class Reader:
         model.eval()
         self.model, self.features = model, features
         n, size = len(features), model.config.window
-        spans = windows(n, size, size * 2 // 3)
+        spans = render_windows(n, size)
         length = min(size, n)
         self.index = torch.tensor([[s + k for k in range(length)] for s, _ in spans])
         ramp = 1.0 - (2 * (torch.arange(length) + 0.5) / length - 1).abs() + 1e-3

@@ -191,7 +191,7 @@ def decode_expression(score: Score, expression: Expression) -> Performance:
     c = chords(score)
     period = _group_median(expression.beat_period, c.index)
     grid = _grid(c.beat, period)
-    stroke = _strokes(score, c.index)
+    stroke = _strokes(score, c.index, expression.played)
     onset = grid[c.index] + expression.timing_sec[stroke]
     length = np.maximum(score_beats(score)[1], GRACE_BEATS)
     duration = np.clip(np.exp2(expression.articulation_log2) * length * period[c.index], MIN_DURATION_SEC, MAX_DURATION_SEC)
@@ -210,11 +210,14 @@ def decode_expression(score: Score, expression: Expression) -> Performance:
     return Performance(onset, duration, score.pitch, velocity, at, value)
 
 
-def _strokes(score: Score, chord: NDArray) -> NDArray[np.int64]:
-    """For each note the first note on the same key in the same chord, (n,): two voices in unison are one key stroke."""
+def _strokes(score: Score, chord: NDArray, played: NDArray) -> NDArray[np.int64]:
+    """For each note the first played note on the same key in the same chord, (n,): two voices in unison are one stroke."""
     key = (chord * 2 + ~score.grace) * 128 + score.pitch
-    _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
-    return first[inverse]
+    order = np.lexsort((~played, key))
+    _, first, inverse = np.unique(key[order], return_index=True, return_inverse=True)
+    out = np.empty(len(key), np.int64)
+    out[order] = order[first][inverse]
+    return out
 
 
 def _group_median(values: NDArray, index: NDArray) -> NDArray[np.float64]:

@@ -196,7 +196,7 @@ def decode(tokens: NDArray, start_sec: float | None = None) -> Decoded:
         pedal = _pedal_events(rows[:, PEDAL], group, heard, grid, last, float((onset + duration).max()))
     counts["incomplete_notes"] = int((live.any(1) & ~live.all(1)).sum())
     by_key = np.lexsort((onset, score.pitch))
-    told = np.all(live, axis=1)[by_key]  # a filled-in note that was never played may well overlap: no fault of the tokens
+    told = np.all(live, axis=1)[by_key]  # filled-in notes were never played and may overlap
     cut = duration[by_key] < 0.95 * held[by_key]
     counts["overlaps"] = int((cut[:-1] & told[:-1] & told[1:]).sum())
     performance = Performance(onset, duration, score.pitch, np.clip(velocity.round(), 1, 127), *pedal)
