@@ -90,11 +90,13 @@ def drawn_curves(session: Session, show_human: bool) -> Any:
 
 
 def kept_edits(session: Session) -> str:
-    """What the status line says about the visitor's own notes after the pianist has played again."""
-    pedal = " and your pedal" if session.pedal is not None else ""
-    if session.edited:
-        return f"Your {session.edited} edited note{'s' if session.edited > 1 else ''}{pedal} stay as you made them"
-    return "Your pedal stays as you made it" if pedal else ""
+    """What the status line says about the visitor's own notes and pedal after the pianist has played again."""
+    theirs = [f"{session.edited} edited notes" if session.edited > 1 else "edited note"] if session.edited else []
+    theirs += ["pedal"] if session.pedal is not None else []
+    if not theirs:
+        return ""
+    one = len(theirs) == 1 and session.edited < 2
+    return f"Your {' and your '.join(theirs)} {'stays as you made it' if one else 'stay as you made them'}"
 
 
 def connect_opening(demo: gr.Blocks, page: Page, desk: Desk) -> None:
@@ -126,7 +128,7 @@ def connect_opening(demo: gr.Blocks, page: Page, desk: Desk) -> None:
         return *shown(document, score, score.title or file.stem, show, values), None
 
     gr.on(
-        [demo.load, page.example.input], open_example, [*inputs, page.example], outputs,
+        [demo.load, page.example.select], open_example, [*inputs, page.example], outputs,
         **{**ENGINE, "show_progress": "minimal"}, trigger_mode="always_last",
     )  # fmt: skip
     page.open_file.upload(

@@ -38,7 +38,8 @@ def address() -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    own = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}  # the app's choice, not the tests'
+    environment = {**own, "PYTHONUNBUFFERED": "1"}
     server = subprocess.Popen([sys.executable, "app.py", "--port", str(port)], cwd=ROOT, env=environment)
     url = f"http://127.0.0.1:{port}/"
     try:
@@ -167,17 +168,24 @@ def visitor(browser: Browser, address: str) -> Iterator[Visitor]:
     visitor.page.context.close()
 
 
-def heard_onsets_ms(samples: np.ndarray, rate: int, onsets: np.ndarray) -> np.ndarray:
-    """For each onset, how far away the steepest rise of loudness within 60 ms of it is, in milliseconds."""
+def heard_off_ms(samples: np.ndarray, rate: int, onset_sec: np.ndarray) -> np.ndarray:
+    """How far the sound's attacks are from the written onsets, in milliseconds.
+
+    Looks 60 ms around each onset that follows 100 ms without one: the steepest rise of loudness there should be near a
+    written onset, of this note or of another of its chord.
+    """
     hop = rate // 500
     frames = len(samples) // hop
     level = np.sqrt((samples[: frames * hop].reshape(frames, hop) ** 2).mean(1))
     rise = np.diff(np.convolve(level, np.ones(3) / 3, "same"), prepend=0.0)
+    onset_sec = np.sort(onset_sec)
+    fresh = onset_sec[np.diff(onset_sec, prepend=-1.0) > 0.1]
     off = []
-    for onset in onsets:
+    for onset in fresh:
         middle = round(onset * rate / hop)
-        near = rise[max(0, middle - 30) : middle + 31]
-        off.append((int(near.argmax()) - min(30, middle)) * hop / rate * 1000)
+        start = max(0, middle - 30)
+        heard = (start + int(rise[start : middle + 31].argmax())) * hop / rate
+        off.append(1000 * np.abs(onset_sec - heard).min())
     return np.array(off)
 
 
@@ -196,11 +204,9 @@ def test_open_drag_hear_edit_undo_download(visitor: Visitor) -> None:
     samples, rate = visitor.sound()
     assert np.abs(samples).max() > 0.05
     assert len(samples) / rate == pytest.approx(played.end_sec, abs=10)
-    onsets = np.unique(played.onset_sec.round(3))
-    alone = onsets[1:-1][(np.diff(onsets)[:-1] > 0.15) & (np.diff(onsets)[1:] > 0.15)]
-    off = heard_onsets_ms(samples, rate, alone)
-    assert len(alone) >= 5
-    assert np.mean(np.abs(off) <= 30) >= 0.9, f"onsets heard {off} ms away from where they are written"
+    off = heard_off_ms(samples, rate, played.onset_sec)
+    assert len(off) >= 10
+    assert np.mean(off <= 30) >= 0.9, f"attacks heard {off.round()} ms away from the notes"
 
     loudest = int(played.velocity.argmax())
     on, pitch = 1000 * played.onset_sec[loudest], int(played.pitch[loudest])
@@ -264,6 +270,7 @@ def test_twenty_fast_edits_arrive(visitor: Visitor) -> None:
     moved = sorted(set(before.pitch.tolist()).symmetric_difference(after.pitch.tolist()))
     assert moved, "ten transpositions of the first note changed nothing"
 
+    visitor.canvas.focus()
     for _ in range(20):
         visitor.page.keyboard.press("Control+z")
     visitor.wait("+d.rev === 40")
@@ -284,7 +291,7 @@ def test_edits_survive_a_new_style(visitor: Visitor) -> None:
     visitor.drag_slider("axis-loudness", 0.2)
     after = visitor.performance()
     assert len(after) == len(before)
-    assert visitor.page.locator("#roll .live").inner_text() == "Your 1 edited note stay as you made them"
+    assert visitor.page.locator("#roll .live").inner_text() == "Your edited note stays as you made it"
     assert sorted(after.pitch.tolist()) != sorted(before.pitch.tolist()), f"the note moved up from {first} was put back"
     visitor.canvas.focus()
     visitor.page.keyboard.press("Control+z")

@@ -249,7 +249,9 @@ cv.addEventListener('keydown', e => {
 function pageKey(e) {       // Space and Escape work wherever the focus is, except where they mean something else
   if (!element.isConnected) return document.removeEventListener('keydown', pageKey);
   const typing = e.target.closest && e.target.closest('input:not([type=range]), textarea, select, [contenteditable], [role=listbox], [role=dialog]');
-  if (typing || e.ctrlKey || e.metaKey || e.altKey) return;
+  if (typing || e.defaultPrevented) return;
+  if ((e.ctrlKey || e.metaKey) && /^[zy]$/i.test(e.key)) { e.preventDefault(); return e.shiftKey || e.key.toLowerCase() === 'y' ? stepForward() : stepBack(); }
+  if (e.ctrlKey || e.metaKey || e.altKey) return;
   if (e.key === ' ' && !(e.target.closest && e.target.closest('button, a, summary'))) { e.preventDefault(); playPause(); }
   else if (e.key === 'Escape') e.target === cv ? escape() : stop();
 }
