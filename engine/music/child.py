@@ -187,17 +187,18 @@ def _answer(kind: str, data: bytes) -> bytes:
 
 
 def _read(kind: str, data: bytes) -> Score:
-    from engine.music import notation
+    from engine.music import kern, notation
 
     if kind == "musicxml":
         return notation.read_musicxml(data)
+    if kind == "kern":
+        return kern.read_kern(data)
+    assert kind == "mei"
     from engine.music._partitura import load_partitura
 
-    pt = load_partitura()
-    loader, name = {"mei": (pt.load_mei, "score.mei"), "kern": (pt.load_kern, "score.krn")}[kind]
-    path = Path(tempfile.gettempdir()) / name
+    path = Path(tempfile.gettempdir()) / "score.mei"
     path.write_bytes(data)
-    return notation.part_to_score(loader(str(path)))
+    return notation.part_to_score(load_partitura().load_mei(str(path)))
 
 
 def main() -> None:
