@@ -17,7 +17,7 @@ from engine.models.features import score_features
 from engine.models.pianist import Reader, encode_style, from_channels, to_channels
 from engine.models.style import AXES, Axis
 from engine.music.alignment import align
-from engine.music.expression import apply_strength, decode_expression, encode_expression
+from engine.music.expression import apply_strength, decode_expression, encode_expression, steady_pedal
 from engine.music.types import Alignment, AudioClip, BadInput, Expression, Performance, Score, Strength, Style
 from engine.sound.preview import Preview
 
@@ -91,7 +91,7 @@ class Engine:
         sampling = self.pianist.sampling
         if keep is None or redo is None:
             x = self._reader(score).play(z, style.seed, sampling, on_step=on_step)
-            return decode_expression(score, apply_strength(from_channels(x), style.strength))
+            return steady_pedal(decode_expression(score, apply_strength(from_channels(x), style.strength)))
         known = ~np.asarray(redo, bool)
         if len(keep) < len(score) or len(known) != len(score):
             raise BadInput(f"The kept performance has {len(keep)} notes for a score of {len(score)}; render the whole piece first.")

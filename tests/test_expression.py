@@ -16,6 +16,7 @@ from engine.music.expression import (
     decode_expression,
     encode_expression,
     score_beats,
+    steady_pedal,
 )
 from engine.music.types import Alignment, Marks, Measures, Performance, Score, Strength
 
@@ -117,3 +118,13 @@ def test_one_matched_note_is_refused():
     played = Performance([0.0], [0.5], [60], [60])
     with pytest.raises(ValueError, match="two or more"):
         encode_expression(score, played, Alignment([0], [0]))
+
+
+def test_a_foot_does_not_flicker():
+    """Presses of 50 ms vanish, the middle keeps the state before, real presses and half depths stay."""
+    at = [0.0, 0.5, 0.55, 1.0, 1.3, 1.6, 2.0]
+    value = [10, 100, 20, 90, 70, 50, 0]
+    played = Performance([0.0], [1.0], [60], [60], at, value)
+    steady = steady_pedal(played)
+    np.testing.assert_array_equal(steady.pedal_value >= 64, [False, False, False, True, True, True, False])
+    np.testing.assert_array_equal(steady.pedal_value[3:5], [90, 70])

@@ -26,7 +26,7 @@ from engine.bundle import PianistBundle, open_pianist
 from engine.models.features import Features, score_features
 from engine.models.pianist import Reader, Sampling, encode_style, from_channels, mix
 from engine.music.alignment import align
-from engine.music.expression import decode_expression, encode_expression
+from engine.music.expression import decode_expression, encode_expression, steady_pedal
 from engine.music.midi import read_midi_performance, read_midi_score, write_midi
 from engine.music.notation import read_musicxml_file
 from engine.music.types import Performance, Score
@@ -140,7 +140,7 @@ class Drawn:
     def perform(self, sampling: Sampling | None = None) -> list[Performance]:
         chosen = sampling or self.sampling
         mixed = (mix(f, e, x, chosen) for f, (e, x) in zip(self.features, self.values, strict=True))
-        return [decode_expression(s, from_channels(x)) for s, x in zip(self.scores, mixed, strict=True)]
+        return [steady_pedal(decode_expression(s, from_channels(x))) for s, x in zip(self.scores, mixed, strict=True)]
 
 
 def style_of_human(bundle: PianistBundle):

@@ -25,7 +25,11 @@ from training.train_pianist import Corpus, Expected
 
 MIN_PIECES = 5  # a pianist becomes a preset with at least this many works
 # what tuning on the validation split chose, see training/LOG.md
-SAMPLING = {"steps": 8, "guidance": 1.0, "looseness": [0.3, 0.3, 1.0, 0.5, 0.9, 0.9, 0.9, 0.9], "gain": [1.0] * 8}
+SAMPLING = {
+    "steps": 8, "guidance": 1.0,
+    "looseness": [0.2, 0.5, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0],  # tempo, velocity, timing, articulation, pedal x 4
+    "gain": [1.2, 1.7, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0],
+}  # fmt: skip
 
 
 def pianist_of(name: str) -> str:

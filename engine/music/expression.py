@@ -4,7 +4,7 @@ with four changes, all of them named in `encode_expression`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -241,6 +241,28 @@ def _end_before_repeat(onset: NDArray, duration: NDArray, pitch: NDArray) -> NDA
     out = np.empty_like(d)
     out[order] = d
     return out
+
+
+def steady_pedal(performance: Performance, low: int = 45, high: int = 83, min_down_sec: float = 0.12, min_up_sec: float = 0.04) -> Performance:
+    """Give a sampled pedal the inertia of a foot: down above `high`, up below `low`, in between as it was.
+
+    Lifts shorter than `min_up_sec` and presses shorter than `min_down_sec` are left out. Half-pedal depths stay within
+    their side of 64, where "down" begins.
+    """
+    at, value = performance.pedal_sec, performance.pedal_value
+    if not len(at):
+        return performance
+    decided = np.where(value > high, 1, np.where(value < low, 0, -1))
+    last = np.maximum.accumulate(np.where(decided >= 0, np.arange(len(at)), 0))
+    down = np.maximum(decided[last], 0)
+    for state, shortest in ((0, min_up_sec), (1, min_down_sec)):
+        edge = np.flatnonzero(np.diff(down)) + 1
+        bounds = np.concatenate([[0], edge, [len(at)]])
+        for start, end in zip(bounds[1:-2], bounds[2:-1], strict=True):  # the first and last stretch stay
+            if down[start] == state and at[end] - at[start] < shortest:
+                down[start:end] = 1 - state
+    depth = np.where(down > 0, np.maximum(value, 64), np.minimum(value, 63))
+    return replace(performance, pedal_value=depth)
 
 
 def deadpan(score: Score, bpm: float | None = None, velocity: float = 64.0) -> Performance:
