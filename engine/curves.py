@@ -103,7 +103,8 @@ def _tempo(
 
 def _layout(score: Score, traces: list[dict[str, Any]]) -> dict[str, Any]:
     start, label = _bars(score)
-    every = next(k for k in (1, 2, 4, 5, 10, 20, 50, 100, len(start)) if len(start) <= k * MAX_BAR_LABELS or k >= len(start))
+    steps = (1, 2, 4, 5, 10, 20, 50, 100, len(start))
+    every = next(k for k in steps if len(start) <= k * MAX_BAR_LABELS or k >= len(start))
     gap, n = 0.05, len(PANELS)
     height = (1 - gap * (n - 1)) / n
     layout: dict[str, Any] = {
@@ -113,7 +114,8 @@ def _layout(score: Score, traces: list[dict[str, Any]]) -> dict[str, Any]:
         "legend": {"orientation": "h", "x": 1, "xanchor": "right", "y": 1.0, "yanchor": "bottom"},
         "xaxis": {
             "title": {"text": "bar", "standoff": 6}, "anchor": f"y{n}", "domain": [0, 1], "zeroline": False,
-            "tickmode": "array", "tickvals": start[::every], "ticktext": label[::every], "gridcolor": GRID, "tickangle": 0,
+            "tickmode": "array", "tickvals": start[::every], "ticktext": label[::every], "tickangle": 0,
+            "gridcolor": GRID,
         },
         "annotations": [],
     }  # fmt: skip
@@ -124,9 +126,10 @@ def _layout(score: Score, traces: list[dict[str, Any]]) -> dict[str, Any]:
             "title": {"text": f"{name}<br><span style='font-size:9px'>{unit}</span>", "standoff": 4},
         }  # fmt: skip
         if name == "Timing":
-            axis |= {"zeroline": True, "zerolinecolor": "rgba(128,128,128,.6)"}
+            axis |= {"zeroline": True, "zerolinecolor": "rgba(128,128,128,.6)", "range": _ms_range(traces)}
         if name == "Articulation":
-            axis |= {"type": "log", "range": _log_range(traces, f"y{row + 1}"), "tickvals": _ARTICULATION_TICKS, "ticktext": ["⅛", "¼", "½", "1", "2", "4"]}
+            axis |= {"type": "log", "range": _log_range(traces, f"y{row + 1}")}
+            axis |= {"tickvals": _ARTICULATION_TICKS, "ticktext": ["⅛", "¼", "½", "1", "2", "4"]}
         if name == "Tempo":
             axis |= {"range": _tempo_range(traces)}
         layout["yaxis" if row == 0 else f"yaxis{row + 1}"] = axis
@@ -138,6 +141,12 @@ def _tempo_range(traces: list[dict[str, Any]]) -> list[float]:
     bpm = np.concatenate([t["y"] for t in traces if t["yaxis"] == "y"])
     low, high = np.percentile(bpm, [1, 99])
     return [float(max(0, low - 0.15 * (high - low) - 2)), float(high + 0.15 * (high - low) + 2)]
+
+
+def _ms_range(traces: list[dict[str, Any]]) -> list[float]:
+    """The middle 99 % of the timing, the same to both sides, at least 50 ms."""
+    most = np.percentile(np.abs(np.concatenate([t["y"] for t in traces if t["yaxis"] == "y3"])), 99)
+    return [-max(50.0, 1.2 * float(most)), max(50.0, 1.2 * float(most))]
 
 
 def _log_range(traces: list[dict[str, Any]], axis: str) -> list[float]:

@@ -124,7 +124,7 @@ def reperform(desk: Desk, session: Session, ids: Sequence[int]) -> Change:
         back = frozenset(i for i in now.deleted if not redo[i - 1])
         return replace(
             now, rendered=rendered, grid=grid_of(score, rendered), edits=MappingProxyType(edits), deleted=back,
-            take=now.take + 1, clip=None,
+            take=now.take + 1,
         )  # fmt: skip
 
     return change
@@ -132,12 +132,10 @@ def reperform(desk: Desk, session: Session, ids: Sequence[int]) -> Change:
 
 def discard_edits(session: Session) -> Session:
     """Back to the pianist's own notes and pedal."""
-    return replace(
-        session, edits=MappingProxyType({}), deleted=frozenset(), pedal=None, clip=None, take=session.take + 1
-    )
+    return replace(session, edits=MappingProxyType({}), deleted=frozenset(), pedal=None, take=session.take + 1)
 
 
-def edit(put: list, delete: list, pedal: list | None | bool) -> Change:
+def edit(put: list, delete: list, pedal: list | bool | None) -> Change:
     """A patch from the roll, checked.
 
     put     [[id, pitch, onset_ms, duration_ms, velocity], ...] new or changed notes
@@ -166,7 +164,7 @@ def edit(put: list, delete: list, pedal: list | None | bool) -> Change:
         count = len(now.rendered) if now.rendered is not None else 0
         if count + sum(i > count for i in edits) > MAX_NOTES:
             raise BadInput(f"A performance has at most {MAX_NOTES:,} notes; delete some before adding more.")
-        new = replace(now, edits=MappingProxyType(edits), deleted=frozenset(deleted), clip=None)
+        new = replace(now, edits=MappingProxyType(edits), deleted=frozenset(deleted))
         return new if spans is False else replace(new, pedal=spans)
 
     return change
@@ -235,7 +233,7 @@ def set_reference(desk: Desk, session: Session, performance: Performance, name: 
     alignment = desk.align(session.score, performance)
     share = len(alignment) / len(session.score)
     if share < 0.3 or len(np.unique(session.score.onset_quarter[alignment.score_index])) < 2:
-        raise BadInput(f"Only {share:.0%} of the score was found in this performance; open a performance of this piece.")
+        raise BadInput(f"Only {share:.0%} of the score is found in this performance; open a performance of this piece.")
     doc = session.doc
     reference = Reference(performance, alignment, name)
     return lambda now: replace(now, reference=reference) if now.doc == doc else now
@@ -285,7 +283,8 @@ def locked_pair(session: Session) -> tuple[Score, Performance]:
 
     An added note is written on the nearest 1/24 of a quarter to where it is played.
     """
-    assert session.score is not None and session.grid is not None
+    assert session.score is not None
+    assert session.grid is not None
     score, (ids, performance) = session.score, session.arrays()
     if not len(ids):
         raise BadInput("Every note has been deleted, so there is nothing to save; undo, or reset the edits.")
@@ -295,7 +294,7 @@ def locked_pair(session: Session) -> tuple[Score, Performance]:
     end = np.round(session.grid.quarter_at(performance.onset_sec + performance.duration_sec) * 24) / 24
     index = np.where(added, 0, ids - 1)
 
-    def pick(name: str, for_added: object = 0) -> np.ndarray:
+    def pick(name: str, for_added: np.ndarray | float = 0) -> np.ndarray:
         return np.where(added, for_added, getattr(score, name)[index])
 
     onset_quarter = pick("onset_quarter", np.maximum(onset, score.measures.onset_quarter[0]))

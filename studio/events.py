@@ -55,7 +55,8 @@ def as_controls(values: tuple, axes: int) -> Controls:
     if len(offsets) != axes or any(v is None for v in (blend, seed, *rest)):
         raise BadInput("A slider of the style panel is empty; press Reset style.")
     return Controls(
-        str(preset), str(second), min(1.0, max(0.0, float(blend))), tuple(min(3.0, max(-3.0, float(v))) for v in offsets),
+        str(preset), str(second), min(1.0, max(0.0, float(blend))),
+        tuple(min(3.0, max(-3.0, float(v))) for v in offsets),
         tuple(min(150.0, max(0.0, float(v))) for v in strengths), min(2**31 - 1, max(0, int(seed))),
     )  # fmt: skip
 
@@ -110,16 +111,18 @@ def connect_opening(demo: gr.Blocks, page: Page, desk: Desk) -> None:
         controls = without_borrowed(controls)
         opened = actions.open_piece(desk, document.session, score, title, controls, example)
         session = document.update(lambda now: actions.as_next(now, opened))
-        return *redraw(session, show, score=True, note=f"{len(score):,} notes"), *human_controls(session, desk, controls)
+        return *redraw(session, show, score=True, note=f"{len(score):,} notes"), *human_controls(
+            session, desk, controls
+        )
 
     @said
     def open_example(document: Document, show: bool, *values: Any) -> tuple:
-        *values, name = values
+        *panel, name = values
         if name not in EXAMPLES:
             raise BadInput("That example is not known here; choose one from the list.")
         example = EXAMPLES[name]
         score = desk.read_example(example)
-        return shown(document, score, example.title, show, tuple(values), example.title)
+        return shown(document, score, example.title, show, tuple(panel), example.title)
 
     @said
     def open_upload(path: str, document: Document, show: bool, *values: Any) -> tuple:
@@ -127,10 +130,11 @@ def connect_opening(demo: gr.Blocks, page: Page, desk: Desk) -> None:
         score = open_score(file.read_bytes(), file.name)
         return *shown(document, score, score.title or file.stem, show, values), None
 
-    gr.on(
-        [demo.load, page.example.select], open_example, [*inputs, page.example], outputs,
-        **{**ENGINE, "show_progress": "minimal"}, trigger_mode="always_last",
-    )  # fmt: skip
+    for chosen in (demo.load, page.example.select):
+        chosen(
+            open_example, [*inputs, page.example], outputs, **{**ENGINE, "show_progress": "minimal"},
+            trigger_mode="always_last",
+        )  # fmt: skip
     page.open_file.upload(
         open_upload, [page.open_file, *inputs], [*outputs, page.example],
         **{**ENGINE, "show_progress": "minimal"},
@@ -184,7 +188,11 @@ def connect_style(page: Page, desk: Desk) -> None:
         return redraw(document.update(actions.discard_edits), show, note="Your edits are discarded")
 
     page.discard.click(
-        discard, [page.document, page.human_show], [page.roll, page.curves], show_progress="hidden", api_visibility="private"
+        discard,
+        [page.document, page.human_show],
+        [page.roll, page.curves],
+        show_progress="hidden",
+        api_visibility="private",
     )
 
 
@@ -264,7 +272,9 @@ def connect_human(page: Page, desk: Desk) -> None:
         example = EXAMPLES.get(document.session.example)
         if example is None or not example.human:
             raise BadInput("No human performance comes with this piece; open a MIDI file of one.")
-        return laid(document, example.human_bytes(), example.human, example.pianist, show)
+        return laid(
+            document, example.human_bytes(), example.human, f"{example.pianist} at the Piano-e-Competition", show
+        )
 
     @said
     def uploaded(path: str, document: Document, show: bool) -> tuple:
@@ -291,7 +301,11 @@ def connect_human(page: Page, desk: Desk) -> None:
     again = {"inputs": inputs, "outputs": [page.roll, page.curves], **ENGINE}
     page.human_remove.click(remove, inputs, outputs, **ENGINE).then(restyle, **again)
     page.human_style.click(
-        lambda: [actions.BORROWED, *[0] * len(page.axes)], None, [page.preset, *page.axes], queue=False, api_visibility="private"
+        lambda: [actions.BORROWED, *[0] * len(page.axes)],
+        None,
+        [page.preset, *page.axes],
+        queue=False,
+        api_visibility="private",
     ).then(restyle, **{**again, "show_progress": "minimal", "show_progress_on": page.human_text})
     page.human_show.input(
         lambda document, show: drawn_curves(document.session, show) if document.session.score else gr.skip(),

@@ -61,10 +61,22 @@ def build(desk: Desk) -> Page:
     with gr.Row(elem_id="top", equal_height=True):
         gr.HTML(_BRAND, elem_id="brand")
         example = gr.Dropdown(
-            list(EXAMPLES), value=FIRST, label="Example", container=False, filterable=False, elem_id="example", min_width=240
+            list(EXAMPLES),
+            value=FIRST,
+            label="Example",
+            container=False,
+            filterable=False,
+            elem_id="example",
+            min_width=240,
         )
         open_file = gr.UploadButton(
-            "Open a score…", file_types=SCORE_FILES, type="filepath", variant="primary", elem_id="open", size="md", min_width=130
+            "Open a score…",
+            file_types=SCORE_FILES,
+            type="filepath",
+            variant="primary",
+            elem_id="open",
+            size="md",
+            min_width=130,
         )
     with gr.Row(elem_id="work"):
         with gr.Column(scale=4, min_width=560, elem_id="stage"):
@@ -93,7 +105,8 @@ def _take_away(desk: Desk) -> tuple[gr.Dropdown, dict[str, gr.Button], gr.Downlo
         downloads = {
             kind: gr.Button(label, size="sm", min_width=70, elem_id=f"save-{kind}", scale=1)
             for kind, label in (
-                ("midi", "MIDI"), ("locked", "MIDI, score-locked"), ("musicxml", "MusicXML"), ("wav", "WAV"), ("flac", "FLAC"),
+                ("midi", "MIDI"), ("locked", "MIDI, score-locked"), ("musicxml", "MusicXML"),
+                ("wav", "WAV"), ("flac", "FLAC"),
             )
         }  # fmt: skip
         file = gr.DownloadButton("file", visible="hidden", elem_id="file")
@@ -119,23 +132,44 @@ def _style(desk: Desk) -> dict:
             seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=2**31 - 1, elem_id="seed", min_width=90)
             dice = gr.Button("Roll the dice", elem_id="dice", min_width=90, size="sm")
             reset = gr.Button("Reset style", elem_id="reset", min_width=90, size="sm")
-    return {"preset": preset, "second": second, "blend": blend, "axes": axes, "seed": seed, "dice": dice, "reset": reset}
+    return {
+        "preset": preset,
+        "second": second,
+        "blend": blend,
+        "axes": axes,
+        "seed": seed,
+        "dice": dice,
+        "reset": reset,
+    }
 
 
 def _strength() -> tuple[gr.Slider, ...]:
     with gr.Accordion("Strength of expression, %", open=False, elem_classes="card"):
         return tuple(
-            gr.Slider(0, 150, 100, step=1, label=f"{name}, %", elem_id=f"strength-{name.lower()}", elem_classes="axis", buttons=[])
+            gr.Slider(
+                0,
+                150,
+                100,
+                step=1,
+                label=f"{name}, %",
+                elem_id=f"strength-{name.lower()}",
+                elem_classes="axis",
+                buttons=[],
+            )
             for name in STRENGTHS
         )
 
 
 def _human() -> dict:
     with gr.Accordion("Human performance", open=True, elem_classes="card"):
-        text = gr.Textbox("None yet", show_label=False, interactive=False, container=False, lines=1, elem_id="human-text")
+        text = gr.Textbox(
+            "None yet", show_label=False, interactive=False, container=False, lines=1, elem_id="human-text"
+        )
         with gr.Row():
             example = gr.Button("The example’s", size="sm", min_width=100, elem_id="human-example")
-            file = gr.UploadButton("Open a MIDI…", file_types=MIDI_FILES, type="filepath", size="sm", min_width=100, elem_id="human-file")
+            file = gr.UploadButton(
+                "Open a MIDI…", file_types=MIDI_FILES, type="filepath", size="sm", min_width=100, elem_id="human-file"
+            )
         show = gr.Checkbox(True, label="Draw it under the curves", elem_id="human-show", container=False)
         with gr.Row():
             style = gr.Button("Play in its style", size="sm", min_width=100, elem_id="human-style", interactive=False)

@@ -19,7 +19,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.music.types import Alignment, AudioClip, Performance, Score, Style
+from engine.music.types import Alignment, Performance, Score, Style
 
 PEDAL_DOWN = 64  # controller values from here on hold the dampers up
 MIN_BEAT_SEC = 0.001  # beats closer than this could not be told apart on the roll
@@ -125,7 +125,6 @@ class Session:
     pedal: tuple[tuple[float, float], ...] | None = None
     reference: Reference | None = None
     example: str = ""
-    clip: AudioClip | None = None
     doc: int = 0
     take: int = 0
     rev: int = 0
@@ -219,7 +218,7 @@ def replay(session: Session, rendered: Performance, grid: Grid) -> Session:
     def move(sec: float) -> float:
         return max(0.0, float(grid.sec_at(old.quarter_at(sec))))
 
-    new = replace(session, rendered=rendered, grid=grid, take=session.take + 1, clip=None)
+    new = replace(session, rendered=rendered, grid=grid, take=session.take + 1)
     edits = {}
     for note_id, note in session.edits.items():
         base = new.base(note_id)

@@ -24,7 +24,8 @@ def roll_document(session: Session) -> str:
     grid   [[quarter, ...], [ms, ...]] where the beats fall
     pedal  [[from, to], ...]; own_pedal says whose it is
     """
-    assert session.rendered is not None and session.grid is not None
+    assert session.rendered is not None
+    assert session.grid is not None
     n = len(session.rendered)
     notes, base = [], {}
     for i in range(1, n + 1):
@@ -61,10 +62,7 @@ def roll_score(session: Session) -> str:
             "title": session.title,
             "composer": score.composer,
             "notes": [list(row) for row in zip(*(c.tolist() for c in columns), strict=True)],
-            "bars": [
-                list(row)
-                for row in zip(m.onset_quarter.round(4).tolist(), m.number.tolist(), strict=True)
-            ],
+            "bars": [list(row) for row in zip(m.onset_quarter.round(4).tolist(), m.number.tolist(), strict=True)],
             "end": round(m.end_quarter, 4),
         },
         separators=(",", ":"),

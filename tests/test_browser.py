@@ -172,9 +172,10 @@ def heard_off_ms(samples: np.ndarray, rate: int, onset_sec: np.ndarray) -> np.nd
     """How far the sound's attacks are from the written onsets, in milliseconds.
 
     Looks 60 ms around each onset that follows 100 ms without one: the steepest rise of loudness there should be near a
-    written onset, of this note or of another of its chord.
+    written onset, of this note or of another of its chord. Twice differenced, so that the hammer outweighs the tone.
     """
     hop = rate // 500
+    samples = np.diff(samples, n=2)
     frames = len(samples) // hop
     level = np.sqrt((samples[: frames * hop].reshape(frames, hop) ** 2).mean(1))
     rise = np.diff(np.convolve(level, np.ones(3) / 3, "same"), prepend=0.0)
@@ -206,7 +207,7 @@ def test_open_drag_hear_edit_undo_download(visitor: Visitor) -> None:
     assert len(samples) / rate == pytest.approx(played.end_sec, abs=10)
     off = heard_off_ms(samples, rate, played.onset_sec)
     assert len(off) >= 10
-    assert np.mean(off <= 30) >= 0.9, f"attacks heard {off.round()} ms away from the notes"
+    assert np.mean(off <= 30) >= 0.95, f"attacks heard {off.round()} ms away from the notes"
 
     loudest = int(played.velocity.argmax())
     on, pitch = 1000 * played.onset_sec[loudest], int(played.pitch[loudest])
@@ -310,7 +311,8 @@ def test_selection_is_played_again_and_nothing_else(visitor: Visitor) -> None:
     visitor.wait(f"d.take !== '{take}'")
     after = visitor.performance()
     notes = [
-        set(zip(p.pitch.tolist(), p.onset_sec.round(4).tolist(), p.velocity.tolist(), strict=True)) for p in (before, after)
+        set(zip(p.pitch.tolist(), p.onset_sec.round(4).tolist(), p.velocity.tolist(), strict=True))
+        for p in (before, after)
     ]
     assert 1 <= len(notes[0] - notes[1]) <= 2, "only the selected note, and one that it cuts short, may differ"
 
@@ -375,7 +377,9 @@ def test_a_title_is_shown_as_text(visitor: Visitor) -> None:
 def test_human_performance_under_the_curves_and_its_style(visitor: Visitor) -> None:
     visitor.wait_for_sound(60)
     visitor.page.locator("#human-example").click()
-    visitor.page.wait_for_function("document.querySelector('#human-text textarea, #human-text input').value.startsWith('Shi')")
+    visitor.page.wait_for_function(
+        "document.querySelector('#human-text textarea, #human-text input').value.startsWith('Shi')"
+    )
     visitor.page.wait_for_function("document.querySelector('#curves .legend')?.textContent.includes('human')")
     take = visitor.data("take")
     visitor.page.locator("#human-style").click()
@@ -399,7 +403,8 @@ def test_phone_in_the_dark(browser: Browser, address: str) -> None:
     assert visitor.page.evaluate("document.documentElement.scrollWidth") <= 390, "the page scrolls sideways on a phone"
     unnamed = visitor.page.evaluate(
         """() => [...document.querySelectorAll('button, input, select, textarea')].filter(e => e.offsetParent !== null
-        && !e.labels?.length && !e.getAttribute('aria-label') && !e.textContent.trim() && !e.title).map(e => e.outerHTML)"""
+        && !e.labels?.length && !e.getAttribute('aria-label') && !e.textContent.trim() && !e.title)
+        .map(e => e.outerHTML)"""
     )
     assert unnamed == []
     assert visitor.errors == []
