@@ -34,7 +34,8 @@ def test_two_staves_two_voices_ties_and_a_grace_note() -> None:
         "== | ==", "*- | *-",
     )  # fmt: skip
     assert (score.title, score.composer) == ("Little piece", "Nonym, A.")
-    rows = list(zip(score.onset_quarter.round(4).tolist(), score.duration_quarter.round(4).tolist(), score.pitch.tolist(), score.spelling.tolist(), score.staff.tolist(), strict=True))
+    columns = (score.onset_quarter.round(4), score.duration_quarter.round(4), score.pitch, score.spelling, score.staff)
+    rows = list(zip(*(c.tolist() for c in columns), strict=True))
     assert rows == [
         (-1, 1, 74, 2, 1),
         (0, 3, 48, 0, 2), (0, 3, 55, 1, 2), (0, 0.75, 70, -2, 1),
@@ -48,19 +49,27 @@ def test_two_staves_two_voices_ties_and_a_grace_note() -> None:
     ]  # fmt: skip
     assert score.grace.tolist() == [i == 7 for i in range(14)]
     m = score.measures
-    assert m.onset_quarter.tolist() == [-1, 0, 3] and m.duration_quarter.tolist() == [1, 3, 3]
-    assert m.position_quarter.tolist() == [2, 0, 0] and m.number.tolist() == [0, 1, 2]
+    assert m.onset_quarter.tolist() == [-1, 0, 3]
+    assert m.duration_quarter.tolist() == [1, 3, 3]
+    assert m.position_quarter.tolist() == [2, 0, 0]
+    assert m.number.tolist() == [0, 1, 2]
     assert (set(m.ts_num.tolist()), set(m.ts_den.tolist()), set(m.fifths.tolist())) == ({3}, {4}, {-2})
-    marks = {name: score.marks[name].nonzero()[0].tolist() for name in ("staccato", "accent", "tenuto", "fermata", "ornament")}
+    marks = {
+        name: score.marks[name].nonzero()[0].tolist()
+        for name in ("staccato", "accent", "tenuto", "fermata", "ornament")
+    }
     assert marks == {"staccato": [3], "accent": [4], "tenuto": [10], "fermata": [12], "ornament": [13]}
-    assert set(score.marks["tempo_bpm"].tolist()) == {120} and set(score.marks["tempo_word"].tolist()) == {5}
+    assert set(score.marks["tempo_bpm"].tolist()) == {120}
+    assert set(score.marks["tempo_word"].tolist()) == {5}
 
 
 def test_dynamics() -> None:
     score = kern("**kern | **dynam", "4c | p", "4d | <", "4e | .", "4f | [f", "4g | sf", "4a | >", "4b | ]", "*- | *-")
     assert score.marks["hairpin"].tolist() == [0, 1, 1, 0, 0, -1, 0]
     velocity = score.marks["written_velocity"].tolist()
-    assert velocity[0] == 49 and velocity[1] < velocity[2] < velocity[3] == 96 == velocity[4] and velocity[6] < 96
+    assert velocity[0] == 49
+    assert velocity[1] < velocity[2] < velocity[3] == 96 == velocity[4]
+    assert velocity[6] < 96
 
 
 @pytest.mark.parametrize(
@@ -81,17 +90,33 @@ def test_repeats_are_played(bars: tuple[str, ...], played: list[int]) -> None:
 
 def test_a_double_bar_inside_a_bar_keeps_its_place() -> None:
     m = kern("**kern", "*M4/4", "=1", "2c", "=||", "2d", "=2", "1e", "==", "*-").measures
-    assert m.onset_quarter.tolist() == [0, 2, 4] and m.position_quarter.tolist() == [0, 2, 0] and m.number.tolist() == [1, 1, 2]
+    assert m.onset_quarter.tolist() == [0, 2, 4]
+    assert m.position_quarter.tolist() == [0, 2, 0]
+    assert m.number.tolist() == [1, 1, 2]
 
 
 @pytest.mark.parametrize(
-    ("token", "quarters"), [("4", 1), ("4.", 1.5), ("8..", 0.875), ("0", 8), ("00", 16), ("12", 1 / 3), ("3%2", 8 / 3), ("40%3", 0.3), ("20", 0.2)]
+    ("token", "quarters"),
+    [
+        ("4", 1),
+        ("4.", 1.5),
+        ("8..", 0.875),
+        ("0", 8),
+        ("00", 16),
+        ("12", 1 / 3),
+        ("3%2", 8 / 3),
+        ("40%3", 0.3),
+        ("20", 0.2),
+    ],
 )
 def test_lengths(token: str, quarters: float) -> None:
     assert kern("**kern", f"{token}c", "*-").duration_quarter[0] == pytest.approx(quarters)
 
 
-@pytest.mark.parametrize(("name", "notes", "quarters"), [("chopin_prelude_28_4", 600, 101), ("chopin_prelude_28_7", 168, 49), ("anonymous_mazur_6", 2 * 375, 2 * 48)])
+@pytest.mark.parametrize(
+    ("name", "notes", "quarters"),
+    [("chopin_prelude_28_4", 600, 101), ("chopin_prelude_28_7", 168, 49), ("anonymous_mazur_6", 2 * 375, 2 * 48)],
+)
 def test_real_files(name: str, notes: int, quarters: float) -> None:
     """Counts of the symbolic collection's own index; the mazurka repeats all it has."""
     score = read_kern((DATA / f"{name}.krn").read_bytes())

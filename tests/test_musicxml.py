@@ -96,9 +96,12 @@ def test_eleven_notes_counted_by_hand() -> None:
     assert root.findtext("work/work-title") == "Étude <&>  №1"
     assert root.findtext("identification/creator") == "A. Nonym"
     bars = root.findall("part/measure")
-    assert [b.get("number") for b in bars] == ["0", "1", "2"] and bars[0].get("implicit") == "yes"
+    assert [b.get("number") for b in bars] == ["0", "1", "2"]
+    assert bars[0].get("implicit") == "yes"
     assert bars[0].findtext("attributes/key/fifths") == "-3"
-    assert len(root.findall(".//tie[@type='start']")) == len(root.findall(".//tie[@type='stop']")) == 3 + 1  # and a 5/16
+    assert (
+        len(root.findall(".//tie[@type='start']")) == len(root.findall(".//tie[@type='stop']")) == 3 + 1
+    )  # and a 5/16
     assert [t.get("type") for t in root.findall(".//tuplet")] == ["start", "stop"]
     assert len(root.findall(".//grace")) == 1
     assert [d.tag for d in root.findall(".//dynamics/*")] == ["p", "f"]
@@ -108,7 +111,8 @@ def test_eleven_notes_counted_by_hand() -> None:
     back = read_musicxml(data)
     assert_same(a_score(), back)
     assert back.marks["tempo_bpm"].tolist() == [120] * 11
-    assert back.marks["fermata"].sum() == 1 and back.marks["accent"].max() == 2
+    assert back.marks["fermata"].sum() == 1
+    assert back.marks["accent"].max() == 2
     assert back.title == "Étude <&>  №1"
 
 
@@ -132,7 +136,8 @@ def test_measures_are_full_and_voices_do_not_overlap() -> None:
                     busy[voice] = cursor
                 assert cursor >= 0
                 most = max(most, cursor)
-            assert most == cursor and divisions > 0
+            assert most == cursor
+            assert divisions > 0
 
 
 def test_note_values() -> None:
@@ -172,9 +177,13 @@ print(kit.getPageCount(), kit.getMEI().count("<note "), len(kit.renderToSVG(1)))
 @pytest.mark.parametrize("path", NOTATION[:4] + MIDI[:1], ids=lambda p: p.name)
 def test_verovio_engraves_it(path: Path) -> None:
     score = open_score(path.read_bytes(), path.name)
-    done = subprocess.run([sys.executable, "-c", ENGRAVE], input=write_musicxml(score), capture_output=True, timeout=60, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", ENGRAVE], input=write_musicxml(score), capture_output=True, timeout=60, check=True
+    )
     pages, notes, length = map(int, done.stdout.split())
-    assert pages >= 1 and notes >= len(score) and length > 10_000
+    assert pages >= 1
+    assert notes >= len(score)
+    assert length > 10_000
 
 
 def test_an_mxl_is_its_musicxml() -> None:

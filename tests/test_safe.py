@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import random
 import re
 import struct
@@ -28,7 +27,6 @@ from engine.music.types import BadInput, Score
 DATA = Path(__file__).parent / "data"
 XML = (DATA / "bach_prelude_868.musicxml").read_bytes()
 KERN = (DATA / "chopin_prelude_28_7.krn").read_bytes()
-SOAK = bool(os.environ.get("ETUDE_SOAK"))
 
 
 @pytest.fixture(autouse=True)
@@ -40,14 +38,15 @@ def _loaded() -> None:
 def wrap(body: str, head: str = "") -> bytes:
     """A one-part MusicXML file around some measures."""
     return (
-        f'<?xml version="1.0" encoding="UTF-8"?>{head}<score-partwise version="3.1"><part-list><score-part id="P1"><part-name/>'
-        f'</score-part></part-list><part id="P1">{body}</part></score-partwise>'
+        f'<?xml version="1.0" encoding="UTF-8"?>{head}<score-partwise version="3.1"><part-list><score-part id="P1">'
+        f'<part-name/></score-part></part-list><part id="P1">{body}</part></score-partwise>'
     ).encode()
 
 
 def bar(note: str = "<duration>4</duration>", number: int = 1, attributes: str = "") -> str:
     start = f"<attributes><divisions>1</divisions>{attributes}</attributes>" if number == 1 else ""
-    return f'<measure number="{number}">{start}<note><pitch><step>C</step><octave>4</octave></pitch>{note}<type>whole</type></note></measure>'
+    pitch = "<pitch><step>C</step><octave>4</octave></pitch>"
+    return f'<measure number="{number}">{start}<note>{pitch}{note}<type>whole</type></note></measure>'
 
 
 def archive(*entries: tuple[str, bytes]) -> bytes:
@@ -59,7 +58,10 @@ def archive(*entries: tuple[str, bytes]) -> bytes:
 
 
 def container(path: str) -> tuple[str, bytes]:
-    return "META-INF/container.xml", f'<container><rootfiles><rootfile full-path="{path}"/></rootfiles></container>'.encode()
+    return (
+        "META-INF/container.xml",
+        f'<container><rootfiles><rootfile full-path="{path}"/></rootfiles></container>'.encode(),
+    )
 
 
 # ---- what is let in
@@ -72,7 +74,8 @@ def test_every_kind_of_file_is_read() -> None:
     ):  # fmt: skip
         score = open_score((DATA / name).read_bytes(), name)
         assert len(score) == notes, (name, len(score))
-        assert set(score.staff.tolist()) <= {0, 1, 2} and score.measures.onset_quarter[0] <= 0
+        assert set(score.staff.tolist()) <= {0, 1, 2}
+        assert score.measures.onset_quarter[0] <= 0
 
 
 def test_the_name_does_not_matter() -> None:
@@ -85,20 +88,30 @@ def test_the_name_does_not_matter() -> None:
 def test_a_score_survives_its_bytes() -> None:
     score = a_score()
     back = score_from_bytes(score_to_bytes(score))
-    assert isinstance(back, Score) and back.digest == score.digest
+    assert isinstance(back, Score)
+    assert back.digest == score.digest
     with pytest.raises(ValueError, match="not a Score"):
         score_from_bytes(archive(("x.npy", b"")))
 
 
 def test_titles_are_one_printable_line() -> None:
-    xml = wrap(bar()).replace(b"<part-list>", b"<work><work-title>${f(1)}\n<![CDATA[<img onerror=x>]]> " + b"a" * 5000 + b"</work-title></work><part-list>")
+    xml = wrap(bar()).replace(
+        b"<part-list>",
+        b"<work><work-title>${f(1)}\n<![CDATA[<img onerror=x>]]> " + b"a" * 5000 + b"</work-title></work><part-list>",
+    )
     title = open_score(xml, "x").title
-    assert len(title) <= 200 and "\n" not in title
+    assert len(title) <= 200
+    assert "\n" not in title
 
 
 # ---- what is refused
 
-NOTES_20001 = wrap(bar(number=1) + '<measure number="2">' + "<note><pitch><step>C</step><octave>4</octave></pitch><duration>1</duration></note>" * 20_001 + "</measure>")
+NOTES_20001 = wrap(
+    bar(number=1)
+    + '<measure number="2">'
+    + "<note><pitch><step>C</step><octave>4</octave></pitch><duration>1</duration></note>" * 20_001
+    + "</measure>"
+)
 LAUGHS = '<!DOCTYPE l [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;"><!ENTITY c "&b;&b;&b;&b;&b;&b;&b;&b;">]>'
 
 REFUSED = {
@@ -110,26 +123,26 @@ REFUSED = {
     "no notes": (wrap('<measure number="1"/>'), "no notes|cannot be read"),
     "unclosed": (XML[:5000], "damaged at line"),
     "external entity": (wrap(bar(), '<!DOCTYPE s [<!ENTITY x SYSTEM "file:///etc/passwd">]>'), "DOCTYPE with contents"),
-    "external parameter entity": (wrap(bar(), '<!DOCTYPE s [<!ENTITY % x SYSTEM "http://127.0.0.1/x"> %x;]>'), "DOCTYPE with contents"),
+    "external parameter entity": (wrap(bar(), '<!DOCTYPE s [<!ENTITY % x SYSTEM "http://x/"> %x;]>'), "DOCTYPE with"),
     "billion laughs": (wrap(bar(), LAUGHS), "DOCTYPE with contents"),
-    "200,000 deep": (b"<score-partwise>" + b"<a>" * 200_000 + b"</a>" * 200_000 + b"</score-partwise>", "nested over 100"),
+    "200,000 deep": (b"<mei>" + b"<a>" * 200_000 + b"</a>" * 200_000 + b"</mei>", "nested over 100"),
     "2,001 measures": (wrap("".join(bar(number=i) for i in range(1, 2002))), "more than 2000 measures"),
     "20,001 notes": (NOTES_20001, "more than 20000 notes"),
-    "two million elements": (b"<score-partwise>" + b"<a/>" * 2_000_000 + b"</score-partwise>", "more than 1000000 elements"),
+    "two million elements": (b"<mei>" + b"<a/>" * 2_000_000 + b"</mei>", "more than 1000000 elements"),
     "over 20 MB": (b"<score-partwise>" + b" " * 20_000_001, "20 MB"),
     "unknown encoding": (b'<?xml version="1.0" encoding="x-klingon"?><score-partwise/>', "encoding|damaged"),
     "mei without music": (b'<mei xmlns="http://www.music-encoding.org/ns/mei"/>', "cannot be read"),
     "kern of nothing": (b"**kern\n*-\n", "no notes|cannot be read"),
-    "kern of noise": (b"**kern\t**kern\n" + random.Random(3).randbytes(3000).replace(b"\x00", b" "), "cannot be read|no notes"),
+    "kern of noise": (b"**kern\n" + random.Random(3).randbytes(3000).replace(b"\x00", b" "), "cannot be read|no notes"),
     "mxl: no zip": (b"PK\x03\x04" + bytes(200), r"\.mxl file is damaged"),
     "mxl: no container": (archive(("score.xml", XML)), r"\.mxl file is damaged"),
     "mxl: container names nothing": (archive(("META-INF/container.xml", b"<container/>")), "does not say which"),
     "mxl: missing score": (archive(container("gone.xml")), r"\.mxl file is damaged"),
     "mxl: outside path": (archive(container("../../../../etc/passwd")), r"\.mxl file is damaged"),
     "mxl: bomb": (archive(container("a.xml"), ("a.xml", b"<score-partwise>" + b" " * 19_000_000)), "unpacks to over"),
-    "mxl: 1.5 GB claimed": (archive(container("a.xml"), *((f"{i}.xml", b" " * 10_000_000) for i in range(3)), ("a.xml", XML)), "unpacks to over 20 MB"),
+    "mxl: 30 MB in all": (archive(container("a"), *((f"{i}", b" " * 10**7) for i in range(3)), ("a", XML)), "over 20 MB"),
     "mxl: 51 entries": (archive(container("a.xml"), ("a.xml", XML), *((f"{i}", b"") for i in range(49))), "51 entries"),
-    "mxl: entity in the container": (archive(("META-INF/container.xml", LAUGHS.encode() + b"<container/>")), "DOCTYPE with contents"),
+    "mxl: entity in the container": (archive((container("")[0], LAUGHS.encode() + b"<container/>")), "DOCTYPE with"),
     "mxl in an mxl": (archive(container("a.mxl"), ("a.mxl", archive(container("b.xml")))), "is not a score"),
 }  # fmt: skip
 
@@ -174,8 +187,10 @@ def test_impossible_numbers_are_mended_or_refused(body: str) -> None:
     except BadInput as error:
         assert_sentence(error)
         return
-    assert np.isfinite(score.onset_quarter).all() and (score.duration_quarter >= 0).all()
-    assert (score.pitch >= 0).all() and (score.pitch <= 127).all()
+    assert np.isfinite(score.onset_quarter).all()
+    assert (score.duration_quarter >= 0).all()
+    assert (score.pitch >= 0).all()
+    assert (score.pitch <= 127).all()
 
 
 def test_a_plain_doctype_is_no_offence() -> None:
@@ -200,18 +215,23 @@ def test_scan_and_unpack_alone() -> None:
 # ---- the child
 
 
+def read_for_ever(reader: ReaderChild) -> None:
+    for _ in range(200):
+        reader.read("musicxml", XML)
+
+
 def test_a_killed_child_is_a_sentence_and_the_next_file_is_read() -> None:
     reader = ReaderChild()
     reader.start()
     assert reader.process is not None
     threading.Timer(0.02, reader.process.kill).start()
     with pytest.raises(BadInput, match="may be damaged"):
-        for _ in range(200):
-            reader.read("musicxml", XML)
+        read_for_ever(reader)
     assert len(reader.read("musicxml", XML)) == 417
     folder = reader.folder
     reader.stop()
-    assert folder is not None and not Path(folder).exists()
+    assert folder is not None
+    assert not Path(folder).exists()
 
 
 def test_a_file_that_takes_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,7 +246,10 @@ def test_a_file_that_takes_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_file_of_absurd_size_and_the_memory_limit() -> None:
-    huge = wrap(bar("<duration>4</duration>", 1).replace("<divisions>1<", "<divisions>16000000<") + bar("<duration>2000000000</duration>", 2))
+    huge = wrap(
+        bar("<duration>4</duration>", 1).replace("<divisions>1<", "<divisions>16000000<")
+        + bar("<duration>2000000000</duration>", 2)
+    )
     reader = ReaderChild()
     try:
         reader.read("musicxml", huge)
@@ -281,7 +304,9 @@ def mutate_text(data: bytes, r: random.Random) -> bytes:
             start = text.find(">", at)
             end = text.find("<", start)
             if 0 < start < end:
-                new = r.choice(("0", "-1", "1", "99999999", "1e9", "0.5", "nan", "", "x", "C", "eighth", str(r.randrange(-9, 9))))
+                new = r.choice(
+                    ("0", "-1", "1", "99999999", "1e9", "0.5", "nan", "", "x", "C", "eighth", str(r.randrange(-9, 9)))
+                )
                 text = text[: start + 1] + new + text[end:]
         elif r.random() < 0.6:  # an element is doubled or dropped, up to its end
             start = text.find("<", at)
@@ -291,19 +316,42 @@ def mutate_text(data: bytes, r: random.Random) -> bytes:
                 end += len(tag) + 3
                 text = text[:start] + r.choice(("", text[start:end] * 2)) + text[end:]
         else:  # a tag is called something else everywhere
-            tags = ("backup", "forward", "chord", "grace", "tie", "type", "voice", "staff", "duration", "note", "measure", "pitch")
+            tags = (
+                "backup",
+                "forward",
+                "chord",
+                "grace",
+                "tie",
+                "type",
+                "voice",
+                "staff",
+                "duration",
+                "note",
+                "measure",
+                "pitch",
+            )
             text = text.replace(f"<{r.choice(tags)}>", f"<{r.choice(tags)}>", 1)
     return text.encode()
 
 
 @pytest.mark.timeout(1200)
-def test_mutated_scores_are_read_or_refused_in_one_sentence() -> None:
+@pytest.mark.parametrize("count", [300, pytest.param(5000, marks=pytest.mark.soak)])
+def test_mutated_scores_are_read_or_refused_in_one_sentence(count: int) -> None:
     r = random.Random(21)
     chopin = short(unpack_mxl((DATA / "chopin_etude_25_2.mxl").read_bytes()))
-    seeds = [short(XML), chopin, short(unpack_mxl((DATA / "schumann_kreisleriana_4.mxl").read_bytes()), 2), write_musicxml(a_score())]
-    others = [KERN, (DATA / "anonymous_mazur_6.krn").read_bytes()[:2500], archive(container("a.xml"), ("a.xml", seeds[3]))]
+    seeds = [
+        short(XML),
+        chopin,
+        short(unpack_mxl((DATA / "schumann_kreisleriana_4.mxl").read_bytes()), 2),
+        write_musicxml(a_score()),
+    ]
+    others = [
+        KERN,
+        (DATA / "anonymous_mazur_6.krn").read_bytes()[:2500],
+        archive(container("a.xml"), ("a.xml", seeds[3])),
+    ]
     read = 0
-    for k in range(5000 if SOAK else 300):
+    for k in range(count):
         data = mutate(r.choice(others), r) if k % 10 == 9 else mutate_text(r.choice(seeds), r)
         start = time.perf_counter()
         try:
@@ -312,14 +360,21 @@ def test_mutated_scores_are_read_or_refused_in_one_sentence() -> None:
             assert_sentence(error)
         else:
             read += 1
-            assert len(score) and np.isfinite(score.onset_quarter).all()
+            assert len(score)
+            assert np.isfinite(score.onset_quarter).all()
         assert time.perf_counter() - start < 15
     assert read > 30
 
 
 def test_random_bytes_behind_each_magic_number() -> None:
     r = random.Random(22)
-    for magic in (b"MThd\0\0\0\6\0\1\0\1\1\xe0MTrk" + struct.pack(">I", 500), b"PK\x03\x04", b"<?xml version='1.0'?>", b"**kern\n", b"\xff\xfe"):
+    for magic in (
+        b"MThd\0\0\0\6\0\1\0\1\1\xe0MTrk" + struct.pack(">I", 500),
+        b"PK\x03\x04",
+        b"<?xml version='1.0'?>",
+        b"**kern\n",
+        b"\xff\xfe",
+    ):
         for _ in range(20):
             try:
                 open_score(magic + r.randbytes(500), "x")

@@ -104,7 +104,7 @@ def _parts(written: NDArray, played: NDArray) -> Iterator[tuple[slice, slice]]:
 
 
 def pitch_dtw(pitch: NDArray, chords: list[set[int]], return_path: bool = True) -> tuple[float, NDArray[np.int64]]:
-    """Dynamic time warping of played notes along the written chords: a note costs 1 where its pitch is not in the chord.
+    """Dynamic time warping of played notes along written chords: a note costs 1 where its pitch is not in the chord.
 
     The path is that of parangonar's own double loop, a row at a time (15 times faster).
 
@@ -162,7 +162,10 @@ def _performed_notes(performance: Performance) -> NDArray:
         ("pitch", "i4"), ("velocity", "i4"), ("id", "U16"),
     ])  # fmt: skip
     out["onset_sec"], out["duration_sec"] = performance.onset_sec, performance.duration_sec
-    out["onset_tick"], out["duration_tick"] = np.round(performance.onset_sec * 1000), np.round(performance.duration_sec * 1000)
+    out["onset_tick"], out["duration_tick"] = (
+        np.round(performance.onset_sec * 1000),
+        np.round(performance.duration_sec * 1000),
+    )
     out["pitch"], out["velocity"] = performance.pitch, performance.velocity
     out["id"] = [f"p{i}" for i in range(len(performance))]
     return out[np.lexsort((performance.pitch, performance.onset_sec))]
@@ -181,7 +184,9 @@ def read_match(path: str | Path) -> tuple[Score, Performance, Alignment]:
             warnings.simplefilter("ignore")
             performed, label, written = pt.load_match(str(path), create_score=True)
     except Exception as error:  # partitura raises whatever its parsing met
-        raise BadInput(f"{Path(path).name} cannot be read as a match file; choose a .match file of version 1.0.") from error
+        raise BadInput(
+            f"{Path(path).name} cannot be read as a match file; choose a .match file of version 1.0."
+        ) from error
     score = part_to_score(written, unfolded=False)
     part = performed.performedparts[0]
     notes = part.notes

@@ -52,8 +52,12 @@ def score_from_bytes(data: bytes) -> Score:
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as z:
             measures = Measures(**{f.name: z[f"measures_{f.name}"] for f in fields(Measures)})
-            plain = {f.name: z[f.name] for f in fields(Score) if f.name not in ("marks", "measures", "title", "composer")}
-            return Score(**plain, marks=Marks(z["marks"]), measures=measures, title=str(z["title"]), composer=str(z["composer"]))
+            plain = {
+                f.name: z[f.name] for f in fields(Score) if f.name not in ("marks", "measures", "title", "composer")
+            }
+            return Score(
+                **plain, marks=Marks(z["marks"]), measures=measures, title=str(z["title"]), composer=str(z["composer"])
+            )
     except (KeyError, OSError, EOFError, TypeError) as error:
         raise ValueError("these bytes are not a Score; write them with score_to_bytes") from error
 
@@ -92,10 +96,11 @@ class ReaderChild:
         self.folder = tempfile.mkdtemp(prefix="etude-read-")
         root = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
-        quiet = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+        quiet = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "engine.music.child"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL, cwd=self.folder, env={**os.environ, **quiet, "PYTHONPATH": path, "TMPDIR": self.folder},
+            stderr=subprocess.DEVNULL, cwd=self.folder,
+            env={**os.environ, **quiet, "PYTHONPATH": path, "TMPDIR": self.folder},
         )  # fmt: skip
         self.jobs = 0
         if self._next_frame(START_SECONDS) != b"ready":
@@ -118,7 +123,8 @@ class ReaderChild:
     def read(self, kind: str, data: bytes) -> Score:
         """Parse `data` of `kind` ("musicxml", "mei" or "kern") within 8 s and 1.5 GB; BadInput says what went wrong."""
         self.start()
-        assert self.process is not None and self.process.stdin is not None
+        assert self.process is not None
+        assert self.process.stdin is not None
         self.jobs += 1
         try:
             _write_frame(self.process.stdin, kind.encode().ljust(16) + data)
@@ -142,7 +148,8 @@ class ReaderChild:
 
     def _next_frame(self, seconds: float) -> bytes | None:
         """The child's next frame, None when it has died. Raises TimeoutError."""
-        assert self.process is not None and self.process.stdout is not None
+        assert self.process is not None
+        assert self.process.stdout is not None
         box: queue.Queue = queue.Queue()
         stream = self.process.stdout
         threading.Thread(target=lambda: box.put(_read_or_none(stream)), daemon=True).start()
@@ -168,7 +175,11 @@ def _limit() -> None:
         import resource
     except ImportError:  # Windows: the time limit alone
         return
-    for what, most in ((resource.RLIMIT_AS, MEMORY_BYTES), (resource.RLIMIT_FSIZE, MAX_ANSWER_BYTES), (resource.RLIMIT_CORE, 0)):
+    for what, most in (
+        (resource.RLIMIT_AS, MEMORY_BYTES),
+        (resource.RLIMIT_FSIZE, MAX_ANSWER_BYTES),
+        (resource.RLIMIT_CORE, 0),
+    ):
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(what, (most, most))
 

@@ -112,9 +112,9 @@ def _reference(line: str, r: _Reading, now: Fraction) -> None:
     if found:
         r.about.setdefault(found[1], found[2].strip())
         if found[1] == "OMD":
-            word = max((k for k, pattern in TEMPO_WORDS.items() if re.search(rf"\b({pattern})", found[2].lower())), default=0)
-            if word:
-                r.words.append((float(now), word))
+            words = [k for k, pattern in TEMPO_WORDS.items() if re.search(rf"\b({pattern})", found[2].lower())]
+            if words:
+                r.words.append((float(now), max(words)))
 
 
 def _interpret(tokens: list[str], spines: list[_Spine], r: _Reading) -> list[_Spine]:
@@ -196,8 +196,8 @@ def _chord(token: str, spine: _Spine, now: Fraction, r: _Reading) -> Fraction:
         pitch = _NOTE.search(part)
         if pitch is None or "r" in part or (length is None and not grace):
             continue
-        sound = part + "".join(c for c in first_token if c in "':`~^;()" and c not in part)  # signs stand on the first note
-        _add_note(part, sound, pitch[0], Fraction(0) if grace else length or Fraction(0), spine, now, r)
+        shared = "".join(c for c in first_token if c in "':`~^;()" and c not in part)  # signs stand on the first note
+        _add_note(part, part + shared, pitch[0], Fraction(0) if grace else length or Fraction(0), spine, now, r)
     if "(" in token:
         r.slurs[spine.origin].append(now)
     if ")" in token and r.slurs[spine.origin]:
@@ -234,7 +234,7 @@ def _add_note(part: str, sound: str, name: str, length: Fraction, spine: _Spine,
             return
     note = _Note(now, length, pitch, _FIFTHS[letter] + 7 * alter, spine.origin, spine.voice, length == 0, sound)
     r.notes.append(note)
-    if "[" in part or "_" in part:
+    if ("[" in part or "_" in part) and length:
         open_ties.append(note)
 
 
@@ -283,7 +283,7 @@ def _score(r: _Reading) -> Score:
 
 
 def _signs(token: str) -> dict[str, int]:
-    ornament = 1 if "T" in token or "t" in token else 2 if re.search("[MmWw]", token) else 3 if re.search(r"[S$]", token) else 0
+    ornament = next((k for k, signs in ((1, "Tt"), (2, "MmWw"), (3, "S$")) if any(s in token for s in signs)), 0)
     return {
         "accent": 2 if "^^" in token else int("^" in token),
         "staccato": 2 if "`" in token else int("'" in token),

@@ -19,7 +19,20 @@ _PERFORMED_GRID = 12  # parts of a quarter to which a live recording is rounded 
 _SHORTEST_QUARTER = 1 / 32  # a written note with no length left gets this
 _TICKS_PER_SECOND = 1000  # of write_midi
 _LOCKED_TICKS = 480  # per quarter, of write_midi_locked
-_NAMELESS = ("piano", "track", "staff", "midi", "untitled", "instrument", "right", "left", "upper", "lower", "acoustic", "grand")
+_NAMELESS = (
+    "piano",
+    "track",
+    "staff",
+    "midi",
+    "untitled",
+    "instrument",
+    "right",
+    "left",
+    "upper",
+    "lower",
+    "acoustic",
+    "grand",
+)
 
 
 def read_midi_performance(data: bytes) -> Performance:
@@ -47,10 +60,10 @@ def looks_performed(data: bytes) -> bool:
 def read_midi_score(data: bytes) -> Score:
     """Read a MIDI file as a score: quarters, measures, hands, note names; repeats as they stand in the file.
 
-    Onsets and ends within a tick of a simple part of a quarter are put there, others are kept exactly. Two voices on one
-    key stay two notes. Two tracks are the two staves (the higher one is the upper), one track is
-    divided between the hands. Velocities that are not flat become the mark `written_velocity`, tempo events `tempo_bpm`
-    (a lone 120, which programs write unasked, does not count).
+    Onsets and ends within a tick of a simple part of a quarter are put there, others are kept exactly. Two voices on
+    one key stay two notes. Two tracks are the two staves (the higher one is the upper), one track is divided between
+    the hands. Velocities that are not flat become the mark `written_velocity`, tempo events `tempo_bpm` (a lone 120,
+    which programs write unasked, does not count).
     Raises BadInput as `read_midi_performance`, and for more than 5,000 measures.
     """
     file = parse_midi(data)
@@ -59,7 +72,9 @@ def read_midi_score(data: bytes) -> Score:
     end = _quarters(file.end_tick, file.ticks_per_quarter, performed)
     duration = np.where(end > onset, end - onset, 1 / _PERFORMED_GRID if performed else _SHORTEST_QUARTER)
     order = np.lexsort((-duration, file.pitch, onset))
-    onset, duration, pitch, velocity, track = (a[order] for a in (onset, duration, file.pitch, file.velocity, file.track))
+    onset, duration, pitch, velocity, track = (
+        a[order] for a in (onset, duration, file.pitch, file.velocity, file.track)
+    )
     measures = _measures(file, float((onset + duration).max()))
     table = np.zeros((len(onset), len(MARK_NAMES)), np.int16)
     if velocity.min() != velocity.max():
@@ -67,10 +82,11 @@ def read_midi_score(data: bytes) -> Score:
     if file.tempo_written and (len(file.tempo_tick) > 1 or file.tempo_mspq[0] != 500_000):
         i = np.searchsorted(file.tempo_tick, file.onset_tick[order], side="right") - 1
         table[:, MARK_NAMES.index("tempo_bpm")] = np.round(60e6 / file.tempo_mspq[i])
+    spelling = spell(pitch, file.key[0][1] if file.key else None)
+    voice = track + 1 if len(file.track_name) > 2 else np.zeros(len(onset))
     return Score(
-        onset, duration, pitch, spell(pitch, file.key[0][1] if file.key else None), _staff(onset, duration, pitch, track),
-        track + 1 if len(file.track_name) > 2 else np.zeros(len(onset)), np.zeros(len(onset), bool), Marks(table), measures,
-        title=_title(file),
+        onset, duration, pitch, spelling, _staff(onset, duration, pitch, track), voice, np.zeros(len(onset), bool),
+        Marks(table), measures, title=_title(file),
     )  # fmt: skip
 
 
@@ -177,22 +193,24 @@ def write_midi(performance: Performance) -> bytes:
     end = np.round((performance.onset_sec + shift + performance.duration_sec) * _TICKS_PER_SECOND).astype(np.int64)
     pedal = np.round((performance.pedal_sec + shift) * _TICKS_PER_SECOND).astype(np.int64)
     tracks = [("", np.arange(len(performance)))]
-    return _dump(performance, _TICKS_PER_SECOND // 2, onset, end, pedal, np.array([0]), np.array([500_000]), [], [], tracks)
+    return _dump(
+        performance, _TICKS_PER_SECOND // 2, onset, end, pedal, np.array([0]), np.array([500_000]), [], [], tracks
+    )
 
 
 def write_midi_locked(score: Score, performance: Performance) -> bytes:
     """A performance in score order as a MIDI file with the score's bars: one tempo event a beat, notes where played.
 
-    480 ticks a quarter (more when a quarter takes over 0.9 s, so that no time is off by 2 ms); hands on two tracks; time and key
-    signatures. Tick 0 is the barline before the first note, or the first note itself when it is played at once.
+    480 ticks a quarter (more when a quarter takes over 0.9 s, so that no time is off by 2 ms); hands on two tracks;
+    time and key signatures. Tick 0 is the barline before the first note, or that note itself when it is played at once.
     Raises BadInput when the performance has not one note for each note of the score.
     """
     from engine.music.expression import beat_times
 
     if len(performance) != len(score):
         raise BadInput(
-            f"This performance has {len(performance)} notes and the score {len(score)}; a beat-locked MIDI needs one played "
-            "note for each written one, so perform the score first."
+            f"This performance has {len(performance)} notes and the score {len(score)}; a beat-locked MIDI needs one "
+            "played note for each written one, so perform the score first."
         )
     shift = _shift(performance)
     _, beat_sec, beat_quarter = beat_times(score, performance)
@@ -253,7 +271,9 @@ def _tempo_map(quarter: NDArray, sec: NDArray, ticks_per_quarter: int) -> tuple[
     mspq, reached = [], [0.0]
     for i in range(len(tick) - 1):
         length = (tick[i + 1] - tick[i]) / ticks_per_quarter
-        mspq.append(int(np.clip(round((sec[i + 1] - reached[i]) / length * 1e6), 60e6 / FASTEST_BPM, 60e6 / SLOWEST_BPM)))
+        mspq.append(
+            int(np.clip(round((sec[i + 1] - reached[i]) / length * 1e6), 60e6 / FASTEST_BPM, 60e6 / SLOWEST_BPM))
+        )
         reached.append(reached[i] + mspq[i] * length / 1e6)
     mspq.append(mspq[-1] if mspq else 500_000)
     return tick, np.array(mspq), np.array(reached)
@@ -268,14 +288,22 @@ def _signatures(measures: Measures, start: float, ticks_per_quarter: int) -> tup
         length = float(measures.onset_quarter[m] + measures.duration_quarter[m]) - begin
         meter = (int(measures.ts_num[m]), int(measures.ts_den[m]))
         if abs(length - 4 * meter[0] / meter[1]) > 1e-6 and not (m == 0 and begin < measures.onset_quarter[0] - 1e-6):
-            fitting = [(round(length * d / 4), d) for d in (meter[1], 4, 8, 16, 32) if abs(length * d / 4 - round(length * d / 4)) < 1e-6]
-            meter = fitting[0] if fitting and 1 <= fitting[0][0] <= 64 else meter
-        tick = int(round((begin - start) * ticks_per_quarter))
+            meter = _meter_of_length(length, meter)
+        tick = round((begin - start) * ticks_per_quarter)
         if not meters or meters[-1][1:] != meter:
             meters.append((tick, *meter))
         if not keys or keys[-1][1] != measures.fifths[m]:
             keys.append((tick, int(measures.fifths[m])))
     return meters, keys
+
+
+def _meter_of_length(length: float, meter: tuple[int, int]) -> tuple[int, int]:
+    """A time signature for a bar of so many quarters, in the units of `meter` if possible; `meter` if none fits."""
+    for unit in (meter[1], 4, 8, 16, 32):
+        count = length * unit / 4
+        if abs(count - round(count)) < 1e-6 and 1 <= round(count) <= 64:
+            return round(count), unit
+    return meter
 
 
 def _dump(
@@ -299,7 +327,8 @@ def _dump(
         rows = rows[np.lexsort((performance.pitch[rows], onset[rows]))]
         track.notes = symusic.Note.from_numpy(
             time=onset[rows].astype(np.int32), duration=(end - onset)[rows].astype(np.int32),
-            pitch=performance.pitch[rows].astype(np.int8), velocity=np.clip(performance.velocity[rows], 1, 127).astype(np.int8),
+            pitch=performance.pitch[rows].astype(np.int8),
+            velocity=np.clip(performance.velocity[rows], 1, 127).astype(np.int8),
         )  # fmt: skip
         if number == 0 and len(pedal):
             track.controls = symusic.ControlChange.from_numpy(

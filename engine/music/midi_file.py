@@ -73,26 +73,34 @@ def parse_midi(data: bytes) -> MidiFile:
         tracks = [t for t in file.tracks if len(t.notes) or len(t.controls)]
         tempos, meters, keys = file.tempos, file.time_signatures, file.key_signatures
     except (RuntimeError, ValueError, TypeError, OverflowError, MemoryError) as error:
-        raise BadInput("This MIDI file is damaged or of an unusual kind; export it again as a standard MIDI file.") from error
+        raise BadInput(
+            "This MIDI file is damaged or of an unusual kind; export it again as a standard MIDI file."
+        ) from error
     if not 1 <= ticks_per_quarter <= 32_767:
         raise BadInput(f"This MIDI file has {ticks_per_quarter} ticks a quarter note; 1 to 32767 are accepted.")
     if len(tempos) + len(meters) > MAX_EVENTS:
-        raise BadInput(f"This MIDI file has {len(tempos) + len(meters)} tempo and meter changes; up to {MAX_EVENTS} are accepted.")
+        raise BadInput(
+            f"This MIDI file has {len(tempos) + len(meters)} tempo and meter changes; up to {MAX_EVENTS} are accepted."
+        )
     if sum(len(t.notes) for t in tracks) > MAX_NOTES:
         raise BadInput(f"This MIDI file has more than {MAX_NOTES} notes; open a part of it.")
     if sum(len(t.controls) for t in tracks) > 3 * MAX_PEDALS:
-        raise BadInput(f"This MIDI file has more than {3 * MAX_PEDALS} controller events; export it again without them.")
+        raise BadInput(
+            f"This MIDI file has more than {3 * MAX_PEDALS} controller events; export it again without them."
+        )
     pitched = [t for t in tracks if not t.is_drum]
     notes = _notes(pitched)
     if len(notes["time"]) == 0:
         raise BadInput("This MIDI file has no piano notes; a file with at least one note is needed.")
     tempo_tick, tempo_mspq = _tempo(tempos)
     pedal_tick, pedal_value = _pedal(pitched)
+    end = notes["time"] + np.maximum(notes["duration"], 1)
+    meters = [(int(m.time), int(m.numerator), int(m.denominator)) for m in meters]
     read = MidiFile(
-        ticks_per_quarter, notes["time"], notes["time"] + np.maximum(notes["duration"], 1), notes["pitch"], notes["velocity"],
-        notes["track"], tuple(_clean(t.name) for t in pitched if len(t.notes)), pedal_tick, pedal_value,
+        ticks_per_quarter, notes["time"], end, notes["pitch"], notes["velocity"], notes["track"],
+        tuple(_clean(t.name) for t in pitched if len(t.notes)), pedal_tick, pedal_value,
         tempo_tick, tempo_mspq, len(tempos) > 0,
-        tuple((int(m.time), int(m.numerator), int(m.denominator)) for m in meters if _is_meter(m.numerator, m.denominator)),
+        tuple(m for m in meters if _is_meter(*m[1:])),
         tuple((int(k.time), int(k.key)) for k in keys if -7 <= k.key <= 7),
     )  # fmt: skip
     last = float(read.seconds(read.end_tick).max())
@@ -125,7 +133,7 @@ def _notes(tracks: list) -> dict[str, NDArray[np.int64]]:
 
 
 def _tempo(tempos: list) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(tick, microseconds per quarter) of the tempo map, clamped, from tick 0; the last of several at one tick counts."""
+    """(tick, microseconds per quarter) of the tempo map, clamped, from tick 0; of several at a tick the last counts."""
     by_tick = {0: 500_000}
     for t in sorted(tempos, key=lambda t: t.time):
         if t.time >= 0:

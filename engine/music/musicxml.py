@@ -3,41 +3,25 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from collections import defaultdict
-from dataclasses import dataclass, field
 from fractions import Fraction
-from math import lcm
 
 import numpy as np
 
 from engine.music.expression import beat_quarters
-from engine.music.note_values import NoteValue, beam_states, note_values, tuplet_brackets
+from engine.music.layout import STEPS, Chord, Layout
 from engine.music.notation import DYNAMIC_VELOCITY
-from engine.music.spelling import spelling_of_pitch
+from engine.music.note_values import NoteValue, beam_states, note_values, tuplet_brackets
 from engine.music.types import Score
 
-_STEPS = "FCGDAEB"  # along the line of fifths from -1
-_CHROMA = dict(zip("CDEFGAB", (0, 2, 4, 5, 7, 9, 11), strict=True))
 _ACCIDENTALS = {-2: "flat-flat", -1: "flat", 0: "natural", 1: "sharp", 2: "double-sharp"}
 _ORNAMENTS = {1: "trill-mark", 2: "mordent", 3: "turn"}
-_ARTICULATIONS = (("accent", {1: "accent", 2: "strong-accent"}), ("staccato", {1: "staccato", 2: "staccatissimo"}), ("tenuto", {1: "tenuto"}))
-_MAX_DIVISIONS = 100_000
-_FALLBACK_DIVISIONS = 10_080
-_MAX_TEMPI = 60  # more changes of tempo than this are a performance, not marks
-_DOCTYPE = (
-    '<!DOCTYPE score-partwise PUBLIC "-//Recordare//DTD MusicXML 4.0 Partwise//EN" "http://www.musicxml.org/dtds/partwise.dtd">'
+_ARTICULATIONS = (
+    ("accent", {1: "accent", 2: "strong-accent"}),
+    ("staccato", {1: "staccato", 2: "staccatissimo"}),
+    ("tenuto", {1: "tenuto"}),
 )
-
-
-@dataclass
-class _Chord:
-    """Notes of one voice that start and end together inside one measure; times in quarters from the barline."""
-
-    start: Fraction
-    length: Fraction
-    rows: list[int]
-    stop: set[int] = field(default_factory=set)  # rows tied from before
-    go_on: set[int] = field(default_factory=set)  # rows tied onwards
+_MAX_TEMPI = 60  # more changes of tempo than this are a performance, not marks
+_DOCTYPE = '<!DOCTYPE score-partwise PUBLIC "-//Recordare//DTD MusicXML 4.0 Partwise//EN" "http://www.musicxml.org/dtds/partwise.dtd">'
 
 
 def write_musicxml(score: Score) -> bytes:
@@ -52,127 +36,7 @@ def write_musicxml(score: Score) -> bytes:
 class _Writer:
     def __init__(self, score: Score) -> None:
         self.score = score
-        self.starts, self.divisions = self._bars()
-        spelling = spelling_of_pitch(score.pitch, score.spelling).astype(int)
-        self.step = [_STEPS[(s + 1) % 7] for s in spelling]
-        self.alter = [int((s + 1) // 7) for s in spelling]
-        self.octave = [
-            (int(p) - a - _CHROMA[s]) // 12 - 1 for p, a, s in zip(score.pitch, self.alter, self.step, strict=True)
-        ]
-        self.staff = np.where(score.staff == 2, 2, 1)
-        self.onset = [self._exact(x) for x in score.onset_quarter]
-        self.end = [self._exact(x) for x in score.onset_quarter + score.duration_quarter]
-        self.grace = score.grace | np.array([e <= o for o, e in zip(self.onset, self.end, strict=True)])
-        self.voice = self._voices()
-        self.chords, self.graces = self._bar_contents()
-        self.slurs = self._slurs()
-
-    def _exact(self, quarters: float) -> Fraction:
-        return Fraction(round(float(quarters) * self.divisions), self.divisions)
-
-    def _bars(self) -> tuple[list[Fraction], int]:
-        """Barlines, with the end of the last bar, and divisions per quarter in which all times are whole."""
-        s, m = self.score, self.score.measures
-        barlines = [*m.onset_quarter.tolist(), m.end_quarter]
-        nominal = max(4.0 * m.ts_num[-1] / m.ts_den[-1], 0.25)
-        last = float((s.onset_quarter + s.duration_quarter).max())
-        while barlines[-1] < last - 1e-6:  # notes that sound past the last bar get bars of their own
-            barlines.append(barlines[-1] + nominal)
-        divisions = 1
-        for x in np.unique(np.concatenate([s.onset_quarter, s.duration_quarter, barlines]).round(7)):
-            divisions = lcm(divisions, Fraction(float(x)).limit_denominator(_FALLBACK_DIVISIONS).denominator)
-            if divisions > _MAX_DIVISIONS:
-                divisions = _FALLBACK_DIVISIONS
-                break
-        exact = [Fraction(round(x * divisions), divisions) for x in barlines]
-        return sorted(set(exact)), divisions
-
-    # ---- voices
-
-    def _voices(self) -> list[int]:
-        """A voice number for each note such that no two notes of a voice overlap unless they are a chord."""
-        wished, self.home = self._wished_voices()
-        groups = defaultdict(list)
-        for i in np.flatnonzero(~self.grace).tolist():
-            groups[self.onset[i], wished[i], self.end[i]].append(i)
-        first_spare = max(self.home) + 1
-        free: dict[int, Fraction] = {}  # voice: when it is free again
-        out = list(wished)
-        for (onset, voice, end), rows in sorted(groups.items()):
-            spare = [v for v, staff in self.home.items() if v >= first_spare and staff == self.home[voice]]
-            fitting = [v for v in (voice, *spare) if free.get(v, onset) <= onset]
-            chosen = fitting[0] if fitting else max(self.home) + 1
-            self.home.setdefault(chosen, self.home[voice])
-            free[chosen] = end
-            for i in rows:
-                out[i] = chosen
-        starting = defaultdict(list)
-        for i in np.flatnonzero(~self.grace).tolist():
-            starting[self.onset[i], int(self.staff[i])].append(out[i])
-        for i in np.flatnonzero(self.grace).tolist():  # a grace note goes with a note that follows it
-            beside = starting.get((self.onset[i], int(self.staff[i])), [])
-            if beside and wished[i] not in beside:
-                out[i] = beside[0]
-        return out
-
-    def _wished_voices(self) -> tuple[list[int], dict[int, int]]:
-        """The voice each note should have, and each voice's staff. A voice may visit the other staff now and then;
-        a number that serves both staves alike (as in a score of two parts) is two voices, and the lower ones move up.
-        """
-        voice = np.where(self.score.voice > 0, self.score.voice, np.where(self.staff == 1, 1, 5)).astype(int)
-        numbers = np.unique(voice)
-        low_share = {v: float((self.staff[voice == v] == 2).mean()) for v in numbers.tolist()}
-        if any(0.3 < share < 0.7 for share in low_share.values()):
-            voice = np.where(self.staff == 2, voice + 4 * -(-int(numbers.max()) // 4), voice)
-        home = {v: 2 if (self.staff[voice == v] == 2).mean() > 0.5 else 1 for v in np.unique(voice).tolist()}
-        return voice.tolist(), home
-
-    def _bar_contents(self) -> tuple[list[dict], list[dict]]:
-        """For each bar: voice -> chords, and (voice, start) -> grace notes; notes are cut at barlines."""
-        chords: list[dict] = [defaultdict(dict) for _ in self.starts[:-1]]
-        graces: list[dict] = [defaultdict(list) for _ in self.starts[:-1]]
-        starts = np.array([float(x) for x in self.starts])
-        for i, (onset, end, voice) in enumerate(zip(self.onset, self.end, self.voice, strict=True)):
-            bar = int(np.clip(np.searchsorted(starts, float(onset) + 1e-9, side="right") - 1, 0, len(chords) - 1))
-            if self.grace[i]:
-                graces[bar][voice, onset - self.starts[bar]].append(i)
-                continue
-            at = onset
-            while at < end:
-                stop = min(end, self.starts[bar + 1])
-                key = (at - self.starts[bar], stop - at)
-                chord = chords[bar][voice].setdefault(key, _Chord(*key, []))
-                chord.rows.append(i)
-                if at > onset:
-                    chord.stop.add(i)
-                if stop < end:
-                    chord.go_on.add(i)
-                at, bar = stop, bar + 1
-        return chords, graces
-
-    def _slurs(self) -> dict[int, list[str]]:
-        """Row -> "start" or "stop" of a slur, from the marks along each voice."""
-        state = self.score.marks["slur"]
-        out: dict[int, list[str]] = defaultdict(list)
-        by_voice = defaultdict(list)
-        for i in np.flatnonzero(~self.grace).tolist():
-            by_voice[self.voice[i]].append(i)
-        for rows in by_voice.values():
-            opened = last = None
-            for i in [*rows, None]:
-                goes_on = i is not None and (state[i] == 1 or (opened is not None and self.onset[i] == self.onset[opened]))
-                if opened is not None and not goes_on:
-                    stop = i if i is not None and state[i] == 2 else last
-                    if stop is not None and self.onset[stop] > self.onset[opened]:
-                        out[opened].append("start")
-                        out[stop].append("stop")
-                    opened = None
-                elif opened is None and goes_on:
-                    opened = i
-                last = i
-        return out
-
-    # ---- XML
+        self.page = Layout(score)
 
     def document(self) -> bytes:
         root = ET.Element("score-partwise", version="4.0")
@@ -185,10 +49,14 @@ class _Writer:
         ET.SubElement(score_part, "part-name").text = "Piano"
         part = ET.SubElement(root, "part", id="P1")
         directions = self._directions()
-        for bar in range(len(self.chords)):
+        for bar in range(len(self.page.chords)):
             part.append(self._measure(bar, directions[bar]))
         ET.indent(root)
-        return f'<?xml version="1.0" encoding="UTF-8"?>\n{_DOCTYPE}\n'.encode() + ET.tostring(root, encoding="utf-8") + b"\n"
+        return (
+            f'<?xml version="1.0" encoding="UTF-8"?>\n{_DOCTYPE}\n'.encode()
+            + ET.tostring(root, encoding="utf-8")
+            + b"\n"
+        )
 
     def _measure(self, bar: int, directions: list[tuple[Fraction, ET.Element]]) -> ET.Element:
         m = self.score.measures
@@ -199,15 +67,21 @@ class _Writer:
         attributes = self._attributes(bar, known)
         if len(attributes):
             element.append(attributes)
-        length = self.starts[bar + 1] - self.starts[bar]
+        length = self.page.starts[bar + 1] - self.page.starts[bar]
         cursor = Fraction(0)
         for at, direction in sorted(directions, key=lambda d: d[0]):
             cursor = self._move(element, cursor, at)
             element.append(direction)
-        beat = Fraction(float(beat_quarters(m.ts_num[known : known + 1], m.ts_den[known : known + 1])[0])).limit_denominator(64)
+        beat = Fraction(
+            float(beat_quarters(m.ts_num[known : known + 1], m.ts_den[known : known + 1])[0])
+        ).limit_denominator(64)
         accidentals: dict[tuple, int] = {}
         for staff in (1, 2):
-            used = {v for v in [*self.chords[bar], *(v for v, _ in self.graces[bar])] if self.home[v] == staff}
+            used = {
+                v
+                for v in [*self.page.chords[bar], *(v for v, _ in self.page.graces[bar])]
+                if self.page.home[v] == staff
+            }
             for voice in sorted(used) or [1 if staff == 1 else 5]:
                 cursor = self._move(element, cursor, Fraction(0))
                 first = voice == min(used, default=voice)
@@ -218,16 +92,19 @@ class _Writer:
     def _move(self, element: ET.Element, cursor: Fraction, to: Fraction) -> Fraction:
         if cursor != to:
             step = ET.SubElement(element, "backup" if to < cursor else "forward")
-            ET.SubElement(step, "duration").text = str(int(abs(to - cursor) * self.divisions))
+            ET.SubElement(step, "duration").text = str(int(abs(to - cursor) * self.page.divisions))
         return to
 
     def _attributes(self, bar: int, known: int) -> ET.Element:
         """Divisions and clefs at the start, key and metre where they change."""
         m = self.score.measures
         out = ET.Element("attributes")
-        changed = [bar == 0 or bar == known and getattr(m, k)[known] != getattr(m, k)[known - 1] for k in ("fifths", "ts_num", "ts_den")]
+        changed = [
+            bar == 0 or (bar == known and values[known] != values[known - 1])
+            for values in (m.fifths, m.ts_num, m.ts_den)
+        ]
         if bar == 0:
-            ET.SubElement(out, "divisions").text = str(self.divisions)
+            ET.SubElement(out, "divisions").text = str(self.page.divisions)
         if changed[0]:
             ET.SubElement(ET.SubElement(out, "key"), "fifths").text = str(int(m.fifths[known]))
         if changed[1] or changed[2]:
@@ -243,21 +120,30 @@ class _Writer:
         return out
 
     def _write_voice(
-        self, element: ET.Element, bar: int, voice: int, staff: int, length: Fraction, beat: Fraction, first: bool, accidentals: dict
+        self,
+        element: ET.Element,
+        bar: int,
+        voice: int,
+        staff: int,
+        length: Fraction,
+        beat: Fraction,
+        first: bool,
+        accidentals: dict,
     ) -> Fraction:
         """Append one voice's notes, and rests if it is the staff's first; returns where it ends."""
-        chords = sorted(self.chords[bar].get(voice, {}).values(), key=lambda c: c.start)
-        graces = {at: rows for (v, at), rows in self.graces[bar].items() if v == voice}
+        chords = sorted(self.page.chords[bar].get(voice, {}).values(), key=lambda c: c.start)
+        graces = {at: rows for (v, at), rows in self.page.graces[bar].items() if v == voice}
         if first and not chords and not graces:
             rest = ET.SubElement(element, "note")
             ET.SubElement(rest, "rest", measure="yes")
-            ET.SubElement(rest, "duration").text = str(int(length * self.divisions))
+            ET.SubElement(rest, "duration").text = str(int(length * self.page.divisions))
             ET.SubElement(rest, "voice").text = str(voice)
             ET.SubElement(rest, "staff").text = str(staff)
             return length
-        stream: list[tuple[Fraction, NoteValue, _Chord | None, bool, bool]] = []  # start, value, chord, its head, its tail
+        # start, value, the chord (None is a rest), whether its first and last value; a gap without rests is neither
+        stream: list[tuple[Fraction, NoteValue, Chord | None, bool, bool]] = []
         cursor = Fraction(0)
-        stops = sorted({*(c.start for c in chords), *graces, *([length] if first else [])})
+        stops: list[Fraction] = sorted({*(c.start for c in chords), *graces, *([length] if first else [])})
         by_start = {c.start: c for c in chords}
         for at in stops:
             if at > cursor and first:
@@ -286,7 +172,8 @@ class _Writer:
                 for k, row in enumerate(sorted(chord.rows, key=lambda r: self.score.pitch[r])):
                     self._note(
                         element, row, value, voice, bar, accidentals, in_chord=k > 0, bracket=bracket if k == 0 else "",
-                        beams=words if k == 0 else [], tied_from=not head or row in chord.stop, tied_on=not tail or row in chord.go_on,
+                        beams=words if k == 0 else [], tied_from=not head or row in chord.stop,
+                        tied_on=not tail or row in chord.go_on,
                     )  # fmt: skip
         for at in sorted(graces):  # those after the last note
             cursor = self._move(element, cursor, at)
@@ -297,7 +184,7 @@ class _Writer:
     def _rest(self, element: ET.Element, value: NoteValue, voice: int, staff: int, bracket: str) -> None:
         note = ET.SubElement(element, "note")
         ET.SubElement(note, "rest")
-        ET.SubElement(note, "duration").text = str(int(value.length * self.divisions))
+        ET.SubElement(note, "duration").text = str(int(value.length * self.page.divisions))
         ET.SubElement(note, "voice").text = str(voice)
         self._shape(note, value)
         ET.SubElement(note, "staff").text = str(staff)
@@ -317,8 +204,9 @@ class _Writer:
             ET.SubElement(modification, "normal-notes").text = str(value.tuplet[1])
 
     def _note(
-        self, element: ET.Element, row: int, value: NoteValue, voice: int, bar: int, accidentals: dict, *, grace: bool = False,
-        in_chord: bool = False, bracket: str = "", beams: list[str] | None = None, tied_from: bool = False, tied_on: bool = False,
+        self, element: ET.Element, row: int, value: NoteValue, voice: int, bar: int, accidentals: dict, *,
+        grace: bool = False, in_chord: bool = False, bracket: str = "", beams: list[str] | None = None,
+        tied_from: bool = False, tied_on: bool = False,
     ) -> None:  # fmt: skip
         note = ET.SubElement(element, "note")
         if grace:
@@ -326,18 +214,18 @@ class _Writer:
         if in_chord:
             ET.SubElement(note, "chord")
         pitch = ET.SubElement(note, "pitch")
-        ET.SubElement(pitch, "step").text = self.step[row]
-        if self.alter[row]:
-            ET.SubElement(pitch, "alter").text = str(self.alter[row])
-        ET.SubElement(pitch, "octave").text = str(self.octave[row])
+        ET.SubElement(pitch, "step").text = self.page.step[row]
+        if self.page.alter[row]:
+            ET.SubElement(pitch, "alter").text = str(self.page.alter[row])
+        ET.SubElement(pitch, "octave").text = str(self.page.octave[row])
         if not grace:
-            ET.SubElement(note, "duration").text = str(int(value.length * self.divisions))
+            ET.SubElement(note, "duration").text = str(int(value.length * self.page.divisions))
         for kind, there in (("stop", tied_from), ("start", tied_on)):
             if there:
                 ET.SubElement(note, "tie", type=kind)
         ET.SubElement(note, "voice").text = str(voice)
         self._shape(note, value, "" if tied_from else self._accidental(row, bar, accidentals))
-        ET.SubElement(note, "staff").text = str(int(self.staff[row]))
+        ET.SubElement(note, "staff").text = str(int(self.page.staff[row]))
         for level, word in enumerate(beams or [], 1):
             ET.SubElement(note, "beam", number=str(level)).text = word
         self._notations(note, row, voice, bracket, tied_from, tied_on)
@@ -345,13 +233,13 @@ class _Writer:
     def _accidental(self, row: int, bar: int, accidentals: dict) -> str:
         """The sign to print, "" where the key or an earlier sign in the bar says it."""
         fifths = int(self.score.measures.fifths[min(bar, len(self.score.measures) - 1)])
-        position = _STEPS.index(self.step[row])
+        position = STEPS.index(self.page.step[row])
         in_key = 1 if position < fifths else -1 if position >= 7 + fifths else 0
-        place = (int(self.staff[row]), self.step[row], self.octave[row])
-        if accidentals.get(place, in_key) == self.alter[row]:
+        place = (int(self.page.staff[row]), self.page.step[row], self.page.octave[row])
+        if accidentals.get(place, in_key) == self.page.alter[row]:
             return ""
-        accidentals[place] = self.alter[row]
-        return _ACCIDENTALS.get(self.alter[row], "")
+        accidentals[place] = self.page.alter[row]
+        return _ACCIDENTALS.get(self.page.alter[row], "")
 
     def _notations(self, note: ET.Element, row: int, voice: int, bracket: str, tied_from: bool, tied_on: bool) -> None:
         marks = self.score.marks
@@ -359,7 +247,7 @@ class _Writer:
         for kind, there in (("stop", tied_from), ("start", tied_on)):
             if there:
                 ET.SubElement(out, "tied", type=kind)
-        slurs = self.slurs.get(row, [])
+        slurs = self.page.slurs.get(row, [])
         for kind in slurs:
             if (kind == "start" and not tied_from) or (kind == "stop" and not tied_on):
                 ET.SubElement(out, "slur", type=kind, number=str((voice - 1) % 6 + 1))
@@ -367,7 +255,9 @@ class _Writer:
             ET.SubElement(out, "tuplet", type=bracket)
         if not tied_from:
             if marks["ornament"][row]:
-                ET.SubElement(ET.SubElement(out, "ornaments"), _ORNAMENTS.get(int(marks["ornament"][row]), "trill-mark"))
+                ET.SubElement(
+                    ET.SubElement(out, "ornaments"), _ORNAMENTS.get(int(marks["ornament"][row]), "trill-mark")
+                )
             signs = [words[int(marks[name][row])] for name, words in _ARTICULATIONS if int(marks[name][row]) in words]
             if signs:
                 articulations = ET.SubElement(out, "articulations")
@@ -382,7 +272,7 @@ class _Writer:
 
     def _directions(self) -> list[list[tuple[Fraction, ET.Element]]]:
         """Dynamics, hairpins and metronome marks of each bar, as (quarters from the barline, element)."""
-        out: list[list[tuple[Fraction, ET.Element]]] = [[] for _ in self.chords]
+        out: list[list[tuple[Fraction, ET.Element]]] = [[] for _ in self.page.chords]
         first = np.flatnonzero(np.diff(self.score.onset_quarter.round(6), prepend=np.nan) != 0)  # one note a chord
         names = {v: k for k, v in DYNAMIC_VELOCITY.items()}
         velocity, hairpin, bpm = (self.score.marks[k][first] for k in ("written_velocity", "hairpin", "tempo_bpm"))
@@ -400,7 +290,8 @@ class _Writer:
                 if i > 0 and hairpin[i - 1]:
                     ET.SubElement(self._direction(out, first[i], "below"), "wedge", type="stop")
                 if hairpin[i]:
-                    ET.SubElement(self._direction(out, first[i], "below"), "wedge", type="crescendo" if hairpin[i] > 0 else "diminuendo")
+                    kind = self._direction(out, first[i], "below")
+                    ET.SubElement(kind, "wedge", type="crescendo" if hairpin[i] > 0 else "diminuendo")
         changes = [i for i in np.flatnonzero(np.diff(bpm, prepend=0) != 0).tolist() if bpm[i] > 0]
         for i in changes if len(changes) <= _MAX_TEMPI else []:
             metronome = ET.SubElement(self._direction(out, first[i], "above", {"tempo": str(int(bpm[i]))}), "metronome")
@@ -410,14 +301,14 @@ class _Writer:
 
     def _direction(self, out: list, row: int, placement: str, sound: dict[str, str] | None = None) -> ET.Element:
         """A new direction at a note's onset; returns its <direction-type> to be filled."""
-        onset = self.onset[row]
-        bar = max(i for i in range(len(self.chords)) if i == 0 or self.starts[i] <= onset)
+        onset = self.page.onset[row]
+        bar = max(i for i in range(len(self.page.chords)) if i == 0 or self.page.starts[i] <= onset)
         direction = ET.Element("direction", placement=placement)
         kind = ET.SubElement(direction, "direction-type")
         ET.SubElement(direction, "staff").text = "1"
         if sound:
             ET.SubElement(direction, "sound", sound)
-        out[bar].append((max(onset - self.starts[bar], Fraction(0)), direction))
+        out[bar].append((max(onset - self.page.starts[bar], Fraction(0)), direction))
         return kind
 
 

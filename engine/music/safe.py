@@ -58,7 +58,9 @@ def open_score(data: bytes, filename: str) -> Score:
         kind = scan_xml(data)
     elif _is_kern(data):
         if len(data) > MAX_KERN_BYTES:
-            raise BadInput(f"{name} has {len(data) / 1e6:.1f} MB; kern files up to {MAX_KERN_BYTES / 1e6:.0f} MB are accepted.")
+            raise BadInput(
+                f"{name} has {len(data) / 1e6:.1f} MB; kern files up to {MAX_KERN_BYTES / 1e6:.0f} MB are accepted."
+            )
         kind = "kern"
     else:
         raise BadInput(f"{name} is not a score that can be read here; choose a file of the kind {_SCORE_KINDS}.")
@@ -128,7 +130,9 @@ def check_score(score: Score) -> Score:
         raise BadInput("This score has bars of negative length; open it in a notation program and export it again.")
     if (score.pitch < 0).any() or (score.pitch > 127).any() or (np.abs(score.spelling.astype(int)) > 40).any():
         raise BadInput("This score has notes outside the MIDI range 0 to 127; transpose them.")
-    duration = np.where(score.duration_quarter < 0, _MENDED_QUARTER, score.duration_quarter)  # from notes cut by a tuplet
+    duration = np.where(
+        score.duration_quarter < 0, _MENDED_QUARTER, score.duration_quarter
+    )  # from notes cut by a tuplet
     return replace(score, duration_quarter=duration, title=_line(score.title), composer=_line(score.composer))
 
 
@@ -231,7 +235,9 @@ def _parse(data: bytes, start: object, end: object) -> None:
 
     def doctype(name: str, system: str | None, public: str | None, internal: int) -> None:
         if internal:
-            raise BadInput("This XML file declares things of its own (a DOCTYPE with contents); export it again without.")
+            raise BadInput(
+                "This XML file declares things of its own (a DOCTYPE with contents); export it again without."
+            )
 
     def entity(*_: object) -> None:
         raise BadInput("This XML file declares entities; export it again without.")
@@ -247,6 +253,8 @@ def _parse(data: bytes, start: object, end: object) -> None:
     except BadInput:
         raise
     except expat.ExpatError as error:
-        raise BadInput(f"This XML file is damaged at line {error.lineno}; export it again from your notation program.") from error
+        raise BadInput(
+            f"This XML file is damaged at line {error.lineno}; export it again from your notation program."
+        ) from error
     except (ValueError, LookupError) as error:  # an encoding that nobody knows
         raise BadInput("This XML file is in an unknown encoding; export it again as UTF-8.") from error

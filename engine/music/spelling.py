@@ -27,8 +27,9 @@ def spell(pitch: NDArray, fifths: int | None = None) -> NDArray[np.int8]:
         return np.zeros(0, np.int8)
     total = np.vstack([np.zeros((1, 12), int), np.cumsum(np.eye(12, dtype=int)[chroma], axis=0)])
     i = np.arange(n)
-    weight = total[np.minimum(i + _AFTER, n)] - total[np.maximum(i - _BEFORE, 0)]  # (n, 12) how much each tonic is heard
-    tonic = _FIRST_NAME[chroma[0]] - _INTERVAL[(chroma[0] - np.arange(12)) % 12]  # (12,) its name, as the first note has it
+    # weight (n, 12): how much each tonic is heard; tonic (12,): its name, as the first note has it
+    weight = total[np.minimum(i + _AFTER, n)] - total[np.maximum(i - _BEFORE, 0)]
+    tonic = _FIRST_NAME[chroma[0]] - _INTERVAL[(chroma[0] - np.arange(12)) % 12]
     name = tonic + _INTERVAL[(chroma[:, None] - np.arange(12)) % 12]  # (n, 12) the note's name under each tonic
     strength = np.zeros((n, 7))
     for letter in range(7):
