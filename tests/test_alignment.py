@@ -96,8 +96,8 @@ def ref_pitch_dtw(pitch: np.ndarray, chords: list[set[int]]) -> tuple[float, np.
     load_partitura()
     from parangonar.dp.dtw import DTWSL
 
-    cost, path = DTWSL()(pitch, chords, return_path=True)
-    return cost, np.array(path)
+    found = DTWSL()(pitch, chords, return_path=True)
+    return found[0], np.array(found[1])
 
 
 def test_fast_warping_is_the_slow_one() -> None:

@@ -220,7 +220,7 @@ HOSTILE = {
     "100,000 tempi": (midi(b"\x01\xff\x51\x03\x07\xa1\x20" * 100_000 + NOTE + END), "tempo and meter changes"),
     "only drums": (midi(b"\x00\x99\x3c\x40\x60\x89\x3c\x40" + END), "no piano notes"),
     "no note has an end": (midi(b"\x00\x90\x3c\x40" * 50 + END), "no piano notes"),
-    "bars of 1/64": (midi(b"\x00\xff\x58\x04\x01\x06\x18\x08" + events((0, 9, 60, 9), (720_000, 9, 62, 9))), "5000 measures"),
+    "short bars": (midi(b"\x00\xff\x58\x04\x01\x06\x18\x08" + events((0, 9, 60, 9), (720_000, 9, 62, 9))), "5000 meas"),
 }  # fmt: skip
 
 

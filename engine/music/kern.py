@@ -229,12 +229,13 @@ def _add_note(part: str, sound: str, name: str, length: Fraction, spine: _Spine,
         tied = next((n for n in open_ties if n.onset + n.length == now), None)
         if tied is not None:
             tied.length += length
+            tied.grace = False  # a grace note tied to its main note is that note, struck early
             if "]" in part:
                 open_ties.remove(tied)
             return
     note = _Note(now, length, pitch, _FIFTHS[letter] + 7 * alter, spine.origin, spine.voice, length == 0, sound)
     r.notes.append(note)
-    if ("[" in part or "_" in part) and length:
+    if "[" in part or "_" in part:
         open_ties.append(note)
 
 
