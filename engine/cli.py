@@ -8,6 +8,8 @@ argparse rather than tyro: it lets every error be one sentence.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
 import os
 import sys
@@ -70,21 +72,20 @@ class Progress:
         self._stage = ""
 
 
-def _say(command: str, result: dict[str, Any]) -> None:
+def _in_words(command: str, result: dict[str, Any]) -> str:
     """The result for a reader."""
     if command == "styles":
-        print("Axes, in the order of --z, in standard deviations (-3 to 3):")
-        for axis in result["axes"]:
-            print(f"  {axis['name']:<14}{axis['label']}: {axis['low']} (-) to {axis['high']} (+)")
-        print("Styles, for --style:")
-        for name, z in result["presets"].items():
-            print(f"  {name:<14}" + " ".join(f"{v:+.1f}" for v in z[: len(result["axes"])]))
-        return
+        lines = ["Axes, in the order of --z, in standard deviations (-3 to 3):"]
+        lines += [f"  {a['name']:<14}{a['label']}: {a['low']} (-) to {a['high']} (+)" for a in result["axes"]]
+        lines += ["Styles, for --style, by their axes:"]
+        count = len(result["axes"])
+        presets = result["presets"].items()
+        return "\n".join(lines + [f"  {name:<14}" + " ".join(f"{v:+.1f}" for v in z[:count]) for name, z in presets])
     facts = [f"{result['notes']} notes"] if "notes" in result else []
     facts += [f"{result['duration_sec']:.1f} s"] if "duration_sec" in result else []
     facts += [f"style {result['style']}, seed {result['seed']}"] if "seed" in result else []
     facts += [f"{result['matched']} of them matched"] if "matched" in result else []
-    print(f"{result['output']}: {', '.join(facts)}")
+    return f"{result['output']}: {', '.join(facts)}"
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -165,17 +166,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_args(_join_negative(sys.argv[1:] if argv is None else argv))
     progress = Progress(quiet=arguments.quiet or arguments.json)
     try:
-        result = arguments.run(arguments, progress)
+        with contextlib.redirect_stdout(io.StringIO()):  # what libraries print is no part of the result
+            result = arguments.run(arguments, progress)
     except KeyboardInterrupt:
         print(file=sys.stderr)
         return 130
     except Exception as error:
         return _complain(error, arguments.json)
     progress.done()
-    if arguments.json:
-        print(json.dumps(result))
-    else:
-        _say(arguments.command, result)
+    try:
+        print(json.dumps(result) if arguments.json else _in_words(arguments.command, result), flush=True)
+    except BrokenPipeError:  # `etude styles | head -1`: the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

@@ -181,6 +181,29 @@ def test_every_error_is_one_sentence(folder: Path, capsys: pytest.CaptureFixture
     assert set(folder.iterdir()) == before, "a refused command wrote a file"
 
 
+def in_a_shell(command: str, folder: Path) -> subprocess.CompletedProcess:
+    """Run a shell line in a process of its own, as continuous integration would."""
+    etude = Path(sys.executable).with_name("etude")
+    environment = {**os.environ, "CI": "true"}
+    line = ["bash", "-c", command.replace("etude ", f"{etude} ")]
+    return subprocess.run(line, cwd=folder, env=environment, capture_output=True, text=True, timeout=240)
+
+
+def test_nothing_but_the_result_is_on_standard_output(folder: Path) -> None:
+    """Under CI=true pyfluidsynth prints where its library is."""
+    command = "etude convert piece.musicxml even.mid --json && etude preview even.mid -o even.wav --json"
+    done = in_a_shell(command, folder)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert [json.loads(line)["output"] for line in done.stdout.splitlines()] == ["even.mid", "even.wav"]
+
+
+def test_a_reader_who_has_seen_enough(folder: Path) -> None:
+    done = in_a_shell("etude styles | head -c 1; exit ${PIPESTATUS[0]}", folder)
+    assert done.returncode == 0
+    assert done.stderr == ""
+
+
 def test_errors_with_json_are_json(folder: Path, capsys: pytest.CaptureFixture) -> None:
     status, out, err = run("perform none.mid -o a.mid --json", capsys)
     assert status == 2
@@ -205,10 +228,8 @@ def test_a_full_disk_leaves_the_old_file(folder: Path) -> None:
         "try: write_output(Path('old.mid'), b'x' * 5000)\n"
         "except BadInput as error: print(error); sys.exit(2)\n"
     )
-    root = Path(__file__).parents[1]
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(root)}
-    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, env=environment)
     assert done.returncode == 2, done.stderr
     assert "old file" in done.stdout
     assert (folder / "old.mid").read_bytes() == b"precious"
