@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from engine.pipeline import Axis, Engine
 
 T = TypeVar("T")
+PLAYING = 2  # previews made at one time, for all visitors together
 
 
 class Memory:
@@ -42,6 +43,7 @@ class Desk:
 
     def __init__(self, engine: Engine | None = None) -> None:
         self._engine, self._loading = engine, threading.Lock()
+        self._pianos = threading.Semaphore(PLAYING)
         self._performances, self._clips, self._other = Memory(64), Memory(8), Memory(32)
 
     @property
@@ -95,7 +97,8 @@ class Desk:
     def preview(self, performance: Performance, piano: str) -> AudioClip:
         """The sound of a performance."""
         key = ("preview", performance.digest, piano)
-        return self._clips.recall(key, lambda: self.engine.preview(performance, piano))
+        with self._pianos:
+            return self._clips.recall(key, lambda: self.engine.preview(performance, piano))
 
     def align(self, score: Score, performance: Performance) -> Alignment:
         """Which played note is which written one."""

@@ -2,7 +2,7 @@
 
 edits    unqueued, all of them handled, in the order of their revision numbers (Document.patch)
 music    queued one at a time for the whole house (`concurrency_id="engine"`); of many slider moves the last one counts
-sound    asked for by the roll when the notes have been left alone, and marked with the notes that it belongs to
+sound    asked for by the roll when the notes have been left alone, unqueued, marked with the notes it belongs to
 """
 
 from __future__ import annotations
@@ -219,7 +219,6 @@ def connect_roll(page: Page, desk: Desk) -> None:
 
     page.roll.edit(edit, page.document, page.roll, trigger_mode="multiple", queue=False, **quiet)
 
-    @said
     def sound(event: gr.EventData, document: Document, piano: str, show: bool) -> tuple:
         session = document.session
         if session.rendered is None:
@@ -227,17 +226,26 @@ def connect_roll(page: Page, desk: Desk) -> None:
         shown = event._data if isinstance(event._data, dict) else {}
         if "take" in shown and (shown.get("doc"), shown.get("take")) != (session.doc, session.take):
             return redraw(session, show, score=True)  # the page missed a rendering; it will ask for sound again
-        clip = actions.sound(desk, session, str(piano))
+        try:
+            clip = actions.sound(desk, session, str(piano))
+        except BadInput as refusal:
+            return sound_value(session, None, str(refusal)), gr.skip()
         kind = "flac" if clip.duration_sec > PREVIEW_FLAC_SEC else "wav"
-        path = document.folder() / f"preview.{kind}"
+        path = document.preview_file(kind)
         path.write_bytes(actions.audio_bytes(clip, kind))
         return sound_value(session, str(path)), drawn_curves(session, show) if session.edited else gr.skip()
 
+    # Unqueued: an answer from Gradio's queue can be lost when two events of a visitor overlap; sound overlaps all.
+    # The roll asks one thing at a time and asks again if no answer comes; the desk limits how many play at once.
     for wanted in (page.roll.settle, page.piano.input):
         wanted(
-            sound, [page.document, page.piano, page.human_show], [page.roll, page.curves],
-            trigger_mode="always_last", concurrency_id="sound", concurrency_limit=2, **quiet,
-        )  # fmt: skip
+            sound,
+            [page.document, page.piano, page.human_show],
+            [page.roll, page.curves],
+            trigger_mode="multiple",
+            queue=False,
+            **quiet,
+        )
 
     @said
     def reperform(event: gr.EventData, document: Document, show: bool) -> tuple:

@@ -246,12 +246,14 @@ class Document:
     """
 
     MAX_WAITING = 64  # patches held back for a lost one before it is given up
+    KEPT_PREVIEWS = 4
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._session = Session()
         self._waiting: dict[int, Callable[[Session], Session]] = {}
         self._folder: Path | None = None
+        self._previews = 0
 
     def __deepcopy__(self, memo: dict) -> Document:
         """Gradio copies the page's Document for each new visitor: everyone begins with an empty one."""
@@ -292,6 +294,15 @@ class Document:
             if self._folder is None:
                 self._folder = Path(tempfile.mkdtemp(prefix="etude-"))
             return self._folder
+
+    def preview_file(self, kind: str) -> Path:
+        """A new file for a preview sound; only the last few are kept, the page has its own copies."""
+        folder = self.folder()
+        with self._lock:
+            self._previews += 1
+            for old in folder.glob(f"preview-{self._previews - self.KEPT_PREVIEWS}.*"):
+                old.unlink(missing_ok=True)
+            return folder / f"preview-{self._previews}.{kind}"
 
     def close(self) -> None:
         """Remove the visitor's files, when the session ends."""

@@ -80,9 +80,10 @@ def roll_value(session: Session, score: bool = False, note: str = "") -> dict:
     }
 
 
-def sound_value(session: Session, path: str) -> dict:
-    """Only sound, marked with the notes that it belongs to."""
-    return {"rev": session.rev, "take": session.take, "doc": "", "sound_of": session.doc, "audio": path}
+def sound_value(session: Session, path: str | None, note: str = "") -> dict:
+    """Only sound, marked with the notes that it belongs to; without a path, why there is none."""
+    marks = {"rev": session.rev, "take": session.take, "sound_of": session.doc}
+    return {**marks, "doc": "", "audio": path, "note": note}
 
 
 def curves(session: Session, show_human: bool) -> Figure:

@@ -1,7 +1,8 @@
 // The piano roll, part 2 of 3: what Python sends, and the sound.
 let soundTag = '', soundGrid = null;     // "doc.take.rev" of the notes that the player's sound was made of
 let resume = null, wantPlay = false;     // a musical position, quarters, to go on from when new sound comes
-let settleTimer = 0, freshest = 0;
+let settleTimer = 0, asked = 0, freshest = 0;
+const PATIENCE = 8000;                   // milliseconds until an unanswered question is asked again
 const sent = [];                         // patches that Python may not have seen yet: [{rev, patch}]
 let undo = [], redo = [];                // [{undo: patch, redo: patch, label}]
 const tag = () => `${doc.id}.${take}.${rev}`;
@@ -13,6 +14,7 @@ function receive(value) {
   if (value.score) { score = JSON.parse(value.score); showTitle(); }
   if (value.doc) receiveNotes(value);
   if (value.audio && value.audio.url) receiveSound(value);
+  else if (value.sound_of) { asked = 0; wantPlay = false; clearTimeout(settleTimer); settleTimer = 0; showButtons(); }   // refused
   paint();
 }
 function showTitle() {    // textContent, never a template: anyone may have typed this
@@ -45,6 +47,7 @@ function receiveNotes(value) {
   for (const id of notes.keys()) nextId = Math.max(nextId, id + 1);
   mapImage = null;
   showButtons();
+  if (value.score) asked = 0;
   settle(60);
 }
 function carry(patch, oldGrid, oldBase) {     // a step of undo, re-expressed for another rendering of the same notes
@@ -63,7 +66,15 @@ function carry(patch, oldGrid, oldBase) {     // a step of undo, re-expressed fo
 // ---- sound: only ever the sound of the notes that are shown ----
 function settle(wait) {      // ask for sound once the notes have been left alone for a moment
   clearTimeout(settleTimer);
-  settleTimer = setTimeout(() => { settleTimer = 0; if (doc.id && soundTag !== tag()) trigger('settle', { doc: doc.id, take }); }, wait);
+  settleTimer = setTimeout(() => {
+    settleTimer = 0;
+    if (!doc.id || soundTag === tag()) return;
+    const now = performance.now();
+    if (asked && now - asked < PATIENCE) return settle(asked + PATIENCE - now + 10);    // the answer will settle again
+    asked = now;
+    trigger('settle', { doc: doc.id, take });
+    settle(PATIENCE);
+  }, wait);
 }
 function hush(keepPlace) {   // the notes are about to differ from the sound
   if (keepPlace && soundTag && audio.src) {
@@ -76,7 +87,8 @@ function hush(keepPlace) {   // the notes are about to differ from the sound
 }
 function receiveSound(value) {
   const of = `${value.sound_of}.${value.take}.${value.rev}`;
-  if (of !== tag()) { if (!settleTimer) settle(250); return; }       // the sound of other notes: ask again
+  asked = 0;
+  if (of !== tag()) return settle(200);       // the sound of other notes: ask again
   if (soundTag === of && audio.src === value.audio.url) return;
   const at = soundTag === of ? audio.currentTime : resume === null ? 0 : Math.max(0, msAt(resume) / 1000);
   const go = wantPlay || (soundTag === of && !audio.paused);        // another piano under the same notes
