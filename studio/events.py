@@ -332,7 +332,11 @@ def connect_downloads(page: Page, desk: Desk) -> None:
             return str(path)
 
         saved = button.click(
-            said(save), [page.document, page.piano], page.file, concurrency_id="sound", show_progress="hidden",
+            said(save),
+            [page.document, page.piano],
+            page.file,
+            queue=False,
+            show_progress="hidden",
             api_visibility="private",
-        )  # fmt: skip
+        )
         saved.success(None, js=CLICK_FILE)
