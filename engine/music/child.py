@@ -13,6 +13,7 @@ import json
 import os
 import queue
 import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -27,13 +28,14 @@ import numpy as np
 
 from engine.music.types import BadInput, Marks, Measures, Score
 
-READ_SECONDS = 8.0
+READ_SECONDS = 8  # of computing, so that a busy machine refuses no more than an idle one
+WAIT_SECONDS = 20.0  # on the clock
 START_SECONDS = 60.0  # the imports, on a busy machine
 MEMORY_BYTES = 1_500_000_000
 MAX_ANSWER_BYTES = 64_000_000
 _JOBS_PER_CHILD = 200  # then a fresh one, against slow leaks
 _DAMAGED = "This file cannot be read as a score; it may be damaged: open it in a notation program and export it again."
-_TOO_SLOW = f"Reading this file took over {READ_SECONDS:.0f} seconds; open a shorter piece, or export it again."
+_TOO_SLOW = f"Reading this file took over {READ_SECONDS} seconds; open a shorter piece, or export it again."
 _TOO_BIG = "Reading this file took too much memory; open a shorter piece, or export it again."
 
 
@@ -107,11 +109,15 @@ class ReaderChild:
             self.stop()
             raise BadInput("The part that reads scores could not start; try again in a minute.")
 
-    def stop(self) -> None:
-        """Kill the process and remove what it left."""
+    def stop(self) -> int | None:
+        """Kill the process and remove what it left; returns the code it ended with."""
+        code = None
         if self.process is not None:
+            if self.process.stdout is not None and self.process.poll() is None:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self.process.wait(0.1)  # one that is dying may say of what
             self.process.kill()
-            self.process.wait()
+            code = self.process.wait()
             for pipe in (self.process.stdin, self.process.stdout):
                 with contextlib.suppress(OSError):
                     pipe.close()  # type: ignore[union-attr]
@@ -119,24 +125,28 @@ class ReaderChild:
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder = None
+        return code
 
     def read(self, kind: str, data: bytes) -> Score:
-        """Parse `data` of `kind` ("musicxml", "mei" or "kern") within 8 s and 1.5 GB; BadInput says what went wrong."""
+        """Parse `data` of `kind` ("musicxml", "mei" or "kern") within 8 s of computing, 20 s on the clock and 1.5 GB.
+
+        Raises BadInput, which says what went wrong.
+        """
         self.start()
         assert self.process is not None
         assert self.process.stdin is not None
         self.jobs += 1
         try:
-            _write_frame(self.process.stdin, kind.encode().ljust(16) + data)
-            answer = self._next_frame(READ_SECONDS)
+            _write_frame(self.process.stdin, f"{kind} {READ_SECONDS}".encode().ljust(16) + data)
+            answer = self._next_frame(WAIT_SECONDS)
         except TimeoutError as error:
             self.stop()
             raise BadInput(_TOO_SLOW) from error
         except OSError:  # the child died before it had read all
             answer = None
         if answer is None:
-            self.stop()
-            raise BadInput(_DAMAGED)
+            code = self.stop()
+            raise BadInput(_TOO_SLOW if code == -getattr(signal, "SIGXCPU", 0) else _DAMAGED)
         if self.jobs >= _JOBS_PER_CHILD:
             self.stop()
         if answer[:1] == b"{":
@@ -184,6 +194,16 @@ def _limit() -> None:
             resource.setrlimit(what, (most, most))
 
 
+def _allow(seconds: int) -> None:
+    """Let the system end this process after so many more seconds of computing."""
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource
+
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        _, most = resource.getrlimit(resource.RLIMIT_CPU)
+        resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + 1 + seconds, most))
+
+
 def _answer(kind: str, data: bytes) -> bytes:
     """A Score's bytes, or a sentence as JSON."""
     try:
@@ -227,7 +247,9 @@ def main() -> None:
     _limit()
     _write_frame(answers, b"ready")
     while (request := _read_frame(requests)) is not None:
-        _write_frame(answers, _answer(request[:16].decode().strip(), request[16:]))
+        kind, seconds = request[:16].decode().split()
+        _allow(int(seconds))
+        _write_frame(answers, _answer(kind, request[16:]))
 
 
 if __name__ == "__main__":

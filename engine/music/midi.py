@@ -17,6 +17,7 @@ MAX_MEASURES = 5_000
 _GRIDS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 5, 10, 20, 32, 7, 14, 28, 9, 18)  # parts of a quarter, in order of preference
 _PERFORMED_GRID = 12  # parts of a quarter to which a live recording is rounded when it is read as a score
 _SHORTEST_QUARTER = 1 / 32  # a written note with no length left gets this
+_FINGERS = 20  # more notes at one time are no chord of two hands
 _TICKS_PER_SECOND = 1000  # of write_midi
 _LOCKED_TICKS = 480  # per quarter, of write_midi_locked
 _NAMELESS = (
@@ -156,8 +157,11 @@ def _split_hands(onset: NDArray, duration: NDArray, pitch: NDArray) -> NDArray[n
     held: list[tuple[float, int, int]] = []  # (end, pitch, staff)
     starts = np.flatnonzero(np.concatenate([[True], np.diff(onset) > 1e-9]))
     for first, stop in zip(starts, [*starts[1:], len(pitch)], strict=True):
-        held = [h for h in held if h[0] > onset[first] + 1e-9]
+        held = [h for h in held[-_FINGERS:] if h[0] > onset[first] + 1e-9]
         chord = pitch[first:stop]  # ascending
+        if len(chord) > _FINGERS:
+            staff[first:stop][chord < (left + right) / 2] = 2
+            continue
         costs = []
         for cut in range(len(chord) + 1):
             low, high = chord[:cut], chord[cut:]

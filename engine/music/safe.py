@@ -1,7 +1,7 @@
 """The only door for files from outside: limits first, then reading, then a look at what was read.
 
-MIDI is read here; MusicXML, .mxl, MEI and kern are parsed in a child process that is killed after 8 seconds or at
-1.5 GB. What is not a file that we read, or is past a limit, raises BadInput with one sentence for the user.
+MIDI is read here; MusicXML, .mxl, MEI and kern are parsed in a child process that is killed after 8 seconds of
+computing or at 1.5 GB. What is no file of these kinds, or past a limit, raises BadInput: one sentence for the user.
 """
 
 from __future__ import annotations
