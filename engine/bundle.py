@@ -7,7 +7,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
@@ -29,6 +31,7 @@ class PianistBundle:
     model     in evaluation mode, float32
     sampling  how the product draws from it
     presets   name -> z_p
+    sliders   (9, 9): row a is what slider a adds to the first nine dimensions of z_p per deviation
     digest    first 12 hex digits of the weights' SHA-256, written into every export
     config    the whole config.json
     """
@@ -36,6 +39,7 @@ class PianistBundle:
     model: Pianist
     sampling: Sampling
     presets: dict[str, tuple[float, ...]]
+    sliders: NDArray[np.float64]
     digest: str
     config: dict
 
@@ -52,24 +56,33 @@ def open_pianist(folder: Path) -> PianistBundle:
         presets = json.loads((folder / "presets.json").read_text())
         digest = weights_digest(folder / "model.safetensors")
     except FileNotFoundError as error:
-        raise BundleError(f"Checkpoint {folder.name} lacks {Path(error.filename).name}; fetch the folder again.") from error
+        raise BundleError(
+            f"Checkpoint {folder.name} lacks {Path(error.filename).name}; fetch the folder again."
+        ) from error
     except (OSError, ValueError) as error:
         raise BundleError(f"Checkpoint {folder.name} cannot be read ({error}); fetch the folder again.") from error
     if config.get("format_version") != FORMAT_VERSION or config.get("kind") != "pianist":
         found = f"{config.get('kind')} format {config.get('format_version')}"
         raise BundleError(f"Checkpoint {folder.name} is a {found}; this program reads pianist format {FORMAT_VERSION}.")
     if config.get("weights_sha256") != digest:
-        raise BundleError(f"The weights of checkpoint {folder.name} are not the ones its config names; fetch the folder again.")
+        raise BundleError(
+            f"The weights of checkpoint {folder.name} are not the ones its config names; fetch the folder again."
+        )
     if config.get("axes") != [a.name for a in AXES]:
-        raise BundleError(f"Checkpoint {folder.name} has other style axes than this program; use the version it came with.")
+        raise BundleError(
+            f"Checkpoint {folder.name} has other style axes than this program; use the version it came with."
+        )
     try:
         tensors = {k: v.float() for k, v in load_file(folder / "model.safetensors").items()}
         model = Pianist(PianistConfig(**config["model"]))
         model.load_state_dict(tensors)
     except (SafetensorError, RuntimeError, TypeError, KeyError) as error:
-        raise BundleError(f"The weights of checkpoint {folder.name} do not fit its config: {str(error)[:200]}") from error
+        raise BundleError(
+            f"The weights of checkpoint {folder.name} do not fit its config: {str(error)[:200]}"
+        ) from error
     if not all(torch.isfinite(v).all() for v in tensors.values()):
         raise BundleError(f"The weights of checkpoint {folder.name} are not finite; fetch the folder again.")
     sampling = {k: tuple(v) if isinstance(v, list) else v for k, v in config["sampling"].items()}
     named = {name: tuple(float(v) for v in z) for name, z in presets.items()}
-    return PianistBundle(model.eval(), Sampling(**sampling), named, digest[:12], config)
+    sliders = np.array(config["sliders"], float)
+    return PianistBundle(model.eval(), Sampling(**sampling), named, sliders, digest[:12], config)

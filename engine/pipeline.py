@@ -67,13 +67,16 @@ class Engine:
     def style(
         self, z_axes: Sequence[float] = (), base: Sequence[float] = (), strength: Strength = Strength(), seed: int = 0
     ) -> Style:
-        """A Style: the latent `base` (Default when empty) with its first axes moved by `z_axes` standard deviations."""
+        """A Style: the latent `base` (Default when empty) moved by the sliders, `z_axes` in standard deviations each."""
         size = self.pianist.model.config.style_size
         if len(z_axes) > len(AXES) or len(base) not in (0, size):
-            raise BadInput(f"A style has up to {len(AXES)} axis values on a base of {size}; {len(z_axes)} and {len(base)} arrived.")
+            raise BadInput(
+                f"A style has up to {len(AXES)} axis values on a base of {size}; {len(z_axes)} and {len(base)} arrived."
+            )
         z = np.zeros(size)
         z[: len(base)] = base
-        z[: len(z_axes)] += np.asarray(z_axes, float)
+        moved = np.asarray(z_axes, float) @ self.pianist.sliders[: len(z_axes)]
+        z[: len(AXES)] += moved
         if not np.isfinite(z).all() or np.abs(z).max(initial=0) > 10:
             raise BadInput("A style value is outside -10 to 10; sliders go from -3 to 3.")
         return Style(tuple(float(v) for v in z), strength, int(seed))
@@ -94,7 +97,9 @@ class Engine:
             return steady_pedal(decode_expression(score, apply_strength(from_channels(x), style.strength)))
         known = ~np.asarray(redo, bool)
         if len(keep) < len(score) or len(known) != len(score):
-            raise BadInput(f"The kept performance has {len(keep)} notes for a score of {len(score)}; render the whole piece first.")
+            raise BadInput(
+                f"The kept performance has {len(keep)} notes for a score of {len(score)}; render the whole piece first."
+            )
         old = self.expression(score, keep)
         x = self._reader(score).play(z, style.seed, sampling, to_channels(old), known, on_step)
         new = apply_strength(from_channels(x), style.strength)
@@ -104,12 +109,16 @@ class Engine:
         """Tempo, timing, velocity, articulation and pedal of a performance; alignment None means note i is note i."""
         return encode_expression(score, performance, alignment or Alignment.identity(len(score)))
 
-    def style_from(self, score: Score, performance: Performance, alignment: Alignment | None = None) -> tuple[float, ...]:
+    def style_from(
+        self, score: Score, performance: Performance, alignment: Alignment | None = None
+    ) -> tuple[float, ...]:
         """z_p of somebody's performance of this score; aligned first when no alignment is given."""
         found = alignment if alignment is not None else align(score, performance)
         if len(found) < 0.5 * len(score):
             share = len(found) / len(score)
-            raise BadInput(f"Only {share:.0%} of the score's notes are found in this performance; upload a performance of this very piece.")
+            raise BadInput(
+                f"Only {share:.0%} of the score's notes are found in this performance; upload a performance of this very piece."
+            )
         z = encode_style(self.pianist.model, score_features(score), self.expression(score, performance, found))
         return tuple(float(v) for v in np.clip(z, -4, 4))
 

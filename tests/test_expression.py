@@ -27,8 +27,26 @@ MATCHES = sorted(DATA.glob("*.match"))
 def score_of(onset, duration, pitch, ts=(4, 4), grace=None) -> Score:
     n, bars = len(onset), int(max(onset) // (4 * ts[0] / ts[1])) + 1
     length = 4.0 * ts[0] / ts[1]
-    measures = Measures(np.arange(bars) * length, np.full(bars, length), np.zeros(bars), [ts[0]] * bars, [ts[1]] * bars, [0] * bars, range(1, bars + 1))
-    return Score(onset, duration, pitch, np.zeros(n), np.ones(n), np.ones(n), grace if grace is not None else np.zeros(n), Marks.none(n), measures)
+    measures = Measures(
+        np.arange(bars) * length,
+        np.full(bars, length),
+        np.zeros(bars),
+        [ts[0]] * bars,
+        [ts[1]] * bars,
+        [0] * bars,
+        range(1, bars + 1),
+    )
+    return Score(
+        onset,
+        duration,
+        pitch,
+        np.zeros(n),
+        np.ones(n),
+        np.ones(n),
+        grace if grace is not None else np.zeros(n),
+        Marks.none(n),
+        measures,
+    )
 
 
 def test_four_notes_by_hand():
@@ -98,7 +116,12 @@ def test_strength_zero_is_deadpan_and_more_is_more():
     score, performance, alignment = read_match(MATCHES[0])
     e = encode_expression(score, performance, alignment)
     none = apply_strength(e, Strength(0, 0, 0, 0, 0))
-    assert np.ptp(none.beat_period) < 1e-9 and not none.timing_sec.any() and np.ptp(none.velocity) < 1e-9 and not none.pedal.any()
+    assert (
+        np.ptp(none.beat_period) < 1e-9
+        and not none.timing_sec.any()
+        and np.ptp(none.velocity) < 1e-9
+        and not none.pedal.any()
+    )
     more = apply_strength(e, Strength(velocity=1.5))
     assert more.velocity.std() > e.velocity.std()
     with pytest.raises(ValueError, match="0 to 1.5"):

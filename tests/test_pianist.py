@@ -12,7 +12,17 @@ import torch
 
 from engine.bundle import CHECKPOINTS, BundleError, open_pianist
 from engine.models.features import NUM_FEATURES, composer_index, score_features
-from engine.models.pianist import CHANNELS, Pianist, PianistConfig, Reader, Sampling, encode_style, from_channels, render_windows, to_channels
+from engine.models.pianist import (
+    CHANNELS,
+    Pianist,
+    PianistConfig,
+    Reader,
+    Sampling,
+    encode_style,
+    from_channels,
+    render_windows,
+    to_channels,
+)
 from engine.models.style import AXES
 from training.eval_style import effects, monotony, read_scores, sweep
 from training.pack import Pack
@@ -20,6 +30,7 @@ from training.train_pianist import Corpus, Expected, losses, make_batch
 
 DATA = Path(__file__).parent / "data"
 TINY = PianistConfig(width=32, heads=2, feed_forward=64, score_layers=1, flow_layers=1, window=64)
+POSITIONS = (-2.5, -1.0, 0.0, 1.0, 2.5)
 SHIPPED = CHECKPOINTS / "pianist-v1"
 
 
@@ -110,7 +121,10 @@ def test_no_seams_between_windows(shipped):
     item = Pack(DATA / "long_score.npz").item(0)
     features = score_features(item.score, item.composer)
     x = Reader(shipped.model, features).play(np.zeros(shipped.model.config.style_size), 0, shipped.sampling)
-    edges = {e for span in render_windows(len(features), shipped.model.config.window) for e in span} - {0, len(features)}
+    edges = {e for span in render_windows(len(features), shipped.model.config.window) for e in span} - {
+        0,
+        len(features),
+    }
     step = np.abs(np.diff(x, axis=0))
     at_edge = np.array(sorted(e - 1 for e in edges))
     assert len(at_edge) >= 6
@@ -119,11 +133,12 @@ def test_no_seams_between_windows(shipped):
         assert np.median(step[at_edge, channel]) <= np.quantile(step[elsewhere, channel], 0.9) + 1e-6
 
 
+@pytest.mark.timeout(900)
 def test_sliders_move_what_they_name(shipped):
-    found = sweep(shipped, read_scores(DATA / "ten_scores.npz"))
-    rho = dict(zip((a.name for a in AXES), monotony(found), strict=True))
+    found = sweep(shipped.model, shipped.sampling, shipped.sliders, read_scores(DATA / "ten_scores.npz"), POSITIONS)
+    rho = dict(zip((a.name for a in AXES), monotony(found, POSITIONS), strict=True))
     assert min(rho.values()) >= 0.9, rho
-    matrix = effects(found, np.array(shipped.config["axis_deviation"]))
+    matrix = effects(found, np.array(shipped.config["axis_deviation"]), POSITIONS)
     assert (np.abs(matrix).argmax(axis=1) == np.arange(len(AXES))).all(), matrix.round(2)
 
 

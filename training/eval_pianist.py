@@ -102,7 +102,12 @@ def measure(pieces: list[Piece], performances: list[Performance]) -> dict[str, f
     found: dict[str, list] = {k: [] for k in agreement.KEYS}
     for piece, performance in zip(pieces, performances, strict=True):
         rows = rendering_notes(performance)
-        quantity = {"velocity": rows[:, 3], "duration": rows[:, 1], "ioi": np.diff(rows[:, 0]), "pedal": pedal_spans(performance)}
+        quantity = {
+            "velocity": rows[:, 3],
+            "duration": rows[:, 1],
+            "ioi": np.diff(rows[:, 0]),
+            "pedal": pedal_spans(performance),
+        }
         for human in piece.human:
             for k in distribution.BINS:
                 truth[k].append(human[k])
@@ -127,7 +132,15 @@ def measure(pieces: list[Piece], performances: list[Performance]) -> dict[str, f
 class Drawn:
     """Expected values and a sample of every piece, so that sampling settings can be compared without the model."""
 
-    def __init__(self, bundle: PianistBundle, pieces: list[Piece], source: str, z_of=None, seed: int = 0, sampling: Sampling | None = None):
+    def __init__(
+        self,
+        bundle: PianistBundle,
+        pieces: list[Piece],
+        source: str,
+        z_of=None,
+        seed: int = 0,
+        sampling: Sampling | None = None,
+    ):
         self.scores = [p.from_xml if source == "xml" else p.from_midi for p in pieces]
         self.features: list[Features] = [score_features(s) for s in self.scores]
         self.sampling = sampling or bundle.sampling

@@ -7,6 +7,7 @@ prints Spearman's rank correlation of each axis with its own descriptor and the 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from engine.bundle import PianistBundle, open_pianist
+from engine.bundle import open_pianist
 from engine.models.features import Features, score_features
-from engine.models.pianist import Reader, from_channels
+from engine.models.pianist import Pianist, Reader, Sampling, from_channels
 from engine.models.style import AXES, descriptors
 from engine.music.types import Expression
 from training.pack import Pack
@@ -32,38 +33,50 @@ def describe(features: Features, e: Expression) -> NDArray[np.float64]:
     )  # fmt: skip
 
 
-def sweep(bundle: PianistBundle, scores: list[Features], seed: int = 0) -> NDArray[np.float64]:
-    """Descriptors (scores, axes, positions, 9) of every score with every axis at every position."""
-    size = bundle.model.config.style_size
-    out = np.zeros((len(scores), len(AXES), len(POSITIONS), len(AXES)))
+def sweep(
+    model: Pianist, sampling: Sampling, sliders: NDArray, scores: list[Features], positions: Sequence[float] = POSITIONS
+) -> NDArray[np.float64]:
+    """Descriptors (scores, axes, positions, 9) of every score with every slider at every position."""
+    size = model.config.style_size
+    out = np.zeros((len(scores), len(AXES), len(positions), len(AXES)))
     for s, features in enumerate(scores):
-        reader = Reader(bundle.model, features)
-        still = describe(features, from_channels(reader.play(np.zeros(size), seed, bundle.sampling)))
+        reader = Reader(model, features)
         for a in range(len(AXES)):
-            for p, position in enumerate(POSITIONS):
-                if position == 0.0:
-                    out[s, a, p] = still
+            for p, position in enumerate(positions):
+                if position == 0.0 and a > 0:
+                    out[s, a, p] = out[s, 0, p]  # the default style, already played
                     continue
                 z = np.zeros(size)
-                z[a] = position
-                out[s, a, p] = describe(features, from_channels(reader.play(z, seed, bundle.sampling)))
+                z[: len(AXES)] = position * sliders[a]
+                out[s, a, p] = describe(features, from_channels(reader.play(z, 0, sampling)))
     return out
 
 
-def monotony(found: NDArray) -> NDArray[np.float64]:
+def monotony(found: NDArray, positions: Sequence[float] = POSITIONS) -> NDArray[np.float64]:
     """Spearman of each axis with its own descriptor, mean over the scores where it can be measured, (9,)."""
     out = np.zeros(len(AXES))
     for a in range(len(AXES)):
-        values = [spearmanr(POSITIONS, one[a, :, a]).statistic for one in found if np.isfinite(one[a, :, a]).all()]
+        values = [spearmanr(positions, one[a, :, a]).statistic for one in found if np.isfinite(one[a, :, a]).all()]
         out[a] = float(np.mean(values)) if values else np.nan
     return out
 
 
-def effects(found: NDArray, deviation: NDArray) -> NDArray[np.float64]:
-    """Slope of descriptor d (columns, in deviations among pianists) per deviation of axis a (rows), (9, 9)."""
-    x = np.array(POSITIONS)
+def effects(found: NDArray, deviation: NDArray, positions: Sequence[float] = POSITIONS) -> NDArray[np.float64]:
+    """Slope of descriptor d (columns, in deviations among pianists) per deviation of slider a (rows), (9, 9)."""
+    x = np.array(positions)
     slope = np.einsum("p,sapd->sad", x, found) / (x**2).sum()
     return np.nanmean(slope, axis=0) / deviation
+
+
+def decoupled(effect: NDArray) -> NDArray[np.float64]:
+    """Sliders that leave the other descriptors alone: B with B @ effect diagonal, each row as long as it was, (9, 9).
+
+    Small singular values are damped, so that a weak axis is not bought with a wild one.
+    """
+    u, s, vt = np.linalg.svd(effect)
+    inverse = vt.T @ np.diag(s / (s**2 + 0.15**2)) @ u.T
+    rows = np.diag(np.diag(effect)) @ inverse
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 def read_scores(path: Path) -> list[Features]:
@@ -79,7 +92,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     bundle = open_pianist(args.checkpoint)
-    found = sweep(bundle, read_scores(args.scores))
+    found = sweep(bundle.model, bundle.sampling, bundle.sliders, read_scores(args.scores))
     matrix = effects(found, np.array(bundle.config["axis_deviation"]))
     print(f"{'axis (row) moves ->':20s}" + "".join(f"{a.name:>13s}" for a in AXES) + "   Spearman with its own")
     for axis, row, rho in zip(AXES, matrix, monotony(found), strict=True):

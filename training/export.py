@@ -17,9 +17,10 @@ import torch
 from safetensors.torch import save_file
 
 from engine.bundle import FORMAT_VERSION, open_pianist, weights_digest
-from engine.models.features import score_features
-from engine.models.pianist import Pianist, PianistConfig, encode_style
+from engine.models.features import Features, score_features
+from engine.models.pianist import Pianist, PianistConfig, Sampling, encode_style
 from engine.models.style import AXES
+from training.eval_style import decoupled, effects, sweep
 from training.pack import Pack
 from training.train_pianist import Corpus, Expected
 
@@ -27,8 +28,8 @@ MIN_PIECES = 5  # a pianist becomes a preset with at least this many works
 # what tuning on the validation split chose, see training/LOG.md
 SAMPLING = {
     "steps": 8, "guidance": 1.0,
-    "looseness": [0.2, 0.5, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0],  # tempo, velocity, timing, articulation, pedal x 4
-    "gain": [1.2, 1.7, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0],
+    "looseness": [0.1, 0.4, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0],  # tempo, velocity, timing, articulation, pedal x 4
+    "gain": [1.0, 1.3, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0],
 }  # fmt: skip
 
 
@@ -61,6 +62,22 @@ def presets(model: Pianist, pack: Pack, progress=print) -> dict[str, list[float]
     return out
 
 
+def slider_basis(model: Pianist, sampling: Sampling, pack: Pack, deviation: np.ndarray) -> list[list[float]]:
+    """What each slider adds to z_p so that it moves its own descriptor alone, measured on ten training scores."""
+    items = [i for i in range(len(pack)) if pack.columns["split"][i] == "train"]
+    chosen = np.random.default_rng(0).choice(items, 10, replace=False)
+    scores = [first_notes(score_features(pack.item(i).score, int(pack.columns["composer"][i])), 512) for i in chosen]
+    positions = (-1.5, 1.5)
+    found = sweep(model, sampling, np.eye(len(AXES)), scores, positions)
+    basis = decoupled(effects(found, deviation, positions))
+    return [[round(float(v), 4) for v in row] for row in basis]
+
+
+def first_notes(f: Features, n: int) -> Features:
+    """The beginning of a score's features."""
+    return Features(f.category[:n], f.value[:n], f.onset_beat[:n], f.beat_index[:n], f.chord_index[:n])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", type=Path, required=True)
@@ -76,7 +93,9 @@ def main() -> None:
     model.load_state_dict({k: v.float() for k, v in tensors.items()})
     args.out.mkdir(parents=True, exist_ok=True)
     save_file(tensors, args.out / "model.safetensors")
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    ).stdout.strip()
     command = " ".join(f"--{k.replace('_', '-')} {v}" for k, v in about["args"].items())
     config = {
         "format_version": FORMAT_VERSION, "kind": "pianist", "model": about["model"], "axes": [a.name for a in AXES],
@@ -86,6 +105,8 @@ def main() -> None:
     }  # fmt: skip
     pack = Pack(args.pack)
     deviation = Expected.fit(Corpus(pack, "train"), model.config.window).deviation
+    sampling = Sampling(**{k: tuple(v) if isinstance(v, list) else v for k, v in config["sampling"].items()})
+    config["sliders"] = slider_basis(model, sampling, pack, deviation)
     config["axis_deviation"] = [round(float(v), 5) for v in deviation]
     (args.out / "config.json").write_text(json.dumps(config, indent=1) + "\n")
     (args.out / "presets.json").write_text(json.dumps(presets(model, pack), indent=1) + "\n")

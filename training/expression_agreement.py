@@ -11,12 +11,14 @@ usage: expression_agreement.py SET_DIR PREDICTIONS_DIR [PREDICTIONS_DIR ...]
 SET_DIR as in expression_distribution.py, with ID.beats.txt beside every MIDI file ((n)ASAP annotations: the
 first tab-separated column is the beat's time in that file, in seconds).
 """
+
 import sys
 import warnings
 from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
+
 from training.expression_distribution import read
 
 warnings.filterwarnings("ignore", "Mean of empty slice")
@@ -82,8 +84,9 @@ def view_of_rendering(score, rendering, score_beats):
             onset[i], held[i], velocity[i] = rendering[k, 0], rendering[k, 1], rendering[k, 3]
         seen[p] += 1
     times, group = np.unique(score[:, 0].round(4), return_inverse=True)
-    played = np.array([np.nanmedian(onset[group == g]) if np.isfinite(onset[group == g]).any() else np.nan
-                       for g in range(len(times))])
+    played = np.array(
+        [np.nanmedian(onset[group == g]) if np.isfinite(onset[group == g]).any() else np.nan for g in range(len(times))]
+    )
     ok = np.isfinite(played)
 
     def warp(t):

@@ -13,10 +13,30 @@ from engine.music.types import Expression, Marks, Measures, Score
 
 FORMAT = 1
 _QUARTER = 10_080
-_NOTE = {"onset": np.int32, "duration": np.int32, "pitch": np.uint8, "spelling": np.int8, "staff": np.int8, "voice": np.uint8, "grace": np.bool_}
-_MEASURE = {"m_onset": np.int32, "m_duration": np.int32, "m_position": np.int32, "m_num": np.int16, "m_den": np.int16, "m_fifths": np.int8}
+_NOTE = {
+    "onset": np.int32,
+    "duration": np.int32,
+    "pitch": np.uint8,
+    "spelling": np.int8,
+    "staff": np.int8,
+    "voice": np.uint8,
+    "grace": np.bool_,
+}
+_MEASURE = {
+    "m_onset": np.int32,
+    "m_duration": np.int32,
+    "m_position": np.int32,
+    "m_num": np.int16,
+    "m_den": np.int16,
+    "m_fifths": np.int8,
+}
 # performed values: stored integer = round(value * factor)
-_PERFORMED = {"log2_beat_period": (np.int16, 2000), "timing_sec": (np.int16, 5000), "velocity": (np.uint8, 1), "articulation_log2": (np.int8, 24)}
+_PERFORMED = {
+    "log2_beat_period": (np.int16, 2000),
+    "timing_sec": (np.int16, 5000),
+    "velocity": (np.uint8, 1),
+    "articulation_log2": (np.int8, 24),
+}
 
 
 @dataclass(frozen=True)
@@ -45,7 +65,13 @@ class PackWriter:
         return len(self.items)
 
     def add(self, name: str, work: str, split: str, composer: int, score: Score, expression: Expression) -> None:
-        parts = (score.onset_quarter, score.duration_quarter, score.pitch, score.marks.table, score.measures.onset_quarter)
+        parts = (
+            score.onset_quarter,
+            score.duration_quarter,
+            score.pitch,
+            score.marks.table,
+            score.measures.onset_quarter,
+        )
         key = hashlib.sha1(b"".join(np.ascontiguousarray(a).tobytes() for a in parts)).hexdigest()
         if key not in self.score_of:
             self.score_of[key] = len(self.scores)
@@ -58,14 +84,17 @@ class PackWriter:
         notes = sum(int(e.played.sum()) for e in self.expressions)
         works = len({w for _, w, _, _, _ in self.items})
         counts = ", ".join(f"{splits.count(s)} {s}" for s in sorted(set(splits)))
-        return f"{self.count} performances ({counts}) of {works} works, {len(self.scores)} scores, {notes:,} played notes"
+        return (
+            f"{self.count} performances ({counts}) of {works} works, {len(self.scores)} scores, {notes:,} played notes"
+        )
 
     def save(self, path: Path) -> None:
         def q(values: NDArray) -> NDArray:
             return np.round(np.asarray(values) * _QUARTER)
 
         notes = [
-            (q(s.onset_quarter), q(s.duration_quarter), s.pitch, s.spelling, s.staff, np.clip(s.voice, 0, 255), s.grace) for s in self.scores
+            (q(s.onset_quarter), q(s.duration_quarter), s.pitch, s.spelling, s.staff, np.clip(s.voice, 0, 255), s.grace)
+            for s in self.scores
         ]
         measures = [
             (q(m.onset_quarter), q(m.duration_quarter), q(m.position_quarter), m.ts_num, m.ts_den, m.fifths)
@@ -94,7 +123,9 @@ class Pack:
     def __init__(self, path: str | Path):
         with np.load(path) as z:
             if int(z["format"]) != FORMAT:
-                raise ValueError(f"{path} is format {int(z['format'])}, {FORMAT} is read here; run training.prepare again")
+                raise ValueError(
+                    f"{path} is format {int(z['format'])}, {FORMAT} is read here; run training.prepare again"
+                )
             self.columns = {k: z[k] for k in z.files}
         self.digest = hashlib.sha1(Path(path).read_bytes()).hexdigest()[:12]
         self._scores: dict[int, Score] = {}
@@ -124,4 +155,11 @@ class Pack:
             np.exp2(value["log2_beat_period"]), value["timing_sec"], np.maximum(value["velocity"], 1), value["articulation_log2"],
             c["pedal"][:, note].T, c["played"][note],
         )  # fmt: skip
-        return Item(str(c["name"][i]), str(c["work"][i]), str(c["split"][i]), int(c["composer"][i]), self.score(int(c["score"][i])), expression)
+        return Item(
+            str(c["name"][i]),
+            str(c["work"][i]),
+            str(c["split"][i]),
+            int(c["composer"][i]),
+            self.score(int(c["score"][i])),
+            expression,
+        )

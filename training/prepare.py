@@ -92,7 +92,9 @@ def build(corpus: Nasap, meta: dict[str, dict], xml_folder: Path, out: Path, lim
     writer.save(out)
     values = np.array(list(overlaps.values()))
     print(f"{out}: {writer.summary()}, {out.stat().st_size / 2**20:.1f} MiB")
-    print(f"marks: {np.mean(values > 0.6):.1%} of performances found in their MusicXML, mean note overlap {values.mean():.3f}")
+    print(
+        f"marks: {np.mean(values > 0.6):.1%} of performances found in their MusicXML, mean note overlap {values.mean():.3f}"
+    )
     for reason, count in rejected.most_common():
         print(f"rejected {count:4d}: {reason}")
 

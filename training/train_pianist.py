@@ -24,7 +24,18 @@ import torch.distributed as dist
 from torch import Tensor
 
 from engine.models.features import CATEGORIES, COMPOSERS, MARKED, STRUCTURE, score_features
-from engine.models.pianist import ARTICULATION, CHANNELS, PEDAL, TEMPO, TIMING, VELOCITY, Pianist, PianistConfig, from_channels, to_channels
+from engine.models.pianist import (
+    ARTICULATION,
+    CHANNELS,
+    PEDAL,
+    TEMPO,
+    TIMING,
+    VELOCITY,
+    Pianist,
+    PianistConfig,
+    from_channels,
+    to_channels,
+)
 from engine.models.style import AXES, descriptors
 from training.pack import Pack
 
@@ -118,9 +129,13 @@ class Expected:
         return np.clip((raw - expected) / self.deviation, -4, 4)
 
 
-def make_batch(corpus: Corpus, expected: Expected, rng: np.random.Generator, size: int, window: int, augment: bool) -> dict[str, Tensor]:
+def make_batch(
+    corpus: Corpus, expected: Expected, rng: np.random.Generator, size: int, window: int, augment: bool
+) -> dict[str, Tensor]:
     """Random windows as tensors: category, value, onset, x, valid, played, known, axes, axes_known, tempo/chord noise."""
-    out: dict[str, list] = {k: [] for k in ("category", "value", "onset", "x", "valid", "played", "known", "axes", "noise")}
+    out: dict[str, list] = {
+        k: [] for k in ("category", "value", "onset", "x", "valid", "played", "known", "axes", "noise")
+    }
     for i in rng.choice(len(corpus), size, p=corpus.weight):
         f, n = corpus.features[corpus.index[i]], len(corpus.x[i])
         start = int(rng.integers(-window // 4, max(n - window // 2, 1)))
@@ -131,7 +146,7 @@ def make_batch(corpus: Corpus, expected: Expected, rng: np.random.Generator, siz
             x[:, VELOCITY] += rng.uniform(-0.4, 0.4)
             x[:, TEMPO] += rng.uniform(-0.15, 0.15)
             shift = int(rng.integers(-5, 7))
-            if 21 <= category[:, 0].min() + shift and category[:, 0].max() + shift <= 108:
+            if category[:, 0].min() + shift >= 21 and category[:, 0].max() + shift <= 108:
                 category[:, 0] += shift
             _drop_marks(category, value, rng)
         axes = expected.residual(corpus, i, start, end, x)
@@ -177,7 +192,11 @@ def _drop_marks(category: np.ndarray, value: np.ndarray, rng: np.random.Generato
         value[:, marks] = 0
         category[:, _CATEGORY["tempo_word"]] = 0
     elif mode == 3:
-        for group in (_VELOCITY_COLUMNS, _TEMPO_COLUMNS, list(range(_MARK_COLUMN["crescendo"], _MARK_COLUMN["beat_period"]))):
+        for group in (
+            _VELOCITY_COLUMNS,
+            _TEMPO_COLUMNS,
+            list(range(_MARK_COLUMN["crescendo"], _MARK_COLUMN["beat_period"])),
+        ):
             if rng.random() < 0.5:
                 value[:, group] = 0
         if rng.random() < 0.5:
@@ -208,7 +227,9 @@ def losses(model: Pianist, b: dict[str, Tensor], train: bool = True, kl_weight: 
     given = (torch.rand(size, 1, device=device) > 0.12).float() if train else torch.ones(size, 1, device=device)
     keep_free = (torch.rand(size, 1, device=device) > 0.3).float()
     z = torch.cat([torch.cat([axes, free * keep_free], dim=1) * given, given], dim=1)
-    t = torch.where(torch.rand(size, device=device) < 0.4, torch.zeros(size, device=device), torch.rand(size, device=device))
+    t = torch.where(
+        torch.rand(size, device=device) < 0.4, torch.zeros(size, device=device), torch.rand(size, device=device)
+    )
     x_t = (1 - t[:, None, None]) * b["noise"] + t[:, None, None] * x
     v = model.velocity_field(h, x_t, t, z, x, b["known"], angle, valid).float()
     error = (v - (x - b["noise"])) ** 2
@@ -216,16 +237,25 @@ def losses(model: Pianist, b: dict[str, Tensor], train: bool = True, kl_weight: 
     weight = torch.tensor(CHANNEL_WEIGHT, device=device)
     per_channel = (error * mask).sum((0, 1)) / mask.sum().clamp(min=1)
     flow = (per_channel * weight).sum() / weight.sum()
-    return {"loss": flow + 0.1 * axis_loss + kl_weight * kl_loss, "flow": flow, "axes": axis_loss, "kl": kl.sum(1).mean()}
+    return {
+        "loss": flow + 0.1 * axis_loss + kl_weight * kl_loss,
+        "flow": flow,
+        "axes": axis_loss,
+        "kl": kl.sum(1).mean(),
+    }
 
 
 @torch.inference_mode()
-def validate(model: Pianist, corpus: Corpus, expected: Expected, window: int, device: str, count: int = 96) -> dict[str, float]:
+def validate(
+    model: Pianist, corpus: Corpus, expected: Expected, window: int, device: str, count: int = 96
+) -> dict[str, float]:
     """Held-out figures on fixed windows: flow loss, r of the expected values with what was played (default style), axis error."""
     model.eval()
     rng = np.random.default_rng(1)
     torch.manual_seed(0)
-    found: dict[str, list[float]] = {k: [] for k in ("flow", "axes", "r_tempo", "r_velocity", "r_timing", "r_articulation", "r_pedal")}
+    found: dict[str, list[float]] = {
+        k: [] for k in ("flow", "axes", "r_tempo", "r_velocity", "r_timing", "r_articulation", "r_pedal")
+    }
     for _ in range(count // 16):
         b = {k: v.to(device) for k, v in make_batch(corpus, expected, rng, 16, window, augment=False).items()}
         parts = losses(model, b, train=False)
@@ -236,8 +266,19 @@ def validate(model: Pianist, corpus: Corpus, expected: Expected, window: int, de
         z = torch.zeros(16, model.config.style_size + 1, device=device)
         z[:, -1] = 1
         none = torch.zeros_like(b["known"])
-        mean = b["noise"] + model.velocity_field(h, b["noise"], torch.zeros(16, device=device), z, b["x"], none, angle, b["valid"]).float()
-        for name, channel in (("tempo", TEMPO), ("velocity", VELOCITY), ("timing", TIMING), ("articulation", ARTICULATION), ("pedal", 4)):
+        mean = (
+            b["noise"]
+            + model.velocity_field(
+                h, b["noise"], torch.zeros(16, device=device), z, b["x"], none, angle, b["valid"]
+            ).float()
+        )
+        for name, channel in (
+            ("tempo", TEMPO),
+            ("velocity", VELOCITY),
+            ("timing", TIMING),
+            ("articulation", ARTICULATION),
+            ("pedal", 4),
+        ):
             for k in range(16):
                 ok = (b["valid"] & b["played"])[k].cpu()
                 pair = np.stack([mean[k, :, channel].cpu()[ok], b["x"][k, :, channel].cpu()[ok]])
@@ -280,7 +321,12 @@ def main() -> None:
     parser.add_argument("--pack", type=Path, default=Path("data/pianist-v1.npz"))
     parser.add_argument("--out", type=Path, default=Path("runs/pianist"))
     parser.add_argument("--minutes", type=float, default=30.0, help="stop after this long")
-    parser.add_argument("--schedule-minutes", type=float, default=0.0, help="length of the cosine schedule, over all sessions (default: --minutes)")
+    parser.add_argument(
+        "--schedule-minutes",
+        type=float,
+        default=0.0,
+        help="length of the cosine schedule, over all sessions (default: --minutes)",
+    )
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--ema", type=float, default=0.999)
@@ -300,7 +346,9 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     pack = Pack(args.pack)
     train, held_out = Corpus(pack, "train", args.limit), Corpus(pack, "validation", args.limit)
-    config = PianistConfig(width=args.width, feed_forward=args.width * 8 // 3, score_layers=args.score_layers, flow_layers=args.flow_layers)
+    config = PianistConfig(
+        width=args.width, feed_forward=args.width * 8 // 3, score_layers=args.score_layers, flow_layers=args.flow_layers
+    )
     expected = Expected.fit(train, config.window)
     torch.manual_seed(args.seed)
     model = Pianist(config).to(device)
@@ -309,7 +357,9 @@ def main() -> None:
     decay = [p for p in model.parameters() if p.ndim >= 2]
     plain = [p for p in model.parameters() if p.ndim < 2]
     optimizer = torch.optim.AdamW(
-        [{"params": decay, "weight_decay": 0.02}, {"params": plain, "weight_decay": 0.0}], lr=args.rate, betas=(0.9, 0.98)
+        [{"params": decay, "weight_decay": 0.02}, {"params": plain, "weight_decay": 0.0}],
+        lr=args.rate,
+        betas=(0.9, 0.98),
     )
     step, trained = 0, 0.0
     last = args.out / "last.pt"
@@ -322,7 +372,10 @@ def main() -> None:
     schedule = 60 * (args.schedule_minutes or args.minutes)
     count = sum(p.numel() for p in model.parameters())
     if rank == 0:
-        print(f"{device} x {world}, {count / 1e6:.2f} M parameters, {len(train)} train and {len(held_out)} validation performances, step {step}, pack {pack.digest}", flush=True)
+        print(
+            f"{device} x {world}, {count / 1e6:.2f} M parameters, {len(train)} train and {len(held_out)} validation performances, step {step}, pack {pack.digest}",
+            flush=True,
+        )
     # a seed for each process and each resumption, so that no batch is drawn twice
     rng = np.random.default_rng([args.seed, step, rank])
     torch.manual_seed(args.seed + 1000 * rank + step)

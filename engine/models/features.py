@@ -90,7 +90,10 @@ def score_features(score: Score, composer: int | None = None) -> Features:
     f["duration_quarter"] = np.log2(np.maximum(score.duration_quarter, 1 / 16)) / 2
     gap = np.diff(c.beat)
     gap_next, gap_back = np.append(gap, 4.0)[c.index], np.append(4.0, gap)[c.index]
-    f["gap_next"], f["gap_previous"] = np.log2(np.clip(gap_next, 1 / 16, 16)) / 2, np.log2(np.clip(gap_back, 1 / 16, 16)) / 2
+    f["gap_next"], f["gap_previous"] = (
+        np.log2(np.clip(gap_next, 1 / 16, 16)) / 2,
+        np.log2(np.clip(gap_back, 1 / 16, 16)) / 2,
+    )
     f["overlap"] = np.clip(np.log2(np.maximum(duration_beat, 1 / 16) / np.maximum(gap_next, 1 / 16)), -3, 3) / 2
     f["grace"] = score.grace
     groups = len(c.quarter)

@@ -164,7 +164,9 @@ class Pianist(nn.Module):
         self.score_norm = nn.LayerNorm(c.width)
         self.style_in = nn.Linear(CHANNELS + 1, c.width)
         self.style_blocks = nn.ModuleList(Block(c, conditioned=False) for _ in range(c.style_layers))
-        self.style_out = nn.Sequential(nn.Linear(2 * c.width, c.width), nn.GELU(), nn.Linear(c.width, c.style_size + c.free_style))
+        self.style_out = nn.Sequential(
+            nn.Linear(2 * c.width, c.width), nn.GELU(), nn.Linear(c.width, c.style_size + c.free_style)
+        )
         self.time_in = nn.Sequential(nn.Linear(64, c.width), nn.SiLU(), nn.Linear(c.width, c.width))
         self.z_in = nn.Sequential(nn.Linear(c.style_size + 1, c.width), nn.SiLU(), nn.Linear(c.width, c.width))
         self.z_note = nn.Linear(c.style_size + 1, c.width)
@@ -219,8 +221,8 @@ class Sampling:
 
     steps       Euler steps of the flow
     guidance    classifier-free guidance on z_p; 1 is off
-    looseness   (8,) per channel: 0 plays the expected value, 1 a full random sample
-    gain        (8,) per channel: deviation of the expected value about its running mean is scaled by this
+    looseness   (8,) per channel: 0 has the shape of the expected values, 1 is a full random sample
+    gain        (8,) per channel: how far the values move about their running mean, 1 is as far as a sample's
     """
 
     steps: int = 8
@@ -330,14 +332,23 @@ class Reader:
 
 
 def mix(features: Features, expected: NDArray, sample: NDArray, sampling: Sampling) -> NDArray[np.float32]:
-    """Between the expected playing and a random one, channel by channel (see Sampling), (n, 8)."""
-    centre = _smooth(torch.from_numpy(expected), features).numpy()
-    gain, loose = np.array(sampling.gain, np.float32), np.array(sampling.looseness, np.float32)
-    return _tie(torch.from_numpy(centre + gain * (expected - centre) + loose * (sample - expected)), features).numpy()
+    """Between the expected playing and a random one, channel by channel, (n, 8).
+
+    The expected values have the right shape but too little movement, a sample the right movement in a random shape:
+    the mixture's deviation about its running mean is scaled to the sample's, times `gain`.
+    """
+    loose, gain = np.array(sampling.looseness, np.float32), np.array(sampling.gain, np.float32)
+    mixed = expected + loose * (sample - expected)
+    centre, sample_centre = (_smooth(torch.from_numpy(x), features).numpy() for x in (mixed, sample))
+    moved, wanted = (np.sqrt(((x - c) ** 2).mean(0)) for x, c in ((mixed, centre), (sample, sample_centre)))
+    scale = gain * np.clip(wanted / np.maximum(moved, 1e-6), 0.5, 3.0)
+    return _tie(torch.from_numpy(centre + scale * (mixed - centre)), features).numpy()
 
 
 @torch.inference_mode()
-def encode_style(model: Pianist, features: Features, expression: Expression, max_windows: int = 24) -> NDArray[np.float32]:
+def encode_style(
+    model: Pianist, features: Features, expression: Expression, max_windows: int = 24
+) -> NDArray[np.float32]:
     """z_p of a performance: the mean over (up to `max_windows` of) its windows of the encoder's mean, (Z,) (spec B.8)."""
     model.eval()
     x = torch.from_numpy(to_channels(expression))
@@ -348,7 +359,9 @@ def encode_style(model: Pianist, features: Features, expression: Expression, max
     for s, e in spans:
         angle = model.angles(torch.from_numpy(features.onset_beat[None, s:e]))
         valid = torch.ones(1, e - s, dtype=torch.bool)
-        h = model.read(torch.from_numpy(features.category[None, s:e]), torch.from_numpy(features.value[None, s:e]), angle, valid)
+        h = model.read(
+            torch.from_numpy(features.category[None, s:e]), torch.from_numpy(features.value[None, s:e]), angle, valid
+        )
         out.append(model.style(h, x[None, s:e], played[None, s:e], angle, valid)[0][0])
     return torch.stack(out).mean(0).numpy()
 

@@ -57,7 +57,9 @@ def beat_positions(score: Score, unit: BeatUnit = "musical") -> NDArray[np.float
     m = score.measures
     length = beat_quarters(m.ts_num, m.ts_den, unit)
     beats = []
-    for onset, duration, position, step in zip(m.onset_quarter, m.duration_quarter, m.position_quarter, length, strict=True):
+    for onset, duration, position, step in zip(
+        m.onset_quarter, m.duration_quarter, m.position_quarter, length, strict=True
+    ):
         first = np.ceil(position / step - 1e-6) * step - position
         beats.append(onset + np.arange(first, max(duration - 1e-6, first + 1e-9), step))
     return np.unique(np.concatenate(beats).round(6))
@@ -103,7 +105,9 @@ def _group_onsets(score: Score, index: NDArray, onset_sec: NDArray, known: NDArr
     return np.where(np.isnan(out), mean(known), out)
 
 
-def _rising_knots(position: NDArray, time: NDArray, min_period: float = 2.0 ** LOG2_BEAT_PERIOD_LIMITS[0]) -> NDArray[np.int64]:
+def _rising_knots(
+    position: NDArray, time: NDArray, min_period: float = 2.0 ** LOG2_BEAT_PERIOD_LIMITS[0]
+) -> NDArray[np.int64]:
     """Indices of a subset along which time rises by at least `min_period` seconds per beat; first and last stay."""
     keep = [0]
     for k in range(1, len(position)):
@@ -194,7 +198,9 @@ def decode_expression(score: Score, expression: Expression) -> Performance:
     stroke = _strokes(score, c.index, expression.played)
     onset = grid[c.index] + expression.timing_sec[stroke]
     length = np.maximum(score_beats(score)[1], GRACE_BEATS)
-    duration = np.clip(np.exp2(expression.articulation_log2) * length * period[c.index], MIN_DURATION_SEC, MAX_DURATION_SEC)
+    duration = np.clip(
+        np.exp2(expression.articulation_log2) * length * period[c.index], MIN_DURATION_SEC, MAX_DURATION_SEC
+    )
     shift = onset.min()
     onset, grid = onset - shift, grid - shift
     velocity = np.clip(np.round(expression.velocity[stroke]), 1, 127)
@@ -233,7 +239,9 @@ def _end_before_repeat(onset: NDArray, duration: NDArray, pitch: NDArray) -> NDA
     """Shorten a note that would still be held when its key is struck again; notes struck together keep their lengths."""
     order = np.lexsort((onset, pitch))
     o, p, d = onset[order], pitch[order], duration[order].copy()
-    stroke = np.concatenate([[0], np.cumsum((np.diff(p) != 0) | (np.diff(o) > 1e-3))])  # one key stroke of 1 or 2 voices
+    stroke = np.concatenate(
+        [[0], np.cumsum((np.diff(p) != 0) | (np.diff(o) > 1e-3))]
+    )  # one key stroke of 1 or 2 voices
     start = np.flatnonzero(np.concatenate([[True], np.diff(stroke) > 0]))
     same_key = np.append(p[start[1:]] == p[start[:-1]], False)
     until = np.where(same_key, np.append(o[start[1:]], np.inf), np.inf)[stroke] - o - 1e-3
@@ -243,7 +251,9 @@ def _end_before_repeat(onset: NDArray, duration: NDArray, pitch: NDArray) -> NDA
     return out
 
 
-def steady_pedal(performance: Performance, low: int = 45, high: int = 83, min_down_sec: float = 0.12, min_up_sec: float = 0.04) -> Performance:
+def steady_pedal(
+    performance: Performance, low: int = 45, high: int = 83, min_down_sec: float = 0.12, min_up_sec: float = 0.04
+) -> Performance:
     """Give a sampled pedal the inertia of a foot: down above `high`, up below `low`, in between as it was.
 
     Lifts shorter than `min_up_sec` and presses shorter than `min_down_sec` are left out. Half-pedal depths stay within
@@ -273,8 +283,12 @@ def deadpan(score: Score, bpm: float | None = None, velocity: float = 64.0) -> P
     written = score.marks["tempo_bpm"]
     quarter_sec = 60.0 / (bpm or (float(written[written > 0][0]) if (written > 0).any() else 90.0))
     onset = (score.onset_quarter - score.onset_quarter[0]) * quarter_sec
-    duration = np.clip(np.where(score.grace, 1 / 8, score.duration_quarter) * quarter_sec, MIN_DURATION_SEC, MAX_DURATION_SEC)
-    return Performance(onset, _end_before_repeat(onset, duration, score.pitch), score.pitch, np.full(len(score), velocity))
+    duration = np.clip(
+        np.where(score.grace, 1 / 8, score.duration_quarter) * quarter_sec, MIN_DURATION_SEC, MAX_DURATION_SEC
+    )
+    return Performance(
+        onset, _end_before_repeat(onset, duration, score.pitch), score.pitch, np.full(len(score), velocity)
+    )
 
 
 def apply_strength(expression: Expression, strength: Strength) -> Expression:
@@ -295,7 +309,9 @@ def apply_strength(expression: Expression, strength: Strength) -> Expression:
     )
 
 
-def beat_times(score: Score, performance: Performance) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def beat_times(
+    score: Score, performance: Performance
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """When each beat of the score falls in a performance that has the score's notes first, in order.
 
     returns  beat (k,) from the first barline; sec (k,) strictly increasing; quarter (k,)

@@ -25,7 +25,9 @@ TEMPO_WORDS = {
     5: r"allegro|animato|agitato|con brio|lebhaft|schnell|vif|bewegt|anime",
     6: r"vivac|vivo|presto|molto allegro|allegro (molto|assai|vivace)|prestissimo|très vif|sehr (schnell|lebhaft|rasch)",
 }
-_SLOWER = re.compile(r"\b(rit(\.|ard|en|$|\b)|rall|allarg|slargando|smorz|calando|morendo|perdendosi|cédez|retenu|zurückh)", re.I)
+_SLOWER = re.compile(
+    r"\b(rit(\.|ard|en|$|\b)|rall|allarg|slargando|smorz|calando|morendo|perdendosi|cédez|retenu|zurückh)", re.I
+)
 _FASTER = re.compile(r"\b(accel|string|stretto|affrett|incalz|più mosso|piu mosso|pressez|serrez|beschleun)", re.I)
 _A_TEMPO = re.compile(r"\b(a tempo|tempo (i|1|primo)|in tempo|au mouvement|im zeitmaß|tempo)\b", re.I)
 _LOUDER = re.compile(r"\bcresc", re.I)
@@ -86,7 +88,9 @@ def part_to_score(part_score: Any, rolled: Iterable[str] = (), unfolded: bool = 
     columns = list(zip(*rows, strict=True))
     onset = np.array(columns[0])
     table = np.zeros((len(onset), len(MARK_NAMES)), np.int16)
-    for name, values in zip(("accent", "staccato", "tenuto", "slur", "fermata", "arpeggio", "ornament"), columns[7:], strict=True):
+    for name, values in zip(
+        ("accent", "staccato", "tenuto", "slur", "fermata", "arpeggio", "ornament"), columns[7:], strict=True
+    ):
         table[:, MARK_NAMES.index(name)] = values
     _direction_marks(parts, onset, table)
     score = Score(
@@ -109,7 +113,9 @@ def _measures(part: Any) -> Measures:
     quarter = part.quarter_map
     found = sorted(part.iter_all(pt.score.Measure), key=lambda m: m.start.t)
     end = max(n.end.t for n in part.notes_tied)
-    spans = [(m.start.t, m.end.t, m.number) for m in found if m.end is not None and m.end.t > m.start.t] or [(0, end, 1)]
+    spans = [(m.start.t, m.end.t, m.number) for m in found if m.end is not None and m.end.t > m.start.t] or [
+        (0, end, 1)
+    ]
     starts = np.array([s for s, _, _ in spans])
     onset = quarter(starts).astype(float)
     duration = quarter(np.array([e for _, e, _ in spans])).astype(float) - onset
@@ -121,7 +127,9 @@ def _measures(part: Any) -> Measures:
     if duration[0] < nominal[0] - 1e-6:  # a pickup keeps its place at the end of a bar
         position[0] = nominal[0] - duration[0]
     onset -= onset[1] if position[0] and len(onset) > 1 else onset[0]
-    return Measures(onset, duration, position, num, den, fifths, np.array([n or i + 1 for i, (_, _, n) in enumerate(spans)]))
+    return Measures(
+        onset, duration, position, num, den, fifths, np.array([n or i + 1 for i, (_, _, n) in enumerate(spans)])
+    )
 
 
 def _note_rows(part: Any, index: int, count: int, rolled: set[str]) -> list[tuple]:
@@ -151,7 +159,10 @@ def _note_rows(part: Any, index: int, count: int, rolled: set[str]) -> list[tupl
 def _origin(part: Any) -> float:
     """Quarter position of the first full barline, which is our zero."""
     pt = load_partitura()
-    found = sorted((m for m in part.iter_all(pt.score.Measure) if m.end is not None and m.end.t > m.start.t), key=lambda m: m.start.t)
+    found = sorted(
+        (m for m in part.iter_all(pt.score.Measure) if m.end is not None and m.end.t > m.start.t),
+        key=lambda m: m.start.t,
+    )
     if not found:
         return 0.0
     first = found[0]
@@ -213,17 +224,26 @@ def _direction_marks(parts: Sequence[Any], onset: np.ndarray, table: np.ndarray)
                 changes.append((start, end, 1))
             elif _A_TEMPO.search(text):
                 changes.append((start, start, 0))
-            tempo_class = max((k for k, pattern in TEMPO_WORDS.items() if re.search(rf"\b({pattern})", text)), default=0)
+            tempo_class = max(
+                (k for k, pattern in TEMPO_WORDS.items() if re.search(rf"\b({pattern})", text)), default=0
+            )
             if tempo_class and "poco a poco" not in text:
                 words.append((start, tempo_class))
     velocity, hairpin = _written_velocity(onset, sorted(levels), sorted(wedges))
-    columns = {"written_velocity": velocity, "hairpin": hairpin, "tempo_bpm": _in_force(onset, bpms), "tempo_word": _in_force(onset, words)}
+    columns = {
+        "written_velocity": velocity,
+        "hairpin": hairpin,
+        "tempo_bpm": _in_force(onset, bpms),
+        "tempo_word": _in_force(onset, words),
+    }
     for name, values in columns.items():
         table[:, MARK_NAMES.index(name)] = values
     accent = table[:, MARK_NAMES.index("accent")]
     for start, kind in impulses:
         accent[np.abs(onset - start) < 1e-4] = kind
-    table[:, MARK_NAMES.index("tempo_change")] = _tempo_change(onset, sorted(changes, key=lambda c: c[0]), [s for s, _ in words])
+    table[:, MARK_NAMES.index("tempo_change")] = _tempo_change(
+        onset, sorted(changes, key=lambda c: c[0]), [s for s, _ in words]
+    )
 
 
 def _in_force(onset: np.ndarray, events: list[tuple[float, float]]) -> np.ndarray:
@@ -279,7 +299,10 @@ def _tempo_change(onset: np.ndarray, changes: list, resets: list[float]) -> np.n
 def playing_order(part: Any, count: int) -> list[int]:
     """Indices of measures in the order a pianist plays them: each repeat once, endings, da capo al fine."""
     pt = load_partitura()
-    found = sorted((m for m in part.iter_all(pt.score.Measure) if m.end is not None and m.end.t > m.start.t), key=lambda m: m.start.t)
+    found = sorted(
+        (m for m in part.iter_all(pt.score.Measure) if m.end is not None and m.end.t > m.start.t),
+        key=lambda m: m.start.t,
+    )
     if len(found) != count:
         return list(range(count))
     starts = [m.start.t for m in found]
@@ -288,7 +311,11 @@ def playing_order(part: Any, count: int) -> list[int]:
         return int(np.searchsorted(starts, t))
 
     repeats = [(index(r.start.t), index(r.end.t)) for r in part.iter_all(pt.score.Repeat) if r.start and r.end]
-    endings = [(index(e.start.t), index(e.end.t), {int(k) for k in re.findall(r"\d+", str(e.number))}) for e in part.iter_all(pt.score.Ending) if e.start and e.end]
+    endings = [
+        (index(e.start.t), index(e.end.t), {int(k) for k in re.findall(r"\d+", str(e.number))})
+        for e in part.iter_all(pt.score.Ending)
+        if e.start and e.end
+    ]
     order, first = [], 0
     for start, end in sorted(repeats, key=lambda r: r[1]):
         start = max(start, first)
@@ -324,8 +351,13 @@ def unfold(score: Score, order: Sequence[int]) -> Score:
     if m.position_quarter[order[0]] > 0:
         new_onset -= m.duration_quarter[order[0]]
     rows = np.concatenate([members[k] for k in order])
-    shift = np.concatenate([np.full(len(members[k]), at - m.onset_quarter[k]) for k, at in zip(order, new_onset, strict=True)])
-    take = {name: getattr(score, name)[rows] for name in ("duration_quarter", "pitch", "spelling", "staff", "voice", "grace")}
+    shift = np.concatenate(
+        [np.full(len(members[k]), at - m.onset_quarter[k]) for k, at in zip(order, new_onset, strict=True)]
+    )
+    take = {
+        name: getattr(score, name)[rows]
+        for name in ("duration_quarter", "pitch", "spelling", "staff", "voice", "grace")
+    }
     measures = Measures(
         new_onset, m.duration_quarter[order], m.position_quarter[order],
         m.ts_num[order], m.ts_den[order], m.fifths[order], m.number[order],
