@@ -29,7 +29,7 @@ MIN_PIECES = 5  # a pianist becomes a preset with at least this many works
 SAMPLING = {
     "steps": 8, "guidance": 1.0,
     "looseness": [0.1, 0.4, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0],  # tempo, velocity, timing, articulation, pedal x 4
-    "gain": [1.0, 1.3, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0],
+    "gain": [1.0, 1.3, 1.0, 1.0, 1.6, 1.6, 1.6, 1.6],
 }  # fmt: skip
 
 
@@ -100,7 +100,10 @@ def main() -> None:
     config = {
         "format_version": FORMAT_VERSION, "kind": "pianist", "model": about["model"], "axes": [a.name for a in AXES],
         "sampling": SAMPLING | args.sampling, "weights_sha256": weights_digest(args.out / "model.safetensors"),
-        "training": {"command": f"python -m training.train_pianist {command}", "commit": commit, "pack": about["pack"], "steps": state["step"], "minutes": round(state["seconds"] / 60, 1)},
+        "training": {
+            "command": f"python -m training.train_pianist {command}", "commit": commit, "pack": about["pack"],
+            "steps": state["step"], "minutes": round(state["seconds"] / 60, 1),
+        },
         "validation": about["validation"], "licence": "CC BY-NC-SA 4.0",
     }  # fmt: skip
     pack = Pack(args.pack)

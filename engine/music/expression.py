@@ -5,6 +5,7 @@ with four changes, all of them named in `encode_expression`.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -217,8 +218,8 @@ def decode_expression(score: Score, expression: Expression) -> Performance:
 
 
 def _strokes(score: Score, chord: NDArray, played: NDArray) -> NDArray[np.int64]:
-    """For each note the first played note on the same key in the same chord, (n,): two voices in unison are one stroke."""
-    key = (chord * 2 + ~score.grace) * 128 + score.pitch
+    """For each note the first played note on its key in its chord, (n,): two voices in unison are one stroke."""
+    key = (chord * 2 + ~score.grace) * 128 + score.pitch.astype(np.int64)
     order = np.lexsort((~played, key))
     _, first, inverse = np.unique(key[order], return_index=True, return_inverse=True)
     out = np.empty(len(key), np.int64)
@@ -236,7 +237,7 @@ def _group_median(values: NDArray, index: NDArray) -> NDArray[np.float64]:
 
 
 def _end_before_repeat(onset: NDArray, duration: NDArray, pitch: NDArray) -> NDArray[np.float64]:
-    """Shorten a note that would still be held when its key is struck again; notes struck together keep their lengths."""
+    """Shorten a note that is still held when its key is struck again; notes struck together keep their lengths."""
     order = np.lexsort((onset, pitch))
     o, p, d = onset[order], pitch[order], duration[order].copy()
     stroke = np.concatenate(
@@ -252,7 +253,7 @@ def _end_before_repeat(onset: NDArray, duration: NDArray, pitch: NDArray) -> NDA
 
 
 def steady_pedal(
-    performance: Performance, low: int = 45, high: int = 83, min_down_sec: float = 0.12, min_up_sec: float = 0.04
+    performance: Performance, low: int = 52, high: int = 83, min_down_sec: float = 0.08, min_up_sec: float = 0.02
 ) -> Performance:
     """Give a sampled pedal the inertia of a foot: down above `high`, up below `low`, in between as it was.
 
@@ -268,7 +269,7 @@ def steady_pedal(
     for state, shortest in ((0, min_up_sec), (1, min_down_sec)):
         edge = np.flatnonzero(np.diff(down)) + 1
         bounds = np.concatenate([[0], edge, [len(at)]])
-        for start, end in zip(bounds[1:-2], bounds[2:-1], strict=True):  # the first and last stretch stay
+        for start, end in pairwise(bounds[1:-1]):  # the first and last stretch stay
             if down[start] == state and at[end] - at[start] < shortest:
                 down[start:end] = 1 - state
     depth = np.where(down > 0, np.maximum(value, 64), np.minimum(value, 63))
