@@ -3,8 +3,8 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 # For `make eval` and `make train-pianist`: the corpora, see training/README or the model card
 DATA ?= data
-NASAP ?= $(DATA)/nasap/scores
-VALIDATION ?= $(DATA)/validation
+NASAP ?=
+VALIDATION ?= $(DATA)/validation.tar.xz
 
 .PHONY: app test setup check bench eval soak train-pianist
 
@@ -24,10 +24,7 @@ bench: .venv/.test
 	$(PYTHON) -m training.bench
 
 eval: .venv/.test
-	@for path in "$(DATA)/aligned/nasap-aligned.npz" "$(VALIDATION)/index.csv" "$(NASAP)"; do \
-	    [ -e "$$path" ] || { echo "make eval: there is no $$path; give DATA=, NASAP= (unpacked scores) and VALIDATION= (unpacked measuring set)" >&2; exit 2; }; done
-	$(PYTHON) -m training.eval_ecp "$(DATA)/aligned/nasap-aligned.npz"
-	$(PYTHON) -m training.eval_pianist --set "$(VALIDATION)" --nasap "$(NASAP)"
+	DATA="$(DATA)" NASAP="$(NASAP)" VALIDATION="$(VALIDATION)" PYTHON=$(PYTHON) bash training/runs/eval.sh
 
 soak: .venv/.test
 	$(PYTHON) -m pytest -m soak --timeout 3600 tests
