@@ -67,7 +67,7 @@ class Engine:
     def style(
         self, z_axes: Sequence[float] = (), base: Sequence[float] = (), strength: Strength = Strength(), seed: int = 0
     ) -> Style:
-        """A Style: the latent `base` (Default when empty) moved by the sliders, `z_axes` in standard deviations each."""
+        """A Style: the latent `base` (Default when empty), moved by the sliders `z_axes` (standard deviations each)."""
         size = self.pianist.model.config.style_size
         if len(z_axes) > len(AXES) or len(base) not in (0, size):
             raise BadInput(
@@ -82,8 +82,8 @@ class Engine:
         return Style(tuple(float(v) for v in z), strength, int(seed))
 
     def perform(
-        self, score: Score, style: Style = Style(), keep: Performance | None = None, redo: NDArray[np.bool_] | None = None,
-        on_step: Callable[[float], None] | None = None,
+        self, score: Score, style: Style = Style(), keep: Performance | None = None,
+        redo: NDArray[np.bool_] | None = None, on_step: Callable[[float], None] | None = None,
     ) -> Performance:  # fmt: skip
         """Play a score: note i of the result is note i of the score.
 
@@ -117,7 +117,8 @@ class Engine:
         if len(found) < 0.5 * len(score):
             share = len(found) / len(score)
             raise BadInput(
-                f"Only {share:.0%} of the score's notes are found in this performance; upload a performance of this very piece."
+                f"Only {share:.0%} of the score's notes are found in this performance; "
+                "upload a performance of this very piece."
             )
         z = encode_style(self.pianist.model, score_features(score), self.expression(score, performance, found))
         return tuple(float(v) for v in np.clip(z, -4, 4))

@@ -1,4 +1,4 @@
-"""The Pianist: a tiny one learns, keeps what it is told to keep, shows no seams; the shipped one follows its sliders."""
+"""The Pianist: a tiny one learns; the shipped one keeps what it is told to, shows no seams, follows its sliders."""
 
 from __future__ import annotations
 
@@ -52,9 +52,12 @@ def shipped():
 def test_features_are_finite_and_named(pack):
     for i in range(len(pack)):
         f = score_features(pack.item(i).score)
-        assert f.value.shape == (len(pack.item(i).score), NUM_FEATURES) and np.isfinite(f.value).all()
-        assert (np.diff(f.beat_index) >= 0).mean() > 0.99 and (np.diff(f.chord_index) >= 0).all()
-    assert composer_index("Fryderyk Chopin") == 5 and composer_index("Carl Philipp Emanuel Bach, C. P. E. Bach") == 0
+        assert f.value.shape == (len(pack.item(i).score), NUM_FEATURES)
+        assert np.isfinite(f.value).all()
+        assert (np.diff(f.beat_index) >= 0).mean() > 0.99
+        assert (np.diff(f.chord_index) >= 0).all()
+    assert composer_index("Fryderyk Chopin") == 5
+    assert composer_index("Carl Philipp Emanuel Bach, C. P. E. Bach") == 0
 
 
 def test_channels_and_back(pack):

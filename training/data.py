@@ -56,8 +56,8 @@ class Nasap:
         played = np.flatnonzero(r["label"] != UNPLAYED)
         shift = r["onset_sec"][played].min()
         performance = Performance(
-            r["onset_sec"][played] - shift, r["p_duration"][played] / SECOND, r["pitch"][played], np.maximum(r["velocity"][played], 1),
-            r["pedal_sec"] - shift, r["pedal_value"],
+            r["onset_sec"][played] - shift, r["p_duration"][played] / SECOND, r["pitch"][played],
+            np.maximum(r["velocity"][played], 1), r["pedal_sec"] - shift, r["pedal_value"],
         )  # fmt: skip
         row_of = np.full(len(r["label"]), -1)
         row_of[played] = np.arange(len(played))

@@ -39,7 +39,7 @@ KEYS = (*distribution.BINS, "velocity r", "beat_period r", "articulation r")
 
 @dataclass
 class Piece:
-    """One piece of the measuring set: the notes of its score MIDI, human views, and the score with and without marks."""
+    """One piece of the measuring set: notes of its score MIDI, human views, and the score with and without marks."""
 
     name: str
     notes: NDArray

@@ -61,7 +61,10 @@ def _position(score: Score, bar: NDArray) -> NDArray[np.int64]:
 
 
 def attach_marks(played: Score, written: Score) -> tuple[Score, float]:
-    """Give `played` the marks of `written`. Returns it and the overlap of their notes, 0..1; below 0.6 nothing is copied."""
+    """Give `played` the marks of `written`; returns it and the overlap of their notes, 0..1.
+
+    Below an overlap of 0.6 nothing is copied.
+    """
     path, overlap = bar_path(played, written)
     if overlap < 0.6:
         return played, overlap

@@ -152,8 +152,8 @@ class Pack:
         note = slice(*c["note_ptr"][i : i + 2])
         value = {k: c[k][note] / factor for k, (_, factor) in _PERFORMED.items()}
         expression = Expression(
-            np.exp2(value["log2_beat_period"]), value["timing_sec"], np.maximum(value["velocity"], 1), value["articulation_log2"],
-            c["pedal"][:, note].T, c["played"][note],
+            np.exp2(value["log2_beat_period"]), value["timing_sec"], np.maximum(value["velocity"], 1),
+            value["articulation_log2"], c["pedal"][:, note].T, c["played"][note],
         )  # fmt: skip
         return Item(
             str(c["name"][i]),

@@ -1,4 +1,4 @@
-"""Make the data pack that training reads: `python -m training.prepare --data ../shared/data/symbolic --out data/pianist-v1.npz`.
+"""Make the data pack that training reads: `python -m training.prepare --data DATA --out data/pianist-v1.npz`.
 
 One compressed file with every usable (n)ASAP performance, aligned, beat-annotated, with the marks of its MusicXML,
 its composer and the given split. Training then needs nothing but numpy and this file.
@@ -92,9 +92,8 @@ def build(corpus: Nasap, meta: dict[str, dict], xml_folder: Path, out: Path, lim
     writer.save(out)
     values = np.array(list(overlaps.values()))
     print(f"{out}: {writer.summary()}, {out.stat().st_size / 2**20:.1f} MiB")
-    print(
-        f"marks: {np.mean(values > 0.6):.1%} of performances found in their MusicXML, mean note overlap {values.mean():.3f}"
-    )
+    share = np.mean(values > 0.6)
+    print(f"marks: {share:.1%} of performances found in their MusicXML, mean note overlap {values.mean():.3f}")
     for reason, count in rejected.most_common():
         print(f"rejected {count:4d}: {reason}")
 

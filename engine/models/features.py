@@ -22,14 +22,18 @@ COMPOSERS = (
 # categorical columns and their sizes; index 0 is "unknown" where that can happen
 CATEGORIES = {"pitch": 128, "tonal": 16, "staff": 3, "tempo_word": 7, "metre": 16, "composer": len(COMPOSERS)}
 STRUCTURE = (
-    "bar_sin1", "bar_cos1", "bar_sin2", "bar_cos2", "bar_sin4", "bar_cos4", "beat_sin", "beat_cos", "on_beat", "downbeat",
+    "bar_sin1", "bar_cos1", "bar_sin2", "bar_cos2", "bar_sin4", "bar_cos4",
+    "beat_sin", "beat_cos", "on_beat", "downbeat",
     "duration", "duration_quarter", "gap_next", "gap_previous", "overlap", "grace", "chord_size", "highest", "lowest",
-    "below_top", "above_bottom", "pitch_local", "melody_step_back", "melody_step_on", "voice_step_back", "voice_step_on",
-    "density_1", "density_4", "density_16", "beat_length", "to_end", "from_start", "piece_density", "piece_pitch", "piece_duration",
+    "below_top", "above_bottom", "pitch_local",
+    "melody_step_back", "melody_step_on", "voice_step_back", "voice_step_on",
+    "density_1", "density_4", "density_16", "beat_length", "to_end", "from_start",
+    "piece_density", "piece_pitch", "piece_duration",
 )  # fmt: skip
 MARKED = (
-    "velocity", "velocity_known", "velocity_step", "velocity_piece", "crescendo", "diminuendo", "accent", "marcato", "staccato",
-    "staccatissimo", "tenuto", "slurred", "slur_end", "fermata", "arpeggio", "trill", "mordent", "turn",
+    "velocity", "velocity_known", "velocity_step", "velocity_piece", "crescendo", "diminuendo",
+    "accent", "marcato", "staccato", "staccatissimo", "tenuto", "slurred", "slur_end", "fermata",
+    "arpeggio", "trill", "mordent", "turn",
     "beat_period", "beat_period_known", "slower", "faster", "tempo_known",
 )  # fmt: skip
 NUM_FEATURES = len(STRUCTURE) + len(MARKED)
@@ -145,9 +149,11 @@ def _mark_features(score: Score, beat_length: NDArray) -> dict[str, NDArray]:
         "accent": marks["accent"] == 1, "marcato": marks["accent"] == 2,
         "staccato": marks["staccato"] == 1, "staccatissimo": marks["staccato"] == 2, "tenuto": marks["tenuto"] > 0,
         "slurred": marks["slur"] == 1, "slur_end": marks["slur"] == 2, "fermata": marks["fermata"] > 0,
-        "arpeggio": marks["arpeggio"] > 0, "trill": marks["ornament"] == 1, "mordent": marks["ornament"] == 2, "turn": marks["ornament"] == 3,
+        "arpeggio": marks["arpeggio"] > 0,
+        "trill": marks["ornament"] == 1, "mordent": marks["ornament"] == 2, "turn": marks["ornament"] == 3,
         "beat_period": np.where(bpm > 0, period + 1, 0), "beat_period_known": bpm > 0,
-        "slower": marks["tempo_change"] < 0, "faster": marks["tempo_change"] > 0, "tempo_known": marks["tempo_word"] > 0,
+        "slower": marks["tempo_change"] < 0, "faster": marks["tempo_change"] > 0,
+        "tempo_known": marks["tempo_word"] > 0,
     }  # fmt: skip
 
 

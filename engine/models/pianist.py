@@ -103,7 +103,10 @@ def rotary_angles(onset_beat: Tensor, head_width: int) -> Tensor:
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, valid: Tensor) -> Tensor:
-    """Attention of (B, H, T, D) over valid notes. Written out: on a CPU its backward pass is 3 times faster than the fused one."""
+    """Attention of (B, H, T, D) over valid notes.
+
+    Written out: on a CPU its backward pass is 3 times faster than the fused one.
+    """
     scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
     return scores.masked_fill(~valid[:, None, None, :], -1e4).softmax(dim=-1).to(v.dtype) @ v
 
@@ -204,7 +207,12 @@ class Pianist(nn.Module):
     def velocity_field(
         self, h: Tensor, x_t: Tensor, t: Tensor, z: Tensor, known_x: Tensor, known: Tensor, angle: Tensor, valid: Tensor
     ) -> Tensor:
-        """dx/dt of the flow: x_t (B, T, 8), t (B,), z (B, Z + 1) with its last entry 1 when z is given, 0 when dropped."""
+        """dx/dt of the flow.
+
+        x_t  (B, T, 8)
+        t    (B,)
+        z    (B, Z + 1), its last entry 1 when z is given, 0 when dropped
+        """
         mask = known[..., None].to(x_t.dtype)
         y = h + self.flow_in(torch.cat([x_t, known_x * mask, mask], dim=-1)) + self.z_note(z)[:, None]
         frequency = torch.exp(torch.arange(32, device=t.device) / 32 * 6.0)
@@ -349,7 +357,7 @@ def mix(features: Features, expected: NDArray, sample: NDArray, sampling: Sampli
 def encode_style(
     model: Pianist, features: Features, expression: Expression, max_windows: int = 24
 ) -> NDArray[np.float32]:
-    """z_p of a performance: the mean over (up to `max_windows` of) its windows of the encoder's mean, (Z,) (spec B.8)."""
+    """z_p of a performance, (Z,): the encoder's mean, averaged over up to `max_windows` of its windows (spec B.8)."""
     model.eval()
     x = torch.from_numpy(to_channels(expression))
     played = torch.from_numpy(np.array(expression.played))

@@ -207,7 +207,7 @@ def decode_expression(score: Score, expression: Expression) -> Performance:
     velocity = np.clip(np.round(expression.velocity[stroke]), 1, 127)
     step = np.diff(np.append(grid, grid[-1] + period[-1]))
     first = np.flatnonzero(np.concatenate([[True], np.diff(c.index) > 0]))
-    at = (grid[:, None] + step[:, None] * np.arange(PEDAL_SAMPLES) / PEDAL_SAMPLES).ravel()
+    at = (grid[:, None] + np.outer(step, np.arange(PEDAL_SAMPLES) / PEDAL_SAMPLES)).ravel()
     value = np.clip(np.round(expression.pedal[first]), 0, 127).ravel().astype(np.int16)
     changed = np.concatenate([[value[0] > 0], np.diff(value) != 0])
     at, value = np.maximum(at[changed], 0.0), value[changed]
@@ -219,7 +219,7 @@ def decode_expression(score: Score, expression: Expression) -> Performance:
 
 def _strokes(score: Score, chord: NDArray, played: NDArray) -> NDArray[np.int64]:
     """For each note the first played note on its key in its chord, (n,): two voices in unison are one stroke."""
-    key = (chord * 2 + ~score.grace) * 128 + score.pitch.astype(np.int64)
+    key = (chord * 2 + ~score.grace) * 128 + score.pitch
     order = np.lexsort((~played, key))
     _, first, inverse = np.unique(key[order], return_index=True, return_inverse=True)
     out = np.empty(len(key), np.int64)

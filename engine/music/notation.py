@@ -23,7 +23,8 @@ TEMPO_WORDS = {
     3: r"andante|sostenuto|gehend|getragen|modéré|tempo di men|menuet|con moto",
     4: r"andantino|moderato|allegretto|mässig|maestoso|grazioso|tempo giusto|animé",
     5: r"allegro|animato|agitato|con brio|lebhaft|schnell|vif|bewegt|anime",
-    6: r"vivac|vivo|presto|molto allegro|allegro (molto|assai|vivace)|prestissimo|très vif|sehr (schnell|lebhaft|rasch)",
+    6: r"vivac|vivo|presto|molto allegro|allegro (molto|assai|vivace)|prestissimo|très vif"
+    r"|sehr (schnell|lebhaft|rasch)",
 }
 _SLOWER = re.compile(
     r"\b(rit(\.|ard|en|$|\b)|rall|allarg|slargando|smorz|calando|morendo|perdendosi|cédez|retenu|zurückh)", re.I
@@ -133,7 +134,9 @@ def _measures(part: Any) -> Measures:
 
 
 def _note_rows(part: Any, index: int, count: int, rolled: set[str]) -> list[tuple]:
-    """(onset, duration, pitch, spelling, staff, voice, grace, accent, staccato, tenuto, slur, fermata, arpeggio, ornament)."""
+    """One tuple a note: onset, duration, pitch, spelling, staff, voice, grace, and the marks
+    accent, staccato, tenuto, slur, fermata, arpeggio, ornament.
+    """
     quarter = part.quarter_map
     zero = _origin(part)
     notes = part.notes_tied
