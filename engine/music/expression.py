@@ -194,7 +194,7 @@ def decode_expression(score: Score, expression: Expression) -> Performance:
     again ends 1 ms before; voices in unison are struck together. The pedal is released after the last note.
     """
     c = chords(score)
-    period = _group_median(expression.beat_period, c.index)
+    period = group_median(expression.beat_period, c.index)
     grid = _grid(c.beat, period)
     stroke = _strokes(score, c.index, expression.played)
     onset = grid[c.index] + expression.timing_sec[stroke]
@@ -211,7 +211,7 @@ def decode_expression(score: Score, expression: Expression) -> Performance:
     value = np.clip(np.round(expression.pedal[first]), 0, 127).ravel().astype(np.int16)
     changed = np.concatenate([[value[0] > 0], np.diff(value) != 0])
     at, value = np.maximum(at[changed], 0.0), value[changed]
-    duration = _end_before_repeat(onset, duration, score.pitch)
+    duration = end_before_repeat(onset, duration, score.pitch)
     if len(value) and value[-1] > 0:
         at, value = np.append(at, max(at[-1], float((onset + duration).max())) + 0.5), np.append(value, 0)
     return Performance(onset, duration, score.pitch, velocity, at, value)
@@ -227,8 +227,14 @@ def _strokes(score: Score, chord: NDArray, played: NDArray) -> NDArray[np.int64]
     return out
 
 
-def _group_median(values: NDArray, index: NDArray) -> NDArray[np.float64]:
-    """Median of each chord's values, (g,)."""
+def group_median(values: NDArray, index: NDArray) -> NDArray[np.float64]:
+    """Median of each chord's values, (g,).
+
+    index  (n,) chord of each note, ascending, as in `Chords`
+
+    >>> group_median(np.array([1.0, 5.0, 3.0, 7.0]), np.array([0, 0, 0, 1]))
+    array([3., 7.])
+    """
     order = np.lexsort((values, index))
     start = np.flatnonzero(np.concatenate([[True], np.diff(index) > 0]))
     count = np.diff(np.append(start, len(index)))
@@ -236,8 +242,14 @@ def _group_median(values: NDArray, index: NDArray) -> NDArray[np.float64]:
     return (v[start + (count - 1) // 2] + v[start + count // 2]) / 2
 
 
-def _end_before_repeat(onset: NDArray, duration: NDArray, pitch: NDArray) -> NDArray[np.float64]:
-    """Shorten a note that is still held when its key is struck again; notes struck together keep their lengths."""
+def end_before_repeat(onset: NDArray, duration: NDArray, pitch: NDArray) -> NDArray[np.float64]:
+    """Durations (n,) such that no key is still held when it is struck again: a note ends 1 ms before.
+
+    Notes struck together on one key, two voices in unison, keep their lengths. onset and duration (n,) in seconds.
+
+    >>> end_before_repeat(np.array([0.0, 1.0]), np.array([2.0, 2.0]), np.array([60, 60]))
+    array([0.999, 2.   ])
+    """
     order = np.lexsort((onset, pitch))
     o, p, d = onset[order], pitch[order], duration[order].copy()
     stroke = np.concatenate(
@@ -288,7 +300,7 @@ def deadpan(score: Score, bpm: float | None = None, velocity: float = 64.0) -> P
         np.where(score.grace, 1 / 8, score.duration_quarter) * quarter_sec, MIN_DURATION_SEC, MAX_DURATION_SEC
     )
     return Performance(
-        onset, _end_before_repeat(onset, duration, score.pitch), score.pitch, np.full(len(score), velocity)
+        onset, end_before_repeat(onset, duration, score.pitch), score.pitch, np.full(len(score), velocity)
     )
 
 

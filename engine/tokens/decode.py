@@ -11,8 +11,8 @@ from engine.music.expression import (
     GRACE_BEATS,
     MAX_DURATION_SEC,
     MIN_DURATION_SEC,
-    _end_before_repeat,
-    _group_median,
+    end_before_repeat,
+    group_median,
 )  # fmt: skip
 from engine.music.types import PEDAL_SAMPLES, Performance, Score
 from engine.tokens.encode import UNKNOWN_PERIOD, chord_ends
@@ -189,7 +189,7 @@ def decode(tokens: NDArray, start_sec: float | None = None) -> Decoded:
     shift = start_sec if start_sec is not None else -float(onset.min())
     onset, grid = onset + shift, grid + shift
     held = np.clip(np.exp2(articulation) * length * period[group], MIN_DURATION_SEC, MAX_DURATION_SEC)
-    duration = _end_before_repeat(onset, held, score.pitch)
+    duration = end_before_repeat(onset, held, score.pitch)
     pedal = np.zeros(0), np.zeros(0, np.int16)
     if tokens.shape[1] == 9 and len(heard):
         last = float(length[group == heard[-1]].max() * period[heard[-1]])
@@ -208,7 +208,7 @@ def _chord_values(values: NDArray, live: NDArray, group: NDArray, count: int, de
     if not live.any():
         return np.full(count, default)
     present, index = np.unique(group[live], return_inverse=True)
-    medians = _group_median(values[live], index)
+    medians = group_median(values[live], index)
     return medians[np.clip(np.searchsorted(present, np.arange(count), side="right") - 1, 0, None)]
 
 
