@@ -67,10 +67,8 @@ def load_set(folder: Path, nasap: Path, limit: int = 0) -> list[Piece]:
                 human.append(found)
         score = read_midi_score((folder / "score" / f"{name}.mid").read_bytes())
         written = read_musicxml_file(nasap / Path(source[name]).parent / "xml_score.musicxml")
-        composer = source[name].split("/")[0]
         marked, _ = attach_marks(score, written)
-        marked = replace(marked, composer=composer)
-        pieces.append(Piece(name, notes, views, human, replace(score, composer=composer), marked, files))
+        pieces.append(Piece(name, notes, views, human, score, replace(marked, composer=written.composer), files))
         if limit and len(pieces) == limit:
             break
     return pieces

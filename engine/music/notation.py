@@ -64,7 +64,15 @@ def read_musicxml(data: bytes) -> Score:
             rolled.add(f"e{i}")
     pt = load_partitura()
     part_score = pt.load_musicxml(io.BytesIO(etree.tostring(root)), force_note_ids="keep")
-    return part_to_score(part_score, rolled)
+    score = part_to_score(part_score, rolled)
+    return score if score.composer else replace(score, composer=_credited_composer(root))
+
+
+def _credited_composer(root: Any) -> str:
+    """The name that stands before life dates, "(1770 - 1827)", among the words of the title page; "" when none does."""
+    words = " ".join((e.text or "").strip() for e in root.iter("credit-words"))
+    found = re.search(r"([^\W\d_][\w. '-]{3,60}?)\s*\(\s*1\d{3}\s*[-–—]", words)
+    return " ".join(found.group(1).split()[-4:]) if found else ""
 
 
 def read_musicxml_file(path: str | Path) -> Score:
