@@ -72,7 +72,10 @@ def _credited_composer(root: Any) -> str:
     """The name that stands before life dates, "(1770 - 1827)", among the words of the title page; "" when none does."""
     words = " ".join((e.text or "").strip() for e in root.iter("credit-words"))
     found = re.search(r"([^\W\d_][\w. '-]{3,60}?)\s*\(\s*1\d{3}\s*[-–—]", words)
-    return " ".join(found.group(1).split()[-4:]) if found else ""
+    name = found.group(1).split()[-4:] if found else []
+    while name and not name[0].isalpha():  # "op. 8, no. 11" before it
+        name = name[1:]
+    return " ".join(name)
 
 
 def read_musicxml_file(path: str | Path) -> Score:
