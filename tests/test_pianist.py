@@ -24,9 +24,10 @@ from engine.models.pianist import (
     to_channels,
 )
 from engine.models.style import AXES
+from training.batches import Corpus, Expected, make_batch
 from training.eval_style import effects, monotony, read_scores, sweep
 from training.pack import Pack
-from training.train_pianist import Corpus, Expected, losses, make_batch
+from training.train_pianist import losses
 
 DATA = Path(__file__).parent / "data"
 TINY = PianistConfig(width=32, heads=2, feed_forward=64, score_layers=1, flow_layers=1, window=64)

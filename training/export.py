@@ -20,9 +20,9 @@ from engine.bundle import FORMAT_VERSION, open_pianist, weights_digest
 from engine.models.features import Features, score_features
 from engine.models.pianist import Pianist, PianistConfig, Sampling, encode_style
 from engine.models.style import AXES
+from training.batches import Corpus, Expected
 from training.eval_style import decoupled, effects, sweep
 from training.pack import Pack
-from training.train_pianist import Corpus, Expected
 
 MIN_PIECES = 5  # a pianist becomes a preset with at least this many works
 # what tuning on the validation split chose, see training/LOG.md
