@@ -16,6 +16,7 @@ import numpy as np
 from engine.music.expression import beat_times
 from engine.music.types import AudioClip, BadInput, Performance, Score, Strength, Style
 from studio.desk import Desk
+from studio.jobs import Step, unwatched
 from studio.session import FIELDS, Controls, Grid, NoteEdit, Reference, Session, replay
 
 Change = Callable[[Session], Session]
@@ -57,12 +58,13 @@ def _preset(desk: Desk, session: Session, name: str) -> tuple[float, ...]:
 
 
 def open_piece(
-    desk: Desk, session: Session, score: Score, title: str, controls: Controls, example: str = ""
-) -> Session:
+    desk: Desk, session: Session, score: Score, title: str, controls: Controls, example: str = "",
+    step: Step = unwatched,
+) -> Session:  # fmt: skip
     """Put a new score on the stand and play it; edits and reference of the piece before are gone."""
     fresh = Session(score=score, title=title, controls=controls, example=example, doc=session.doc + 1)
     style = style_of(desk, fresh, controls)
-    rendered = desk.perform(score, style)
+    rendered = desk.perform(score, style, step)
     return replay(replace(fresh, style=style), rendered, grid_of(score, rendered))
 
 
@@ -82,13 +84,13 @@ def grid_of(score: Score, rendered: Performance) -> Grid:
     return Grid.through(quarter, sec)
 
 
-def restyle(desk: Desk, session: Session, controls: Controls) -> Change:
+def restyle(desk: Desk, session: Session, controls: Controls, step: Step = unwatched) -> Change:
     """Play the same score in another style; what the visitor edited by hand is put back on top."""
     if session.score is None:
         raise BadInput(NOTHING_OPEN)
     score, doc = session.score, session.doc
     style = style_of(desk, session, controls)
-    rendered = desk.perform(score, style)
+    rendered = desk.perform(score, style, step)
     grid = grid_of(score, rendered)
 
     def change(now: Session) -> Session:
@@ -99,7 +101,7 @@ def restyle(desk: Desk, session: Session, controls: Controls) -> Change:
     return change
 
 
-def reperform(desk: Desk, session: Session, ids: Sequence[int]) -> Change:
+def reperform(desk: Desk, session: Session, ids: Sequence[int], step: Step = unwatched) -> Change:
     """Play only the selected notes again, with a new seed; all others stay as they are, to the millisecond."""
     if session.score is None or session.rendered is None:
         raise BadInput(NOTHING_OPEN)
@@ -109,9 +111,8 @@ def reperform(desk: Desk, session: Session, ids: Sequence[int]) -> Change:
     if not redo.any():
         raise BadInput("No note of the score is selected: select the notes that the pianist should play again.")
     seed = session.style.seed + session.take + 1  # the same seed would give the same notes again
-    played = desk.engine.perform(
-        session.score, replace(session.style, seed=seed), keep=session.in_score_order(), redo=redo
-    )
+    style = replace(session.style, seed=seed)
+    played = desk.reperform(session.score, style, session.in_score_order(), redo, step)
     score, doc, take = session.score, session.doc, session.take
 
     def change(now: Session) -> Session:
@@ -226,11 +227,11 @@ def _exact(base: NoteEdit | None, before: NoteEdit | None, note: NoteEdit, own: 
     return replace(note, own=own, **values)
 
 
-def set_reference(desk: Desk, session: Session, performance: Performance, name: str) -> Change:
+def set_reference(desk: Desk, session: Session, performance: Performance, name: str, step: Step = unwatched) -> Change:
     """Lay a human performance beside the score."""
     if session.score is None:
         raise BadInput(NOTHING_OPEN)
-    alignment = desk.align(session.score, performance)
+    alignment = desk.align(session.score, performance, step)
     share = len(alignment) / len(session.score)
     if share < 0.3 or len(np.unique(session.score.onset_quarter[alignment.score_index])) < 2:
         raise BadInput(f"Only {share:.0%} of the score is found in this performance; open a performance of this piece.")
@@ -244,14 +245,14 @@ def remove_reference(session: Session) -> Session:
     return replace(session, reference=None)
 
 
-def sound(desk: Desk, session: Session, piano: str) -> AudioClip:
+def sound(desk: Desk, session: Session, piano: str, step: Step = unwatched) -> AudioClip:
     """What the performance sounds like, edits included."""
     if session.rendered is None:
         raise BadInput(NOTHING_OPEN)
     performance = session.performance
     if not len(performance):
         raise BadInput("Every note has been deleted, so there is nothing to hear; undo, or reset the edits.")
-    return desk.preview(performance, piano)
+    return desk.preview(performance, piano, step)
 
 
 def audio_bytes(clip: AudioClip, kind: str) -> bytes:
@@ -261,7 +262,7 @@ def audio_bytes(clip: AudioClip, kind: str) -> bytes:
     return encode_audio(clip, format=kind)
 
 
-def export(desk: Desk, session: Session, kind: str, piano: str) -> tuple[str, bytes]:
+def export(desk: Desk, session: Session, kind: str, piano: str, step: Step = unwatched) -> tuple[str, bytes]:
     """A file to take away: its name and its bytes. kind: midi, locked, musicxml, wav or flac."""
     from engine.music.midi import write_midi, write_midi_locked
     from engine.music.musicxml import write_musicxml
@@ -275,7 +276,7 @@ def export(desk: Desk, session: Session, kind: str, piano: str) -> tuple[str, by
         return f"{name}-score-locked.mid", write_midi_locked(*locked_pair(session))
     if kind == "musicxml":
         return f"{name}.musicxml", write_musicxml(session.score)
-    return f"{name}.{kind}", audio_bytes(sound(desk, session, piano), kind)
+    return f"{name}.{kind}", audio_bytes(sound(desk, session, piano, step), kind)
 
 
 def locked_pair(session: Session) -> tuple[Score, Performance]:

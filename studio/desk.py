@@ -4,17 +4,48 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
-from engine.music.types import Alignment, AudioClip, Performance, Score, Style
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.music.types import Alignment, AudioClip, BadInput, Performance, Score, Style
 from studio.examples import EXAMPLES, FIRST, Example
+from studio.jobs import Step, unwatched
 
 if TYPE_CHECKING:
     from engine.pipeline import Axis, Engine
 
 T = TypeVar("T")
-PLAYING = 2  # previews made at one time, for all visitors together
+SOUNDING = 2  # previews made at one time, for all visitors together
+MOST_WAITING = 32  # jobs that wait for their turn
+
+
+class Turns:
+    """So many jobs at one time; the others wait and can be cancelled meanwhile."""
+
+    def __init__(self, at_once: int) -> None:
+        self._free, self._waiting, self._lock = threading.Semaphore(at_once), 0, threading.Lock()
+
+    @contextmanager
+    def turn(self, step: Step) -> Iterator[None]:
+        """Wait for a turn. Raises BadInput when too many wait, and whatever `step` raises."""
+        with self._lock:
+            if self._waiting >= MOST_WAITING:
+                raise BadInput("Too many visitors are playing just now; try again in a minute.")
+            self._waiting += 1
+        try:
+            while not self._free.acquire(timeout=0.2):
+                step(0.0)
+        finally:
+            with self._lock:
+                self._waiting -= 1
+        try:
+            yield
+        finally:
+            self._free.release()
 
 
 class Memory:
@@ -43,8 +74,8 @@ class Desk:
 
     def __init__(self, engine: Engine | None = None) -> None:
         self._engine, self._loading = engine, threading.Lock()
-        self._pianos = threading.Semaphore(PLAYING)
-        self._performances, self._clips, self._other = Memory(64), Memory(8), Memory(32)
+        self.pianist, self.pianos_free = Turns(1), Turns(SOUNDING)
+        self._performances, self._clips, self._other = Memory(64), Memory(4), Memory(32)
 
     @property
     def engine(self) -> Engine:
@@ -58,11 +89,11 @@ class Desk:
 
     def warm(self) -> None:
         """Load what the first visitor would have to wait for; call it from a thread of its own."""
-        import plotly.graph_objects  # noqa: F401  slow to import
-
+        from engine.curves import curves_figure
         from engine.music.expression import deadpan
 
         score = self.read_example(EXAMPLES[FIRST])
+        curves_figure(score, deadpan(score)).to_json()  # plotly's first figure takes seconds
         self.engine.preview(deadpan(score))
         self.perform(score, self.engine.style(base=self.presets["Default"]))
 
@@ -83,29 +114,56 @@ class Desk:
 
         return Preview().available()
 
-    def read_example(self, example: Example) -> Score:
+    def read_example(self, example: Example, step: Step = unwatched) -> Score:
         """An example's score, read once."""
         from engine.music.safe import open_score
 
-        return self._other.recall(("read", example.score), lambda: open_score(example.score_bytes(), example.score))
+        def make() -> Score:
+            return open_score(example.score_bytes(), example.score, lambda: step(0.0))
 
-    def perform(self, score: Score, style: Style) -> Performance:
-        """The score played in a style."""
-        key = ("perform", score.digest, style)
-        return self._performances.recall(key, lambda: self.engine.perform(score, style))
+        return self._other.recall(("read", example.score), make)
 
-    def preview(self, performance: Performance, piano: str) -> AudioClip:
-        """The sound of a performance."""
-        key = ("preview", performance.digest, piano)
-        with self._pianos:
-            return self._clips.recall(key, lambda: self.engine.preview(performance, piano))
+    def perform(self, score: Score, style: Style, step: Step = unwatched) -> Performance:
+        """The score played in a style; `step` is told the finished share and may raise to cancel."""
 
-    def align(self, score: Score, performance: Performance) -> Alignment:
-        """Which played note is which written one."""
+        def make() -> Performance:
+            with self.pianist.turn(step):
+                return self.engine.perform(score, style, on_step=step)
+
+        return self._performances.recall(("perform", score.digest, style), make)
+
+    def reperform(
+        self, score: Score, style: Style, keep: Performance, redo: NDArray[np.bool_], step: Step = unwatched
+    ) -> Performance:
+        """Some notes played again, see Engine.perform; `step` as in perform."""
+        with self.pianist.turn(step):
+            return self.engine.perform(score, style, keep=keep, redo=redo, on_step=step)
+
+    def preview(self, performance: Performance, piano: str, step: Step = unwatched) -> AudioClip:
+        """The sound of a performance; `step` as in perform."""
+        from engine.sound.preview import sounding_end
+
+        def make() -> AudioClip:
+            parts, rate, made_sec = [], 1, 0.0
+            with self.pianos_free.turn(step):
+                for clip in self.engine.preview_stream(performance, piano):
+                    parts.append(clip.samples)
+                    rate = clip.sample_rate
+                    made_sec += clip.duration_sec
+                    step(min(1.0, made_sec / sounding_end(performance)))
+            return AudioClip(np.concatenate(parts), rate)
+
+        return self._clips.recall(("preview", performance.digest, piano), make)
+
+    def align(self, score: Score, performance: Performance, step: Step = unwatched) -> Alignment:
+        """Which played note is which written one; `step` as in perform."""
         from engine.music.alignment import align
 
-        key = ("align", score.digest, performance.digest)
-        return self._other.recall(key, lambda: align(score, performance))
+        def make() -> Alignment:
+            with self.pianist.turn(step):
+                return align(score, performance, step)
+
+        return self._other.recall(("align", score.digest, performance.digest), make)
 
     def style_from(self, score: Score, performance: Performance, alignment: Alignment) -> tuple[float, ...]:
         """The latent style of a human performance."""

@@ -1,15 +1,16 @@
-"""Which event calls which action. Three kinds, by how they may meet each other:
+"""Which event calls which action. None goes through Gradio's queue, which loses answers when events overlap.
 
-edits    unqueued, all of them handled, in the order of their revision numbers (Document.patch)
-music    queued one at a time for the whole house (`concurrency_id="engine"`); of many slider moves the last one counts
-sound    asked for by the roll when the notes have been left alone, unqueued, marked with the notes it belongs to
+edits    all of them handled, in the order of their revision numbers (Document.patch)
+jobs     everything that may take long (studio.jobs): the first answer comes within FIRST_WAIT, either the result or how
+         far it is; the roll then asks on, NEXT_WAIT at a time, and can cancel. A new job of a kind stops the one before
+sound    such a job too, asked for by the roll when the notes have been left alone, marked with the notes it belongs to
 """
 
 from __future__ import annotations
 
 import html
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import replace
 from functools import wraps
 from pathlib import Path
@@ -18,34 +19,71 @@ from typing import Any
 import gradio as gr
 
 from engine.bundle import BundleError
-from engine.music.safe import open_performance, open_score
-from engine.music.types import BadInput
+from engine.music.safe import mended, open_performance, open_score, remarks
+from engine.music.types import BadInput, Score
 from studio import actions
 from studio.desk import Desk
 from studio.examples import EXAMPLES
+from studio.jobs import Job
 from studio.layout import Page, preset_names
 from studio.session import Controls, Document, Session
-from studio.wire import curves, roll_value, sound_value
+from studio.wire import curves, job_state, roll_value, sound_value
 
-ENGINE = {"concurrency_id": "engine", "concurrency_limit": 1, "show_progress": "hidden", "api_visibility": "private"}
+PRIVATE = {"queue": False, "show_progress": "hidden", "api_visibility": "private", "trigger_mode": "multiple"}
+FIRST_WAIT, NEXT_WAIT = 0.6, 0.5  # seconds
 PREVIEW_FLAC_SEC = 90  # longer previews travel as FLAC, half the bytes; shorter ones as WAV, which costs no time
-CLICK_FILE = "() => { const a = document.querySelector('#file'); (a.querySelector('a, button') || a).click(); }"
+NOT_DONE = "Not done"
+
+Shown = dict  # component to new value; a component left out stays as it is
+Work = Callable[[Job], Callable[[], Shown]]
+
+
+def refused(sentence: str) -> gr.Error:
+    """A refusal as a notice; the text is escaped, since notices render HTML."""
+    return gr.Error(html.escape(sentence), title=NOT_DONE, print_exception=False)
 
 
 def said(fn: Callable) -> Callable:
-    """Show a refusal, or a missing checkpoint, as a one-sentence notice; nothing on the page changes.
-
-    The text is escaped, since notices render HTML.
-    """
+    """Show a refusal, or a missing checkpoint, as a one-sentence notice; nothing on the page changes."""
 
     @wraps(fn)
     def inner(*args: Any) -> Any:
         try:
             return fn(*args)
         except (BadInput, BundleError) as refusal:
-            raise gr.Error(html.escape(str(refusal)), title="Not done", print_exception=False) from None
+            raise refused(str(refusal)) from None
 
     return inner
+
+
+def begin(page: Page, document: Document, kind: str, text: str, work: Work, same: Hashable = None) -> Shown:
+    """Start a job; what it shows if it is quick, how far it is if not."""
+    job = document.jobs.start(kind, text, work, same)
+    return answer(page, document, job, FIRST_WAIT, first=True)
+
+
+def answer(page: Page, document: Document, job: Job, patience: float, first: bool = False) -> Shown:
+    """What the page is told about a job after waiting for it so long; `first`: the roll does not know of it yet."""
+    if not job.wait(patience) or job.stopped == "overtaken":
+        return {page.roll: {"job": job_state(job)}}
+    if job.stopped:
+        return cancelled(page, document.session, job)
+    if job.refusal and first:
+        raise refused(job.refusal)
+    shown = job.show() if job.show is not None else {}
+    return {**shown, page.roll: {**shown.get(page.roll, {}), "job": job_state(job)}}
+
+
+def cancelled(page: Page, session: Session, job: Job) -> Shown:
+    """The visitor has cancelled: the panel goes back to what is still heard."""
+    shown: Shown = {page.roll: {"note": "Cancelled; nothing has changed", "job": job_state(job)}}
+    c = session.controls
+    if job.kind == "play" and len(c.axes) == len(page.axes):
+        values = (c.preset, c.second, c.blend, c.seed, *c.strength, *c.axes)
+        shown |= dict(zip(page.controls, values, strict=True))
+    if job.kind == "open":
+        shown[page.example] = session.example or None
+    return shown
 
 
 def as_controls(values: tuple, axes: int) -> Controls:
@@ -68,18 +106,9 @@ def without_borrowed(controls: Controls) -> Controls:
     return replace(controls, preset=preset, second=second)
 
 
-def connect(demo: gr.Blocks, page: Page, desk: Desk) -> None:
-    """Attach every event of the page; called once, inside the same gr.Blocks."""
-    connect_opening(demo, page, desk)
-    connect_style(page, desk)
-    connect_roll(page, desk)
-    connect_human(page, desk)
-    connect_downloads(page, desk)
-
-
-def redraw(session: Session, show_human: bool, score: bool = False, note: str = "") -> tuple:
+def redraw(page: Page, session: Session, show_human: bool, score: bool = False, note: str = "") -> Shown:
     """New values of the roll and the curves."""
-    return roll_value(session, score, note), drawn_curves(session, show_human)
+    return {page.roll: roll_value(session, score, note), page.curves: drawn_curves(session, show_human)}
 
 
 def drawn_curves(session: Session, show_human: bool) -> Any:
@@ -100,105 +129,154 @@ def kept_edits(session: Session) -> str:
     return f"Your {' and your '.join(theirs)} {'stays as you made it' if one else 'stay as you made them'}"
 
 
+def connect(demo: gr.Blocks, page: Page, desk: Desk) -> None:
+    """Attach every event of the page; called once, inside the same gr.Blocks."""
+    connect_jobs(page)
+    connect_opening(demo, page, desk)
+    connect_style(page, desk)
+    connect_roll(page, desk)
+    connect_human(page, desk)
+    connect_downloads(page, desk)
+
+
+def connect_jobs(page: Page) -> None:
+    """How far a job is, its end, cancelling it."""
+
+    def named(event: gr.EventData, document: Document) -> Job | None:
+        data = event._data if isinstance(event._data, dict) else {}
+        return document.jobs.numbered(data.get("job"))
+
+    def waiting(event: gr.EventData, document: Document) -> Shown:
+        job = named(event, document)
+        if job is None:  # a newer one took its place
+            number = event._data.get("job") if isinstance(event._data, dict) else 0
+            return {page.roll: {"job": job_state(Job(number if type(number) is int else 0), over=True)}}
+        return answer(page, document, job, NEXT_WAIT)
+
+    def told(event: gr.EventData, document: Document) -> None:
+        job = named(event, document)
+        if job is not None and job.refusal:
+            raise refused(job.refusal)
+
+    page.roll.waiting(waiting, page.document, page.outputs, **PRIVATE)
+    page.roll.refused(told, page.document, None, **PRIVATE)
+    page.roll.cancel(lambda document: document.jobs.stop(by="visitor"), page.document, None, **PRIVATE)
+
+
 def connect_opening(demo: gr.Blocks, page: Page, desk: Desk) -> None:
     """Examples and uploads."""
     inputs = [page.document, page.human_show, *page.controls]
-    human = [page.human_text, page.human_style, page.human_remove, page.preset, page.second, page.human_example]
-    outputs = [page.roll, page.curves, *human]
 
-    def shown(document: Document, score: Any, title: str, show: bool, values: tuple, example: str = "") -> tuple:
-        controls = as_controls(values, len(desk.axes))
-        controls = without_borrowed(controls)
-        opened = actions.open_piece(desk, document.session, score, title, controls, example)
-        session = document.update(lambda now: actions.as_next(now, opened))
-        return *redraw(session, show, score=True, note=f"{len(score):,} notes"), *human_controls(
-            session, desk, controls
-        )
+    def opening(
+        document: Document, read: Callable[[Job], tuple[Score, str, str]], show: bool, values: tuple, example: str = ""
+    ) -> Shown:
+        """read  score, title, remarks; example  its name, "" for an upload"""
+        controls = without_borrowed(as_controls(values, len(desk.axes)))
+
+        def work(job: Job) -> Callable[[], Shown]:
+            score, title, remark = read(job)
+            job.begin("Playing")
+            opened = actions.open_piece(desk, document.session, score, title, controls, example, job.step)
+            session = document.update(job.unless_stopped(lambda now: actions.as_next(now, opened)))
+            document.jobs.stop("play", "human", "sound")
+            note = f"{len(score):,} notes. {remark}" if remark else f"{len(score):,} notes"
+            return lambda: {
+                **redraw(page, session, show, score=True, note=note),
+                **human_controls(page, session, desk, controls),
+                page.example: example or None,
+            }
+
+        return begin(page, document, "open", "Opening", work)
 
     @said
-    def open_example(document: Document, show: bool, *values: Any) -> tuple:
+    def open_example(document: Document, show: bool, *values: Any) -> Shown:
         *panel, name = values
         if name not in EXAMPLES:
             raise BadInput("That example is not known here; choose one from the list.")
         example = EXAMPLES[name]
-        score = desk.read_example(example)
-        return shown(document, score, example.title, show, tuple(panel), example.title)
+        return opening(
+            document, lambda job: (desk.read_example(example, job.step), example.title, ""), show, tuple(panel), name
+        )
 
     @said
-    def open_upload(path: str, document: Document, show: bool, *values: Any) -> tuple:
+    def open_upload(path: str, document: Document, show: bool, *values: Any) -> Shown:
         file = Path(path)
-        score = open_score(file.read_bytes(), file.name)
-        return *shown(document, score, score.title or file.stem, show, values), None
+        data = file.read_bytes()
+
+        def read(job: Job) -> tuple[Score, str, str]:
+            score = open_score(data, file.name, job.step)
+            return score, score.title or file.stem, ". ".join(remarks(data))
+
+        return opening(document, read, show, values)
 
     for chosen in (demo.load, page.example.select):
-        chosen(
-            open_example, [*inputs, page.example], outputs, **{**ENGINE, "show_progress": "minimal"},
-            trigger_mode="always_last",
-        )  # fmt: skip
-    page.open_file.upload(
-        open_upload, [page.open_file, *inputs], [*outputs, page.example],
-        **{**ENGINE, "show_progress": "minimal"},
-    )  # fmt: skip
+        chosen(open_example, [*inputs, page.example], page.outputs, **PRIVATE)
+    page.open_file.upload(open_upload, [page.open_file, *inputs], page.outputs, **PRIVATE)
 
 
-def human_controls(session: Session, desk: Desk, controls: Controls) -> tuple:
+def human_controls(page: Page, session: Session, desk: Desk, controls: Controls) -> Shown:
     """Text and buttons of the human performance, and the preset menus that depend on it."""
     has = session.reference is not None
     names = preset_names(desk, has)
-    text = session.reference.name if session.reference else "None yet"
     example = EXAMPLES.get(session.example)
-    return (
-        text,
-        gr.update(interactive=has),
-        gr.update(interactive=has),
-        gr.update(choices=names, value=controls.preset),
-        gr.update(choices=names, value=controls.second),
-        gr.update(interactive=example is not None and bool(example.human)),
-    )
+    return {
+        page.human_text: session.reference.name if session.reference else "None yet",
+        page.human_style: gr.update(interactive=has),
+        page.human_remove: gr.update(interactive=has),
+        page.preset: gr.update(choices=names, value=controls.preset),
+        page.second: gr.update(choices=names, value=controls.second),
+        page.human_example: gr.update(interactive=example is not None and bool(example.human)),
+    }
+
+
+def restyling(page: Page, desk: Desk) -> Callable[..., Shown]:
+    """The handler that plays the piece again as the style panel says, and keeps the visitor's edits."""
+
+    @said
+    def restyle(document: Document, show: bool, *values: Any) -> Shown:
+        controls = as_controls(values, len(desk.axes))
+
+        def work(job: Job) -> Callable[[], Shown]:
+            opening = document.jobs.running("open")
+            while opening is not None and not opening.wait(0.2):
+                job.step()
+            change = actions.restyle(desk, document.session, controls, job.step)
+            session = document.update(job.unless_stopped(change))
+            return lambda: redraw(page, session, show, note=kept_edits(session))
+
+        document.jobs.stop("sound")  # of the notes that are about to go
+        return begin(page, document, "play", "Playing", work)
+
+    return restyle
 
 
 def connect_style(page: Page, desk: Desk) -> None:
     """Sliders, presets, seed: play again, keep the visitor's edits."""
     inputs = [page.document, page.human_show, *page.controls]
-
-    @said
-    def restyle(document: Document, show: bool, *values: Any) -> tuple:
-        change = actions.restyle(desk, document.session, as_controls(values, len(desk.axes)))
-        session = document.update(change)
-        return redraw(session, show, note=kept_edits(session))
-
+    restyle = restyling(page, desk)
     sliders = [page.blend, *page.axes, *page.strengths]
     menus = [page.preset, page.second]
     gr.on(
         [s.release for s in sliders] + [m.input for m in menus] + [page.seed.submit, page.seed.blur],
-        restyle, inputs, [page.roll, page.curves], trigger_mode="always_last", **ENGINE,
+        restyle, inputs, page.outputs, **PRIVATE,
     )  # fmt: skip
-    page.dice.click(lambda: random.randrange(1, 10_000), None, page.seed, queue=False, api_visibility="private").then(
-        restyle, inputs, [page.roll, page.curves], **ENGINE
+    page.dice.click(lambda: random.randrange(1, 10_000), None, page.seed, **PRIVATE).then(
+        restyle, inputs, page.outputs, **PRIVATE
     )
     zero = [actions.DEFAULT, actions.DEFAULT, 0, 0, *[100] * 5, *[0] * len(page.axes)]
-    page.reset.click(lambda: zero, None, page.controls, queue=False, api_visibility="private").then(
-        restyle, inputs, [page.roll, page.curves], **ENGINE
-    )
+    page.reset.click(lambda: zero, None, page.controls, **PRIVATE).then(restyle, inputs, page.outputs, **PRIVATE)
 
     @said
-    def discard(document: Document, show: bool) -> tuple:
+    def discard(document: Document, show: bool) -> Shown:
         if document.session.rendered is None:
             raise BadInput(actions.NOTHING_OPEN)
-        return redraw(document.update(actions.discard_edits), show, note="Your edits are discarded")
+        return redraw(page, document.update(actions.discard_edits), show, note="Your edits are discarded")
 
-    page.discard.click(
-        discard,
-        [page.document, page.human_show],
-        [page.roll, page.curves],
-        show_progress="hidden",
-        api_visibility="private",
-    )
+    page.discard.click(discard, [page.document, page.human_show], [page.roll, page.curves], **PRIVATE)
 
 
 def connect_roll(page: Page, desk: Desk) -> None:
     """The visitor's edits, the sound of them, and playing a selection again."""
-    quiet = {"show_progress": "hidden", "api_visibility": "private"}
 
     def edit(event: gr.EventData, document: Document) -> Any:
         data = event._data if isinstance(event._data, dict) else {}
@@ -209,134 +287,129 @@ def connect_roll(page: Page, desk: Desk) -> None:
             change = actions.edit(data.get("put", []), data.get("del", []), data.get("pedal", False))
             document.patch(doc, rev, change)
         except BadInput as refusal:
-            gr.Warning(html.escape(str(refusal)))
             if type(doc) is not int or type(rev) is not int:
-                return gr.skip()
+                raise refused(str(refusal)) from None
             document.patch(doc, rev, lambda now: now)  # its number is used up; later edits need not wait for it
             session = document.update(actions.another_take)
-            return roll_value(session, note="The notes are as they were before that edit")
+            return roll_value(session, note=f"{NOT_DONE}: {refusal}")
         return gr.skip()
 
-    page.roll.edit(edit, page.document, page.roll, trigger_mode="multiple", queue=False, **quiet)
+    page.roll.edit(edit, page.document, page.roll, **PRIVATE)
 
-    def sound(event: gr.EventData, document: Document, piano: str, show: bool) -> tuple:
+    def sound(event: gr.EventData, document: Document, piano: str, show: bool) -> Shown:
         session = document.session
         if session.rendered is None:
-            return gr.skip(), gr.skip()
+            return {page.roll: gr.skip()}
+        playing = document.jobs.running("play")
+        if playing is not None:  # other notes are on their way; the roll asks again when they are there
+            return {page.roll: {"job": job_state(playing)}}
         shown = event._data if isinstance(event._data, dict) else {}
         if "take" in shown and (shown.get("doc"), shown.get("take")) != (session.doc, session.take):
-            return redraw(session, show, score=True)  # the page missed a rendering; it will ask for sound again
-        try:
-            clip = actions.sound(desk, session, str(piano))
-        except BadInput as refusal:
-            return sound_value(session, None, str(refusal)), gr.skip()
-        kind = "flac" if clip.duration_sec > PREVIEW_FLAC_SEC else "wav"
-        path = document.preview_file(kind)
-        path.write_bytes(actions.audio_bytes(clip, kind))
-        return sound_value(session, str(path)), drawn_curves(session, show) if session.edited else gr.skip()
+            return redraw(page, session, show, score=True)  # the page missed a rendering; it will ask for sound again
 
-    # Unqueued: an answer from Gradio's queue can be lost when two events of a visitor overlap; sound overlaps all.
-    # The roll asks one thing at a time and asks again if no answer comes; the desk limits how many play at once.
+        def work(job: Job) -> Callable[[], Shown]:
+            try:
+                clip = actions.sound(desk, session, str(piano), job.step)
+            except BadInput as refusal:
+                return lambda refusal=str(refusal): {page.roll: sound_value(session, None, refusal)}
+            kind = "flac" if clip.duration_sec > PREVIEW_FLAC_SEC else "wav"
+            path = document.preview_file(kind)
+            path.write_bytes(actions.audio_bytes(clip, kind))
+            edited = {page.curves: drawn_curves(session, show)} if session.edited else {}
+            return lambda: {page.roll: sound_value(session, str(path)), **edited}
+
+        same = (f"{session.doc}.{session.take}.{session.rev}", piano)
+        return begin(page, document, "sound", "Preparing the sound", work, same)
+
     for wanted in (page.roll.settle, page.piano.input):
-        wanted(
-            sound,
-            [page.document, page.piano, page.human_show],
-            [page.roll, page.curves],
-            trigger_mode="multiple",
-            queue=False,
-            **quiet,
-        )
+        wanted(sound, [page.document, page.piano, page.human_show], page.outputs, **PRIVATE)
 
     @said
-    def reperform(event: gr.EventData, document: Document, show: bool) -> tuple:
+    def reperform(event: gr.EventData, document: Document, show: bool) -> Shown:
         data = event._data if isinstance(event._data, dict) else {}
         ids = data.get("ids")
         if not isinstance(ids, list) or len(ids) > actions.MAX_NOTES or not all(type(i) is int for i in ids):
             raise BadInput("The selection could not be read; select the notes again.")
-        session = document.session
-        if data.get("doc") != session.doc:
+        if data.get("doc") != document.session.doc:
             raise BadInput("Another piece has been opened; select the notes again.")
-        session = document.update(actions.reperform(desk, session, ids))
-        return redraw(session, show, note="The selection was played again, the rest is unchanged")
 
-    page.roll.reperform(
-        reperform, [page.document, page.human_show], [page.roll, page.curves], trigger_mode="once", **ENGINE
-    )
+        def work(job: Job) -> Callable[[], Shown]:
+            change = actions.reperform(desk, document.session, ids, job.step)
+            session = document.update(job.unless_stopped(change))
+            note = "The selection was played again, the rest is unchanged"
+            return lambda: redraw(page, session, show, note=note)
+
+        return begin(page, document, "play", "Playing the selection", work)
+
+    page.roll.reperform(reperform, [page.document, page.human_show], page.outputs, **PRIVATE)
 
 
 def connect_human(page: Page, desk: Desk) -> None:
     """A human performance under the curves, and its style."""
-    outputs = [
-        page.curves, page.human_text, page.human_style, page.human_remove, page.preset, page.second, page.human_example,
-    ]  # fmt: skip
 
-    def laid(document: Document, data: bytes, filename: str, name: str, show: bool) -> tuple:
-        performance = open_performance(data, filename)
-        session = document.update(actions.set_reference(desk, document.session, performance, name))
-        return drawn_curves(session, show), *human_controls(session, desk, session.controls)
+    def laying(document: Document, data: bytes, filename: str, name: str, show: bool) -> Shown:
+        def work(job: Job) -> Callable[[], Shown]:
+            performance = open_performance(data, filename)
+            change = actions.set_reference(desk, document.session, performance, name, job.step)
+            session = document.update(job.unless_stopped(change))
+            assert session.score is not None
+            found = len(session.reference.alignment) / len(session.score) if session.reference else 0
+            note = ". ".join([f"{found:.0%} of the written notes are found in this performance", *mended(data)])
+            return lambda: {
+                page.curves: drawn_curves(session, show),
+                page.roll: {"note": note},
+                **human_controls(page, session, desk, session.controls),
+            }
+
+        return begin(page, document, "human", "Matching the human performance with the score", work)
 
     @said
-    def of_example(document: Document, show: bool) -> tuple:
+    def of_example(document: Document, show: bool) -> Shown:
         example = EXAMPLES.get(document.session.example)
         if example is None or not example.human:
             raise BadInput("No human performance comes with this piece; open a MIDI file of one.")
-        return laid(
-            document, example.human_bytes(), example.human, f"{example.pianist} at the Piano-e-Competition", show
-        )
+        name = f"{example.pianist} at the Piano-e-Competition"
+        return laying(document, example.human_bytes(), example.human, name, show)
 
     @said
-    def uploaded(path: str, document: Document, show: bool) -> tuple:
+    def uploaded(path: str, document: Document, show: bool) -> Shown:
         file = Path(path)
-        return laid(document, file.read_bytes(), file.name, file.name[:80], show)
+        return laying(document, file.read_bytes(), file.name, file.name[:80], show)
 
-    busy = {**ENGINE, "show_progress": "minimal", "show_progress_on": page.human_text}
-    page.human_example.click(of_example, [page.document, page.human_show], outputs, **busy)
-    page.human_file.upload(uploaded, [page.human_file, page.document, page.human_show], outputs, **busy)
+    page.human_example.click(of_example, [page.document, page.human_show], page.outputs, **PRIVATE)
+    page.human_file.upload(uploaded, [page.human_file, page.document, page.human_show], page.outputs, **PRIVATE)
 
     @said
-    def remove(document: Document, show: bool, *values: Any) -> tuple:
-        controls = as_controls(values, len(desk.axes))
+    def remove(document: Document, show: bool, *values: Any) -> Shown:
+        controls = without_borrowed(as_controls(values, len(desk.axes)))
         session = document.update(actions.remove_reference)
-        return drawn_curves(session, show), *human_controls(session, desk, without_borrowed(controls))
+        return {page.curves: drawn_curves(session, show), **human_controls(page, session, desk, controls)}
 
     inputs = [page.document, page.human_show, *page.controls]
-
-    @said
-    def restyle(document: Document, show: bool, *values: Any) -> tuple:
-        session = document.update(actions.restyle(desk, document.session, as_controls(values, len(desk.axes))))
-        return redraw(session, show, note=kept_edits(session))
-
-    again = {"inputs": inputs, "outputs": [page.roll, page.curves], **ENGINE}
-    page.human_remove.click(remove, inputs, outputs, **ENGINE).then(restyle, **again)
-    page.human_style.click(
-        lambda: [actions.BORROWED, *[0] * len(page.axes)],
-        None,
-        [page.preset, *page.axes],
-        queue=False,
-        api_visibility="private",
-    ).then(restyle, **{**again, "show_progress": "minimal", "show_progress_on": page.human_text})
+    again = {"fn": restyling(page, desk), "inputs": inputs, "outputs": page.outputs, **PRIVATE}
+    page.human_remove.click(remove, inputs, page.outputs, **PRIVATE).then(**again)
+    borrow = [actions.BORROWED, *[0] * len(page.axes)]
+    page.human_style.click(lambda: borrow, None, [page.preset, *page.axes], **PRIVATE).then(**again)
     page.human_show.input(
         lambda document, show: drawn_curves(document.session, show) if document.session.score else gr.skip(),
-        [page.document, page.human_show], page.curves, show_progress="hidden", api_visibility="private",
+        [page.document, page.human_show], page.curves, **PRIVATE,
     )  # fmt: skip
 
 
 def connect_downloads(page: Page, desk: Desk) -> None:
-    """Write the file, hand it to the hidden download button, press that."""
+    """Write the file; the roll hands it to the browser."""
     for kind, button in page.downloads.items():
 
-        def save(document: Document, piano: str, kind: str = kind) -> str:
-            name, data = actions.export(desk, document.session, kind, str(piano))
-            path = document.folder() / name
-            path.write_bytes(data)
-            return str(path)
+        @said
+        def save(document: Document, piano: str, kind: str = kind) -> Shown:
+            session = document.session
 
-        saved = button.click(
-            said(save),
-            [page.document, page.piano],
-            page.file,
-            queue=False,
-            show_progress="hidden",
-            api_visibility="private",
-        )
-        saved.success(None, js=CLICK_FILE)
+            def work(job: Job) -> Callable[[], Shown]:
+                name, data = actions.export(desk, session, kind, str(piano), job.step)
+                path = document.folder() / name
+                path.write_bytes(data)
+                return lambda: {page.roll: {"file": str(path)}}
+
+            return begin(page, document, "save", "Making the file", work)
+
+        button.click(save, [page.document, page.piano], page.outputs, **PRIVATE)

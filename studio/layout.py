@@ -47,12 +47,17 @@ class Page:
     human_remove: gr.Button
     piano: gr.Dropdown
     downloads: dict[str, gr.Button]
-    file: gr.DownloadButton
 
     @property
     def controls(self) -> list:
         """The inputs that make up studio.session.Controls, in its order."""
         return [self.preset, self.second, self.blend, self.seed, *self.strengths, *self.axes]
+
+    @property
+    def outputs(self) -> list:
+        """Whatever the answer of a job may change."""
+        human = [self.human_text, self.human_style, self.human_remove, self.human_example]
+        return [self.roll, self.curves, self.example, *human, *self.controls]
 
 
 def build(desk: Desk) -> Page:
@@ -81,7 +86,7 @@ def build(desk: Desk) -> Page:
     with gr.Row(elem_id="work"):
         with gr.Column(scale=4, min_width=560, elem_id="stage"):
             roll = PianoRoll(elem_id="roll")
-            piano, downloads, file = _take_away(desk)
+            piano, downloads = _take_away(desk)
             with gr.Column(elem_id="curves-box", elem_classes="card"):
                 curves = gr.Plot(show_label=False, elem_id="curves", container=False)
         with gr.Column(scale=1, min_width=330, elem_id="panel"):
@@ -90,11 +95,11 @@ def build(desk: Desk) -> Page:
     gr.HTML(_credits(), elem_id="credits")
     return Page(
         document=document, example=example, open_file=open_file, roll=roll, curves=curves, strengths=strengths,
-        piano=piano, downloads=downloads, file=file, discard=discard, **style, **human,
+        piano=piano, downloads=downloads, discard=discard, **style, **human,
     )  # fmt: skip
 
 
-def _take_away(desk: Desk) -> tuple[gr.Dropdown, dict[str, gr.Button], gr.DownloadButton]:
+def _take_away(desk: Desk) -> tuple[gr.Dropdown, dict[str, gr.Button]]:
     with gr.Row(elem_id="take-away", equal_height=True):
         pianos = desk.pianos
         piano = gr.Dropdown(
@@ -109,8 +114,7 @@ def _take_away(desk: Desk) -> tuple[gr.Dropdown, dict[str, gr.Button], gr.Downlo
                 ("wav", "WAV"), ("flac", "FLAC"),
             )
         }  # fmt: skip
-        file = gr.DownloadButton("file", visible="hidden", elem_id="file")
-    return piano, downloads, file
+    return piano, downloads
 
 
 def _style(desk: Desk) -> dict:

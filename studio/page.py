@@ -7,6 +7,7 @@ from pathlib import Path
 
 import gradio as gr
 
+from engine.music.safe import warm_up
 from studio.desk import Desk
 from studio.events import connect
 from studio.layout import build
@@ -25,6 +26,7 @@ def build_studio(desk: Desk) -> gr.Blocks:
 def launch_studio(desk: Desk, host: str = "127.0.0.1", port: int = 7860, block: bool = True) -> gr.Blocks:
     """Build the page and serve it, with the limits that a public server needs; the models load meanwhile."""
     demo = build_studio(desk)
+    threading.Thread(target=warm_up, daemon=True).start()  # the process that reads scores
     threading.Thread(target=_warm, args=(desk,), daemon=True).start()
     demo.launch(
         server_name=host,

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.music.types import Alignment, Performance, Score, Style
+from studio.jobs import Jobs
 
 PEDAL_DOWN = 64  # controller values from here on hold the dampers up
 MIN_BEAT_SEC = 0.001  # beats closer than this could not be told apart on the roll
@@ -251,6 +252,7 @@ class Document:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._session = Session()
+        self.jobs = Jobs()
         self._waiting: dict[int, Callable[[Session], Session]] = {}
         self._folder: Path | None = None
         self._previews = 0
@@ -305,7 +307,8 @@ class Document:
             return folder / f"preview-{self._previews}.{kind}"
 
     def close(self) -> None:
-        """Remove the visitor's files, when the session ends."""
+        """Stop the visitor's jobs and remove their files, when the session ends."""
+        self.jobs.stop()
         with self._lock:
             if self._folder is not None:
                 shutil.rmtree(self._folder, ignore_errors=True)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING
 
 from engine.curves import curves_figure
+from studio.jobs import Job
 from studio.session import NoteEdit, Session
 
 if TYPE_CHECKING:
@@ -78,6 +80,19 @@ def roll_value(session: Session, score: bool = False, note: str = "") -> dict:
         "score": roll_score(session) if score else "",
         "note": note,
     }
+
+
+def job_state(job: Job, over: bool = False) -> str:
+    """How far a job is, as one JSON string.
+
+    of  the notes that a sound is made of, "document.take.revision", "" for other jobs
+    by  who stopped it, "" if nobody did; at makes every answer differ, so that none is passed over
+    """
+    return json.dumps({
+        "id": job.number, "kind": job.kind, "text": job.text, "share": round(job.share, 2), "over": over or job.over,
+        "by": job.stopped or "", "refused": bool(job.refusal), "at": time.monotonic(),
+        "of": job.same[0] if isinstance(job.same, tuple) else "",
+    })  # fmt: skip
 
 
 def sound_value(session: Session, path: str | None, note: str = "") -> dict:

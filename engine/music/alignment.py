@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,12 @@ _PART_CHORDS = 300  # chords to a part of a long piece: matching takes time with
 _SURE_NOTES = 9  # a cut is made only amid this many notes that agree
 
 
-def align(score: Score, performance: Performance) -> Alignment:
+def align(score: Score, performance: Performance, on_step: Callable[[float], None] | None = None) -> Alignment:
     """Match a performance to its score, note by note (parangonar's dual dynamic time warping; Peter and Widmer, 2023).
 
     Long pieces are cut where written and played notes agree and the player pauses, and matched part by part.
     Voices in unison are one key stroke; the second is matched too when the performance has it, as our renderings do.
+    on_step is called with the finished share; raise in it to cancel.
     Returns pairs of equal pitch; written notes outside were not played, played notes outside are not written.
     Raises BadInput when under a fifth of the notes match: then the performance is of another piece.
     """
@@ -37,10 +39,11 @@ def align(score: Score, performance: Performance) -> Alignment:
     written, played = _score_notes(score)[np.unique(stroke)], _performed_notes(performance)
     found = []
     for rows, keys in _parts(written, played):
-        try:
+        # a part with hardly a note in it cannot be matched; what is left over counts as unplayed
+        with suppress(ValueError, IndexError, KeyError, ZeroDivisionError):
             found += [a for a in matcher(written[rows], played[keys]) if a["label"] == "match"]
-        except (ValueError, IndexError, KeyError, ZeroDivisionError):
-            continue  # a part with hardly a note in it; what is left over counts as unplayed
+        if on_step is not None:
+            on_step(rows.stop / len(written))
     pairs = np.array([(int(a["score_id"][1:]), int(a["performance_id"][1:])) for a in found], np.int32).reshape(-1, 2)
     pairs = _one_to_one(pairs[score.pitch[pairs[:, 0]] == performance.pitch[pairs[:, 1]]])
     pairs = _with_twins(pairs, stroke, performance)

@@ -19,7 +19,9 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import warnings
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import BinaryIO
@@ -90,7 +92,7 @@ class ReaderChild:
         self.jobs = 0
         atexit.register(self.stop)
 
-    def start(self) -> None:
+    def start(self, check: Callable[[], None] | None = None) -> None:
         """Start the process unless it runs; returns when it has done its imports. Raises BadInput when it cannot."""
         if self.process is not None and self.process.poll() is None:
             return
@@ -105,7 +107,7 @@ class ReaderChild:
             env={**os.environ, **quiet, "PYTHONPATH": path, "TMPDIR": self.folder},
         )  # fmt: skip
         self.jobs = 0
-        if self._next_frame(START_SECONDS) != b"ready":
+        if self._next_frame(START_SECONDS, check) != b"ready":
             self.stop()
             raise BadInput("The part that reads scores could not start; try again in a minute.")
 
@@ -127,18 +129,19 @@ class ReaderChild:
             self.folder = None
         return code
 
-    def read(self, kind: str, data: bytes) -> Score:
+    def read(self, kind: str, data: bytes, check: Callable[[], None] | None = None) -> Score:
         """Parse `data` of `kind` ("musicxml", "mei" or "kern") within 8 s of computing, 20 s on the clock and 1.5 GB.
 
+        check  called several times a second; when it raises, the process is ended and the exception goes on
         Raises BadInput, which says what went wrong.
         """
-        self.start()
+        self.start(check)
         assert self.process is not None
         assert self.process.stdin is not None
         self.jobs += 1
         try:
             _write_frame(self.process.stdin, f"{kind} {READ_SECONDS}".encode().ljust(16) + data)
-            answer = self._next_frame(WAIT_SECONDS)
+            answer = self._next_frame(WAIT_SECONDS, check)
         except TimeoutError as error:
             self.stop()
             raise BadInput(_TOO_SLOW) from error
@@ -156,17 +159,26 @@ class ReaderChild:
             raise BadInput(sentence)
         return score_from_bytes(answer)
 
-    def _next_frame(self, seconds: float) -> bytes | None:
-        """The child's next frame, None when it has died. Raises TimeoutError."""
+    def _next_frame(self, seconds: float, check: Callable[[], None] | None = None) -> bytes | None:
+        """The child's next frame, None when it has died. Raises TimeoutError, and ends the child if `check` raises."""
         assert self.process is not None
         assert self.process.stdout is not None
         box: queue.Queue = queue.Queue()
         stream = self.process.stdout
         threading.Thread(target=lambda: box.put(_read_or_none(stream)), daemon=True).start()
-        try:
-            return box.get(timeout=seconds)
-        except queue.Empty as error:
-            raise TimeoutError from error
+        until = time.monotonic() + seconds
+        while True:
+            try:
+                return box.get(timeout=min(0.2, seconds))
+            except queue.Empty as error:
+                if time.monotonic() >= until:
+                    raise TimeoutError from error
+            try:
+                if check is not None:
+                    check()
+            except BaseException:
+                self.stop()
+                raise
 
 
 def _read_or_none(stream: BinaryIO) -> bytes | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,7 @@ class MidiFile:
     tempo_written             False when the file has no tempo event and 120 is assumed
     meter                     (tick, numerator, denominator) each, ascending; may be empty
     key                       (tick, fifths) each, ascending; may be empty
+    mended                    what was left out or changed in reading, counted: ("12 drum notes", ...)
     """
 
     ticks_per_quarter: int
@@ -47,6 +48,7 @@ class MidiFile:
     tempo_written: bool
     meter: tuple[tuple[int, int, int], ...]
     key: tuple[tuple[int, int], ...]
+    mended: tuple[str, ...] = ()
 
     def seconds(self, tick: NDArray) -> NDArray[np.float64]:
         """Seconds from the file's start for ticks of any shape."""
@@ -107,7 +109,20 @@ def parse_midi(data: bytes) -> MidiFile:
     if not np.isfinite(last) or last > 60 * MAX_MINUTES:
         raise BadInput(f"This MIDI file lasts {last / 60:.0f} minutes; up to {MAX_MINUTES} are accepted.")
     inside = read.seconds(pedal_tick) <= 60 * MAX_MINUTES
-    return MidiFile(**{**vars(read), "pedal_tick": pedal_tick[inside], "pedal_value": pedal_value[inside]})
+    counts = (
+        ("drum note", sum(len(t.notes) for t in tracks if t.is_drum)),
+        ("impossible note", sum(len(t.notes) for t in pitched) - len(notes["time"])),
+        ("note without length", int((notes["duration"] < 1).sum())),
+        (
+            "extreme tempo",
+            sum(not 60e6 / FASTEST_BPM - 1 <= t.mspq <= 60e6 / SLOWEST_BPM + 1 for t in tempos),
+        ),
+        ("unusable time signature", len(meters) - len(read.meter)),
+        ("unusable key signature", len(keys) - len(read.key)),
+        ("pedal event after the end", int((~inside).sum())),
+    )
+    mended = tuple(f"{count:,} {what}{'s' if count > 1 else ''}" for what, count in counts if count)
+    return replace(read, pedal_tick=pedal_tick[inside], pedal_value=pedal_value[inside], mended=mended)
 
 
 def _notes(tracks: list) -> dict[str, NDArray[np.int64]]:

@@ -12,7 +12,7 @@ import re
 import threading
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from xml.parsers import expat
@@ -20,8 +20,8 @@ from xml.parsers import expat
 import numpy as np
 
 from engine.music.child import ReaderChild
-from engine.music.midi import read_midi_performance, read_midi_score
-from engine.music.midi_file import MAX_NOTES
+from engine.music.midi import looks_performed, read_midi_performance, read_midi_score
+from engine.music.midi_file import MAX_NOTES, parse_midi
 from engine.music.types import BadInput, Performance, Score
 
 MAX_SCORE_BYTES = 20_000_000
@@ -40,9 +40,10 @@ _pool: queue.LifoQueue[ReaderChild] = queue.LifoQueue()
 _made = threading.Semaphore(_CHILDREN)
 
 
-def open_score(data: bytes, filename: str) -> Score:
+def open_score(data: bytes, filename: str, check: Callable[[], None] | None = None) -> Score:
     """Read a score from bytes that anyone may have sent; what it is is seen from the bytes, not from the name.
 
+    check  called several times a second; an exception that it raises ends the reading
     Raises BadInput. Safe to call from several threads; at most two notation files are parsed at one time.
     """
     name = _shown(filename)
@@ -64,8 +65,8 @@ def open_score(data: bytes, filename: str) -> Score:
         kind = "kern"
     else:
         raise BadInput(f"{name} is not a score that can be read here; choose a file of the kind {_SCORE_KINDS}.")
-    with _child() as child:
-        score = child.read(kind, data)
+    with _child(check) as child:
+        score = child.read(kind, data, check)
     return check_score(score)
 
 
@@ -79,6 +80,23 @@ def open_performance(data: bytes, filename: str) -> Performance:
     return read_midi_performance(data)
 
 
+def remarks(data: bytes) -> tuple[str, ...]:
+    """What the reading of a score's file had to guess or leave out, one sentence each; () for a clean file.
+
+    Raises BadInput as `open_score` does for MIDI; other kinds have no remarks.
+    """
+    if data[:4] != b"MThd":
+        return ()
+    guess = "This MIDI file is a live recording, so its bars and note values are a guess"
+    return (*((guess,) if looks_performed(data) else ()), *mended(data))
+
+
+def mended(data: bytes) -> tuple[str, ...]:
+    """What the reading of a MIDI file left out or changed, in at most one sentence. Raises BadInput."""
+    found = parse_midi(data).mended
+    return (f"Left out or mended: {', '.join(found)}",) if found else ()
+
+
 def warm_up() -> None:
     """Start one parsing child now, so that the first upload need not wait for its imports."""
     with _child() as child:
@@ -86,9 +104,12 @@ def warm_up() -> None:
 
 
 @contextmanager
-def _child() -> Iterator[ReaderChild]:
+def _child(check: Callable[[], None] | None = None) -> Iterator[ReaderChild]:
     """A child to oneself: an idle one, a new one, or the next to be free."""
-    with _made:
+    while not _made.acquire(timeout=0.2):
+        if check is not None:
+            check()
+    try:
         try:
             child = _pool.get_nowait()
         except queue.Empty:
@@ -97,6 +118,8 @@ def _child() -> Iterator[ReaderChild]:
             yield child
         finally:
             _pool.put(child)
+    finally:
+        _made.release()
 
 
 def _shown(filename: str) -> str:

@@ -1,7 +1,8 @@
 """An editable piano roll as a plain gr.HTML subclass: no build step, no npm, nothing loaded from another host.
 
 Its value goes one way, from Python to the page. What the visitor does comes back as events, each a small patch:
-`roll.edit`, `roll.settle` (edits have stopped, sound is wanted), `roll.reperform` (play the selected notes again).
+`roll.edit`, `roll.settle` (edits have stopped, sound is wanted), `roll.reperform` (play the selected notes again),
+`roll.waiting` (how far is this job?), `roll.cancel`, `roll.refused` (say why this job was not done).
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ _HERE = Path(__file__).parent
 
 class RollData(GradioModel):
     """On the wire. Nested arrays make every browser event slow, so the music travels as two JSON strings
-    (see studio.wire); `audio.url` is filled in by Gradio.
+    (see studio.wire); `audio.url` and `file.url` are filled in by Gradio.
 
     rev, take  which edits and which rendering `doc`, or the sound, belongs to
     doc        the performance layer, "" to leave it as it is
     score      the score layer, "" to leave it as it is
     note       a sentence for the status line
     sound_of   the document that `audio` belongs to
+    file       something to take away
+    job        how far a job is, see studio.wire
     """
 
     rev: int = 0
@@ -32,6 +35,8 @@ class RollData(GradioModel):
     note: str = ""
     sound_of: int = 0
     audio: FileData | None = None
+    file: FileData | None = None
+    job: str = ""
 
 
 class PianoRoll(gr.HTML):
@@ -57,11 +62,12 @@ class PianoRoll(gr.HTML):
         return None
 
     def postprocess(self, value: dict | RollData | None) -> RollData | None:
-        """A dictionary of RollData's fields; `audio` as the path of a file."""
+        """A dictionary of RollData's fields; `audio` and `file` as paths."""
         if value is None or isinstance(value, RollData):
             return value
-        audio = value.get("audio")
-        return RollData(**{**value, "audio": FileData(path=audio) if isinstance(audio, str) else audio})
+        paths = {name: value.get(name) for name in ("audio", "file")}
+        files = {n: FileData(path=p, orig_name=Path(p).name) if isinstance(p, str) else p for n, p in paths.items()}
+        return RollData(**{**value, **files})
 
     def api_info(self) -> dict:
         """The wire format's schema."""

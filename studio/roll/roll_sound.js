@@ -13,9 +13,57 @@ function receive(value) {
   say(value.note);
   if (value.score) { score = JSON.parse(value.score); showTitle(); }
   if (value.doc) receiveNotes(value);
+  if (value.file && value.file.url) receiveFile(value);
   if (value.audio && value.audio.url) receiveSound(value);
   else if (value.sound_of) { asked = 0; wantPlay = false; clearTimeout(settleTimer); settleTimer = 0; showButtons(); }   // refused
+  if (value.job) receiveJob(JSON.parse(value.job), value.sound_of);
   paint();
+}
+
+// ---- jobs: whatever takes longer than a moment ----
+const jobs = new Map();                  // number -> {text, share, kind, watch}
+const ASK_AGAIN = 3000;                  // milliseconds until a question about a job is taken for lost
+let lastFile = 0;
+function receiveJob(job, answered) {
+  const known = jobs.get(job.id);
+  if (known) clearTimeout(known.watch);
+  jobs.delete(job.id);
+  if (!job.over) {
+    jobs.set(job.id, { ...job, watch: setTimeout(() => askJob(job.id), ASK_AGAIN) });
+    if (job.kind !== 'sound') asked = 0;               // there will be other notes first
+    else if (job.of === tag()) asked = performance.now();
+    else { asked = 0; settle(200); }                   // the notes have changed since: that sound is not wanted
+    trigger('waiting', { job: job.id });
+  } else if (job.kind === 'sound') {
+    asked = 0;
+    if (job.by === 'visitor') { wantPlay = false; clearTimeout(settleTimer); settleTimer = 0; showButtons(); }
+    else if (!answered && !job.refused) settle(200);
+  } else if (known) {
+    if (job.refused) trigger('refused', { job: job.id });
+    settle(100);
+  }
+  showJobs();
+}
+function askJob(id) {
+  const job = jobs.get(id);
+  if (!job) return;
+  job.watch = setTimeout(() => askJob(id), ASK_AGAIN);
+  trigger('waiting', { job: id });
+}
+function showJobs() {
+  const latest = [...jobs.values()].pop(), bar = $('.busy progress');
+  $('.busy').hidden = !latest; live.hidden = !!latest;
+  if (!latest) return;
+  $('.busy .what').textContent = latest.text + '…' + (latest.share ? ` ${Math.round(100 * latest.share)} %` : '');
+  if (latest.share) bar.value = latest.share; else bar.removeAttribute('value');
+}
+function receiveFile(value) {            // offered once, though the answer may come twice
+  const id = value.job ? JSON.parse(value.job).id : 0;
+  if (id && id === lastFile) return;
+  lastFile = id;
+  const link = document.createElement('a');
+  link.href = value.file.url; link.download = value.file.orig_name || '';
+  document.body.append(link); link.click(); link.remove();
 }
 function showTitle() {    // textContent, never a template: anyone may have typed this
   $('.title').textContent = score.title || 'Untitled';
@@ -24,7 +72,7 @@ function showTitle() {    // textContent, never a template: anyone may have type
 const fromRow = ([id, pitch, on, dur, vel]) => [id, { id, pitch, on, dur, vel }];
 function receiveNotes(value) {
   const next = JSON.parse(value.doc), same = next.id === doc.id, oldGrid = doc.grid, oldBase = base;
-  if (same && (value.take < take || (value.take === take && value.rev < freshest))) return;   // overtaken by a later answer
+  if (same && (value.take < take || (value.take === take && value.rev <= freshest))) return;   // overtaken by a later answer, or come twice
   hush(same);
   notes = new Map(next.notes.map(fromRow));
   base = new Map(next.notes.filter(row => row[0] <= next.n).map(fromRow));
@@ -68,7 +116,7 @@ function settle(wait) {      // ask for sound once the notes have been left alon
   clearTimeout(settleTimer);
   settleTimer = setTimeout(() => {
     settleTimer = 0;
-    if (!doc.id || soundTag === tag()) return;
+    if (!doc.id || soundTag === tag() || [...jobs.values()].some(j => j.kind === 'play' || j.kind === 'open')) return;
     const now = performance.now();
     if (asked && now - asked < PATIENCE) return settle(asked + PATIENCE - now + 10);    // the answer will settle again
     asked = now;
