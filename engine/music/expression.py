@@ -205,9 +205,9 @@ def decode_expression(score: Score, expression: Expression) -> Performance:
     shift = onset.min()
     onset, grid = onset - shift, grid - shift
     velocity = np.clip(np.round(expression.velocity[stroke]), 1, 127)
-    step = np.diff(np.append(grid, grid[-1] + period[-1]))
+    step = np.asarray(np.diff(np.append(grid, grid[-1] + period[-1])), float)
     first = np.flatnonzero(np.concatenate([[True], np.diff(c.index) > 0]))
-    at = (grid[:, None] + np.outer(step, np.arange(PEDAL_SAMPLES) / PEDAL_SAMPLES)).ravel()
+    at = (grid[:, None] + step[:, None] * np.arange(PEDAL_SAMPLES) / PEDAL_SAMPLES).ravel()
     value = np.clip(np.round(expression.pedal[first]), 0, 127).ravel().astype(np.int16)
     changed = np.concatenate([[value[0] > 0], np.diff(value) != 0])
     at, value = np.maximum(at[changed], 0.0), value[changed]

@@ -47,6 +47,7 @@ _ORNAMENTS = {
     "trill-mark": 1, "wavy-line": 1, "tremolo": 1, "shake": 1, "mordent": 2, "inverted-mordent": 2, "schleifer": 2,
     "turn": 3, "inverted-turn": 3, "delayed-turn": 3, "delayed-inverted-turn": 3, "haydn": 3,
 }  # fmt: skip
+_BEAT_UNITS = {"whole": 4.0, "half": 2.0, "quarter": 1.0, "eighth": 0.5, "16th": 0.25}
 _MAX_UNFOLDED_NOTES = 20_000
 
 
@@ -62,6 +63,8 @@ def read_musicxml(data: bytes) -> Score:
         note.set("id", f"e{i}")
         if note.find("notations/arpeggiate") is not None:
             rolled.add(f"e{i}")
+    for direction in root.iter("direction"):
+        _sound_of_metronome(direction)
     pt = load_partitura()
     part_score = pt.load_musicxml(io.BytesIO(etree.tostring(root)), force_note_ids="keep")
     score = part_to_score(part_score, rolled)
@@ -76,6 +79,18 @@ def _credited_composer(root: Any) -> str:
     while name and not name[0].isalpha():  # "op. 8, no. 11" before it
         name = name[1:]
     return " ".join(name)
+
+
+def _sound_of_metronome(direction: Any) -> None:
+    """Give a printed metronome mark the <sound tempo> beside it that partitura reads, where a program left it out."""
+    printed = direction.find("direction-type/metronome")
+    if printed is None or direction.find("sound[@tempo]") is not None:
+        return
+    count = re.search(r"\d+(\.\d+)?", printed.findtext("per-minute") or "")
+    quarters = _BEAT_UNITS.get(printed.findtext("beat-unit") or "", 0.0)
+    if count and quarters and len(printed.findall("beat-unit")) == 1:
+        quarters *= 1.5 if printed.find("beat-unit-dot") is not None else 1.0
+        etree.SubElement(direction, "sound", tempo=f"{float(count[0]) * quarters:g}")
 
 
 def read_musicxml_file(path: str | Path) -> Score:
