@@ -79,6 +79,8 @@ class Engine:
         z[: len(AXES)] += moved
         if not np.isfinite(z).all() or np.abs(z).max(initial=0) > 10:
             raise BadInput("A style value is outside -10 to 10; sliders go from -3 to 3.")
+        if seed < 0:
+            raise BadInput(f"The seed is {seed}; use a whole number from 0.")
         return Style(tuple(float(v) for v in z), strength, int(seed))
 
     def perform(
@@ -89,12 +91,19 @@ class Engine:
 
         keep, redo  play only the notes flagged in redo (n,) anew; all others stay exactly as in `keep`
         on_step     called with the finished share; raise in it to cancel
+
+        Raises BadInput when the style or the kept performance does not fit.
         """
-        z = np.asarray(style.z or (0.0,) * self.pianist.model.config.style_size)
+        size = self.pianist.model.config.style_size
+        z = np.asarray(style.z or (0.0,) * size)
+        if len(z) != size:
+            raise BadInput(f"This style has {len(z)} values, this pianist takes {size}; make one with Engine.style.")
         sampling = self.pianist.sampling
-        if keep is None or redo is None:
+        if keep is None and redo is None:
             x = self._reader(score).play(z, style.seed, sampling, on_step=on_step)
             return steady_pedal(decode_expression(score, apply_strength(from_channels(x), style.strength)))
+        if keep is None or redo is None:
+            raise ValueError("keep and redo go together: the performance to keep, and the notes to play anew")
         known = ~np.asarray(redo, bool)
         if len(keep) < len(score) or len(known) != len(score):
             raise BadInput(
