@@ -1,4 +1,4 @@
-"""Which event calls which action. None goes through Gradio's queue, which loses answers when events overlap.
+"""Which event calls which action. Only notices go through Gradio's queue, which loses answers when events overlap.
 
 edits    all of them handled, in the order of their revision numbers (Document.patch)
 jobs     everything that may take long (studio.jobs): the first answer comes within FIRST_WAIT, either the result or how
@@ -38,38 +38,35 @@ Shown = dict  # component to new value; a component left out stays as it is
 Work = Callable[[Job], Callable[[], Shown]]
 
 
-def refused(sentence: str) -> gr.Error:
-    """A refusal as a notice; the text is escaped, since notices render HTML."""
-    return gr.Error(html.escape(sentence), title=NOT_DONE, print_exception=False)
+def said(page: Page) -> Callable[[Callable[..., Shown]], Callable[..., Shown]]:
+    """Let the page say a refusal, or a missing checkpoint, as a one-sentence notice; nothing else changes."""
 
+    def wrap(fn: Callable[..., Shown]) -> Callable[..., Shown]:
+        @wraps(fn)
+        def inner(*args: Any) -> Shown:
+            try:
+                return fn(*args)
+            except (BadInput, BundleError) as refusal:
+                document = next(a for a in args if isinstance(a, Document))
+                return {page.roll: {"job": job_state(document.jobs.refuse(str(refusal)))}}
 
-def said(fn: Callable) -> Callable:
-    """Show a refusal, or a missing checkpoint, as a one-sentence notice; nothing on the page changes."""
+        return inner
 
-    @wraps(fn)
-    def inner(*args: Any) -> Any:
-        try:
-            return fn(*args)
-        except (BadInput, BundleError) as refusal:
-            raise refused(str(refusal)) from None
-
-    return inner
+    return wrap
 
 
 def begin(page: Page, document: Document, kind: str, text: str, work: Work, same: Hashable = None) -> Shown:
     """Start a job; what it shows if it is quick, how far it is if not."""
     job = document.jobs.start(kind, text, work, same)
-    return answer(page, document, job, FIRST_WAIT, first=True)
+    return answer(page, document, job, FIRST_WAIT)
 
 
-def answer(page: Page, document: Document, job: Job, patience: float, first: bool = False) -> Shown:
-    """What the page is told about a job after waiting for it so long; `first`: the roll does not know of it yet."""
+def answer(page: Page, document: Document, job: Job, patience: float) -> Shown:
+    """What the page is told about a job after waiting for it so long."""
     if not job.wait(patience) or job.stopped == "overtaken":
         return {page.roll: {"job": job_state(job)}}
     if job.stopped:
         return cancelled(page, document.session, job)
-    if job.refusal and first:
-        raise refused(job.refusal)
     shown = job.show() if job.show is not None else {}
     return {**shown, page.roll: {**shown.get(page.roll, {}), "job": job_state(job)}}
 
@@ -153,13 +150,14 @@ def connect_jobs(page: Page) -> None:
             return {page.roll: {"job": job_state(Job(number if type(number) is int else 0), over=True)}}
         return answer(page, document, job, NEXT_WAIT)
 
-    def told(event: gr.EventData, document: Document) -> None:
+    def refused(event: gr.EventData, document: Document) -> None:
         job = named(event, document)
-        if job is not None and job.refusal:
-            raise refused(job.refusal)
+        if job is not None and job.refusal:  # escaped, since notices render HTML
+            raise gr.Error(html.escape(job.refusal), title=NOT_DONE, print_exception=False)
 
     page.roll.waiting(waiting, page.document, page.outputs, **PRIVATE)
-    page.roll.refused(told, page.document, None, **PRIVATE)
+    # Only the queue can show a notice; unqueued, an error is an answer with status 500 and no words.
+    page.roll.refused(refused, page.document, None, **{**PRIVATE, "queue": True})
     page.roll.cancel(lambda document: document.jobs.stop(by="visitor"), page.document, None, **PRIVATE)
 
 
@@ -188,7 +186,7 @@ def connect_opening(demo: gr.Blocks, page: Page, desk: Desk) -> None:
 
         return begin(page, document, "open", "Opening", work)
 
-    @said
+    @said(page)
     def open_example(document: Document, show: bool, *values: Any) -> Shown:
         *panel, name = values
         if name not in EXAMPLES:
@@ -198,7 +196,7 @@ def connect_opening(demo: gr.Blocks, page: Page, desk: Desk) -> None:
             document, lambda job: (desk.read_example(example, job.step), example.title, ""), show, tuple(panel), name
         )
 
-    @said
+    @said(page)
     def open_upload(path: str, document: Document, show: bool, *values: Any) -> Shown:
         file = Path(path)
         data = file.read_bytes()
@@ -232,7 +230,7 @@ def human_controls(page: Page, session: Session, desk: Desk, controls: Controls)
 def restyling(page: Page, desk: Desk) -> Callable[..., Shown]:
     """The handler that plays the piece again as the style panel says, and keeps the visitor's edits."""
 
-    @said
+    @said(page)
     def restyle(document: Document, show: bool, *values: Any) -> Shown:
         controls = as_controls(values, len(desk.axes))
 
@@ -266,7 +264,7 @@ def connect_style(page: Page, desk: Desk) -> None:
     zero = [actions.DEFAULT, actions.DEFAULT, 0, 0, *[100] * 5, *[0] * len(page.axes)]
     page.reset.click(lambda: zero, None, page.controls, **PRIVATE).then(restyle, inputs, page.outputs, **PRIVATE)
 
-    @said
+    @said(page)
     def discard(document: Document, show: bool) -> Shown:
         if document.session.rendered is None:
             raise BadInput(actions.NOTHING_OPEN)
@@ -288,7 +286,7 @@ def connect_roll(page: Page, desk: Desk) -> None:
             document.patch(doc, rev, change)
         except BadInput as refusal:
             if type(doc) is not int or type(rev) is not int:
-                raise refused(str(refusal)) from None
+                return {"job": job_state(document.jobs.refuse(str(refusal)))}
             document.patch(doc, rev, lambda now: now)  # its number is used up; later edits need not wait for it
             session = document.update(actions.another_take)
             return roll_value(session, note=f"{NOT_DONE}: {refusal}")
@@ -324,7 +322,7 @@ def connect_roll(page: Page, desk: Desk) -> None:
     for wanted in (page.roll.settle, page.piano.input):
         wanted(sound, [page.document, page.piano, page.human_show], page.outputs, **PRIVATE)
 
-    @said
+    @said(page)
     def reperform(event: gr.EventData, document: Document, show: bool) -> Shown:
         data = event._data if isinstance(event._data, dict) else {}
         ids = data.get("ids")
@@ -363,7 +361,7 @@ def connect_human(page: Page, desk: Desk) -> None:
 
         return begin(page, document, "human", "Matching the human performance with the score", work)
 
-    @said
+    @said(page)
     def of_example(document: Document, show: bool) -> Shown:
         example = EXAMPLES.get(document.session.example)
         if example is None or not example.human:
@@ -371,7 +369,7 @@ def connect_human(page: Page, desk: Desk) -> None:
         name = f"{example.pianist} at the Piano-e-Competition"
         return laying(document, example.human_bytes(), example.human, name, show)
 
-    @said
+    @said(page)
     def uploaded(path: str, document: Document, show: bool) -> Shown:
         file = Path(path)
         return laying(document, file.read_bytes(), file.name, file.name[:80], show)
@@ -379,7 +377,7 @@ def connect_human(page: Page, desk: Desk) -> None:
     page.human_example.click(of_example, [page.document, page.human_show], page.outputs, **PRIVATE)
     page.human_file.upload(uploaded, [page.human_file, page.document, page.human_show], page.outputs, **PRIVATE)
 
-    @said
+    @said(page)
     def remove(document: Document, show: bool, *values: Any) -> Shown:
         controls = without_borrowed(as_controls(values, len(desk.axes)))
         session = document.update(actions.remove_reference)
@@ -400,7 +398,7 @@ def connect_downloads(page: Page, desk: Desk) -> None:
     """Write the file; the roll hands it to the browser."""
     for kind, button in page.downloads.items():
 
-        @said
+        @said(page)
         def save(document: Document, piano: str, kind: str = kind) -> Shown:
             session = document.session
 

@@ -115,6 +115,15 @@ class Jobs:
         threading.Thread(target=job.run, args=(work,), daemon=True).start()
         return job
 
+    def refuse(self, sentence: str) -> Job:
+        """A job that was refused before it began."""
+        with self._lock:
+            self._number += 1
+            job = self._latest["refused"] = Job(self._number, "refused")
+        job.refusal = sentence
+        job.stop("overtaken")
+        return job
+
     def running(self, kind: str) -> Job | None:
         """The job of this kind that is not over."""
         with self._lock:

@@ -20,7 +20,7 @@ import pytest
 import soundfile
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
-from engine.music.midi import read_midi_performance
+from engine.music.midi import read_midi_performance, write_midi
 from engine.music.safe import open_score
 from engine.music.types import Performance
 
@@ -396,6 +396,56 @@ def test_play_follows_the_sound_and_stops(visitor: Visitor) -> None:
     visitor.page.keyboard.press("Escape")
     assert visitor.page.evaluate("document.querySelector('#roll audio').paused")
     assert visitor.page.evaluate("document.querySelector('#roll audio').currentTime") == 0
+
+
+def big_midi(count: int = 5000) -> bytes:
+    """Two voices in eighths, so long that nobody would wait for it without being told."""
+    i = np.arange(count)
+    return write_midi(Performance(0.125 * (i // 2), np.full(count, 0.12), 48 + i % 2 * 16 + i // 2 % 7, 50 + i % 40))
+
+
+def test_long_work_shows_its_share_and_can_be_cancelled(visitor: Visitor) -> None:
+    visitor.open(SHORT)
+    visitor.wait_for_sound()
+    doc, page = visitor.data("doc"), visitor.page
+    cancel, busy, chosen = page.locator("#roll .cancel"), page.locator("#roll .what"), page.locator("#example input")
+    upload = page.locator("#open").locator("xpath=..").locator("input[type=file]")
+    file = {"name": "big.mid", "mimeType": "audio/midi", "buffer": big_midi()}
+
+    upload.set_input_files(file)
+    page.wait_for_function("document.querySelector('#roll .what').textContent.endsWith('%')")
+    cancel.click()
+    busy.wait_for(state="hidden", timeout=5000)
+    assert page.locator("#roll .live").inner_text() == "Cancelled; nothing has changed"
+    assert (visitor.data("doc"), chosen.input_value()) == (doc, SHORT)
+
+    upload.set_input_files([])
+    upload.set_input_files(file)
+    visitor.wait("+d.count === 5000", 90)
+    assert chosen.input_value() == ""
+
+    take = int(visitor.data("take"))
+    slider = page.locator("#axis-tempo input[type=range]")
+    slider.scroll_into_view_if_needed()
+    box = slider.bounding_box()
+    assert box
+    y = box["y"] + box["height"] / 2
+    at = [(box["x"] + share * box["width"], y) for share in (0.5, 0.8, 0.3, 0.6)]
+    visitor.drag(at[0], at[1])
+    busy.wait_for()
+    visitor.drag(at[1], at[2])
+    visitor.wait(f"+d.take > {take}", 60)
+    assert int(visitor.data("take")) == take + 1, "the older of two drags was stopped"
+    number = page.locator("#axis-tempo input[type=number]")
+    value = number.input_value()
+    assert float(value) < 0
+    visitor.drag(at[2], at[3])
+    page.wait_for_function("document.querySelector('#roll .what').textContent.startsWith('Playing')")
+    cancel.click()
+    page.wait_for_function(f"document.querySelector('#axis-tempo input[type=number]').value === '{value}'")
+    assert int(visitor.data("take")) == take + 1
+    visitor.open(SHORT)
+    visitor.wait_for_sound()
 
 
 def test_phone_in_the_dark(browser: Browser, address: str) -> None:

@@ -23,7 +23,7 @@ function receive(value) {
 // ---- jobs: whatever takes longer than a moment ----
 const jobs = new Map();                  // number -> {text, share, kind, watch}
 const ASK_AGAIN = 3000;                  // milliseconds until a question about a job is taken for lost
-let lastFile = 0;
+let lastFile = 0, lastRefused = 0;
 function receiveJob(job, answered) {
   const known = jobs.get(job.id);
   if (known) clearTimeout(known.watch);
@@ -38,10 +38,8 @@ function receiveJob(job, answered) {
     asked = 0;
     if (job.by === 'visitor') { wantPlay = false; clearTimeout(settleTimer); settleTimer = 0; showButtons(); }
     else if (!answered && !job.refused) settle(200);
-  } else if (known) {
-    if (job.refused) trigger('refused', { job: job.id });
-    settle(100);
-  }
+  } else if (known) settle(100);
+  if (job.refused && job.id > lastRefused) { lastRefused = job.id; trigger('refused', { job: job.id }); }
   showJobs();
 }
 function askJob(id) {
