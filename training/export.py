@@ -27,8 +27,8 @@ from training.pack import Pack
 MIN_PIECES = 5  # a pianist becomes a preset with at least this many works
 # what tuning on the validation split chose, see training/LOG.md
 SAMPLING = {
-    "steps": 8, "guidance": 1.0,
-    "looseness": [0.1, 0.4, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0],  # tempo, velocity, timing, articulation, pedal x 4
+    "steps": 10, "guidance": 1.0,
+    "looseness": [0.1, 0.3, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0],  # tempo, velocity, timing, articulation, pedal x 4
     "gain": [1.0, 1.3, 1.0, 1.0, 1.6, 1.6, 1.6, 1.6],
 }  # fmt: skip
 
