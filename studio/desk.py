@@ -93,7 +93,7 @@ class Desk:
         from engine.music.expression import deadpan
 
         score = self.read_example(EXAMPLES[FIRST])
-        curves_figure(score, deadpan(score)).to_json()  # plotly's first figure takes seconds
+        curves_figure(score, deadpan(score)).to_json()  # plotly is slow to import
         self.engine.preview(deadpan(score))
         self.perform(score, self.engine.style(base=self.presets["Default"]))
 

@@ -14,6 +14,7 @@ function publish(patch, label) {
   rev += 1;
   sent.push({ rev, patch }); if (sent.length > 500) sent.shift();
   trigger('edit', { doc: doc.id, rev, ...patch });
+  asked = 0;
   live.textContent = label; showButtons(); settle(350); paint();
 }
 function commit(patch, inverse, label) {

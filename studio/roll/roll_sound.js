@@ -93,7 +93,7 @@ function receiveNotes(value) {
   for (const id of notes.keys()) nextId = Math.max(nextId, id + 1);
   mapImage = null;
   showButtons();
-  if (value.score) asked = 0;
+  asked = 0;      // any sound asked for before was that of other notes
   settle(60);
 }
 function carry(patch, oldGrid, oldBase) {     // a step of undo, re-expressed for another rendering of the same notes
