@@ -76,13 +76,12 @@ def open_pianist(folder: Path) -> PianistBundle:
         tensors = {k: v.float() for k, v in load_file(folder / "model.safetensors").items()}
         model = Pianist(PianistConfig(**config["model"]))
         model.load_state_dict(tensors)
-    except (SafetensorError, RuntimeError, TypeError, KeyError) as error:
-        raise BundleError(
-            f"The weights of checkpoint {folder.name} do not fit its config: {str(error)[:200]}"
-        ) from error
-    if not all(torch.isfinite(v).all() for v in tensors.values()):
+        sampling = Sampling(**{k: tuple(v) if isinstance(v, list) else v for k, v in config["sampling"].items()})
+        sliders = np.array(config["sliders"], float).reshape(len(AXES), len(AXES))
+        named = {name: tuple(float(v) for v in z) for name, z in presets.items()}
+    except (SafetensorError, RuntimeError, TypeError, KeyError, ValueError, AttributeError) as error:
+        problem = str(error)[:200]
+        raise BundleError(f"The weights of checkpoint {folder.name} do not fit its config: {problem}") from error
+    if not all(torch.isfinite(v).all() for v in tensors.values()) or not np.isfinite(sliders).all():
         raise BundleError(f"The weights of checkpoint {folder.name} are not finite; fetch the folder again.")
-    sampling = {k: tuple(v) if isinstance(v, list) else v for k, v in config["sampling"].items()}
-    named = {name: tuple(float(v) for v in z) for name, z in presets.items()}
-    sliders = np.array(config["sliders"], float)
-    return PianistBundle(model.eval(), Sampling(**sampling), named, sliders, digest[:12], config)
+    return PianistBundle(model.eval(), sampling, named, sliders, digest[:12], config)

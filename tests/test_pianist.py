@@ -197,6 +197,14 @@ def test_wrong_shape_is_refused(copy):
         open_pianist(copy)
 
 
+def test_config_without_sliders_is_refused(copy):
+    config = json.loads((copy / "config.json").read_text())
+    del config["sliders"]
+    (copy / "config.json").write_text(json.dumps(config))
+    with pytest.raises(BundleError, match="sliders"):
+        open_pianist(copy)
+
+
 def test_weights_that_are_not_numbers_are_refused(copy):
     from safetensors.torch import load_file, save_file
 
