@@ -1,4 +1,4 @@
-"""Set before numpy and torch are loaded: one thread (a second one only waits when the machine is busy), no telemetry, no network, no window."""
+"""Set before numpy and torch are loaded: one thread (a second waits on a busy machine), no telemetry, no network."""
 
 import os
 
