@@ -86,10 +86,10 @@ def test_style_strength_and_formats(folder: Path, capsys: pytest.CaptureFixture)
     status, out, err = run("perform piece.musicxml -o fast.mid --z 3 --strength timing=0,pedal=0 --json", capsys)
     assert status == 0, err
     fast = json.loads(out)
-    assert fast["z"][0] == 3
+    assert 2.4 < fast["z"][0] <= 3  # the slider moves mostly its own axis, and others against its side effects
     assert fast["strength"] == {"tempo": 1.0, "timing": 0.0, "velocity": 1.0, "articulation": 1.0, "pedal": 0.0}
     slow = json.loads(run("perform piece.musicxml -o slow.mid --z -3,0 --json", capsys)[1])
-    assert slow["z"][0] == -3
+    assert slow["z"] == pytest.approx([-v for v in fast["z"]])
     assert slow["duration_sec"] > 1.1 * fast["duration_sec"]
     status, out, err = run("perform piece.musicxml -o like.mid --style-from slow.mid --json", capsys)
     assert status == 0, err
