@@ -12,7 +12,7 @@ import threading
 import warnings
 from types import ModuleType
 
-_LOCK = threading.Lock()
+_LOCK = threading.RLock()
 
 
 def load_partitura(module: str = "partitura") -> ModuleType:
