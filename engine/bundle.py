@@ -32,7 +32,7 @@ class PianistBundle:
     sampling  how the product draws from it
     presets   name -> z_p
     sliders   (9, 9): row a is what slider a adds to the first nine dimensions of z_p per deviation
-    digest    first 12 hex digits of the weights' SHA-256, written into every export
+    digest    first 12 hex digits of the weights' SHA-256
     config    the whole config.json
     """
 

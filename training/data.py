@@ -65,13 +65,13 @@ class Nasap:
         alignment = Alignment(matched, row_of[written[matched]])
         score = Score(
             r["onset"][written] / QUARTER, duration / QUARTER, r["pitch"][written],
-            spell(r["pitch"][written], r["fifths"][written]), r["staff"][written], r["voice"][written], grace,
+            spell_in_key(r["pitch"][written], r["fifths"][written]), r["staff"][written], r["voice"][written], grace,
             Marks.none(n), _measures({k: v[written] for k, v in r.items() if len(v) == len(r["label"])}),
         )  # fmt: skip
         return score, performance, alignment
 
 
-def spell(pitch: NDArray, fifths: NDArray) -> NDArray[np.int8]:
+def spell_in_key(pitch: NDArray, fifths: NDArray) -> NDArray[np.int8]:
     """Tonal pitch class of each note on the line of fifths, as the key signature suggests: -5..6 around the tonic."""
     return (((pitch * 7 + 5 - fifths) % 12) - 5 + fifths).astype(np.int8)
 
