@@ -1,7 +1,8 @@
-"""Reading a notation file in a child process that may hang, eat memory or crash without harm to anyone.
+"""Reading and engraving notation in a child process that may hang, eat memory or crash without harm to anyone.
 
 `ReaderChild` is the parent's side. Run as a module (`python -m engine.music.child`) this file is the child's side:
-frames of bytes on standard input and output, a request (kind, file) in, an answer (a Score as .npz, or a sentence) out.
+frames of bytes on standard input and output, a request (kind, file) in, an answer (a Score as .npz, engraved pages, or
+a sentence) out.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import BinaryIO
 
@@ -36,9 +37,27 @@ START_SECONDS = 60.0  # the imports, on a busy machine
 MEMORY_BYTES = 1_500_000_000
 MAX_ANSWER_BYTES = 64_000_000
 _JOBS_PER_CHILD = 200  # then a fresh one, against slow leaks
-_DAMAGED = "This file cannot be read as a score; it may be damaged: open it in a notation program and export it again."
-_TOO_SLOW = f"Reading this file took over {READ_SECONDS} seconds; open a shorter piece, or export it again."
-_TOO_BIG = "Reading this file took too much memory; open a shorter piece, or export it again."
+
+
+@dataclass(frozen=True)
+class Refusals:
+    """What a user is told when the child fails at one kind of work."""
+
+    damaged: str
+    too_slow: str
+    too_big: str
+
+
+READING = Refusals(
+    "This file cannot be read as a score; it may be damaged: open it in a notation program and export it again.",
+    f"Reading this file took over {READ_SECONDS} seconds; open a shorter piece, or export it again.",
+    "Reading this file took too much memory; open a shorter piece, or export it again.",
+)
+ENGRAVING = Refusals(
+    "This score cannot be engraved here; save it as MusicXML and open it in a notation program.",
+    f"Engraving this score takes over {READ_SECONDS} seconds; open a part of it, or save it as MusicXML.",
+    "Engraving this score takes too much memory; open a part of it, or save it as MusicXML.",
+)
 
 
 def score_to_bytes(score: Score) -> bytes:
@@ -135,6 +154,10 @@ class ReaderChild:
         check  called several times a second; when it raises, the process is ended and the exception goes on
         Raises BadInput, which says what went wrong.
         """
+        return score_from_bytes(self.ask(kind, data, READING, check))
+
+    def ask(self, kind: str, data: bytes, refusals: Refusals, check: Callable[[], None] | None = None) -> bytes:
+        """The child's answer to one request, under the limits of `read`. Raises BadInput with one of `refusals`."""
         self.start(check)
         assert self.process is not None
         assert self.process.stdin is not None
@@ -144,20 +167,20 @@ class ReaderChild:
             answer = self._next_frame(WAIT_SECONDS, check)
         except TimeoutError as error:
             self.stop()
-            raise BadInput(_TOO_SLOW) from error
+            raise BadInput(refusals.too_slow) from error
         except OSError:  # the child died before it had read all
             answer = None
         if answer is None:
             code = self.stop()
-            raise BadInput(_TOO_SLOW if code == -getattr(signal, "SIGXCPU", 0) else _DAMAGED)
+            raise BadInput(refusals.too_slow if code == -getattr(signal, "SIGXCPU", 0) else refusals.damaged)
         if self.jobs >= _JOBS_PER_CHILD:
             self.stop()
         if answer[:1] == b"{":
             sentence = json.loads(answer)["sentence"]
-            if sentence == _TOO_BIG:
+            if sentence == refusals.too_big:
                 self.stop()
             raise BadInput(sentence)
-        return score_from_bytes(answer)
+        return answer
 
     def _next_frame(self, seconds: float, check: Callable[[], None] | None = None) -> bytes | None:
         """The child's next frame, None when it has died. Raises TimeoutError, and ends the child if `check` raises."""
@@ -217,15 +240,16 @@ def _allow(seconds: int) -> None:
 
 
 def _answer(kind: str, data: bytes) -> bytes:
-    """A Score's bytes, or a sentence as JSON."""
+    """A Score's bytes, or engraved pages, or a sentence as JSON."""
+    refusals = ENGRAVING if kind.startswith("engrave") else READING
     try:
-        return score_to_bytes(_read(kind, data))
+        return _engrave(kind, data) if kind.startswith("engrave") else score_to_bytes(_read(kind, data))
     except BadInput as error:
         sentence = str(error)
     except MemoryError:
-        sentence = _TOO_BIG
+        sentence = refusals.too_big
     except Exception:  # whatever a parser met in a stranger's file
-        sentence = _DAMAGED
+        sentence = refusals.damaged
     return json.dumps({"sentence": sentence}).encode()
 
 
@@ -242,6 +266,13 @@ def _read(kind: str, data: bytes) -> Score:
     path = Path(tempfile.gettempdir()) / "score.mei"
     path.write_bytes(data)
     return notation.part_to_score(load_partitura().load_mei(str(path)))
+
+
+def _engrave(kind: str, data: bytes) -> bytes:
+    """Pages of a Score's bytes; `kind` is "engrave" and the width, as in "engrave1100"."""
+    from engine.music import engrave
+
+    return engrave.engraving_to_bytes(engrave.engrave_here(score_from_bytes(data), int(kind.removeprefix("engrave"))))
 
 
 def main() -> None:

@@ -24,19 +24,29 @@ _MAX_TEMPI = 60  # more changes of tempo than this are a performance, not marks
 _DOCTYPE = '<!DOCTYPE score-partwise PUBLIC "-//Recordare//DTD MusicXML 4.0 Partwise//EN" "http://www.musicxml.org/dtds/partwise.dtd">'
 
 
-def write_musicxml(score: Score) -> bytes:
+def write_musicxml(score: Score, ids: bool = False) -> bytes:
     """Write a score as partwise MusicXML 4.0, UTF-8, repeats unfolded as the Score has them.
+
+    ids  name the elements for `engine.music.engrave`: note I of the score is "note-I", the parts tied on to it
+         "note-I-1", "note-I-2" ..., measure K is "bar-K"; I and K count from 0
 
     Read back, every note has its onset, duration, pitch, name, staff and grace flag; voices keep their numbers where no
     two notes of one overlap. Tempo words and rit./accel. are not written: a Score has only their classes.
     """
-    return _Writer(score).document()
+    return Writer(score, ids).document()
 
 
-class _Writer:
-    def __init__(self, score: Score) -> None:
-        self.score = score
+class Writer:
+    """One score on its way to MusicXML.
+
+    heads  after `document`: for each note the quarters at which its heads begin, the tied ones after the first
+    """
+
+    def __init__(self, score: Score, ids: bool = False) -> None:
+        self.score, self.ids = score, ids
         self.page = Layout(score)
+        self.heads: list[list[Fraction]] = [[] for _ in range(len(score))]
+        self._reached = list(self.page.onset)
 
     def document(self) -> bytes:
         root = ET.Element("score-partwise", version="4.0")
@@ -46,7 +56,7 @@ class _Writer:
             creator = ET.SubElement(ET.SubElement(root, "identification"), "creator", type="composer")
             creator.text = _printable(self.score.composer)
         score_part = ET.SubElement(ET.SubElement(root, "part-list"), "score-part", id="P1")
-        ET.SubElement(score_part, "part-name").text = "Piano"
+        ET.SubElement(score_part, "part-name", {"print-object": "no"}).text = "Piano"
         part = ET.SubElement(root, "part", id="P1")
         directions = self._directions()
         for bar in range(len(self.page.chords)):
@@ -64,6 +74,8 @@ class _Writer:
         number = int(m.number[known]) + bar - known
         pickup = bar == 0 and m.position_quarter[0] > 0
         element = ET.Element("measure", number=str(number), **({"implicit": "yes"} if pickup else {}))
+        if self.ids:
+            element.set("id", f"bar-{bar}")
         attributes = self._attributes(bar, known)
         if len(attributes):
             element.append(attributes)
@@ -209,6 +221,10 @@ class _Writer:
         tied_from: bool = False, tied_on: bool = False,
     ) -> None:  # fmt: skip
         note = ET.SubElement(element, "note")
+        if self.ids:
+            note.set("id", head_id(row, len(self.heads[row])))
+        self.heads[row].append(self._reached[row])
+        self._reached[row] += value.length
         if grace:
             ET.SubElement(note, "grace", slash="yes")
         if in_chord:
@@ -310,6 +326,15 @@ class _Writer:
             ET.SubElement(direction, "sound", sound)
         out[bar].append((max(onset - self.page.starts[bar], Fraction(0)), direction))
         return kind
+
+
+def head_id(row: int, part: int) -> str:
+    """The name of a note's head: part 0 is where it is struck, the others are tied on.
+
+    >>> head_id(12, 0), head_id(12, 1)
+    ('note-12', 'note-12-1')
+    """
+    return f"note-{row}-{part}" if part else f"note-{row}"
 
 
 def _printable(text: str) -> str:

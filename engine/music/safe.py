@@ -65,7 +65,7 @@ def open_score(data: bytes, filename: str, check: Callable[[], None] | None = No
         kind = "kern"
     else:
         raise BadInput(f"{name} is not a score that can be read here; choose a file of the kind {_SCORE_KINDS}.")
-    with _child(check) as child:
+    with borrow_child(check) as child:
         score = child.read(kind, data, check)
     return check_score(score)
 
@@ -99,12 +99,12 @@ def mended(data: bytes) -> tuple[str, ...]:
 
 def warm_up() -> None:
     """Start one parsing child now, so that the first upload need not wait for its imports."""
-    with _child() as child:
+    with borrow_child() as child:
         child.start()
 
 
 @contextmanager
-def _child(check: Callable[[], None] | None = None) -> Iterator[ReaderChild]:
+def borrow_child(check: Callable[[], None] | None = None) -> Iterator[ReaderChild]:
     """A child to oneself: an idle one, a new one, or the next to be free."""
     while not _made.acquire(timeout=0.2):
         if check is not None:
