@@ -36,13 +36,15 @@ class Engraving:
     pages     SVG documents, each with a viewBox as wide as the page; they hold no scripts and load nothing
     heads     for each note of the score the quarters at which its heads begin: one where it is struck, more where it
               is tied on
-    bar_page  for each measure of the page the page (from 0) that it stands on; past the Score's own measures there
-              may be more, for notes that sound on
+    barlines  quarters of every barline, the last bar's end included; bars may follow those of the Score, for notes
+              that sound on
+    bar_page  for each bar the page (from 0) that it stands on
     width     pixels
     """
 
     pages: tuple[str, ...]
     heads: tuple[tuple[float, ...], ...]
+    barlines: tuple[float, ...]
     bar_page: tuple[int, ...]
     width: int
 
@@ -77,13 +79,15 @@ def engrave(score: Score, width: int = 1100, check: Callable[[], None] | None = 
 
 def engraving_to_bytes(engraving: Engraving) -> bytes:
     """As JSON, an array."""
-    return json.dumps([engraving.pages, engraving.heads, engraving.bar_page, engraving.width]).encode()
+    return json.dumps(
+        [engraving.pages, engraving.heads, engraving.barlines, engraving.bar_page, engraving.width]
+    ).encode()
 
 
 def engraving_from_bytes(data: bytes) -> Engraving:
     """The inverse of `engraving_to_bytes`."""
-    pages, heads, bar_page, width = json.loads(data)
-    return Engraving(tuple(pages), tuple(map(tuple, heads)), tuple(bar_page), width)
+    pages, heads, barlines, bar_page, width = json.loads(data)
+    return Engraving(tuple(pages), tuple(map(tuple, heads)), tuple(barlines), tuple(bar_page), width)
 
 
 def engrave_here(score: Score, width: int) -> Engraving:
@@ -109,7 +113,7 @@ def engrave_here(score: Score, width: int) -> Engraving:
         last = where.get(bar, last)
         bar_page.append(last)
     heads = tuple(tuple(round(float(q), 6) for q in quarters) for quarters in writer.heads)
-    return Engraving(pages, heads, tuple(bar_page), width)
+    return Engraving(pages, heads, tuple(round(float(q), 6) for q in writer.page.starts), tuple(bar_page), width)
 
 
 def check_svg(page: str) -> None:
