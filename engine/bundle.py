@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +15,12 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from engine.composing import Prior
+from engine.models.composer import CONDITION_SIZES, STEP_COLUMNS, STEP_SIZES, Composer, ComposerConfig
+from engine.models.conditions import COMPOSERS
 from engine.models.pianist import Pianist, PianistConfig, Sampling
 from engine.models.style import AXES
+from engine.tokens.writing import FIELD_SIZES, METERS, NOTE_TICKS
 
 FORMAT_VERSION = 1
 CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints"
@@ -51,9 +57,63 @@ def weights_digest(path: Path) -> str:
 
 def open_pianist(folder: Path) -> PianistBundle:
     """Load a Pianist folder. Raises BundleError when a file is missing, altered, of another format or not finite."""
+    config, tensors = _read_folder(folder, "pianist")
+    if config.get("axes") != [a.name for a in AXES]:
+        raise BundleError(
+            f"Checkpoint {folder.name} has other style axes than this program; use the version it came with."
+        )
+    with _fits(folder):
+        presets = json.loads((folder / "presets.json").read_text())
+        model = Pianist(PianistConfig(**config["model"]))
+        model.load_state_dict(tensors)
+        sampling = Sampling(**{k: tuple(v) if isinstance(v, list) else v for k, v in config["sampling"].items()})
+        sliders = np.array(config["sliders"], float).reshape(len(AXES), len(AXES))
+        named = {name: tuple(float(v) for v in z) for name, z in presets.items()}
+    if not np.isfinite(sliders).all():
+        raise BundleError(f"The weights of checkpoint {folder.name} are not finite; fetch the folder again.")
+    return PianistBundle(model.eval(), sampling, named, sliders, config["weights_sha256"][:12], config)
+
+
+@dataclass(frozen=True)
+class ComposerBundle:
+    """A loaded Composer.
+
+    model   in evaluation mode, float32
+    prior   what real pieces are like, to draw open conditions from
+    digest  first 12 hex digits of the weights' SHA-256
+    config  the whole config.json
+    """
+
+    model: Composer
+    prior: Prior
+    digest: str
+    config: dict
+
+
+def open_composer(folder: Path) -> ComposerBundle:
+    """Load a Composer folder. Raises BundleError as open_pianist does."""
+    config, tensors = _read_folder(folder, "composer")
+    if config.get("grammar") != grammar_digest():
+        raise BundleError(
+            f"Checkpoint {folder.name} has another note grammar than this program; use the version it came with."
+        )
+    with _fits(folder):
+        prior = Prior(tensors.pop("pieces").numpy())
+        model = Composer(ComposerConfig(**config["model"]))
+        model.load_state_dict(tensors)
+    return ComposerBundle(model.eval(), prior, config["weights_sha256"][:12], config)
+
+
+def grammar_digest() -> str:
+    """What a Composer's weights depend on besides its shape: columns, class lists and edges, hex."""
+    parts = (FIELD_SIZES, NOTE_TICKS.tolist(), METERS, STEP_COLUMNS, STEP_SIZES, CONDITION_SIZES, COMPOSERS)
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+def _read_folder(folder: Path, kind: str) -> tuple[dict, dict[str, torch.Tensor]]:
+    """config.json and the weights (as float32) of a folder of this kind."""
     try:
         config = json.loads((folder / "config.json").read_text())
-        presets = json.loads((folder / "presets.json").read_text())
         digest = weights_digest(folder / "model.safetensors")
     except FileNotFoundError as error:
         raise BundleError(
@@ -61,27 +121,28 @@ def open_pianist(folder: Path) -> PianistBundle:
         ) from error
     except (OSError, ValueError) as error:
         raise BundleError(f"Checkpoint {folder.name} cannot be read ({error}); fetch the folder again.") from error
-    if config.get("format_version") != FORMAT_VERSION or config.get("kind") != "pianist":
+    if config.get("format_version") != FORMAT_VERSION or config.get("kind") != kind:
         found = f"{config.get('kind')} format {config.get('format_version')}"
-        raise BundleError(f"Checkpoint {folder.name} is a {found}; this program reads pianist format {FORMAT_VERSION}.")
+        raise BundleError(f"Checkpoint {folder.name} is a {found}; this program reads {kind} format {FORMAT_VERSION}.")
     if config.get("weights_sha256") != digest:
         raise BundleError(
             f"The weights of checkpoint {folder.name} are not the ones its config names; fetch the folder again."
         )
-    if config.get("axes") != [a.name for a in AXES]:
-        raise BundleError(
-            f"Checkpoint {folder.name} has other style axes than this program; use the version it came with."
-        )
-    try:
+    with _fits(folder):
         tensors = {k: v.float() for k, v in load_file(folder / "model.safetensors").items()}
-        model = Pianist(PianistConfig(**config["model"]))
-        model.load_state_dict(tensors)
-        sampling = Sampling(**{k: tuple(v) if isinstance(v, list) else v for k, v in config["sampling"].items()})
-        sliders = np.array(config["sliders"], float).reshape(len(AXES), len(AXES))
-        named = {name: tuple(float(v) for v in z) for name, z in presets.items()}
-    except (SafetensorError, RuntimeError, TypeError, KeyError, ValueError, AttributeError) as error:
+    if not all(torch.isfinite(v).all() for v in tensors.values()):
+        raise BundleError(f"The weights of checkpoint {folder.name} are not finite; fetch the folder again.")
+    return config, tensors
+
+
+@contextmanager
+def _fits(folder: Path) -> Iterator[None]:
+    """What goes wrong inside is told as one sentence."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        name = Path(error.filename).name
+        raise BundleError(f"Checkpoint {folder.name} lacks {name}; fetch the folder again.") from error
+    except (SafetensorError, RuntimeError, TypeError, KeyError, ValueError, AttributeError, IndexError) as error:
         problem = str(error)[:200]
         raise BundleError(f"The weights of checkpoint {folder.name} do not fit its config: {problem}") from error
-    if not all(torch.isfinite(v).all() for v in tensors.values()) or not np.isfinite(sliders).all():
-        raise BundleError(f"The weights of checkpoint {folder.name} are not finite; fetch the folder again.")
-    return PianistBundle(model.eval(), sampling, named, sliders, digest[:12], config)

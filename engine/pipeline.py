@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.bundle import CHECKPOINTS, PianistBundle, open_pianist
+from engine.bundle import CHECKPOINTS, ComposerBundle, PianistBundle, open_composer, open_pianist
+from engine.composing import Conditions, OnNote, compose, continue_score, infill, kept_notes
+from engine.models.conditions import COMPOSERS, KEYS, METER_NAMES, PERIODS
 from engine.models.features import score_features
 from engine.models.pianist import Reader, encode_style, from_channels, to_channels
 from engine.models.style import AXES, Axis
@@ -22,6 +24,8 @@ from engine.music.types import Alignment, AudioClip, BadInput, Expression, Perfo
 from engine.sound.preview import Preview
 
 PIANIST = "pianist-v1"
+COMPOSER = "composer-v1"
+TOP_P = 0.97  # of the Composer's distributions, chosen on the validation pieces (training/LOG.md)
 _READERS_KEPT = 8  # scores whose reading stays in memory
 
 
@@ -53,6 +57,68 @@ class Engine:
         """The performing model. Raises BundleError with a sentence when the checkpoint is missing or damaged."""
         with self._lock:
             return open_pianist(self.checkpoints / PIANIST)
+
+    @cached_property
+    def composer(self) -> ComposerBundle:
+        """The composing model. Raises BundleError with a sentence when the checkpoint is missing or damaged."""
+        with self._lock:
+            return open_composer(self.checkpoints / COMPOSER)
+
+    composers, periods, keys, meters = COMPOSERS, PERIODS, KEYS, METER_NAMES
+
+    def compose(
+        self, conditions: Conditions = Conditions(), notes: int = 256, bars: int = 0, takes: int = 1, seed: int = 0,
+        temperature: float = 1.0, top_p: float = TOP_P, on_note: OnNote | None = None,
+    ) -> list[Score]:  # fmt: skip
+        """New pieces, one a take; see `engine.composing.compose`."""
+        model, prior = self.composer.model, self.composer.prior
+        return compose(model, prior, conditions, notes, bars, takes, seed, temperature, top_p, on_note)
+
+    def continue_score(
+        self, score: Score, notes: int = 128, bars: int = 0, takes: int = 1, seed: int = 0, temperature: float = 1.0,
+        top_p: float = TOP_P, conditions: Conditions = Conditions(), on_note: OnNote | None = None,
+    ) -> list[Score]:  # fmt: skip
+        """The score with more written after it; see `engine.composing.continue_score`."""
+        model = self.composer.model
+        return continue_score(model, score, notes, bars, takes, seed, temperature, top_p, conditions, on_note)
+
+    def infill(
+        self, score: Score, selected: NDArray[np.bool_], span: tuple[float, float], takes: int = 1, seed: int = 0,
+        temperature: float = 1.0, top_p: float = TOP_P, conditions: Conditions = Conditions(),
+        on_note: OnNote | None = None,
+    ) -> list[Score]:  # fmt: skip
+        """The score with the selected notes written anew; see `engine.composing.infill`."""
+        model = self.composer.model
+        return infill(model, score, selected, span, takes, seed, temperature, top_p, conditions, on_note)
+
+    def perform_edit(
+        self, old: Score, performance: Performance, new: Score, style: Style = Style(),
+        on_step: Callable[[float], None] | None = None,
+    ) -> Performance:  # fmt: skip
+        """Play an edited score: notes that `new` shares with `old` keep their performance, the others are played anew
+        among them. A passage in the middle takes the time that the old one took there.
+        """
+        if len(performance) < len(old):
+            raise BadInput(
+                f"The performance has {len(performance)} notes for a score of {len(old)}; render the whole piece first."
+            )
+        kept = kept_notes(old, new)
+        known = kept >= 0
+        if known.sum() < 2:
+            return self.perform(new, style, on_step=on_step)
+        if known.all() and len(new) == len(old):
+            return performance
+        source = np.where(known, kept, 0)
+        carried = Performance(
+            performance.onset_sec[source], performance.duration_sec[source], performance.pitch[source],
+            performance.velocity[source], performance.pedal_sec, performance.pedal_value,
+        )  # fmt: skip
+        rows = np.flatnonzero(known)
+        heard = self.expression(new, carried, Alignment(rows, rows))
+        z = np.asarray(style.z or (0.0,) * self.pianist.model.config.style_size)
+        x = self._reader(new).play(z, style.seed, self.pianist.sampling, to_channels(heard), known, on_step)
+        fresh = steady_pedal(decode_expression(new, apply_strength(from_channels(x), style.strength)))
+        return _splice(new, replace(carried, pitch=new.pitch), fresh, known)
 
     @cached_property
     def sound(self) -> Preview:
@@ -152,26 +218,67 @@ class Engine:
 
 
 def _splice(score: Score, keep: Performance, new: Performance, known: NDArray[np.bool_]) -> Performance:
-    """Put the re-made notes of `new` into `keep`, which is not moved: time between kept notes is stretched to fit."""
+    """Put the re-made notes of `new` into `keep`, which is not moved: time between kept notes is stretched to fit.
+    The pedal is the kept one, but `new`'s where the re-made notes stand without kept notes among them.
+    """
     n = len(score)
     anchors = np.flatnonzero(known)
     onset, duration = np.array(keep.onset_sec), np.array(keep.duration_sec)
     velocity = np.array(keep.velocity)
     redo = np.flatnonzero(~known)
-    if len(anchors) >= 2:
+
+    def to_kept(at: NDArray) -> NDArray[np.float64]:
+        """Seconds of `new` as seconds of `keep`."""
+        if len(anchors) < 2:
+            return at + (keep.onset_sec[anchors[0]] - new.onset_sec[anchors[0]] if len(anchors) else 0.0)
         order = anchors[np.argsort(new.onset_sec[anchors], kind="stable")]
         x, y = new.onset_sec[order], np.maximum.accumulate(keep.onset_sec[order])
         x, first = np.unique(x, return_index=True)
         y = y[first]
-        mapped = np.interp(new.onset_sec[redo], x, y)
-        mapped = np.where(new.onset_sec[redo] < x[0], y[0] + new.onset_sec[redo] - x[0], mapped)
-        mapped = np.where(new.onset_sec[redo] > x[-1], y[-1] + new.onset_sec[redo] - x[-1], mapped)
-    else:
-        shift = keep.onset_sec[anchors[0]] - new.onset_sec[anchors[0]] if len(anchors) else 0.0
-        mapped = new.onset_sec[redo] + shift
-    onset[redo], duration[redo], velocity[redo] = np.maximum(mapped, 0.0), new.duration_sec[redo], new.velocity[redo]
+        mapped = np.interp(at, x, y)
+        mapped = np.where(at < x[0], y[0] + at - x[0], mapped)
+        return np.where(at > x[-1], y[-1] + at - x[-1], mapped)
+
+    onset[redo], velocity[redo] = np.maximum(to_kept(new.onset_sec[redo]), 0.0), new.velocity[redo]
+    duration[redo] = new.duration_sec[redo]
     for i in redo:  # a re-made note ends before its key is struck again
         later = onset[:n][(keep.pitch[:n] == keep.pitch[i]) & (onset[:n] > onset[i] + 1e-6)]
         if len(later):
             duration[i] = max(min(duration[i], later.min() - onset[i] - 1e-3), 1e-3)
-    return replace(keep, onset_sec=onset, duration_sec=duration, velocity=velocity)
+    pedal_sec, pedal_value = _splice_pedal(score, keep, new, known, to_kept)
+    return replace(
+        keep, onset_sec=onset, duration_sec=duration, velocity=velocity, pedal_sec=pedal_sec, pedal_value=pedal_value
+    )
+
+
+def _splice_pedal(
+    score: Score, keep: Performance, new: Performance, known: NDArray[np.bool_],
+    to_kept: Callable[[NDArray], NDArray],
+) -> tuple[NDArray, NDArray]:  # fmt: skip
+    """Pedal events: the new ones from each onset that only re-made notes have to the next kept one."""
+    onset = np.unique(score.onset_quarter)
+    at = np.searchsorted(onset, score.onset_quarter)
+    has_kept = np.zeros(len(onset), bool)
+    has_kept[at[known]] = True
+    sec, value = np.array(keep.pedal_sec), np.array(keep.pedal_value)
+    if has_kept.all() or not len(new.pedal_sec):
+        return sec, value
+    first_new = np.array([new.onset_sec[: len(score)][at == k].min() for k in range(len(onset))])
+    edges = np.diff(np.concatenate([[True], has_kept, [True]]).astype(int))
+    for a, b in zip(np.flatnonzero(edges == -1), np.flatnonzero(edges == 1), strict=True):
+        low = first_new[a]
+        high = first_new[b] if b < len(onset) else np.inf
+        inside = (new.pedal_sec >= low) & (new.pedal_sec < high)
+        before = np.searchsorted(new.pedal_sec, low, side="left") - 1
+        begin = new.pedal_value[before] if before >= 0 else 0
+        cut = float(to_kept(np.array([low]))[0])
+        end = float(to_kept(np.array([high]))[0]) if np.isfinite(high) else np.inf
+        after = np.searchsorted(sec, end, side="left") - 1
+        resume = [] if not np.isfinite(end) or after < 0 else [(end, value[after])]
+        fresh = [(cut, begin), *zip(to_kept(new.pedal_sec[inside]), new.pedal_value[inside], strict=True), *resume]
+        outside = (sec < cut) | (sec >= end)
+        sec = np.concatenate([sec[outside], [s for s, _ in fresh]])
+        value = np.concatenate([value[outside], [v for _, v in fresh]])
+        order = np.argsort(sec, kind="stable")
+        sec, value = np.maximum(sec[order], 0.0), value[order]
+    return sec, value

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from engine.models.composer import CONTEXT, NOTE, PAD, START, STEP_COLUMNS
 from engine.models.conditions import COMPOSERS, PERIODS, density_class, tempo_class
+from engine.models.steps import GAP_COLUMN, HAND_COLUMN, gap_class, step_columns
 from engine.tokens.writing import (
     ADVANCE,
     FIELD_NAMES,
@@ -77,31 +78,6 @@ def piece_weights(pieces: list[Piece]) -> NDArray[np.float64]:
     return weight / weight.sum()
 
 
-def bucket(value: NDArray, edges: tuple[int, ...]) -> NDArray[np.int64]:
-    """How many of the edges are not above the value."""
-    return np.searchsorted(np.array(edges), value, side="right")
-
-
-SINCE_EDGES = (1, 2, 4, 8, 16)  # whole bars since the piece began: six classes
-END_EDGES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 20, 24, 32, 48, 64)  # bars after this one: 17 classes
-GAP_EDGES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 48, 64)  # beats to the passage's end: 1 + 18 + 1
-
-
-def step_columns(w: Written, rows: NDArray, kind: int, home_fifths: int, shift: int) -> NDArray[np.int64]:
-    """The (k, 12) input columns of notes `rows`; gap and hand are 0."""
-    bar = w.bar[rows]
-    out = np.zeros((len(rows), len(STEP_COLUMNS)), np.int64)
-    out[:, 0] = kind
-    out[:, 1] = np.clip(w.pitch[rows] + shift, 0, 127)
-    out[:, 2], out[:, 3], out[:, 4] = w.duration[rows], w.staff[rows], w.in_bar[rows]
-    out[:, 5] = w.bars.meter[bar]
-    out[:, 6] = np.clip(w.bars.fifths[bar] - home_fifths, -7, 7) + 7
-    out[:, 7] = bar % 8
-    out[:, 8] = bucket(bar, SINCE_EDGES)
-    out[:, 9] = bucket(len(w.bars.start) - 1 - bar, END_EDGES)
-    return out
-
-
 def example(p: Piece, rng: np.random.Generator, window: int, gap_share: float, keep: bool) -> dict[str, NDArray]:
     """One training example of at most `window` steps; `keep` keeps all conditions (validation)."""
     w = p.written
@@ -153,8 +129,8 @@ def example(p: Piece, rng: np.random.Generator, window: int, gap_share: float, k
     known[-1] = bool(gap_end) or ended
     if gap_end:
         from_here = np.arange(prefix, len(middle) + 1)
-        steps[from_here, 10] = 1 + bucket(gap_end - beats[from_here], GAP_EDGES)
-        steps[from_here, 11] = hand
+        steps[from_here, GAP_COLUMN] = gap_class(gap_end - beats[from_here])
+        steps[from_here, HAND_COLUMN] = hand
     seen = step_columns(w, context, CONTEXT, fifths, shift)
     span = max(float(np.ptp(w.tick[rows])) / TICKS_PER_QUARTER, 1.0)
     minor = is_minor(w.pitch[rows] + shift, NOTE_TICKS[w.duration[rows]])

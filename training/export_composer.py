@@ -1,0 +1,82 @@
+"""Write the Composer's checkpoint folder from a training run.
+
+`python -m training.export_composer --run runs/composer-v1 --pack data/composer-v1.npz --out checkpoints/composer-v1`
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+
+from engine.bundle import FORMAT_VERSION, grammar_digest, open_composer, weights_digest
+from engine.models.composer import Composer, ComposerConfig
+from engine.models.conditions import COMPOSERS, PERIODS
+from engine.tokens.writing import NOTE_TICKS, OTHER_METER, TICKS_PER_QUARTER, is_minor, key_shift
+from training.composer_batches import Piece, piece_weights, read_pieces
+
+PRIOR_ROWS = 4096
+_NOTES = 256
+
+
+def prior_rows(pieces: list[Piece], count: int, seed: int = 0) -> NDArray[np.float32]:
+    """What `count` windows of training pieces are like, (count, 7), see `engine.composing.Prior`."""
+    weights, rng = piece_weights(pieces), np.random.default_rng(seed)
+    out = []
+    while len(out) < count:
+        p = pieces[rng.choice(len(pieces), p=weights)]
+        w = p.written
+        first = int(rng.integers(max(len(w) - _NOTES, 1)))
+        rows = slice(first, first + _NOTES)
+        bar = w.bar[first]
+        meter, fifths = int(w.bars.meter[bar]), int(w.bars.fifths[bar])
+        wide = (w.tick[rows][-1] - w.tick[first]) / TICKS_PER_QUARTER
+        if meter == OTHER_METER or abs(fifths) > 6 or wide < 4:
+            continue
+        minor = is_minor(w.pitch[rows] + key_shift(fifths), NOTE_TICKS[w.duration[rows]])
+        composer = 1 + COMPOSERS.index(p.composer) if p.composer else 0
+        period = 1 + PERIODS.index(p.period) if p.period else 0
+        out.append((composer, period, minor, fifths, meter, p.tempo, len(w.tick[rows]) / wide))
+    return np.array(out, np.float32)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--pack", type=Path, default=Path("data/composer-v1.npz"))
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    about = json.loads((args.run / "config.json").read_text())
+    state = torch.load(args.run / "last.pt", map_location="cpu", weights_only=True)
+    Composer(ComposerConfig(**about["model"])).load_state_dict(state["average"])
+    tensors = {k: v.half().contiguous() for k, v in state["average"].items()}
+    tensors["pieces"] = torch.from_numpy(prior_rows(read_pieces(args.pack, "train"), PRIOR_ROWS))
+    args.out.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, args.out / "model.safetensors")
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    ).stdout.strip()
+    command = " ".join(f"--{k.replace('_', '-')} {v}" for k, v in about["args"].items())
+    config = {
+        "format_version": FORMAT_VERSION, "kind": "composer", "model": about["model"], "grammar": grammar_digest(),
+        "weights_sha256": weights_digest(args.out / "model.safetensors"),
+        "training": {
+            "command": f"python -m training.train_composer {command}", "commit": commit, "pack": about["pack"],
+            "steps": state["step"], "minutes": round(state["seconds"] / 60, 1),
+        },
+        "validation": about["validation"], "licence": "CC BY-NC-SA 4.0",
+    }  # fmt: skip
+    (args.out / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+    open_composer(args.out)
+    print(f"{args.out}: {sum(f.stat().st_size for f in args.out.iterdir()) / 2**20:.1f} MiB")
+
+
+if __name__ == "__main__":
+    main()
