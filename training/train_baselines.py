@@ -65,7 +65,7 @@ def validate(model: nn.Module, batches: list[dict[str, Tensor]], losses) -> dict
         with torch.autocast(device.type, dtype=torch.bfloat16):
             parts = losses(model, {k: v.to(device) for k, v in batch.items()})
         for name, value in parts.items():
-            sums[name] = sums.get(name, 0.0) + count * float(value)
+            sums[name] = sums.get(name, 0.0) + count * float(value.detach())
         weight, notes = weight + count, notes + notes_in(batch)
     return {k: v / weight for k, v in sums.items()} | {"nats_per_note": sums["loss"] / notes}
 

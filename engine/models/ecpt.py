@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from engine.models.music_transformer import CausalDecoder, initialise
+from engine.models.music_transformer import CausalDecoder, channel_dropout, initialise
 from engine.models.sampling import nucleus
 from engine.music.types import Performance
 from engine.tokens.decode import decode
@@ -100,7 +100,7 @@ class Ecpt(nn.Module):
         family  (B, T) the families of those next steps, which the seven other heads are told
         """
         x = self.embed(tokens) + self.places(0, tokens.shape[1])
-        h = self.decoder(F.dropout(x, self.config.dropout, self.training))
+        h = self.decoder(channel_dropout(x, self.config.dropout, self.training))
         return [self.family(h), *self.given_family(h, family)]
 
 
@@ -226,12 +226,15 @@ def sample_tokens(
     return torch.stack(out, dim=1)
 
 
-def sample(model: Ecpt, n: int, seed: int, notes: int = 256, batch: int = 64, **drawing) -> list[Performance]:
-    """n performances of `notes` notes each; drawing: temperature, top_p, max_steps of `sample_tokens`."""
+def sample(
+    model: Ecpt, n: int, seed: int, notes: int = 256, temperature: tuple[float, ...] = TEMPERATURE,
+    top_p: tuple[float, ...] = TOP_P, batch: int = 64,
+) -> list[Performance]:  # fmt: skip
+    """n performances of `notes` notes each from scratch, `batch` at a time."""
     model.eval()
     out = []
     for k, at in enumerate(range(0, n, batch)):
-        tokens = sample_tokens(model, min(batch, n - at), seed + 7919 * k, notes, **drawing)
+        tokens = sample_tokens(model, min(batch, n - at), seed + 7919 * k, notes, temperature, top_p)
         out += [decode(played(row)).performance for row in tokens.cpu().numpy()]
     return out
 
