@@ -1,8 +1,8 @@
 """MT: Music Transformer (Huang et al. 2018, arXiv 1809.04281), a decoder with relative attention over MIDI-like events.
 
 Attention scores are (q_i . k_j + q_i . e_{i-j}) / sqrt(d_h) with one learned vector e per distance and head (equation
-3); the second term is computed for all pairs by one product and a "skew" (section 3.4.1). Distances beyond the table use
-its last vector. It is the baseline "MT" of XMVAE (arXiv 2507.01582); `CausalDecoder` also carries the other baseline,
+3); the second term is computed for all pairs by one product and a "skew" (section 3.4.1). Distances beyond the table
+use its last vector. It is the baseline "MT" of XMVAE (arXiv 2507.01582); `CausalDecoder` also carries the other baseline,
 ECPT, without the relative term.
 """
 
