@@ -2,7 +2,7 @@
 
 Attention scores are (q_i . k_j + q_i . e_{i-j}) / sqrt(d_h) with one learned vector e per distance and head (equation
 3); the second term is computed for all pairs by one product and a "skew" (section 3.4.1). Distances beyond the table
-use its last vector. It is the baseline "MT" of XMVAE (arXiv 2507.01582); `CausalDecoder` also carries the other baseline,
+use its last vector. It is the baseline "MT" of XMVAE (arXiv 2507.01582); `CausalDecoder` also carries the other one,
 ECPT, without the relative term.
 """
 
