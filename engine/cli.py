@@ -1,4 +1,4 @@
-"""The `etude` command: perform, preview, curves, convert, styles.
+"""The `etude` command: compose, continue, infill, perform, preview, curves, convert, styles.
 
 Results go to standard output (with --json as one object), progress to standard error. An error is one sentence on
 standard error and exit status 2. An output file is written aside and renamed, so that a failure leaves the old one.
@@ -18,6 +18,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 EXAMPLES = """examples:
+  etude compose -o new.mid --musicxml new.musicxml --composer Chopin --key "A minor" --meter 3/4
+  etude compose -o waltz.mid --bars 16 --takes 3 --seed 5
+  etude continue fugue.musicxml -o longer.mid --bars 8
+  etude infill fugue.musicxml --bars 5-8 -o other.mid --staff upper
   etude perform fugue.musicxml -o fugue.mid
   etude perform fugue.musicxml -o fugue.mid --style WangA --seed 3
   etude perform fugue.musicxml -o fugue.mid --z 0.5,1,0,-1 --strength tempo=1.2,pedal=0
@@ -26,6 +30,7 @@ EXAMPLES = """examples:
   etude preview fugue.mid -o fugue.wav
   etude curves fugue.mid --score fugue.musicxml -o fugue.html
   etude convert fugue.krn fugue.musicxml
+  etude metrics my-performances/ --reference theirs/
   etude styles --json
 """
 
@@ -81,20 +86,26 @@ def _in_words(command: str, result: dict[str, Any]) -> str:
         count = len(result["axes"])
         presets = result["presets"].items()
         return "\n".join(lines + [f"  {name:<14}" + " ".join(f"{v:+.1f}" for v in z[:count]) for name, z in presets])
+    if "takes" in result:
+        return "\n".join(_in_words("", take) for take in result["takes"])
+    if command == "metrics":
+        return result["table"]
     facts = [f"{result['notes']} notes"] if "notes" in result else []
     facts += [f"{result['duration_sec']:.1f} s"] if "duration_sec" in result else []
     facts += [f"style {result['style']}, seed {result['seed']}"] if "seed" in result else []
     facts += [f"{result['matched']} of them matched"] if "matched" in result else []
+    facts += [f"{result['new_notes']} of them new"] if "new_notes" in result else []
+    facts += [f"score in {result['musicxml']}"] if "musicxml" in result else []
     return f"{result['output']}: {', '.join(facts)}"
 
 
 def build_parser() -> argparse.ArgumentParser:
-    from engine import commands
+    from engine import commands, compose_commands
 
     raw = argparse.RawDescriptionHelpFormatter
     parser = _Parser(
         prog="etude", allow_abbrev=False, formatter_class=raw, epilog=EXAMPLES,
-        description="A written score in, a pianist's performance out.",
+        description="Write piano music, and play it: a score in, a pianist's performance out.",
     )  # fmt: skip
     chosen = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
@@ -111,6 +122,7 @@ def build_parser() -> argparse.ArgumentParser:
     def add_output(command: argparse.ArgumentParser, metavar: str) -> None:
         command.add_argument("-o", "--output", type=Path, required=True, metavar=metavar)
 
+    compose_commands.add_commands(add)
     p = add("perform", commands.perform, "Play a score as a pianist would.")
     p.add_argument("score", type=Path, metavar="SCORE", help="MusicXML, .mxl, MIDI, Humdrum kern or MEI")
     add_output(p, "OUT.mid")
@@ -140,6 +152,14 @@ def build_parser() -> argparse.ArgumentParser:
     p = add("convert", commands.convert, "Write a score as MusicXML, or evenly played as MIDI.")
     p.add_argument("input", type=Path, metavar="IN")
     p.add_argument("output", type=Path, metavar="OUT")
+
+    p = add("metrics", commands.metrics, "Measure a folder of music against another, or against human performances.")
+    p.add_argument("folder", type=Path, metavar="DIR", help="MIDI performances and scores; subfolders too")
+    p.add_argument("--reference", type=Path, metavar="DIR", help="measure against this folder")
+    p.add_argument(
+        "--corpus", choices=("train", "validation", "train openings", "validation openings"), default="validation",
+        help="without --reference: which human performances of (n)ASAP (default validation)",
+    )  # fmt: skip
 
     p = add("styles", commands.styles, "List the style axes and the named styles.")
     p.add_argument("--checkpoints", type=Path, metavar="FOLDER", help="models to use instead of the repository's")
