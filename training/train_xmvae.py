@@ -8,6 +8,7 @@ share of the compositions (question X3). Resumes, logs and runs under torchrun a
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -36,7 +37,7 @@ def parse_arguments() -> argparse.Namespace:
     add_arguments(parser, "data/xmvae-v1.npz", "runs/xmvae")
     parser.add_argument("--small", action="store_true", help="the size for a CPU, else that of the paper")
     parser.add_argument("--pretrain", action="store_true", help="the Composer alone, on scores")
-    parser.add_argument("--init", type=Path, help="begin with the weights of this run's last.pt")
+    parser.add_argument("--init", type=Path, help="begin with the weights of this run's folder")
     parser.add_argument("--multiscale", choices=("serial", "parallel", "off"), default="serial")
     parser.add_argument("--no-subtoken", action="store_true", help="all fields from the hidden state alone")
     parser.add_argument("--scope", choices=("step", "beat"), default="step", help="one code a step or a beat")
@@ -53,6 +54,15 @@ def config_of(args: argparse.Namespace) -> XMVAEConfig:
     if args.no_subtoken:
         chosen["subtoken_layers"] = 0
     return XMVAEConfig.small(**chosen) if args.small else XMVAEConfig(**chosen)
+
+
+def begin_with(model: XMVAE, folder: Path) -> None:
+    """Take the weights of another run, of one shape with this one."""
+    shape = json.loads((folder / "config.json").read_text())["model"]
+    changed = sorted(k for k, v in model.config.to_json().items() if shape.get(k) != v)
+    if changed:
+        raise SystemExit(f"{folder} differs in {', '.join(changed)}; pretrain a model of the same shape first")
+    model.load_state_dict(torch.load(folder / "last.pt", map_location="cpu", weights_only=True)["model"])
 
 
 def held_out(batches: list[dict[str, Tensor]], pretrain: bool, device: str) -> Callable[[nn.Module], dict[str, float]]:
@@ -86,7 +96,7 @@ def main() -> None:
     torch.manual_seed(args.seed)
     model = XMVAE(config)
     if args.init:
-        model.load_state_dict(torch.load(args.init, map_location="cpu", weights_only=True)["model"])
+        begin_with(model, args.init)
     run = Run(model, args.rate, device, lambda: XMVAE(config))
     run.resume(args.out / "last.pt")
     # a seed for each process and each resumption, so that no batch is drawn twice
