@@ -240,8 +240,8 @@ def test_the_command_trains_stops_and_resumes(kind, segments, tmp_path, monkeypa
 
     def command(steps: int) -> None:
         arguments = ["x", "--model", kind, "--pack", tmp_path / "pack.npz", "--out", out, "--steps", steps]
-        arguments += ["--batch", 2, "--width", 16, "--layers", 1, "--heads", 2, "--max-distance", 64]
-        monkeypatch.setattr(sys, "argv", list(map(str, [*arguments, "--validation", 2])))
+        arguments += ["--batch", 2, "--width", 16, "--layers", 1, "--heads", 2, "--feed-forward", 32]
+        monkeypatch.setattr(sys, "argv", list(map(str, [*arguments, "--max-distance", 64, "--validation", 2])))
         train_baselines.main()
 
     command(2)

@@ -87,6 +87,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=512)
     parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--heads", type=int, default=8)
+    parser.add_argument("--feed-forward", type=int, default=2048)
     parser.add_argument("--dropout", type=float, default=0.1)
     parser.add_argument("--max-distance", type=int, default=1024, help="of the relative attention of mt, in events")
     parser.add_argument("--fraction", type=float, default=1.0, help="share of the compositions to learn from")
@@ -97,7 +98,7 @@ def main() -> None:
     torch.manual_seed(args.seed)
     corpus = Corpus(args.pack, PERFORMANCE, "train", args.fraction, args.limit)
     held_out = Corpus(args.pack, PERFORMANCE, "validation", limit=args.limit)
-    shape = (args.width, args.layers, args.heads, 4 * args.width)
+    shape = (args.width, args.layers, args.heads, args.feed_forward)
 
     def make() -> nn.Module:
         if args.model == "mt":
