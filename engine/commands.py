@@ -181,6 +181,26 @@ def convert(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]
     return {"output": str(arguments.output), "format": kind, "notes": len(score), "measures": len(score.measures)}
 
 
+def metrics(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
+    from engine.measuring import compare, in_words, measure_folder, shipped
+
+    progress.stage("Measuring")
+    made = measure_folder(arguments.folder, progress.share)
+    if arguments.reference is not None:
+        progress.stage("Reference")
+        real, name = measure_folder(arguments.reference, progress.share), str(arguments.reference)
+    else:
+        real, name = shipped(arguments.corpus), f"(n)ASAP, {arguments.corpus}"
+    for file, why in (*made.skipped, *(real.skipped if arguments.reference else ())):
+        progress.note(f"Skipped {file}: {why}")
+    rows = compare(made, real)
+    title = f"{arguments.folder}: {made.pieces} pieces; reference: {name}, {real.pieces} pieces; per 256 notes\n"
+    return {
+        "folder": str(arguments.folder), "reference": name, "pieces": made.pieces, "rows": rows,
+        "skipped": [list(s) for s in made.skipped], "table": title + in_words(rows),
+    }  # fmt: skip
+
+
 def styles(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
     from engine.pipeline import Engine
 

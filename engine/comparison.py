@@ -18,6 +18,7 @@ from engine.music.types import Performance
 
 _POINTS = 1024  # of the grid on which densities are compared
 _FLOOR = 1e-12
+_TICK_SEC = 0.001
 HISTOGRAMS = {
     "velocity": np.arange(129.0),  # 128 bins
     "duration": np.arange(251) * 0.002,  # seconds; 2 ms bins to 500 ms
@@ -97,22 +98,26 @@ def pedal_patterns(performance: Performance) -> NDArray[np.int64]:
     at = start[:-1, None] + np.diff(start)[:, None] * np.array([0, 0.25, 0.5, 0.75])
     last = np.searchsorted(performance.pedal_sec, at, side="right") - 1
     value = np.append(performance.pedal_value, 0)[last]  # before the first event the pedal is up
-    pattern = (value >= 64) @ np.array([8, 4, 2, 1])
+    pattern = (value >= 64).astype(np.int64) @ np.array([8, 4, 2, 1])
     return np.repeat(pattern, np.bincount(np.cumsum(opens) - 1)[:-1])
 
 
-def histograms(performances: Iterable[Performance]) -> dict[str, NDArray[np.int64]]:
-    """Counts of HISTOGRAMS over all notes of many performances; values beyond a range count in its last bin."""
-    total = {name: np.zeros(len(edges) - 1, np.int64) for name, edges in HISTOGRAMS.items()}
+def histograms(performances: Iterable[Performance]) -> dict[str, NDArray[np.float64]]:
+    """Counts of HISTOGRAMS over all notes of many performances; values beyond a range count in its last bin.
+
+    A time counts as the millisecond around it, in shares: files keep time in ticks of about a millisecond, and two
+    different ticks would otherwise fill different bins.
+    """
+    total = {name: np.zeros(len(edges) - 1) for name, edges in HISTOGRAMS.items()}
     for p in performances:
-        found = {
-            "velocity": p.velocity, "duration": p.duration_sec, "IOI": np.diff(np.sort(p.onset_sec)),
-            "pedal": pedal_patterns(p),
-        }  # fmt: skip
-        for name, values in found.items():
+        for name, times in (("duration", p.duration_sec), ("IOI", np.diff(np.sort(p.onset_sec)))):
             edges = HISTOGRAMS[name]
-            bin_of = np.floor(np.asarray(values, float) / edges[1] + 1e-9).astype(np.int64)
-            total[name] += np.bincount(np.clip(bin_of, 0, len(edges) - 2), minlength=len(edges) - 1)
+            low, high = (np.asarray(times) + half for half in (-_TICK_SEC / 2, _TICK_SEC / 2))
+            first, last = (np.clip(np.floor(v / edges[1]), 0, len(edges) - 2).astype(np.int64) for v in (low, high))
+            share = np.where(last > first, (high - last * edges[1]) / _TICK_SEC, 1.0).clip(0, 1)
+            total[name] += np.bincount(last, share, len(edges) - 1) + np.bincount(first, 1 - share, len(edges) - 1)
+        total["velocity"] += np.bincount(p.velocity.clip(0, 127), minlength=128)
+        total["pedal"] += np.bincount(pedal_patterns(p), minlength=16)
     return total
 
 

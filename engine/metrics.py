@@ -160,8 +160,7 @@ def classes_per_beats(s: Segments) -> NDArray[np.float64]:
     if s.beat is None:
         return np.full(len(s), np.nan)
     order = np.argsort(s.beat, axis=1, kind="stable")
-    beat = np.take_along_axis(s.beat, order, 1)
-    window = _windows(beat, WINDOW_BEATS)
+    window = _windows(np.take_along_axis(s.beat, order, 1), WINDOW_BEATS)
     return _classes_in(np.take_along_axis(s.pitch, order, 1), window, np.maximum(window[:, -1], 1))
 
 
@@ -179,6 +178,22 @@ def density(s: Segments) -> NDArray[np.float64]:
     """Notes a second: (N - 1) / (o_N - o_1), (s,); not a number when all notes start together."""
     span = s.onset[:, -1] - s.onset[:, 0]
     return np.where(span > 0, (s.onset.shape[1] - 1) / np.where(span > 0, span, 1), np.nan)
+
+
+def in_key(s: Segments) -> NDArray[np.float64]:
+    """Percent of the notes that belong to the segment's estimated key, (s,); see `engine.sanity.key_share`."""
+    return 100 * np.array([key_share(p, d) for p, d in zip(s.pitch, s.duration)])
+
+
+def loop(s: Segments) -> NDArray[np.float64]:
+    """How often the most repeated pattern of 8 written notes follows upon itself, (s,); 1 is never.
+
+    Not a number where no score is known.
+    """
+    if s.beat is None:
+        return np.full(len(s), np.nan)
+    order = [np.lexsort((p, b)) for b, p in zip(s.beat, s.pitch)]
+    return np.array([float(longest_loop(b[o], p[o])) for b, p, o in zip(s.beat, s.pitch, order)])
 
 
 @dataclass(frozen=True)
@@ -207,6 +222,8 @@ METRICS = (
     Metric("AVI", "Velocity step between notes", "", velocity_step, 2),
     Metric("VSTD", "Spread of velocities", "", velocity_deviation, 2),
     Metric("density", "Notes a second", "1/s", density, 2),
+    Metric("key_share", "Notes in the estimated key", "%", in_key, 1),
+    Metric("loop", "Longest repetition of 8 notes", "times", loop, 2),
 )
 BY_NAME = {m.name: m for m in METRICS}
 PAPER = ("PR", "APS", "UPC", "IOI", "DSTD", "AVI")  # the six that are published with values
@@ -260,19 +277,16 @@ class MetricRow:
 
 @cache
 def reference() -> dict:
-    """The shipped corpus reference (`training.metrics` writes it): for each set, the per-segment values by name.
+    """The shipped corpus reference, which `training.metrics` writes and describes there.
 
     Raises BadInput when the file is missing or damaged.
     """
     try:
         return json.loads(REFERENCE.read_text())
     except (OSError, ValueError):
-        raise BadInput(f"The corpus reference {REFERENCE} is missing or damaged; restore it from the repository.") from None
-
-
-def reference_values(name: str, which: str = "train") -> NDArray[np.float64]:
-    """Per-segment values of a metric over the reference set `which`: "train" or "validation", human performances."""
-    return np.asarray(reference()["sets"][which]["values"][name], float)
+        raise BadInput(
+            f"The corpus reference {REFERENCE} is missing or damaged; restore it from the repository."
+        ) from None
 
 
 def percentile_of(value: float, values: NDArray) -> float:
@@ -284,28 +298,20 @@ def percentile_of(value: float, values: NDArray) -> float:
     return float(100 * ((values < value).mean() + 0.5 * (values == value).mean()))
 
 
-def panel(performance: Performance, score: Score | None = None) -> list[MetricRow]:
+def panel(performance: Performance, score: Score | None = None, corpus: str = "train") -> list[MetricRow]:
     """A performance beside the human performances of the corpus, one row a metric; raises BadInput below 32 notes.
 
-    score  the score that it renders note for note; adds pitch classes by beats and the written patterns' repetition
+    score   the score that it renders note for note; adds the measures that count beats
+    corpus  a set of the reference: "train" (170 works), "validation" (21), or their "train openings", "validation
+            openings": the first 256 notes of each piece, which are slower and narrower than music is on average
     """
-    segments = cut(performance, score)
-    rows = []
-    for m in METRICS:
-        found = m.of(segments)
-        if np.isfinite(found).any():
-            rows.append(_row(m.name, m.label, m.unit, found))
-    share = [key_share(p, d) for p, d in zip(segments.pitch, segments.duration)]
-    rows.append(_row("key_share", "Notes in the estimated key", "%", 100 * np.array(share)))
-    if score is not None and len(score) >= SHORTEST:
-        repeats = longest_loop(score.onset_quarter, score.pitch)
-        rows.append(_row("loop", "Longest repetition of 8 notes", "times", np.array([float(repeats)])))
+    known, rows = reference()["sets"][corpus], []
+    for name, found in measure(cut(performance, score)).items():
+        found = found[np.isfinite(found)]
+        if len(found):
+            m, value = BY_NAME[name], float(found.mean())
+            place = percentile_of(value, np.array(known["values"][name]))
+            rows.append(
+                MetricRow(name, m.label, m.unit, value, known["mean"][name], known["sd"][name], place, len(found))
+            )
     return rows
-
-
-def _row(name: str, label: str, unit: str, found: NDArray) -> MetricRow:
-    value = float(np.nanmean(found))
-    values = reference_values(name)
-    return MetricRow(
-        name, label, unit, value, float(values.mean()), float(values.std()), percentile_of(value, values), len(found)
-    )
