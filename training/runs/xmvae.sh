@@ -9,7 +9,7 @@ export OMP_NUM_THREADS=1
 python=${PYTHON:-.venv/bin/python}
 pack=${PACK:-data/xmvae-v1.npz}
 out=${OUT:-runs/paper}
-steps=${STEPS:-240}
+steps=${STEPS:-200}
 common="--small --pack $pack --batch 4 --rate 2e-3 --save-minutes 30"
 [ -e "$pack" ] || $python -m training.prepare_xmvae --data "${DATA:-data}" --out "$pack"
 $python -m training.train_xmvae $common --out "$out/pretrain" --pretrain --steps "${PRETRAIN_STEPS:-500}"
@@ -18,8 +18,8 @@ $python -m training.train_xmvae $common --out "$out/no-pretraining" --steps "$st
 $python -m training.train_xmvae $common --out "$out/no-subtoken" --no-subtoken --steps "$steps"
 $python -m training.train_xmvae $common --out "$out/no-beat" --multiscale off --steps "$steps"
 for run in xmvae no-pretraining no-subtoken no-beat; do
-    $python -m training.train_prior $common --vae "$out/$run" --out "$out/$run-prior" --steps "${PRIOR_STEPS:-200}"
+    $python -m training.train_prior $common --vae "$out/$run" --out "$out/$run-prior" --steps "${PRIOR_STEPS:-300}"
 done
 for share in 0.125 0.25 0.5 1; do
-    $python -m training.train_xmvae $common --out "$out/share-$share" --init "$out/pretrain" --fraction "$share" --steps "${SHARE_STEPS:-120}"
+    $python -m training.train_xmvae $common --out "$out/share-$share" --init "$out/pretrain" --fraction "$share" --steps "${SHARE_STEPS:-100}"
 done
