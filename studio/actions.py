@@ -62,15 +62,11 @@ def open_piece(
     step: Step = unwatched,
 ) -> Session:  # fmt: skip
     """Put a new score on the stand and play it; edits and reference of the piece before are gone."""
-    fresh = Session(score=score, title=title, controls=controls, example=example, doc=session.doc + 1)
+    number = session.docs + 1
+    fresh = Session(score=score, title=title, controls=controls, example=example, doc=number, docs=number)
     style = style_of(desk, fresh, controls)
     rendered = desk.perform(score, style, step)
     return replay(replace(fresh, style=style), rendered, grid_of(score, rendered))
-
-
-def as_next(now: Session, opened: Session) -> Session:
-    """The newly opened piece, numbered after whatever is open by now."""
-    return replace(opened, doc=now.doc + 1)
 
 
 def another_take(session: Session) -> Session:

@@ -16,7 +16,9 @@ from studio.examples import EXAMPLES, FIRST, Example
 from studio.jobs import Step, unwatched
 
 if TYPE_CHECKING:
+    from engine.music.engrave import Engraving
     from engine.pipeline import Axis, Engine
+    from studio.composing import OnNote, Wish
 
 T = TypeVar("T")
 SOUNDING = 2  # previews made at one time, for all visitors together
@@ -74,8 +76,9 @@ class Desk:
 
     def __init__(self, engine: Engine | None = None) -> None:
         self._engine, self._loading = engine, threading.Lock()
-        self.pianist, self.pianos_free = Turns(1), Turns(SOUNDING)
+        self.pianist, self.composer, self.pianos_free = Turns(1), Turns(1), Turns(SOUNDING)
         self._performances, self._clips, self._other = Memory(64), Memory(4), Memory(32)
+        self._engravings = Memory(16)
 
     @property
     def engine(self) -> Engine:
@@ -96,6 +99,7 @@ class Desk:
         curves_figure(score, deadpan(score)).to_json()  # plotly is slow to import
         self.engine.preview(deadpan(score))
         self.perform(score, self.engine.style(base=self.presets["Default"]))
+        self.engine.compose(notes=8)
 
     @property
     def axes(self) -> tuple[Axis, ...]:
@@ -139,6 +143,38 @@ class Desk:
         with self.pianist.turn(step):
             return self.engine.perform(score, style, keep=keep, redo=redo, on_step=step)
 
+    def perform_edit(
+        self, old: Score, performance: Performance, new: Score, style: Style, step: Step = unwatched
+    ) -> Performance:
+        """The changed score played: notes that were kept sound as they did, see Engine.perform_edit."""
+
+        def make() -> Performance:
+            with self.pianist.turn(step):
+                return self.engine.perform_edit(old, performance, new, style, on_step=step)
+
+        key = ("edit", old.digest, performance.digest, new.digest, style)
+        return self._performances.recall(key, make)
+
+    def compose(self, wish: Wish, on_note: OnNote, step: Step = unwatched) -> list[Score]:
+        """New pieces, one a take; `on_note` hears every note and may raise to cancel, `step` while it waits."""
+        with self.composer.turn(step):
+            return self.engine.compose(wish.conditions(), wish.notes, wish.bars, *wish.sampling(), on_note=on_note)
+
+    def continue_score(self, score: Score, wish: Wish, on_note: OnNote, step: Step = unwatched) -> list[Score]:
+        """The score with more after it, one a take; as in compose."""
+        with self.composer.turn(step):
+            return self.engine.continue_score(
+                score, wish.notes, wish.bars, *wish.sampling(), wish.conditions(), on_note=on_note
+            )
+
+    def infill(
+        self, score: Score, selected: NDArray[np.bool_], span: tuple[float, float], wish: Wish, on_note: OnNote,
+        step: Step = unwatched,
+    ) -> list[Score]:  # fmt: skip
+        """The score with the selected notes written anew, one a take; as in compose."""
+        with self.composer.turn(step):
+            return self.engine.infill(score, selected, span, *wish.sampling(), wish.conditions(), on_note=on_note)
+
     def preview(self, performance: Performance, piano: str, step: Step = unwatched) -> AudioClip:
         """The sound of a performance; `step` as in perform."""
         from engine.sound.preview import sounding_end
@@ -154,6 +190,13 @@ class Desk:
             return AudioClip(np.concatenate(parts), rate)
 
         return self._clips.recall(("preview", performance.digest, piano), make)
+
+    def engraving(self, score: Score, width: int, step: Step = unwatched) -> Engraving:
+        """The score on pages of so many pixels; `step` may raise to cancel."""
+        from engine.music.engrave import engrave
+
+        key = ("engraving", score.digest, width)
+        return self._engravings.recall(key, lambda: engrave(score, width, lambda: step(0.0)))
 
     def align(self, score: Score, performance: Performance, step: Step = unwatched) -> Alignment:
         """Which played note is which written one; `step` as in perform."""

@@ -10,120 +10,37 @@ from __future__ import annotations
 
 import html
 import random
-from collections.abc import Callable, Hashable
-from dataclasses import replace
-from functools import wraps
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from engine.bundle import BundleError
 from engine.music.safe import mended, open_performance, open_score, remarks
 from engine.music.types import BadInput, Score
-from studio import actions
+from studio import actions, history
+from studio.answers import (
+    NEXT_WAIT,
+    PRIVATE,
+    Shown,
+    answer,
+    as_controls,
+    begin,
+    drawn_curves,
+    human_controls,
+    redraw,
+    said,
+    without_borrowed,
+)
 from studio.desk import Desk
 from studio.examples import EXAMPLES
 from studio.jobs import Job
-from studio.layout import Page, preset_names
-from studio.session import Controls, Document, Session
-from studio.wire import curves, job_state, roll_value, sound_value
+from studio.layout import Page
+from studio.session import Document, Session
+from studio.wire import job_state, roll_value, sound_value
 
-PRIVATE = {"queue": False, "show_progress": "hidden", "api_visibility": "private", "trigger_mode": "multiple"}
-FIRST_WAIT, NEXT_WAIT = 0.6, 0.5  # seconds
 PREVIEW_FLAC_SEC = 90  # longer previews travel as FLAC, half the bytes; shorter ones as WAV, which costs no time
 NOT_DONE = "Not done"
-
-Shown = dict  # component to new value; a component left out stays as it is
-Work = Callable[[Job], Callable[[], Shown]]
-
-
-def said(page: Page) -> Callable[[Callable[..., Shown]], Callable[..., Shown]]:
-    """Let the page say a refusal, or a missing checkpoint, as a one-sentence notice; nothing else changes."""
-
-    def wrap(fn: Callable[..., Shown]) -> Callable[..., Shown]:
-        @wraps(fn)
-        def inner(*args: Any) -> Shown:
-            try:
-                return fn(*args)
-            except (BadInput, BundleError) as refusal:
-                document = next(a for a in args if isinstance(a, Document))
-                return {page.roll: {"job": job_state(document.jobs.refuse(str(refusal)))}}
-
-        return inner
-
-    return wrap
-
-
-def begin(page: Page, document: Document, kind: str, text: str, work: Work, same: Hashable = None) -> Shown:
-    """Start a job; what it shows if it is quick, how far it is if not."""
-    job = document.jobs.start(kind, text, work, same)
-    return answer(page, document, job, FIRST_WAIT)
-
-
-def answer(page: Page, document: Document, job: Job, patience: float) -> Shown:
-    """What the page is told about a job after waiting for it so long."""
-    if not job.wait(patience) or job.stopped == "overtaken":
-        return {page.roll: {"job": job_state(job)}}
-    if job.stopped:
-        return cancelled(page, document.session, job)
-    shown = job.show() if job.show is not None else {}
-    return {**shown, page.roll: {**shown.get(page.roll, {}), "job": job_state(job)}}
-
-
-def cancelled(page: Page, session: Session, job: Job) -> Shown:
-    """The visitor has cancelled: the panel goes back to what is still heard."""
-    shown: Shown = {page.roll: {"note": "Cancelled; nothing has changed", "job": job_state(job)}}
-    c = session.controls
-    if job.kind == "play" and len(c.axes) == len(page.axes):
-        values = (c.preset, c.second, c.blend, c.seed, *c.strength, *c.axes)
-        shown |= dict(zip(page.controls, values, strict=True))
-    if job.kind == "open":
-        shown[page.example] = session.example or None
-    return shown
-
-
-def as_controls(values: tuple, axes: int) -> Controls:
-    """The style panel's values, in Page.controls order, checked: a client may send anything."""
-    preset, second, blend, seed, *rest = values
-    strengths, offsets = rest[:5], rest[5 : 5 + axes]
-    if len(offsets) != axes or any(v is None for v in (blend, seed, *rest)):
-        raise BadInput("A slider of the style panel is empty; press Reset style.")
-    return Controls(
-        str(preset), str(second), min(1.0, max(0.0, float(blend))),
-        tuple(min(3.0, max(-3.0, float(v))) for v in offsets),
-        tuple(min(150.0, max(0.0, float(v))) for v in strengths), min(2**31 - 1, max(0, int(seed))),
-    )  # fmt: skip
-
-
-def without_borrowed(controls: Controls) -> Controls:
-    """The same panel when there is no human performance to borrow from any more."""
-    names = (actions.DEFAULT if name == actions.BORROWED else name for name in (controls.preset, controls.second))
-    preset, second = names
-    return replace(controls, preset=preset, second=second)
-
-
-def redraw(page: Page, session: Session, show_human: bool, score: bool = False, note: str = "") -> Shown:
-    """New values of the roll and the curves."""
-    return {page.roll: roll_value(session, score, note), page.curves: drawn_curves(session, show_human)}
-
-
-def drawn_curves(session: Session, show_human: bool) -> Any:
-    """The curves, left as they are when so little is left of the piece that none can be drawn."""
-    try:
-        return curves(session, show_human)
-    except ValueError:
-        return gr.skip()
-
-
-def kept_edits(session: Session) -> str:
-    """What the status line says about the visitor's own notes and pedal after the pianist has played again."""
-    theirs = [f"{session.edited} edited notes" if session.edited > 1 else "edited note"] if session.edited else []
-    theirs += ["pedal"] if session.pedal is not None else []
-    if not theirs:
-        return ""
-    one = len(theirs) == 1 and session.edited < 2
-    return f"Your {' and your '.join(theirs)} {'stays as you made it' if one else 'stay as you made them'}"
 
 
 def connect(demo: gr.Blocks, page: Page, desk: Desk) -> None:
@@ -148,7 +65,8 @@ def connect_jobs(page: Page) -> None:
         if job is None:  # a newer one took its place
             number = event._data.get("job") if isinstance(event._data, dict) else 0
             return {page.roll: {"job": job_state(Job(number if type(number) is int else 0), over=True)}}
-        return answer(page, document, job, NEXT_WAIT)
+        have = event._data.get("have", 0)
+        return answer(page, document, job, NEXT_WAIT, have if type(have) is int else 0)
 
     def refused(event: gr.EventData, document: Document) -> None:
         job = named(event, document)
@@ -175,7 +93,7 @@ def connect_opening(demo: gr.Blocks, page: Page, desk: Desk) -> None:
             score, title, remark = read(job)
             job.begin("Playing")
             opened = actions.open_piece(desk, document.session, score, title, controls, example, job.step)
-            session = document.update(job.unless_stopped(lambda now: actions.as_next(now, opened)))
+            session = document.update(job.unless_stopped(lambda now: history.replaced(now, opened)))
             document.jobs.stop("play", "human", "sound")
             note = f"{len(score):,} notes. {remark}" if remark else f"{len(score):,} notes"
             return lambda: {
@@ -212,19 +130,14 @@ def connect_opening(demo: gr.Blocks, page: Page, desk: Desk) -> None:
     page.open_file.upload(open_upload, [page.open_file, *inputs], page.outputs, **PRIVATE)
 
 
-def human_controls(page: Page, session: Session, desk: Desk, controls: Controls) -> Shown:
-    """Text and buttons of the human performance, and the preset menus that depend on it."""
-    has = session.reference is not None
-    names = preset_names(desk, has)
-    example = EXAMPLES.get(session.example)
-    return {
-        page.human_text: session.reference.name if session.reference else "None yet",
-        page.human_style: gr.update(interactive=has),
-        page.human_remove: gr.update(interactive=has),
-        page.preset: gr.update(choices=names, value=controls.preset),
-        page.second: gr.update(choices=names, value=controls.second),
-        page.human_example: gr.update(interactive=example is not None and bool(example.human)),
-    }
+def kept_edits(session: Session) -> str:
+    """What the status line says about the visitor's own notes and pedal after the pianist has played again."""
+    theirs = [f"{session.edited} edited notes" if session.edited > 1 else "edited note"] if session.edited else []
+    theirs += ["pedal"] if session.pedal is not None else []
+    if not theirs:
+        return ""
+    one = len(theirs) == 1 and session.edited < 2
+    return f"Your {' and your '.join(theirs)} {'stays as you made it' if one else 'stay as you made them'}"
 
 
 def restyling(page: Page, desk: Desk) -> Callable[..., Shown]:
@@ -283,7 +196,10 @@ def connect_roll(page: Page, desk: Desk) -> None:
             if type(doc) is not int or type(rev) is not int or not isinstance(data.get("put", []), list):
                 raise BadInput("The edit could not be read; reload the page.")
             change = actions.edit(data.get("put", []), data.get("del", []), data.get("pedal", False))
-            document.patch(doc, rev, change)
+            if data.get("fresh") is True:  # neither undone nor redone
+                document.patch(doc, rev, lambda now: history.went_on(change(now)))
+            else:
+                document.patch(doc, rev, change)
         except BadInput as refusal:
             if type(doc) is not int or type(rev) is not int:
                 return {"job": job_state(document.jobs.refuse(str(refusal)))}

@@ -35,6 +35,8 @@ class Job:
     show    made by the work: what the page shall show when all is done
     refusal why it could not be done, "" if it could
     stopped None, or who stopped it: "visitor", or "overtaken" by a newer job
+    draft   what it has written so far, for the page to show: rows as in studio.wire.draft_value
+    about   what the page must know to draw these
     """
 
     def __init__(self, number: int = 0, kind: str = "", text: str = "", same: Hashable = None) -> None:
@@ -42,6 +44,8 @@ class Job:
         self.share, self.refusal = 0.0, ""
         self.show: Callable[[], Any] | None = None
         self.stopped: str | None = None
+        self.draft: list[tuple[int, int, int, int, int]] = []
+        self.about: dict[str, Any] = {}
         self._over, self._asked = threading.Event(), time.monotonic()
 
     @property
@@ -102,7 +106,10 @@ class Jobs:
     def __init__(self) -> None:
         self._lock, self._number, self._latest = threading.Lock(), 0, dict[str, Job]()
 
-    def start(self, kind: str, text: str, work: Callable[[Job], Callable[[], Any]], same: Hashable = None) -> Job:
+    def start(
+        self, kind: str, text: str, work: Callable[[Job], Callable[[], Any]], same: Hashable = None,
+        about: dict[str, Any] | None = None,
+    ) -> Job:  # fmt: skip
         """Start a job; one that is running for the `same` already is returned instead."""
         with self._lock:
             before = self._latest.get(kind)
@@ -112,6 +119,7 @@ class Jobs:
                 before.stop("overtaken")
             self._number += 1
             job = self._latest[kind] = Job(self._number, kind, text, same)
+            job.about = about or {}
         threading.Thread(target=job.run, args=(work,), daemon=True).start()
         return job
 

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 import gradio as gr
 
 from studio.actions import BORROWED, DEFAULT
+from studio.compose_panel import ComposePanel, build_compose
 from studio.desk import Desk
 from studio.examples import EXAMPLES, FIRST
 from studio.roll.roll import PianoRoll
+from studio.score.score import ScoreView
 from studio.session import Document
+from studio.takes.takes import TakeStrip
 
 STRENGTHS = ("Tempo", "Timing", "Velocity", "Articulation", "Pedal")
 SCORE_FILES = [".musicxml", ".xml", ".mxl", ".mid", ".midi", ".krn", ".mei"]
@@ -18,7 +21,7 @@ MIDI_FILES = [".mid", ".midi"]
 SESSION_SEC = 6 * 3600.0
 
 _BRAND = """<div class="brand"><span class="name">Étude</span>
-<span class="claim">A score in, a pianist’s performance out</span></div>"""
+<span class="claim">Writes piano music, and plays it</span></div>"""
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,11 @@ class Page:
     human_remove: gr.Button
     piano: gr.Dropdown
     downloads: dict[str, gr.Button]
+    compose: ComposePanel
+    takes: TakeStrip
+    score: ScoreView
+    corpus: gr.HTML
+    corpus_box: gr.Accordion
 
     @property
     def controls(self) -> list:
@@ -57,7 +65,7 @@ class Page:
     def outputs(self) -> list:
         """Whatever the answer of a job may change."""
         human = [self.human_text, self.human_style, self.human_remove, self.human_example]
-        return [self.roll, self.curves, self.example, *human, *self.controls]
+        return [self.roll, self.takes, self.score, self.curves, self.example, *human, *self.controls]
 
 
 def build(desk: Desk) -> Page:
@@ -86,16 +94,25 @@ def build(desk: Desk) -> Page:
     with gr.Row(elem_id="work"):
         with gr.Column(scale=4, min_width=560, elem_id="stage"):
             roll = PianoRoll(elem_id="roll")
+            takes = TakeStrip(elem_id="takes")
             piano, downloads = _take_away(desk)
+            with gr.Accordion("Score", open=False, elem_id="score-box", elem_classes="card"):
+                score = ScoreView(elem_id="score")
             with gr.Column(elem_id="curves-box", elem_classes="card"):
                 curves = gr.Plot(show_label=False, elem_id="curves", container=False)
-        with gr.Column(scale=1, min_width=330, elem_id="panel"):
-            style = _style(desk)
-            strengths, human, discard = _strength(), _human(), _edits()
+            with gr.Accordion("Beside the corpus", open=False, elem_id="corpus-box", elem_classes="card") as corpus_box:
+                corpus = gr.HTML(elem_id="corpus")
+        with gr.Column(scale=1, min_width=330, elem_id="panel"), gr.Tabs(elem_id="desk", selected="perform"):
+            with gr.Tab("Compose", id="compose", elem_id="compose-tab", render_children=True):
+                compose = build_compose(desk)
+            with gr.Tab("Perform", id="perform", elem_id="perform-tab"):
+                style = _style(desk)
+                strengths, human, discard = _strength(), _human(), _edits()
     gr.HTML(_credits(), elem_id="credits")
     return Page(
         document=document, example=example, open_file=open_file, roll=roll, curves=curves, strengths=strengths,
-        piano=piano, downloads=downloads, discard=discard, **style, **human,
+        piano=piano, downloads=downloads, discard=discard, compose=compose, takes=takes, score=score, corpus=corpus,
+        corpus_box=corpus_box, **style, **human,
     )  # fmt: skip
 
 

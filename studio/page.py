@@ -8,9 +8,11 @@ from pathlib import Path
 import gradio as gr
 
 from engine.music.safe import warm_up
+from studio.compose_events import connect_compose
 from studio.desk import Desk
 from studio.events import connect
 from studio.layout import build
+from studio.view_events import connect_views
 
 _HERE = Path(__file__).parent
 
@@ -18,7 +20,10 @@ _HERE = Path(__file__).parent
 def build_studio(desk: Desk) -> gr.Blocks:
     """The studio as a gradio app, not yet served."""
     with gr.Blocks(title="Étude", analytics_enabled=False, fill_width=True, delete_cache=(600, 3600)) as demo:
-        connect(demo, build(desk), desk)
+        page = build(desk)
+        connect(demo, page, desk)
+        connect_compose(page, desk)
+        connect_views(page, desk)
     demo.queue(max_size=32, default_concurrency_limit=1)
     return demo
 

@@ -1,4 +1,4 @@
-"""One visitor's state: the score, how the pianist plays it now, and what the visitor changed by hand.
+"""One visitor's state: the score, how the pianist plays it now, what the visitor changed by hand, what was composed.
 
 `Session` is immutable; every action returns a new one. `Document` is the box in `gr.State` that holds the present
 Session: it is an event's input and never its output, because Gradio loses quick updates of a State that is both.
@@ -107,12 +107,35 @@ class Controls:
 
 
 @dataclass(frozen=True)
+class Take:
+    """One thing that the composer wrote, waiting to be heard and accepted.
+
+    number  its name on the page, from 1
+    kind    "compose", "continue" or "infill"
+    span    (from, to) quarters in which its new notes start
+    fresh   (n,) bool, which notes of the score are new
+    base    the piece that it continues or fills in; an empty Session when it was composed from nothing
+    """
+
+    number: int
+    kind: str
+    score: Score
+    title: str
+    seed: int
+    span: tuple[float, float]
+    fresh: NDArray[np.bool_]
+    base: Session
+
+
+@dataclass(frozen=True)
 class Session:
     """Everything about one visitor's piece; see the module's docstring for note ids.
 
     rendered  what the pianist plays, note i for note i of the score, before the visitor's edits
     pedal     (from, to) seconds of the visitor's own pedalling, None while the pianist pedals
     doc, take, rev  counters: the score opened, the rendering of it, the visitor's edits so far
+    past, future    the pieces that undo and redo bring back, nearest last and nearest first; see studio.history
+    docs, takes     how many scores were opened; what was composed, newest last
     """
 
     score: Score | None = None
@@ -129,6 +152,10 @@ class Session:
     doc: int = 0
     take: int = 0
     rev: int = 0
+    past: tuple[Session, ...] = ()
+    future: tuple[Session, ...] = ()
+    docs: int = 0
+    takes: tuple[Take, ...] = ()
 
     @property
     def edited(self) -> int:
@@ -240,6 +267,20 @@ def replay(session: Session, rendered: Performance, grid: Grid) -> Session:
     return replace(new, edits=MappingProxyType(edits), pedal=pedal)
 
 
+@dataclass(frozen=True)
+class Selection:
+    """What is selected on the roll or on the engraved page.
+
+    doc    the document whose notes they are
+    notes  indices of score notes
+    bars   (first, last) indices of the bars that they stand in, None for no selection
+    """
+
+    doc: int = 0
+    notes: tuple[int, ...] = ()
+    bars: tuple[int, int] | None = None
+
+
 class Document:
     """One visitor's box. Patches may arrive at the same time and out of order; they are applied in order.
 
@@ -253,6 +294,8 @@ class Document:
         self._lock = threading.Lock()
         self._session = Session()
         self.jobs = Jobs()
+        self.selection = Selection()
+        self.corpus_open = False
         self._waiting: dict[int, Callable[[Session], Session]] = {}
         self._folder: Path | None = None
         self._previews = 0

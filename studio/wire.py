@@ -6,9 +6,11 @@ import json
 import time
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from engine.curves import curves_figure
 from studio.jobs import Job
-from studio.session import NoteEdit, Session
+from studio.session import NoteEdit, Session, Take
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -25,8 +27,12 @@ def roll_document(session: Session) -> str:
     base   {id: [pitch, onset, duration, velocity]} as the pianist plays the notes that were edited or deleted
     grid   [[quarter, ...], [ms, ...]] where the beats fall
     pedal  [[from, to], ...]; own_pedal says whose it is
+    past, future  how many pieces undo and redo can bring back
     """
-    assert session.rendered is not None
+    history = {"past": len(session.past), "future": len(session.future)}
+    if session.rendered is None:
+        empty = {"id": 0, "n": 0, "notes": [], "base": {}, "grid": [[0, 1], [0, 1000]], "pedal": [], "own_pedal": False}
+        return json.dumps({**empty, **history})
     assert session.grid is not None
     n = len(session.rendered)
     notes, base = [], {}
@@ -47,6 +53,7 @@ def roll_document(session: Session) -> str:
             "grid": [session.grid.quarter.round(4).tolist(), (1000 * session.grid.sec).round(1).tolist()],
             "pedal": [[round(1000 * a), max(round(1000 * a) + 1, round(1000 * b))] for a, b in session.pedal_spans()],
             "own_pedal": session.pedal is not None,
+            **history,
         },
         separators=(",", ":"),
     )
@@ -55,7 +62,8 @@ def roll_document(session: Session) -> str:
 def roll_score(session: Session) -> str:
     """The score layer as one JSON string: [[onset, duration, pitch, staff], ...] in quarters, and the bars."""
     score = session.score
-    assert score is not None
+    if score is None:
+        return json.dumps({"id": 0, "title": "Nothing here yet", "composer": "", "notes": [], "bars": [], "end": 0})
     m = score.measures
     columns = (score.onset_quarter.round(4), score.duration_quarter.round(4), score.pitch, score.staff)
     return json.dumps(
@@ -93,6 +101,35 @@ def job_state(job: Job, over: bool = False) -> str:
         "by": job.stopped or "", "refused": bool(job.refusal), "at": time.monotonic(),
         "of": job.same[0] if isinstance(job.same, tuple) else "",
     })  # fmt: skip
+
+
+def draft_value(job: Job, have: int) -> str:
+    """What a job has written since the page had `have` rows, as one JSON string; "" when it writes nothing.
+
+    key    whose notes these are; alone hides the piece under them
+    start  ms of the roll at which they begin
+    rows   [[take, onset, duration, pitch, staff], ...] milliseconds, after the first `from` of them
+    """
+    if not job.about:
+        return ""
+    have = min(max(0, have), len(job.draft))
+    rows = job.draft[have:]
+    head = {"key": f"job{job.number}", "from": have, "running": not job.over}
+    return json.dumps({**job.about, **head, "rows": rows}, separators=(",", ":"))
+
+
+def take_draft(opened: Session, take: Take, start_sec: float, alone: bool) -> str:
+    """A take as it is heard, drawn over the piece (its new notes) or alone (all of them); see draft_value."""
+    p = opened.in_score_order()
+    staff = np.where(take.score.staff > 0, take.score.staff, np.where(take.score.pitch >= 60, 1, 2))
+    onset, length = np.round(1000 * p.onset_sec).astype(int), np.maximum(1, np.round(1000 * p.duration_sec)).astype(int)
+    rows = [
+        [0, int(onset[i]), int(length[i]), int(p.pitch[i]), int(staff[i])]
+        for i in range(len(take.score))
+        if alone or take.fresh[i]
+    ]
+    head = {"key": f"take{take.number}", "alone": alone, "running": False, "start": round(1000 * start_sec), "from": 0}
+    return json.dumps({**head, "rows": rows}, separators=(",", ":"))
 
 
 def sound_value(session: Session, path: str | None, note: str = "") -> dict:

@@ -2,7 +2,8 @@
 
 Its value goes one way, from Python to the page. What the visitor does comes back as events, each a small patch:
 `roll.edit`, `roll.settle` (edits have stopped, sound is wanted), `roll.reperform` (play the selected notes again),
-`roll.waiting` (how far is this job?), `roll.cancel`, `roll.refused` (say why this job was not done).
+`roll.waiting` (how far is this job?), `roll.cancel`, `roll.refused` (say why this job was not done), `roll.history`
+(undo or redo goes on to another piece), `roll.chosen` (what is selected).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import gradio as gr
 from gradio.data_classes import FileData, GradioModel
 
 _HERE = Path(__file__).parent
+PARTS = ("roll_view.js", "roll_sound.js", "roll_draft.js", "roll_edit.js")
 
 
 class RollData(GradioModel):
@@ -26,6 +28,7 @@ class RollData(GradioModel):
     sound_of   the document that `audio` belongs to
     file       something to take away
     job        how far a job is, see studio.wire
+    draft      notes that are only shown: what is being composed, or a take; see studio.wire
     """
 
     rev: int = 0
@@ -37,6 +40,7 @@ class RollData(GradioModel):
     audio: FileData | None = None
     file: FileData | None = None
     job: str = ""
+    draft: str = ""
 
 
 class PianoRoll(gr.HTML):
@@ -49,9 +53,7 @@ class PianoRoll(gr.HTML):
             value=value,
             html_template=(_HERE / "roll.html").read_text(encoding="utf-8"),
             css_template=(_HERE / "roll.css").read_text(encoding="utf-8"),
-            js_on_load="\n".join(
-                (_HERE / name).read_text(encoding="utf-8") for name in ("roll_view.js", "roll_sound.js", "roll_edit.js")
-            ),
+            js_on_load="\n".join((_HERE / name).read_text(encoding="utf-8") for name in PARTS),
             apply_default_css=False,
             elem_id=elem_id,
             render=render,  # Gradio builds the component again when an event leaves it as it is

@@ -1,4 +1,4 @@
-// The piano roll, part 3 of 3: edits by mouse, touch and keyboard. Every change is a patch; undo is the inverse patch.
+// The piano roll, part 4 of 4: edits by mouse, touch and keyboard. Every change is a patch; undo is the inverse patch.
 const row = n => [n.id, n.pitch, Math.round(n.on), Math.round(n.dur), n.vel];
 const spansOf = list => list.map(([a, b]) => [Math.round(a), Math.max(Math.round(a) + 1, Math.round(b))]);
 
@@ -9,19 +9,19 @@ function apply(patch) {
   sel = new Set([...sel].filter(id => notes.has(id)));
   mapImage = null;
 }
-function publish(patch, label) {
+function publish(patch, label, fresh = false) {
   hush(true);
   rev += 1;
   sent.push({ rev, patch }); if (sent.length > 500) sent.shift();
-  trigger('edit', { doc: doc.id, rev, ...patch });
+  trigger('edit', { doc: doc.id, rev, fresh, ...patch });
   asked = 0;
   live.textContent = label; showButtons(); settle(350); paint();
 }
 function commit(patch, inverse, label) {
-  apply(patch); undo.push({ undo: inverse, redo: patch, label }); redo = []; publish(patch, label);
+  apply(patch); undo.push({ undo: inverse, redo: patch, label }); redo = []; doc.future = 0; publish(patch, label, true);
 }
-function stepBack() { const s = undo.pop(); if (s) { redo.push(s); apply(s.undo); publish(s.undo, 'Undone: ' + s.label); } }
-function stepForward() { const s = redo.pop(); if (s) { undo.push(s); apply(s.redo); publish(s.redo, 'Redone: ' + s.label); } }
+function stepBack() { const s = undo.pop(); if (s) { redo.push(s); apply(s.undo); publish(s.undo, 'Undone: ' + s.label); } else turn(true); stepped = performance.now(); }
+function stepForward() { const s = redo.pop(); if (s) { undo.push(s); apply(s.redo); publish(s.redo, 'Redone: ' + s.label); } else turn(false); stepped = performance.now(); }
 const many = (ids, what) => ids.length === 1 ? `${nameOf(notes.get(ids[0]))} ${what}` : `${ids.length} notes ${what}`;
 function change(ids, fn, what) {
   const before = ids.map(id => row(notes.get(id))), after = ids.map(id => row(fn({ ...notes.get(id) })));
@@ -91,6 +91,8 @@ cv.addEventListener('pointerdown', e => {
   cv.focus({ preventScroll: true }); cv.setPointerCapture(e.pointerId);
   const x = e.offsetX, y = e.offsetY;
   cursor.shown = false;
+  if (draft && draft.running && y < mapY()) return;
+  if (draft && y < mapY()) return dropDraft();
   if (!doc.id) return;
   if (y >= mapY()) { drag = { kind: 'map' }; return mapTo(x); }
   if (x < KEY_W) { if (y > RULER_H && y < pedalY()) beep(clampPitch(P(y))); return; }
@@ -160,7 +162,7 @@ cv.addEventListener('pointerup', release);
 cv.addEventListener('pointercancel', () => { drag = null; paint(); });
 cv.addEventListener('dblclick', e => {
   const x = e.offsetX, y = e.offsetY;
-  if (tool !== 'select' || !doc.id || x < KEY_W || y < RULER_H || y >= pedalY() || hit(x, y)) return;
+  if (tool !== 'select' || !doc.id || performance.now() - dropped < 500 || x < KEY_W || y < RULER_H || y >= pedalY() || hit(x, y)) return;
   const on = snap(T(x));
   add([[P(y), on, Math.round(msAt(quarterAt(on) + (snapQuarter || .5)) - on), 72]], 'added');
   beep(clampPitch(P(y)));
@@ -225,7 +227,7 @@ function arrow(e, k, ids) {
   const far = n => e.shiftKey ? Math.round(msAt(quarterAt(n.on) + across)) : snapQuarter ? Math.round(msAt(quarterAt(n.on) + across * snapQuarter)) : n.on + across * SNAP_FREE;
   change(ids, n => ({ ...n, on: Math.max(0, far(n)) }), across > 0 ? 'later' : 'earlier');
 }
-function escape() { if (sel.size || pedalSel >= 0 || cursor.shown) { cursor.shown = false; select([]); } else stop(); }
+function escape() { if (draft && !draft.running) dropDraft(); else if (sel.size || pedalSel >= 0 || cursor.shown) { cursor.shown = false; select([]); } else stop(); }
 cv.addEventListener('keydown', e => {
   const mod = e.ctrlKey || e.metaKey, k = e.key.toLowerCase(), ids = [...sel];
   const act =
@@ -245,7 +247,7 @@ cv.addEventListener('keydown', e => {
     k === '+' || k === '=' ? () => zoom(1.3) : k === '-' ? () => zoom(1 / 1.3) : k === 'f' ? () => fit(true) :
     k === '?' ? () => $('.help').click() :
     k === 'home' ? () => { seek(0); scrollTo(0); } : k === 'end' ? () => scrollTo(endMs()) : null;
-  if (act && doc.id) { e.preventDefault(); e.stopPropagation(); act(); }
+  if (act && (doc.id || (mod && /^[zy]$/.test(k)))) { e.preventDefault(); e.stopPropagation(); act(); }
 });
 function pageKey(e) {       // Space and Escape work wherever the focus is, except where they mean something else
   if (!element.isConnected) return document.removeEventListener('keydown', pageKey);

@@ -1,4 +1,4 @@
-// The piano roll, part 2 of 3: what Python sends, and the sound.
+// The piano roll, part 2 of 4: what Python sends, and the sound.
 let soundTag = '', soundGrid = null;     // "doc.take.rev" of the notes that the player's sound was made of
 let resume = null, wantPlay = false;     // a musical position, quarters, to go on from when new sound comes
 let settleTimer = 0, asked = 0, freshest = 0;
@@ -13,6 +13,7 @@ function receive(value) {
   say(value.note);
   if (value.score) { score = JSON.parse(value.score); showTitle(); }
   if (value.doc) receiveNotes(value);
+  if (value.draft) receiveDraft(JSON.parse(value.draft));
   if (value.file && value.file.url) receiveFile(value);
   if (value.audio && value.audio.url) receiveSound(value);
   else if (value.sound_of) { asked = 0; wantPlay = false; clearTimeout(settleTimer); settleTimer = 0; showButtons(); }   // refused
@@ -29,27 +30,29 @@ function receiveJob(job, answered) {
   if (known) clearTimeout(known.watch);
   jobs.delete(job.id);
   if (!job.over) {
-    jobs.set(job.id, { ...job, watch: setTimeout(() => askJob(job.id), ASK_AGAIN) });
+    jobs.set(job.id, { ...job });
     if (job.kind !== 'sound') asked = 0;               // there will be other notes first
     else if (job.of === tag()) asked = performance.now();
     else { asked = 0; settle(200); }                   // the notes have changed since: that sound is not wanted
-    trigger('waiting', { job: job.id });
+    askJob(job.id);
   } else if (job.kind === 'sound') {
     asked = 0;
     if (job.by === 'visitor') { wantPlay = false; clearTimeout(settleTimer); settleTimer = 0; showButtons(); }
     else if (!answered && !job.refused) settle(200);
   } else if (known) settle(100);
+  if (job.over && draft && draft.key === `job${job.id}` && (job.by || job.refused)) dropDraft();
   if (job.refused && job.id > lastRefused) { lastRefused = job.id; trigger('refused', { job: job.id }); }
   showJobs();
 }
 function askJob(id) {
   const job = jobs.get(id);
   if (!job) return;
+  clearTimeout(job.watch);
   job.watch = setTimeout(() => askJob(id), ASK_AGAIN);
-  trigger('waiting', { job: id });
+  trigger('waiting', { job: id, have: draft && draft.key === `job${id}` ? draft.rows.length : 0 });
 }
 function showJobs() {
-  const latest = [...jobs.values()].pop(), bar = $('.busy progress');
+  const latest = [...jobs.values()].filter(j => j.kind !== 'audition').pop(), bar = $('.busy progress');
   $('.busy').hidden = !latest; live.hidden = !!latest;
   if (!latest) return;
   $('.busy .what').textContent = latest.text + '…' + (latest.share ? ` ${Math.round(100 * latest.share)} %` : '');
@@ -77,7 +80,8 @@ function receiveNotes(value) {
   for (const [id, row] of Object.entries(next.base)) base.set(+id, fromRow([+id, ...row])[1]);
   pedal = next.pedal; ownPedal = next.own_pedal;
   const moved = take !== value.take;
-  doc = { id: next.id, n: next.n, grid: next.grid, pianistPedal: ownPedal ? (same ? doc.pianistPedal : []) : pedal };
+  if (!same) shelve(doc.id);
+  doc = { id: next.id, n: next.n, past: next.past, future: next.future, grid: next.grid, pianistPedal: ownPedal ? (same ? doc.pianistPedal : []) : pedal };
   take = value.take; freshest = value.rev;
   if (same) {
     if (moved) for (const step of [...undo, ...redo]) for (const side of ['undo', 'redo']) step[side] = carry(step[side], oldGrid, oldBase);
@@ -86,7 +90,7 @@ function receiveNotes(value) {
     sel = new Set([...sel].filter(id => notes.has(id)));
     rev = Math.max(rev, value.rev);
   } else {
-    rev = value.rev; sel.clear(); pedalSel = -1; undo = []; redo = []; sent.length = 0; nextId = next.n + 1;
+    rev = value.rev; sel = new Set(); pedalSel = -1; unshelve(next.id, value.take); draft = null; sent.length = 0; nextId = next.n + 1;
     audio.removeAttribute('src'); audio.load(); resume = null; wantPlay = false; cursor.shown = false;
     readTheme(); fit(false);
   }
@@ -164,7 +168,7 @@ function seek(ms) {
 const clockText = sec => `${Math.floor(sec / 60)}:${(sec % 60).toFixed(1).padStart(4, '0')}`;
 function showClock() { $('.clock').textContent = `${clockText(playheadMs() / 1000)} / ${clockText(endMs() / 1000)}`; }
 function showButtons() {
-  $('.undo').disabled = !undo.length; $('.redo').disabled = !redo.length;
+  $('.undo').disabled = !undo.length && !doc.past; $('.redo').disabled = !redo.length && !doc.future;
   $('.again').disabled = ![...sel].some(id => id <= doc.n);
   $('.play').classList.toggle('playing', !audio.paused || wantPlay);
   $('.play').classList.toggle('waiting', wantPlay && !soundTag);

@@ -1,12 +1,12 @@
-// The piano roll, part 1 of 3: what it holds, time, drawing. The parts are joined and run once per mount.
+// The piano roll, part 1 of 4: what it holds, time, drawing. The parts are joined and run once per mount.
 // Given by Gradio: element, trigger, props, watch. Events raised, in quotes so that Gradio makes a listener of
-// each: 'edit', 'settle', 'reperform', 'waiting', 'cancel', 'refused'.
+// each: 'edit', 'settle', 'reperform', 'waiting', 'cancel', 'refused', 'history', 'chosen'.
 const KEY_W = 46, RULER_H = 24, PEDAL_H = 18, VEL_H = 60, MAP_H = 26, EDGE = 6, SNAP_FREE = 10;
 const NAMES = ['C', 'C♯', 'D', 'E♭', 'E', 'F', 'F♯', 'G', 'A♭', 'A', 'B♭', 'B'];
 const $ = selector => element.querySelector(selector);
 const cv = $('canvas.roll'), ctx = cv.getContext('2d'), audio = $('audio'), live = $('.live');
 
-let doc = { id: 0, n: 0, grid: [[0, 1], [0, 1000]] };   // what Python sent last, without the notes
+let doc = { id: 0, n: 0, past: 0, future: 0, grid: [[0, 1], [0, 1000]] };   // what Python sent last, without the notes
 let score = { id: 0, notes: [], bars: [], end: 0 };     // the page as written, in quarters
 let notes = new Map();     // id -> {id, pitch, on, dur, vel}: milliseconds, MIDI numbers
 let base = new Map();      // id -> the same as the pianist plays it
@@ -30,7 +30,8 @@ function snap(ms) {
   return Math.max(0, Math.round(msAt(Math.round(quarterAt(ms) / snapQuarter) * snapQuarter)));
 }
 function endMs() {
-  let end = 1000;
+  let end = Math.max(1000, draft ? draft.end : 0);
+  if (draft && draft.alone) return end;
   for (const n of notes.values()) end = Math.max(end, n.on + n.dur);
   return end;
 }
@@ -100,26 +101,30 @@ function draw() {
   ctx.setTransform(dpr, 0, 0, dpr, 0, 0);
   ctx.fillStyle = ink.back; ctx.fillRect(0, 0, w, h);
   ctx.save(); ctx.beginPath(); ctx.rect(KEY_W, 0, w - KEY_W, mapY()); ctx.clip();
-  drawRows(w); drawBars(w);
+  const alone = draft && draft.alone;
+  drawRows(w); if (!alone) drawBars(w);
   ctx.save(); ctx.beginPath(); ctx.rect(KEY_W, RULER_H, w - KEY_W, rollH()); ctx.clip();
-  if (showScore) drawScore(w);
-  drawNotes(w); drawCursor();
+  if (draft) ctx.globalAlpha = .3;
+  if (showScore && !draft) drawScore(w);
+  if (!alone) drawNotes(w);
+  ctx.globalAlpha = 1;
+  if (draft) drawDraft(w); else drawCursor();
   ctx.restore();
-  drawPedal(w); drawVelocity(w);
+  if (!alone) { drawPedal(w); drawVelocity(w); }
   if (drag && drag.kind === 'box') {
     ctx.fillStyle = 'rgba(99,102,241,.14)'; ctx.strokeStyle = ink.accent; ctx.lineWidth = 1;
     ctx.fillRect(drag.x0, drag.y0, drag.x - drag.x0, drag.y - drag.y0);
     ctx.strokeRect(drag.x0 + .5, drag.y0 + .5, drag.x - drag.x0, drag.y - drag.y0);
   }
-  const px = X(playheadMs());
+  const px = X(draftHead() >= 0 ? draftHead() : playheadMs());
   ctx.fillStyle = ink.head; ctx.fillRect(px - .75, 0, 1.5, mapY());
   ctx.beginPath(); ctx.moveTo(px - 5, 0); ctx.lineTo(px + 5, 0); ctx.lineTo(px, 7); ctx.fill();
   ctx.restore();
   drawKeys(); drawMap(w);
   // Lets an end-to-end test turn (ms, pitch) into a pixel without knowing the layout.
   cv.dataset.view = JSON.stringify({ ...view, keyW: KEY_W, rulerH: RULER_H, rowH: rowH(), pedalY: pedalY(), velY: velY(), velH: VEL_H });
-  Object.assign(cv.dataset, { count: notes.size, selected: sel.size, rev, take, doc: doc.id, sound: soundTag });
-  showClock();
+  Object.assign(cv.dataset, { count: notes.size, selected: sel.size, rev, take, doc: doc.id, sound: soundTag, draft: draft ? draft.rows.length : 0, past: doc.past, future: doc.future });
+  showClock(); tellAll();
   if (!audio.paused) { follow(px); paint(); }
 }
 function drawRows(w) {

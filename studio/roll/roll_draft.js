@@ -1,0 +1,104 @@
+// The piano roll, part 3 of 4: notes that the composer is writing or a take that is heard, the pieces before and after
+// this one, and what the roll shares with the engraved page and the takes.
+
+// ---- a draft: drawn, not edited; the piece is under it, or hidden when the draft stands alone ----
+let draft = null;      // {key, alone, running, rows: [[take, on, dur, pitch, staff]], start, end, head}
+function receiveDraft(next) {
+  if (!draft || draft.key !== next.key) {
+    draft = { key: next.key, alone: next.alone, running: next.running, rows: [], start: next.start, end: 0, head: -1 };
+    if (!audio.paused) audio.pause();
+    const from = next.rows.length ? Math.min(...next.rows.map(r => r[1])) : next.start;
+    if (draft.alone) scrollTo(next.start ? next.start - 0.1 * (width() - KEY_W) / view.pxPerMs : 0); else if (X(from) > width() - 80 || X(from) < KEY_W) scrollTo(from - 0.3 * (width() - KEY_W) / view.pxPerMs);
+  }
+  draft.running = next.running;
+  if (next.from <= draft.rows.length) draft.rows.push(...next.rows.slice(draft.rows.length - next.from));   // may come twice
+  let latest = 0;
+  for (const [take, on, dur, pitch] of next.rows) {
+    if (take) continue;
+    latest = Math.max(latest, on); draft.end = Math.max(draft.end, on + dur);
+    if (pitch < view.lo + 1 || pitch > view.hi - 1) { view.lo = Math.max(0, Math.min(view.lo, pitch - 3)); view.hi = Math.min(127, Math.max(view.hi, pitch + 3)); mapImage = null; }
+  }
+  if (draft.running && X(latest) > width() - 60) scrollTo(latest - 0.75 * (width() - KEY_W) / view.pxPerMs);
+  paint();
+}
+let dropped = 0;       // when
+function dropDraft() { if (draft) { draft = null; dropped = performance.now(); paint(); } }
+function drawDraft(w) {
+  const h = rowH(), pad = h > 6 ? 1 : 0;
+  for (const [take, on, dur, pitch, staff] of draft.rows) {
+    if (take) continue;
+    const x = X(on), nw = Math.max(2, dur * view.pxPerMs);
+    if (x + nw < KEY_W || x > w) continue;
+    ctx.fillStyle = staff === 2 ? (ink.dark ? '#2dd4bf' : '#0d9488') : ink.accent;
+    ctx.beginPath(); ctx.roundRect(x, Y(pitch) + pad, Math.max(2, nw - 1), Math.max(2, h - 2 * pad), 2.5); ctx.fill();
+  }
+}
+function draftHead() { return draft && draft.head >= 0 ? draft.start + draft.head : -1; }
+function listen(name, fn) {          // on the document, for as long as the roll is on the page
+  const heard = e => element.isConnected ? fn(e.detail) : document.removeEventListener('etude:' + name, heard);
+  document.addEventListener('etude:' + name, heard);
+}
+listen('preview', ({ take, ms }) => {
+  if (!draft || draft.key !== `take${take}`) return;
+  draft.head = ms;
+  if (ms >= 0) { const px = X(draftHead()); if (px > width() - 40 || px < KEY_W) scrollTo(draftHead() - 0.1 * (width() - KEY_W) / view.pxPerMs); }
+  paint();
+});
+
+// ---- one sound at a time ----
+listen('sounds', ({ by }) => { if (by !== 'roll') { wantPlay = false; audio.pause(); } });
+audio.addEventListener('play', () => {
+  if (draft && !draft.running) dropDraft();
+  document.dispatchEvent(new CustomEvent('etude:sounds', { detail: { by: 'roll' } }));
+});
+
+// ---- the pieces before and after this one; each finds its own undo steps again ----
+const shelf = new Map();             // document number -> {undo, redo, take}
+let turning = 0, stepped = 0;        // when another piece was asked for, 0 when answered; when undo or redo was last pressed
+function shelve(id) {
+  if (id) shelf.set(id, { undo, redo, take });
+  if (shelf.size > 40) shelf.delete(shelf.keys().next().value);
+}
+function unshelve(id, at) {
+  const left = shelf.get(id);
+  turning = 0;
+  [undo, redo] = left && left.take === at ? [left.undo, left.redo] : [[], []];
+}
+function turn(back) {
+  const held = performance.now() - stepped < 350;       // a key kept down stops at the border of the piece
+  if (held || !(back ? doc.past : doc.future) || (turning && performance.now() - turning < 3000)) return;
+  turning = performance.now();
+  trigger('history', { back });
+}
+
+// ---- shared with the engraved page: where we are, what is selected ----
+const tell = (name, detail) => document.dispatchEvent(new CustomEvent('etude:' + name, { detail: { doc: doc.id, ...detail } }));
+let told = { sel: null, size: 0, clock: '' }, choosing = 0;
+function tellAll() {
+  const ms = playheadMs(), playing = !audio.paused, clock = `${doc.id}.${take}.${Math.round(ms)}.${playing}`;
+  if (clock !== told.clock) {
+    told.clock = clock;
+    const sounding = [];
+    if (playing) for (const n of notes.values()) if (n.id <= doc.n && n.on <= ms && ms < n.on + n.dur) sounding.push(n.id - 1);
+    tell('clock', { quarter: quarterAt(ms), playing, sounding });
+  }
+  if (told.sel !== sel || told.size !== sel.size) {
+    told.sel = sel; told.size = sel.size;
+    const chosen = [...sel].filter(id => id <= doc.n).map(id => id - 1);
+    tell('selection', { by: 'roll', bars: null, notes: chosen });
+    choose(chosen, null);
+  }
+}
+function choose(chosen, bars) {      // tell Python, which fills in the bars to compose anew
+  clearTimeout(choosing);
+  if (doc.id) choosing = setTimeout(() => trigger('chosen', { doc: doc.id, notes: chosen, bars }), 120);
+}
+listen('selection', detail => {
+  if (detail.by === 'roll' || detail.doc !== doc.id) return;
+  sel = new Set(detail.notes.map(i => i + 1).filter(id => notes.has(id))); pedalSel = -1;
+  told.sel = sel; told.size = sel.size;
+  choose(detail.notes, detail.bars);
+  if (sel.size) reveal(Math.min(...[...sel].map(id => notes.get(id).on)));
+  showButtons(); paint();
+});
+listen('seek', detail => { if (detail.doc === doc.id) { dropDraft(); seek(Math.max(0, msAt(detail.quarter))); } });

@@ -1,0 +1,124 @@
+// The strip of takes. Given by Gradio: element, trigger, props, watch. Events raised, in quotes so that Gradio makes a
+// listener of each: 'preview', 'accept', 'dismiss'. On `document` it tells the roll what is heard: etude:preview.
+const $ = selector => element.querySelector(selector);
+const audio = $('audio'), strip = $('.strip'), cards = $('.cards');
+const urls = new Map();           // number of a take -> where its sound is, '' when it has none
+let takes = [], heard = 0, wanted = 0, asked = 0, askedAt = 0;
+const PATIENCE = 8000;            // milliseconds until an unanswered question is asked again
+
+const PLAY = '<svg viewBox="0 0 16 16" aria-hidden="true"><path class="i-play" d="M4 2.5v11l9-5.5z"/><path class="i-pause" d="M4 2.5h3v11H4zM9 2.5h3v11H9z"/></svg>';
+function make(tag, name, text) {
+  const made = document.createElement(tag);
+  made.className = name; if (text) made.textContent = text;
+  return made;
+}
+function button(name, text, label, act) {
+  const made = make('button', name, text);
+  made.type = 'button'; made.title = label; made.setAttribute('aria-label', label); made.onclick = act;
+  return made;
+}
+function card(take, place) {
+  const made = make('li', 'take'), picture = make('div', 'picture'), name = make('div', 'name');
+  made.dataset.number = take.number;
+  picture.innerHTML = take.picture;            // numbers only, made by the server
+  picture.append(make('span', 'needle'));
+  picture.onclick = e => hear(take.number, e);
+  name.append(make('span', '', `${take.kind} ${place}`), make('span', 'seed', `seed ${take.seed}`));
+  const play = button('play', '', `Hear take ${place}: ${take.figures}`, () => hear(take.number));
+  play.innerHTML = PLAY;
+  const accept = button('accept', take.here ? 'On the roll' : 'Accept', `Accept take ${place}: put it in the place of the piece`, () => {
+    silence(); trigger('accept', { take: take.number });
+  });
+  const drop = button('drop', '✕', `Throw take ${place} away`, () => { if (heard === take.number) silence(); trigger('dismiss', { take: take.number }); });
+  const buttons = make('div', 'buttons');
+  buttons.append(play, accept, drop);
+  if (take.here) made.classList.add('here');
+  made.append(picture, name, make('div', 'figures', take.figures), buttons);
+  return made;
+}
+function receive(value) {
+  if (!value) return;
+  if (value.takes) {
+    const known = new Set(takes.map(t => t.number));
+    takes = JSON.parse(value.takes);
+    const fresh = takes.find(t => !known.has(t.number));
+    cards.replaceChildren(...takes.map(t => card(t, t.number)));
+    strip.hidden = !takes.length;
+    if (fresh) cards.scrollLeft = cards.querySelector(`[data-number="${fresh.number}"]`).offsetLeft - cards.offsetLeft;
+    strip.dataset.count = takes.length;
+    for (const number of [...urls.keys()]) if (!takes.some(t => t.number === number)) urls.delete(number);
+    if (heard && !takes.some(t => t.number === heard)) silence();
+  }
+  if (value.sound_of) {
+    urls.set(value.sound_of, value.audio ? value.audio.url : '');
+    if (asked === value.sound_of) asked = 0;
+    if (wanted === value.sound_of) start(wanted);
+  }
+  show();
+  setTimeout(prepare, 150);
+}
+function ask(number, quiet) { asked = number; askedAt = performance.now(); trigger('preview', { take: number, quiet }); }
+function prepare() {              // make the sounds of new takes beforehand, newest press first
+  if (asked && performance.now() - askedAt < PATIENCE) return;
+  const next = takes.find(t => !urls.has(t.number));
+  if (next) { ask(next.number, true); setTimeout(prepare, PATIENCE + 50); }
+}
+function hear(number, e) {
+  if (e && heard === number && audio.duration) {          // a click in the picture moves there
+    const box = e.currentTarget.getBoundingClientRect();
+    audio.currentTime = (e.clientX - box.left) / box.width * audio.duration;
+    return;
+  }
+  if (heard === number || wanted === number) return silence();
+  silence();
+  wanted = number; show();
+  ask(number, false);             // also when its sound is here: the roll shows its notes
+  if (urls.get(number)) start(number);
+}
+function start(number) {
+  wanted = 0;
+  if (!urls.get(number)) return show();
+  if (heard === number && !audio.paused) return;
+  heard = number;
+  audio.src = urls.get(number);
+  document.dispatchEvent(new CustomEvent('etude:sounds', { detail: { by: 'takes' } }));
+  audio.play().catch(() => silence());
+  show(); tick();
+}
+function silence() {
+  const was = heard;
+  wanted = 0; heard = 0; audio.pause();
+  if (was) document.dispatchEvent(new CustomEvent('etude:preview', { detail: { take: was, ms: -1 } }));
+  show();
+}
+function show() {
+  for (const item of cards.children) {
+    const number = +item.dataset.number;
+    item.classList.toggle('heard', number === heard);
+    const play = item.querySelector('.play');
+    play.classList.toggle('waiting', number === wanted);
+    play.setAttribute('aria-pressed', number === heard);
+  }
+  Object.assign(strip.dataset, { heard, ready: [...urls].filter(([, url]) => url).length });
+}
+function tick() {
+  if (!heard || !element.isConnected) return;
+  const needle = cards.querySelector(`[data-number="${heard}"] .needle`);
+  if (needle && audio.duration) needle.style.left = `${100 * audio.currentTime / audio.duration}%`;
+  document.dispatchEvent(new CustomEvent('etude:preview', { detail: { take: heard, ms: audio.currentTime * 1000 } }));
+  requestAnimationFrame(tick);
+}
+audio.addEventListener('ended', silence);
+audio.addEventListener('error', () => {      // the file has been cleaned away meanwhile: ask for it again, once
+  if (!heard || !audio.getAttribute('src')) return;
+  const number = heard;
+  silence();
+  if (urls.delete(number)) { wanted = number; ask(number, false); }
+});
+function others(e) {
+  if (!element.isConnected) return document.removeEventListener('etude:sounds', others);
+  if (e.detail.by !== 'takes') silence();
+}
+document.addEventListener('etude:sounds', others);
+watch('value', () => receive(props.value));
+receive(props.value);
