@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import count, islice
 from math import lcm
 
 import numpy as np
 
 from engine.music.spelling import spelling_of_pitch
 from engine.music.types import Score
+from engine.music.voices import MOST_VOICES, separate
 
 STEPS = "FCGDAEB"  # along the line of fifths from -1
 _CHROMA = dict(zip("CDEFGAB", (0, 2, 4, 5, 7, 9, 11), strict=True))
@@ -110,7 +112,23 @@ class Layout:
         if any(0.3 < share < 0.7 for share in low_share.values()):
             voice = np.where(self.staff == 2, voice + 4 * -(-int(numbers.max()) // 4), voice)
         home = {v: 2 if (self.staff[voice == v] == 2).mean() > 0.5 else 1 for v in np.unique(voice).tolist()}
-        return voice.tolist(), home
+        return self._separated(voice.tolist(), home), home
+
+    def _separated(self, voice: list[int], home: dict[int, int]) -> list[int]:
+        """Divide the notes of unknown voice, and whatever they overlap with, among the voices of their staff."""
+        unknown = (self.score.voice <= 0) & ~self.grace
+        pitch = self.score.pitch.tolist()
+        for staff in (1, 2) if unknown.any() else ():
+            rows = np.flatnonzero((self.staff == staff) & ~self.grace).tolist()
+            own = sorted(v for v, at in home.items() if at == staff)
+            unused = (v for v in count(own[0] + 1 if own else 1) if v not in home)
+            numbers = [*own, *islice(unused, MOST_VOICES)][:MOST_VOICES]
+            for tangle in separate(self.onset, self.end, pitch, rows):
+                if unknown[list(tangle)].any():
+                    for row, k in tangle.items():
+                        voice[row] = numbers[k]
+                        home[numbers[k]] = staff
+        return voice
 
     def _bar_contents(self) -> tuple[list[dict], list[dict]]:
         """For each bar: voice -> chords, and (voice, start) -> grace notes; notes are cut at barlines."""
