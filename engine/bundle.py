@@ -19,6 +19,7 @@ from engine.composing import Prior
 from engine.models.composer import CONDITION_SIZES, STEP_COLUMNS, STEP_SIZES, Composer, ComposerConfig
 from engine.models.conditions import COMPOSERS
 from engine.models.pianist import Pianist, PianistConfig, Sampling
+from engine.models.stepping import Weights
 from engine.models.style import AXES
 from engine.tokens.writing import FIELD_SIZES, METERS, NOTE_TICKS
 
@@ -78,13 +79,13 @@ def open_pianist(folder: Path) -> PianistBundle:
 class ComposerBundle:
     """A loaded Composer.
 
-    model   in evaluation mode, float32
+    model   laid out for writing, float32
     prior   what real pieces are like, to draw open conditions from
     digest  first 12 hex digits of the weights' SHA-256
     config  the whole config.json
     """
 
-    model: Composer
+    model: Weights
     prior: Prior
     digest: str
     config: dict
@@ -101,7 +102,7 @@ def open_composer(folder: Path) -> ComposerBundle:
         prior = Prior(tensors.pop("pieces").numpy())
         model = Composer(ComposerConfig(**config["model"]))
         model.load_state_dict(tensors)
-    return ComposerBundle(model.eval(), prior, config["weights_sha256"][:12], config)
+    return ComposerBundle(Weights(model.eval()), prior, config["weights_sha256"][:12], config)
 
 
 def grammar_digest() -> str:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.models.composer import Composer
 from engine.models.conditions import (
     COMPOSERS,
     DENSITY_EDGES,
@@ -21,6 +20,7 @@ from engine.models.conditions import (
     period_of,
     tempo_class,
 )  # fmt: skip
+from engine.models.stepping import Weights
 from engine.models.writer import Task, Writer
 from engine.music.spelling import spell
 from engine.music.types import MARK_NAMES, BadInput, Marks, Measures, Score
@@ -121,7 +121,7 @@ def _check(notes: int, bars: int, takes: int, temperature: float, top_p: float, 
 
 
 def compose(
-    model: Composer, prior: Prior, conditions: Conditions = Conditions(), notes: int = 256, bars: int = 0,
+    model: Weights, prior: Prior, conditions: Conditions = Conditions(), notes: int = 256, bars: int = 0,
     takes: int = 1, seed: int = 0, temperature: float = 1.0, top_p: float = 0.97, on_note: OnNote | None = None,
 ) -> list[Score]:  # fmt: skip
     """New pieces, one a take; what the conditions leave open is drawn from real pieces, once for all takes.
@@ -157,7 +157,7 @@ def compose(
 
 
 def continue_score(
-    model: Composer, score: Score, notes: int = 128, bars: int = 0, takes: int = 1, seed: int = 0,
+    model: Weights, score: Score, notes: int = 128, bars: int = 0, takes: int = 1, seed: int = 0,
     temperature: float = 1.0, top_p: float = 0.97, conditions: Conditions = Conditions(),
     on_note: OnNote | None = None,
 ) -> list[Score]:  # fmt: skip
@@ -191,7 +191,7 @@ def continue_score(
 
 
 def infill(
-    model: Composer, score: Score, selected: NDArray[np.bool_], span: tuple[float, float], takes: int = 1,
+    model: Weights, score: Score, selected: NDArray[np.bool_], span: tuple[float, float], takes: int = 1,
     seed: int = 0, temperature: float = 1.0, top_p: float = 0.97, conditions: Conditions = Conditions(),
     on_note: OnNote | None = None,
 ) -> list[Score]:  # fmt: skip
@@ -317,15 +317,16 @@ def _heard_fifths(pitch: NDArray, duration: NDArray) -> int:
 
 
 def _run(
-    model: Composer, task: Task, m: Measures, takes: int, seed: int, temperature: float, top_p: float,
+    model: Weights, task: Task, m: Measures, takes: int, seed: int, temperature: float, top_p: float,
     on_note: OnNote | None,
 ) -> list[NDArray[np.int64]]:  # fmt: skip
     """(k, 4) tick, pitch, staff and duration class of each take's new notes."""
     writer = Writer(model, task, takes, seed, temperature, top_p)
-    for take, (tick, pitch, staff, duration) in writer:
-        if on_note is not None:
-            quarter = _quarter(np.array([tick]), m)[0]
-            on_note(take, float(quarter), float(NOTE_TICKS[duration] / TICKS_PER_QUARTER), pitch, staff + 1)
+    with model.one_thread():
+        for take, (tick, pitch, staff, duration) in writer:
+            if on_note is not None:
+                quarter = float(_quarter(np.array([tick]), m)[0])
+                on_note(take, quarter, float(NOTE_TICKS[duration] / TICKS_PER_QUARTER), pitch, staff + 1)
     return [np.array(t.notes, np.int64).reshape(-1, 4) for t in writer.takes]
 
 

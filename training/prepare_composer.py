@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import argparse
 from collections import defaultdict
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.models.conditions import composer_of
-from engine.tokens.writing import Written, make_bars, make_written, write_tokens
+from engine.tokens.writing import make_bars, make_written, write_tokens
 from training.data import QUARTER, Nasap
 
 FORMAT_VERSION = 1
+MIN_NOTES, MIN_BARS = 16, 4
 _NOTES = {"tick": np.int32, "pitch": np.uint8, "staff": np.uint8, "duration": np.uint8, "bar": np.uint16}
 _BARS = {
     "start": np.int32, "length": np.int32, "beat": np.uint8, "first": np.int32, "meter": np.uint8, "fifths": np.int8,
@@ -71,32 +74,21 @@ def nasap_scores(path: Path):
         yield work, name, str(c["split"][longest]), "nasap", write_tokens(score), float(np.median(tempi or [0.0]))
 
 
-def _transposable(w: Written) -> bool:
-    return len(w) >= 16 and len(w.bars.start) >= 4
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, default=Path("data/composer-v1.npz"))
-    args = parser.parse_args()
+def write_pack(path: Path, found: Iterable[tuple]) -> dict[str, NDArray]:
+    """Write the pack of (work, composer's name, split, source, Written[, quarters a minute]); returns its columns."""
     notes: dict[str, list[NDArray]] = defaultdict(list)
     bars: dict[str, list[NDArray]] = defaultdict(list)
     pieces: dict[str, list] = defaultdict(list)
-    for found in (*compact_scores(args.data / "scores" / "scores-compact.npz"),
-                  *nasap_scores(args.data / "aligned" / "nasap-aligned.npz")):  # fmt: skip
-        work, name, split, source, w = found[:5]
-        if not _transposable(w):
+    for work, name, split, source, w, *tempo in found:
+        if len(w) < MIN_NOTES or len(w.bars.start) < MIN_BARS:
             continue
         for k, dtype in _NOTES.items():
             notes[k].append(getattr(w, k).astype(dtype))
         for k, dtype in _BARS.items():
             bars[k].append(getattr(w.bars, k).astype(dtype))
         composer, period = composer_of(name)
-        for k, v in {
-            "work": work, "split": split, "source": source, "composer": composer, "period": period,
-            "tempo": found[5] if len(found) > 5 else 0.0,
-        }.items():  # fmt: skip
+        facts = {"work": work, "split": split, "source": source, "composer": composer, "period": period}
+        for k, v in {**facts, "tempo": tempo[0] if tempo else 0.0}.items():
             pieces[k].append(v)
     pack = {k: np.concatenate(v) for k, v in notes.items()}
     pack |= {f"bar_{k}": np.concatenate(v) for k, v in bars.items()}
@@ -105,10 +97,19 @@ def main() -> None:
     pack["bar_ptr"] = np.cumsum([0, *map(len, bars["start"])])
     pack["tick"] = np.diff(pack["tick"], prepend=0).astype(np.int32)  # cumsum restores it; differences pack well
     pack["format_version"] = np.array(FORMAT_VERSION)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(args.out, **pack)
-    train = pack["split"] == "train"
-    count = np.diff(pack["note_ptr"])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(path, **pack)  # type: ignore[arg-type]
+    return pack
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("data/composer-v1.npz"))
+    args = parser.parse_args()
+    compact = compact_scores(args.data / "scores" / "scores-compact.npz")
+    pack = write_pack(args.out, chain(compact, nasap_scores(args.data / "aligned" / "nasap-aligned.npz")))
+    train, count = pack["split"] == "train", np.diff(pack["note_ptr"])
     for name, mine in (("train", train), ("validation", ~train)):
         print(f"{name}: {mine.sum()} scores, {count[mine].sum()} notes")
 

@@ -6,12 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional as F
 
-from engine.models.composer import CONTEXT, NOTE, START, STEP_COLUMNS, Composer, angles, rotate
+from engine.models.composer import CONTEXT, NOTE, START, STEP_COLUMNS
+from engine.models.stepping import Heads, Network, Weights
 from engine.models.steps import GAP_COLUMN, HAND_COLUMN, bar_columns, gap_class, step_columns
 from engine.tokens.writing import (
     ADVANCE,
@@ -81,56 +79,6 @@ class Take:
     done: bool = False
 
 
-class Network:
-    """The Composer's layers with a key-value cache. All takes of a batch stand at the same step."""
-
-    def __init__(self, model: Composer, size: int, room: int):
-        c = model.config
-        self.model, self.head = model, c.width // c.heads
-        self.keys = [torch.zeros(size, c.heads, room, self.head) for _ in model.layers]
-        self.values = [torch.zeros(size, c.heads, room, self.head) for _ in model.layers]
-        self.at = 0
-
-    def read(self, steps: NDArray[np.int64], quarter: NDArray, conditions: NDArray[np.int64]) -> Tensor:
-        """Hidden state after the last of (B, T) further steps, (B, D)."""
-        model, at = self.model, self.at
-        x = model.embed(torch.from_numpy(steps), torch.from_numpy(conditions))
-        size, time, width = x.shape
-        index = torch.arange(at, at + time).expand(size, time)
-        turn = angles(index, torch.from_numpy(np.asarray(quarter, np.float32)), self.head)
-        cos, sin = turn.cos()[:, None], turn.sin()[:, None]
-        mask = torch.full((time, at + time), -1e4).triu(at + 1) if time > 1 else None
-        for layer, keys, values in zip(model.layers, self.keys, self.values, strict=True):
-            q, k, v = layer.qkv(layer.norm_a(x)).view(size, time, 3, -1, self.head).permute(2, 0, 3, 1, 4)  # type: ignore[operator]
-            keys[:, :, at : at + time], values[:, :, at : at + time] = rotate(k, cos, sin), v
-            scores = rotate(q, cos, sin) @ keys[:, :, : at + time].transpose(2, 3) * self.head**-0.5
-            mixed = (scores if mask is None else scores + mask).softmax(-1) @ values[:, :, : at + time]
-            x = x + layer.out(mixed.transpose(1, 2).reshape(size, time, width))  # type: ignore[operator]
-            x = x + layer.down(F.relu(layer.up(layer.norm_f(x))).square())  # type: ignore[operator]
-        self.at = at + time
-        return x[:, -1]
-
-
-class Heads:
-    """The SubToken decoder, one field at a time."""
-
-    def __init__(self, model: Composer):
-        self.sub = model.sub
-
-    def start(self, hidden: Tensor) -> None:
-        self.parts = list(self.sub.enter(self.sub.norm(hidden)).chunk(len(FIELD_SIZES), dim=-1))
-
-    def logits(self, j: int) -> NDArray[np.float32]:
-        """(B, size of field j)"""
-        return self.sub.leave[j](F.relu(self.parts[j]).square()).numpy()
-
-    def give(self, j: int, value: NDArray[np.int64]) -> None:
-        """Field j is decided."""
-        chosen = torch.from_numpy(value)
-        for later in range(j + 1, len(FIELD_SIZES)):
-            self.parts[later] = self.parts[later] + self.sub.given[later][j](chosen)  # type: ignore[index]
-
-
 def draw(
     logits: NDArray, allowed: NDArray[np.bool_], temperature: float, top_p: float, rng: np.random.Generator
 ) -> int:
@@ -152,11 +100,11 @@ class Writer:
     """Writes `takes` takes of one task. Iterate over it: each item is (take, note) as it comes."""
 
     def __init__(
-        self, model: Composer, task: Task, takes: int = 1, seed: int = 0, temperature: float = 1.0, top_p: float = 0.97
+        self, weights: Weights, task: Task, takes: int = 1, seed: int = 0, temperature: float = 1.0, top_p: float = 0.97
     ):
-        self.model, self.task, self.temperature, self.top_p = model, task, temperature, top_p
+        self.weights, self.task, self.temperature, self.top_p = weights, task, temperature, top_p
+        self.window = weights.model.config.window
         bars = task.bars
-        self.heads = Heads(model)
         beats = -(-(bars.length + bars.offset) // bars.beat)
         self.bar_of_beat = np.repeat(np.arange(len(bars.start)), beats)
         whole = bars.start - bars.offset  # where each bar would start were it whole
@@ -191,17 +139,16 @@ class Writer:
 
     def _prefix(self) -> NDArray[np.int64]:
         """Rows of the notes before, at most a window less some room, from the start of a bar."""
-        w, c = self.task.before, self.model.config
+        w = self.task.before
         rows = np.flatnonzero(w.tick < self.task.start)
         rows = np.setdiff1d(rows, self.task.later)
-        most = c.window - _ROOM - min(len(self.task.later), _CONTEXT_NOTES) - 2
+        most = self.window - _ROOM - min(len(self.task.later), _CONTEXT_NOTES) - 2
         if len(rows) > most:
             rows = rows[-most:]
             whole = np.flatnonzero(np.diff(w.bar[rows], prepend=w.bar[rows[0]]) > 0)
             rows = rows[whole[0] :] if len(whole) else rows
         return rows
 
-    @torch.inference_mode()
     def __iter__(self) -> Iterator[tuple[int, tuple[int, int, int, int]]]:
         hidden = self._read_all()
         while True:
@@ -209,11 +156,11 @@ class Writer:
             yield from new
             if all(t.done for t in self.takes):
                 return
-            hidden = self._read_all() if self.network.at >= self.model.config.window else self._read_new()
+            hidden = self._read_all() if self.network.at >= self.window else self._read_new()
 
     # ---- reading
 
-    def _read_all(self) -> Tensor:
+    def _read_all(self) -> NDArray[np.float32]:
         """Read the context, the notes before and what each take has written, as far as the window reaches."""
         task, w = self.task, self.task.before
         rows = np.sort(task.later[:_CONTEXT_NOTES])
@@ -221,7 +168,7 @@ class Writer:
         before = step_columns(w, self.prefix, NOTE, task.home, task.shift)
         before_quarter = self._quarter(w.tick[self.prefix])
         written = max(len(t.notes) for t in self.takes)
-        skip = max(len(before) + written - (self.model.config.window - _ROOM - len(later) - 1), 0)  # the oldest
+        skip = max(len(before) + written - (self.window - _ROOM - len(later) - 1), 0)  # the oldest
         all_steps, all_quarters = [], []
         for t in self.takes:
             own = [self._columns(t, t.notes[min(i, len(t.notes) - 1)]) for i in range(written)] if t.notes else []
@@ -241,17 +188,14 @@ class Writer:
             whole = self._quarter(task.bars.start[bar] - task.bars.offset[bar])
             all_steps.append(steps)
             all_quarters.append(np.concatenate([later_quarter, [whole], quarter]))
-        self.network = Network(self.model, len(self.takes), self.model.config.window + 1)
-        return self.network.read(np.stack(all_steps), np.stack(all_quarters), self._conditions())
+        self.network = Network(self.weights, len(self.takes), self.window + 1, task.conditions)
+        return self.network.read(np.stack(all_steps), np.stack(all_quarters))
 
-    def _read_new(self) -> Tensor:
+    def _read_new(self) -> NDArray[np.float32]:
         """Read the note that each take has just written; a finished take reads its last one again."""
         steps = np.stack([self._columns(t, t.notes[-1]) if t.notes else self._idle for t in self.takes])
         tick = np.array([t.notes[-1][0] if t.notes else self.task.start for t in self.takes])
-        return self.network.read(steps[:, None], self._quarter(tick)[:, None], self._conditions())
-
-    def _conditions(self) -> NDArray[np.int64]:
-        return np.repeat(self.task.conditions[None], len(self.takes), axis=0)
+        return self.network.step(steps, self._quarter(tick))
 
     def _quarter(self, tick: NDArray | int) -> NDArray[np.float32]:
         return np.asarray(np.asarray(tick) / TICKS_PER_QUARTER - self.zero, np.float32)
@@ -279,14 +223,14 @@ class Writer:
 
     # ---- writing
 
-    def _write_notes(self, hidden: Tensor) -> list[tuple[int, tuple[int, int, int, int]]]:
+    def _write_notes(self, hidden: NDArray[np.float32]) -> list[tuple[int, tuple[int, int, int, int]]]:
         """The next note of every take that is not done."""
-        self.heads.start(hidden)
+        heads = Heads(self.weights, hidden)
         live = [not t.done for t in self.takes]
         fields = np.zeros((len(self.takes), len(FIELD_SIZES)), np.int64)
         ticks = np.zeros(len(self.takes), np.int64)
         for j in (ADVANCE, POSITION, STAFF, PITCH, DURATION):
-            logits = self.heads.logits(j)
+            logits = heads.logits(j)
             for k, t in enumerate(self.takes):
                 if not live[k]:
                     continue
@@ -298,7 +242,7 @@ class Writer:
                     ticks[k] = self.beat_start[t.beat + fields[k, ADVANCE]] + fields[k, POSITION]
             if not any(live):
                 return []
-            self.heads.give(j, fields[:, j])
+            heads.give(j, fields[:, j])
         out = []
         for k, t in enumerate(self.takes):
             if live[k]:
