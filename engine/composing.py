@@ -370,7 +370,7 @@ def _new_score(rows: NDArray[np.int64], m: Measures, tempo: float, about: str) -
     marks[:, MARK_NAMES.index("tempo_bpm")] = round(tempo)
     return Score(
         onset, length, pitch, spell(pitch, int(m.fifths[0])), staff + 1, np.zeros(len(tick)),
-        np.zeros(len(tick), bool), Marks(marks), m, "", f"Étude, {about}" if about else "Étude",
+        np.zeros(len(tick), bool), Marks(marks), m, "", f"Étude, {about}" if about else "Étude", tempo,
     )  # fmt: skip
 
 

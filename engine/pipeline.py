@@ -40,6 +40,7 @@ class Engine:
     def __init__(self, checkpoints: Path):
         self.checkpoints = checkpoints
         self._readers: OrderedDict[str, Reader] = OrderedDict()
+        self._paces: OrderedDict[str, float] = OrderedDict()
         self._lock = threading.RLock()
 
     @classmethod
@@ -117,7 +118,7 @@ class Engine:
         heard = self.expression(new, carried, Alignment(rows, rows))
         z = np.asarray(style.z or (0.0,) * self.pianist.model.config.style_size)
         x = self._reader(new).play(z, style.seed, self.pianist.sampling, to_channels(heard), known, on_step)
-        fresh = steady_pedal(decode_expression(new, apply_strength(from_channels(x), style.strength)))
+        fresh = self._decode(new, x, style.strength)
         return _splice(new, replace(carried, pitch=new.pitch), fresh, known)
 
     @cached_property
@@ -167,7 +168,7 @@ class Engine:
         sampling = self.pianist.sampling
         if keep is None and redo is None:
             x = self._reader(score).play(z, style.seed, sampling, on_step=on_step)
-            return steady_pedal(decode_expression(score, apply_strength(from_channels(x), style.strength)))
+            return self._decode(score, x, style.strength)
         if keep is None or redo is None:
             raise ValueError("keep and redo go together: the performance to keep, and the notes to play anew")
         known = ~np.asarray(redo, bool)
@@ -177,8 +178,7 @@ class Engine:
             )
         old = self.expression(score, keep)
         x = self._reader(score).play(z, style.seed, sampling, to_channels(old), known, on_step)
-        new = apply_strength(from_channels(x), style.strength)
-        return _splice(score, keep, decode_expression(score, new), known)
+        return _splice(score, keep, self._decode(score, x, style.strength, steady=False), known)
 
     def expression(self, score: Score, performance: Performance, alignment: Alignment | None = None) -> Expression:
         """Tempo, timing, velocity, articulation and pedal of a performance; alignment None means note i is note i."""
@@ -205,6 +205,34 @@ class Engine:
     def preview_stream(self, performance: Performance, piano: str = "grand") -> Iterator[AudioClip]:
         """The same sound in parts of about a second, as they are made."""
         return self.sound.stream(performance, piano)
+
+    def _decode(self, score: Score, x: NDArray, strength: Strength, steady: bool = True) -> Performance:
+        """The model's channels as a performance, at the pace that the score asks for."""
+        expression = apply_strength(from_channels(x), strength)
+        pace = self._pace(score)
+        if pace != 1:
+            expression = replace(expression, beat_period=expression.beat_period * pace)
+        performance = decode_expression(score, expression)
+        return steady_pedal(performance) if steady else performance
+
+    def _pace(self, score: Score) -> float:
+        """By how much beats are stretched for the default style to keep `score.tempo_bpm` on average; 1 if it is free.
+        Styles keep their meaning: one that plays faster is faster than this tempo.
+        """
+        span = float(np.ptp(score.onset_quarter))
+        if score.tempo_bpm <= 0 or span <= 0:
+            return 1.0
+        key = score.digest
+        with self._lock:
+            if key not in self._paces:
+                z = np.zeros(self.pianist.model.config.style_size)
+                x = self._reader(score).play(z, 0, self.pianist.sampling)
+                played = decode_expression(score, from_channels(x))
+                seconds = max(float(np.ptp(played.onset_sec)), 1e-3)
+                self._paces[key] = float(np.clip(60 * span / score.tempo_bpm / seconds, 0.2, 5))
+                while len(self._paces) > _READERS_KEPT:
+                    self._paces.popitem(last=False)
+            return self._paces[key]
 
     def _reader(self, score: Score) -> Reader:
         key = score.digest

@@ -138,6 +138,7 @@ class Score:
     marks             Marks of n rows
     measures          Measures
     title, composer   as written in the file, "" when unknown
+    tempo_bpm         quarters a minute that the default performance keeps on average; 0 leaves the pace to the Pianist
     """
 
     onset_quarter: NDArray[np.float64]
@@ -151,6 +152,7 @@ class Score:
     measures: Measures
     title: str = ""
     composer: str = ""
+    tempo_bpm: float = 0.0
 
     def __post_init__(self) -> None:
         n = len(self.onset_quarter)
