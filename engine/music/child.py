@@ -60,13 +60,17 @@ ENGRAVING = Refusals(
 )
 
 
+_PLAIN = {"title": str, "composer": str, "tempo_bpm": float}  # the fields of a Score that are not arrays
+
+
 def score_to_bytes(score: Score) -> bytes:
     """A Score as the bytes of an .npz file of plain arrays."""
     arrays = {f.name: getattr(score, f.name) for f in fields(Score) if isinstance(getattr(score, f.name), np.ndarray)}
     arrays["marks"] = score.marks.table
     arrays |= {f"measures_{f.name}": getattr(score.measures, f.name) for f in fields(Measures)}
     out = io.BytesIO()
-    np.savez(out, title=np.array(score.title), composer=np.array(score.composer), **arrays)
+    arrays |= {name: np.array(getattr(score, name)) for name in _PLAIN}
+    np.savez(out, **arrays)  # type: ignore[arg-type]
     return out.getvalue()
 
 
@@ -75,12 +79,9 @@ def score_from_bytes(data: bytes) -> Score:
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as z:
             measures = Measures(**{f.name: z[f"measures_{f.name}"] for f in fields(Measures)})
-            plain = {
-                f.name: z[f.name] for f in fields(Score) if f.name not in ("marks", "measures", "title", "composer")
-            }
-            return Score(
-                **plain, marks=Marks(z["marks"]), measures=measures, title=str(z["title"]), composer=str(z["composer"])
-            )
+            notes = {f.name: z[f.name] for f in fields(Score) if f.name not in ("marks", "measures", *_PLAIN)}
+            plain = {name: kind(z[name]) for name, kind in _PLAIN.items()}
+            return Score(**notes, marks=Marks(z["marks"]), measures=measures, **plain)  # type: ignore[arg-type]
     except (KeyError, OSError, EOFError, TypeError) as error:
         raise ValueError("these bytes are not a Score; write them with score_to_bytes") from error
 
