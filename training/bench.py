@@ -43,7 +43,7 @@ class Row:
     def __str__(self) -> str:
         goal = "" if self.goal is None else f"{'>' if self.more_is_better else '<'} {self.goal:g}"
         kept = self.goal is None or (self.value >= self.goal) == self.more_is_better
-        return f"{self.what:52}{self.value:10.1f} {self.unit:9}{goal:10}{'' if kept else 'missed'}"
+        return f"{self.what:52}{self.value:10.{2 if self.unit == "s" else 1}f} {self.unit:9}{goal:10}{'' if kept else 'missed'}"
 
 
 def timed(run: Callable[[], Any], times: int = 5) -> tuple[float, Any]:
@@ -119,6 +119,35 @@ def sounding(engine: Engine, performance: Any, warm: float) -> list[Row]:
     ]
 
 
+def composing(engine: Engine, score: Score) -> list[Row]:
+    began = time.perf_counter()
+    engine.compose(notes=16)
+    rows = [Row("load the Composer, first notes", time.perf_counter() - began, "s")]
+    a_note = []
+    for seed in range(5):
+        began = time.perf_counter()
+        written = engine.compose(notes=NOTES, seed=seed)[0]
+        a_note.append((time.perf_counter() - began) / len(written))
+    firsts = []
+    for seed in range(5):
+        came: list[float] = []
+        began = time.perf_counter()
+        engine.compose(notes=32, seed=seed, on_note=lambda *_, came=came: came.append(time.perf_counter()))
+        firsts.append(1000 * (came[0] - began))
+    four, takes = timed(lambda: engine.compose(notes=NOTES, takes=4, seed=1), 3)
+    m = score.measures
+    span = (float(m.onset_quarter[8]), float(m.onset_quarter[9]))
+    selected = (score.onset_quarter >= span[0]) & (score.onset_quarter < span[1])
+    filled, _ = timed(lambda: engine.infill(score, selected, span, seed=1), 3)
+    return [
+        *rows,
+        Row(f"compose {NOTES} notes", NOTES * median(a_note), "s", 1.5),
+        Row("first composed note", median(firsts), "ms"),
+        Row(f"compose four takes, {sum(map(len, takes))} notes in all", four / 1000, "s"),
+        Row("fill in a bar", filled, "ms"),
+    ]
+
+
 def tokens() -> list[Row]:
     score, performance, alignment = read_match(PIECES / "bach_fugue_846_Shi05M.match")
     coded, encoding = timed(lambda: encode(score, performance, alignment))
@@ -132,7 +161,7 @@ def main() -> None:
     engine = Engine.load()
     score = open_score((PIECES / "bach_fugue_846.mxl").read_bytes(), "bach_fugue_846.mxl")
     print(f"{os.cpu_count()} cores, Python {sys.version.split()[0]}")
-    for row in [*reading(), *playing(engine, score), *tokens()]:
+    for row in [*reading(), *composing(engine, score), *playing(engine, score), *tokens()]:
         print(row, flush=True)
 
 
