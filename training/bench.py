@@ -43,7 +43,8 @@ class Row:
     def __str__(self) -> str:
         goal = "" if self.goal is None else f"{'>' if self.more_is_better else '<'} {self.goal:g}"
         kept = self.goal is None or (self.value >= self.goal) == self.more_is_better
-        return f"{self.what:52}{self.value:10.{2 if self.unit == "s" else 1}f} {self.unit:9}{goal:10}{'' if kept else 'missed'}"
+        value = f"{self.value:10.2f}" if self.unit == "s" else f"{self.value:10.1f}"
+        return f"{self.what:52}{value} {self.unit:9}{goal:10}{'' if kept else 'missed'}"
 
 
 def timed(run: Callable[[], Any], times: int = 5) -> tuple[float, Any]:
