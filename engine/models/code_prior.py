@@ -54,6 +54,13 @@ class CodePrior(nn.Module):
         self.decoder = TemporalDecoder(c.width, c.heads, c.feed_forward, c.layers, c.dropout, with_memory=False)
         self.head = nn.Linear(c.width, c.num_codes + 2)
 
+    @torch.no_grad()
+    def begin_near(self, codebook: Tensor) -> None:
+        """Lay the embeddings of codes that lie near each other in the codebook (K, D) near each other too."""
+        spread = (codebook - codebook.mean(0)) / codebook.std(0).clamp(min=1e-6)
+        turned = spread @ torch.randn(codebook.shape[1], self.config.width) / codebook.shape[1] ** 0.5
+        self.embed.weight[: self.config.num_codes] = 0.5 * turned
+
     def forward(self, codes: Tensor) -> Tensor:
         """Scores of each code from those before it: (B, T) -> (B, T + 1, K + 2), the last row what follows."""
         c = self.config
