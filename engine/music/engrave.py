@@ -103,7 +103,7 @@ def engrave_here(score: Score, width: int) -> Engraving:
         "svgRemoveXlink": True, "svgFormatRaw": True, "smuflTextFont": "none", "xmlIdSeed": 1,
         "pageMarginLeft": 30, "pageMarginRight": 30, "pageMarginTop": 40, "pageMarginBottom": 40,
     })  # fmt: skip
-    writer = Writer(score, ids=True)
+    writer = Writer(score, engraving=True)
     if not kit.loadData(writer.document().decode()):
         raise BadInput(ENGRAVING.damaged)
     pages = tuple(kit.renderToSVG(k + 1).translate(_PLAIN_NOTES) for k in range(kit.getPageCount()))

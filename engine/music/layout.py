@@ -34,7 +34,7 @@ class Chord:
 class Layout:
     """A Score laid out: per note `step`, `alter`, `octave`, `staff`, `voice`, exact `onset` and `end` (quarters);
     per bar `chords` (voice -> chords) and `graces` ((voice, start) -> rows); `starts` of bars; `home`, voice -> staff;
-    `slurs`, row -> "start" and "stop"; `divisions` of a quarter in which all times are whole.
+    `slurs`, row -> ("start" or "stop", its number); `divisions` of a quarter in which all times are whole.
     """
 
     def __init__(self, score: Score) -> None:
@@ -79,6 +79,7 @@ class Layout:
     def _voices(self) -> list[int]:
         """A voice number for each note such that no two notes of a voice overlap unless they are a chord."""
         wished, self.home = self._wished_voices()
+        self.wished = list(wished)
         groups = defaultdict(list)
         for i in np.flatnonzero(~self.grace).tolist():
             groups[self.onset[i], wished[i], self.end[i]].append(i)
@@ -153,14 +154,14 @@ class Layout:
                 at, bar = stop, bar + 1
         return chords, graces
 
-    def _slurs(self) -> dict[int, list[str]]:
-        """Row -> "start" or "stop" of a slur, from the marks along each voice."""
+    def _slurs(self) -> dict[int, list[tuple[str, int]]]:
+        """Row -> "start" or "stop" of a slur and its number, from the marks along each voice as it was written."""
         state = self.score.marks["slur"]
-        out: dict[int, list[str]] = defaultdict(list)
+        out: dict[int, list[tuple[str, int]]] = defaultdict(list)
         by_voice = defaultdict(list)
         for i in np.flatnonzero(~self.grace).tolist():
-            by_voice[self.voice[i]].append(i)
-        for rows in by_voice.values():
+            by_voice[int(self.staff[i]), self.wished[i]].append(i)
+        for number, rows in enumerate(by_voice.values()):
             opened = last = None
             for i in [*rows, None]:
                 goes_on = i is not None and (
@@ -169,8 +170,8 @@ class Layout:
                 if opened is not None and not goes_on:
                     stop = i if i is not None and state[i] == 2 else last
                     if stop is not None and self.onset[stop] > self.onset[opened]:
-                        out[opened].append("start")
-                        out[stop].append("stop")
+                        out[opened].append(("start", number % 6 + 1))
+                        out[stop].append(("stop", number % 6 + 1))
                     opened = None
                 elif opened is None and goes_on:
                     opened = i

@@ -5,12 +5,18 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from fractions import Fraction
 
-import numpy as np
-
-from engine.music.expression import beat_quarters
+from engine.music.clefs import SIGNS, choose_clefs
+from engine.music.directions import directions
 from engine.music.layout import STEPS, Chord, Layout
-from engine.music.notation import DYNAMIC_VELOCITY
-from engine.music.note_values import NoteValue, beam_states, note_values, tuplet_brackets
+from engine.music.note_values import (
+    NoteValue,
+    Pulse,
+    beam_groups,
+    beam_states,
+    note_values,
+    rest_values,
+    tuplet_brackets,
+)
 from engine.music.types import Score
 
 _ACCIDENTALS = {-2: "flat-flat", -1: "flat", 0: "natural", 1: "sharp", 2: "double-sharp"}
@@ -20,31 +26,31 @@ _ARTICULATIONS = (
     ("staccato", {1: "staccato", 2: "staccatissimo"}),
     ("tenuto", {1: "tenuto"}),
 )
-_MAX_TEMPI = 60  # more changes of tempo than this are a performance, not marks
+_GRACE = {False: NoteValue(Fraction(0), "eighth"), True: NoteValue(Fraction(0), "16th")}  # alone, or of several
 _DOCTYPE = '<!DOCTYPE score-partwise PUBLIC "-//Recordare//DTD MusicXML 4.0 Partwise//EN" "http://www.musicxml.org/dtds/partwise.dtd">'
 
 
-def write_musicxml(score: Score, ids: bool = False) -> bytes:
+def write_musicxml(score: Score) -> bytes:
     """Write a score as partwise MusicXML 4.0, UTF-8, repeats unfolded as the Score has them.
-
-    ids  name the elements for `engine.music.engrave`: note I of the score is "note-I", the parts tied on to it
-         "note-I-1", "note-I-2" ..., measure K is "bar-K"; I and K count from 0
 
     Read back, every note has its onset, duration, pitch, name, staff and grace flag; voices keep their numbers where no
     two notes of one overlap. Tempo words and rit./accel. are not written: a Score has only their classes.
     """
-    return Writer(score, ids).document()
+    return Writer(score).document()
 
 
 class Writer:
     """One score on its way to MusicXML.
 
-    heads  after `document`: for each note the quarters at which its heads begin, the tied ones after the first
+    engraving  for `engine.music.engrave`: note I of the score is named "note-I", the heads tied on to it "note-I-1",
+               "note-I-2" ..., bar K "bar-K"; I and K count from 0. Signs of a whole chord are written once
+    heads      after `document`: for each note the quarters at which its heads begin, the tied ones after the first
     """
 
-    def __init__(self, score: Score, ids: bool = False) -> None:
-        self.score, self.ids = score, ids
+    def __init__(self, score: Score, engraving: bool = False) -> None:
+        self.score, self.engraving = score, engraving
         self.page = Layout(score)
+        self.clefs = [choose_clefs(self._pitches(staff), usual) for staff, usual in ((1, "G"), (2, "F"))]
         self.heads: list[list[Fraction]] = [[] for _ in range(len(score))]
         self._reached = list(self.page.onset)
 
@@ -58,9 +64,10 @@ class Writer:
         score_part = ET.SubElement(ET.SubElement(root, "part-list"), "score-part", id="P1")
         ET.SubElement(score_part, "part-name", {"print-object": "no"}).text = "Piano"
         part = ET.SubElement(root, "part", id="P1")
-        directions = self._directions()
-        for bar in range(len(self.page.chords)):
-            part.append(self._measure(bar, directions[bar]))
+        for bar, found in enumerate(directions(self.page)):
+            part.append(self._measure(bar, found))
+        ending = ET.SubElement(part[-1], "barline", location="right")
+        ET.SubElement(ending, "bar-style").text = "light-heavy"
         ET.indent(root)
         return (
             f'<?xml version="1.0" encoding="UTF-8"?>\n{_DOCTYPE}\n'.encode()
@@ -68,26 +75,34 @@ class Writer:
             + b"\n"
         )
 
-    def _measure(self, bar: int, directions: list[tuple[Fraction, ET.Element]]) -> ET.Element:
+    def _pitches(self, staff: int) -> list[list[int]]:
+        """MIDI numbers on a staff in each bar."""
+        out = []
+        for chords, graces in zip(self.page.chords, self.page.graces, strict=True):
+            rows = [r for found in chords.values() for chord in found.values() for r in chord.rows]
+            rows += [r for found in graces.values() for r in found]
+            out.append([int(self.score.pitch[r]) for r in rows if self.page.staff[r] == staff])
+        return out
+
+    def _measure(self, bar: int, found: list[tuple[Fraction, ET.Element]]) -> ET.Element:
         m = self.score.measures
         known = min(bar, len(m) - 1)
         number = int(m.number[known]) + bar - known
         pickup = bar == 0 and m.position_quarter[0] > 0
         element = ET.Element("measure", number=str(number), **({"implicit": "yes"} if pickup else {}))
-        if self.ids:
+        if self.engraving:
             element.set("id", f"bar-{bar}")
         attributes = self._attributes(bar, known)
         if len(attributes):
             element.append(attributes)
         length = self.page.starts[bar + 1] - self.page.starts[bar]
         cursor = Fraction(0)
-        for at, direction in sorted(directions, key=lambda d: d[0]):
+        for at, direction in found:
             cursor = self._move(element, cursor, at)
             element.append(direction)
-        beat = Fraction(
-            float(beat_quarters(m.ts_num[known : known + 1], m.ts_den[known : known + 1])[0])
-        ).limit_denominator(64)
-        accidentals: dict[tuple, int] = {}
+        offset = Fraction(float(m.position_quarter[bar])).limit_denominator(64) if bar < len(m) else Fraction(0)
+        pulse = Pulse.of(int(m.ts_num[known]), int(m.ts_den[known]), offset)
+        self._signs = self._accidentals(bar, int(m.fifths[known]))
         for staff in (1, 2):
             used = {
                 v
@@ -97,7 +112,7 @@ class Writer:
             for voice in sorted(used) or [1 if staff == 1 else 5]:
                 cursor = self._move(element, cursor, Fraction(0))
                 first = voice == min(used, default=voice)
-                cursor = self._write_voice(element, bar, voice, staff, length, beat, first, accidentals)
+                cursor = self._write_voice(element, bar, voice, staff, length, pulse, first)
         self._move(element, cursor, length)
         return element
 
@@ -125,22 +140,35 @@ class Writer:
             ET.SubElement(time, "beat-type").text = str(int(m.ts_den[known]))
         if bar == 0:
             ET.SubElement(out, "staves").text = "2"
-            for number, sign, line in (("1", "G", "2"), ("2", "F", "4")):
-                clef = ET.SubElement(out, "clef", number=number)
-                ET.SubElement(clef, "sign").text = sign
-                ET.SubElement(clef, "line").text = line
+        for number, clefs in enumerate(self.clefs, 1):
+            if bar == 0 or clefs[bar] != clefs[bar - 1]:
+                clef = ET.SubElement(out, "clef", number=str(number))
+                ET.SubElement(clef, "sign").text = clefs[bar]
+                ET.SubElement(clef, "line").text = str(SIGNS[clefs[bar]])
+        return out
+
+    def _accidentals(self, bar: int, fifths: int) -> dict[int, str]:
+        """The sign to print before each note of a bar that needs one: neither the key nor an earlier sign says it."""
+        heads = [
+            (chord.start, 1, r)
+            for found in self.page.chords[bar].values() for chord in found.values()
+            for r in chord.rows if r not in chord.stop
+        ]  # fmt: skip
+        heads += [(at, 0, r) for (_, at), rows in self.page.graces[bar].items() for r in rows]
+        said: dict[tuple, int] = {}
+        out = {}
+        for _, _, row in sorted(heads):
+            step, alter = self.page.step[row], self.page.alter[row]
+            position = STEPS.index(step)
+            in_key = 1 if position < fifths else -1 if position >= 7 + fifths else 0
+            place = (int(self.page.staff[row]), step, self.page.octave[row])
+            if said.get(place, in_key) != alter:
+                said[place] = alter
+                out[row] = _ACCIDENTALS.get(alter, "")
         return out
 
     def _write_voice(
-        self,
-        element: ET.Element,
-        bar: int,
-        voice: int,
-        staff: int,
-        length: Fraction,
-        beat: Fraction,
-        first: bool,
-        accidentals: dict,
+        self, element: ET.Element, bar: int, voice: int, staff: int, length: Fraction, pulse: Pulse, first: bool
     ) -> Fraction:
         """Append one voice's notes, and rests if it is the staff's first; returns where it ends."""
         chords = sorted(self.page.chords[bar].get(voice, {}).values(), key=lambda c: c.start)
@@ -159,23 +187,23 @@ class Writer:
         by_start = {c.start: c for c in chords}
         for at in stops:
             if at > cursor and first:
-                for value in note_values(cursor, at - cursor):
+                for value in rest_values(cursor, at - cursor, pulse):
                     stream.append((cursor, value, None, True, True))
                     cursor += value.length
             elif at > cursor:
                 stream.append((cursor, NoteValue(at - cursor, ""), None, False, False))
                 cursor = at
             if at in by_start:
-                values = note_values(at, by_start[at].length)
+                values = note_values(at, by_start[at].length, pulse)
                 for k, value in enumerate(values):
                     stream.append((cursor, value, by_start[at], k == 0, k == len(values) - 1))
                     cursor += value.length
         brackets = tuplet_brackets([value for _, value, _, _, _ in stream])
-        beams = beam_states([v.beams if c else 0 for _, v, c, _, _ in stream], [int(at // beat) for at, *_ in stream])
+        groups = beam_groups([at for at, *_ in stream], [v if c else None for _, v, c, _, _ in stream], pulse)
+        beams = beam_states([v.beams if c else 0 for _, v, c, _, _ in stream], groups)
         for (at, value, chord, head, tail), bracket, words in zip(stream, brackets, beams, strict=True):
             if head:
-                for row in graces.pop(at, []):
-                    self._note(element, row, NoteValue(Fraction(0), "eighth"), voice, bar, accidentals, grace=True)
+                self._graces(element, graces.pop(at, []), voice)
             if chord is None and not head:
                 self._move(element, at, at + value.length)
             elif chord is None:
@@ -183,15 +211,21 @@ class Writer:
             else:
                 for k, row in enumerate(sorted(chord.rows, key=lambda r: self.score.pitch[r])):
                     self._note(
-                        element, row, value, voice, bar, accidentals, in_chord=k > 0, bracket=bracket if k == 0 else "",
+                        element, row, value, voice, in_chord=k > 0, bracket=bracket if k == 0 else "",
                         beams=words if k == 0 else [], tied_from=not head or row in chord.stop,
                         tied_on=not tail or row in chord.go_on,
                     )  # fmt: skip
         for at in sorted(graces):  # those after the last note
             cursor = self._move(element, cursor, at)
-            for row in graces[at]:
-                self._note(element, row, NoteValue(Fraction(0), "eighth"), voice, bar, accidentals, grace=True)
+            self._graces(element, graces[at], voice)
         return cursor
+
+    def _graces(self, element: ET.Element, rows: list[int], voice: int) -> None:
+        """Grace notes before a note: one is slashed, several are beamed."""
+        several = len(rows) > 1
+        beams = beam_states([2] * len(rows), [0] * len(rows)) if several else [[]]
+        for row, words in zip(rows, beams, strict=False):
+            self._note(element, row, _GRACE[several], voice, grace=True, beams=words, slash=not several)
 
     def _rest(self, element: ET.Element, value: NoteValue, voice: int, staff: int, bracket: str) -> None:
         note = ET.SubElement(element, "note")
@@ -216,17 +250,17 @@ class Writer:
             ET.SubElement(modification, "normal-notes").text = str(value.tuplet[1])
 
     def _note(
-        self, element: ET.Element, row: int, value: NoteValue, voice: int, bar: int, accidentals: dict, *,
-        grace: bool = False, in_chord: bool = False, bracket: str = "", beams: list[str] | None = None,
-        tied_from: bool = False, tied_on: bool = False,
+        self, element: ET.Element, row: int, value: NoteValue, voice: int, *, grace: bool = False, slash: bool = False,
+        in_chord: bool = False, bracket: str = "", beams: list[str] | None = None, tied_from: bool = False,
+        tied_on: bool = False,
     ) -> None:  # fmt: skip
         note = ET.SubElement(element, "note")
-        if self.ids:
+        if self.engraving:
             note.set("id", head_id(row, len(self.heads[row])))
         self.heads[row].append(self._reached[row])
         self._reached[row] += value.length
         if grace:
-            ET.SubElement(note, "grace", slash="yes")
+            ET.SubElement(note, "grace", {"slash": "yes"} if slash else {})
         if in_chord:
             ET.SubElement(note, "chord")
         pitch = ET.SubElement(note, "pitch")
@@ -240,44 +274,32 @@ class Writer:
             if there:
                 ET.SubElement(note, "tie", type=kind)
         ET.SubElement(note, "voice").text = str(voice)
-        self._shape(note, value, "" if tied_from else self._accidental(row, bar, accidentals))
+        self._shape(note, value, "" if tied_from else self._signs.get(row, ""))
         ET.SubElement(note, "staff").text = str(int(self.page.staff[row]))
         for level, word in enumerate(beams or [], 1):
             ET.SubElement(note, "beam", number=str(level)).text = word
-        self._notations(note, row, voice, bracket, tied_from, tied_on)
+        self._notations(note, row, bracket, tied_from, tied_on, signs=not (in_chord and self.engraving))
 
-    def _accidental(self, row: int, bar: int, accidentals: dict) -> str:
-        """The sign to print, "" where the key or an earlier sign in the bar says it."""
-        fifths = int(self.score.measures.fifths[min(bar, len(self.score.measures) - 1)])
-        position = STEPS.index(self.page.step[row])
-        in_key = 1 if position < fifths else -1 if position >= 7 + fifths else 0
-        place = (int(self.page.staff[row]), self.page.step[row], self.page.octave[row])
-        if accidentals.get(place, in_key) == self.page.alter[row]:
-            return ""
-        accidentals[place] = self.page.alter[row]
-        return _ACCIDENTALS.get(self.page.alter[row], "")
-
-    def _notations(self, note: ET.Element, row: int, voice: int, bracket: str, tied_from: bool, tied_on: bool) -> None:
+    def _notations(self, note: ET.Element, row: int, bracket: str, tied_from: bool, tied_on: bool, signs: bool) -> None:
         marks = self.score.marks
         out = ET.Element("notations")
         for kind, there in (("stop", tied_from), ("start", tied_on)):
             if there:
                 ET.SubElement(out, "tied", type=kind)
-        slurs = self.page.slurs.get(row, [])
-        for kind in slurs:
+        for kind, number in self.page.slurs.get(row, []):
             if (kind == "start" and not tied_from) or (kind == "stop" and not tied_on):
-                ET.SubElement(out, "slur", type=kind, number=str((voice - 1) % 6 + 1))
+                ET.SubElement(out, "slur", type=kind, number=str(number))
         if bracket:
             ET.SubElement(out, "tuplet", type=bracket)
-        if not tied_from:
+        if not tied_from and signs:
             if marks["ornament"][row]:
                 ET.SubElement(
                     ET.SubElement(out, "ornaments"), _ORNAMENTS.get(int(marks["ornament"][row]), "trill-mark")
                 )
-            signs = [words[int(marks[name][row])] for name, words in _ARTICULATIONS if int(marks[name][row]) in words]
-            if signs:
+            found = [words[int(marks[name][row])] for name, words in _ARTICULATIONS if int(marks[name][row]) in words]
+            if found:
                 articulations = ET.SubElement(out, "articulations")
-                for sign in signs:
+                for sign in found:
                     ET.SubElement(articulations, sign)
             if marks["fermata"][row]:
                 ET.SubElement(out, "fermata")
@@ -285,47 +307,6 @@ class Writer:
                 ET.SubElement(out, "arpeggiate")
         if len(out):
             note.append(out)
-
-    def _directions(self) -> list[list[tuple[Fraction, ET.Element]]]:
-        """Dynamics, hairpins and metronome marks of each bar, as (quarters from the barline, element)."""
-        out: list[list[tuple[Fraction, ET.Element]]] = [[] for _ in self.page.chords]
-        first = np.flatnonzero(np.diff(self.score.onset_quarter.round(6), prepend=np.nan) != 0)  # one note a chord
-        names = {v: k for k, v in DYNAMIC_VELOCITY.items()}
-        velocity, hairpin, bpm = (self.score.marks[k][first] for k in ("written_velocity", "hairpin", "tempo_bpm"))
-        level = 0
-        dynamics = []
-        for i, (v, h) in enumerate(zip(velocity.tolist(), hairpin.tolist(), strict=True)):
-            if v != level and v in names and (h == 0 or hairpin[i - 1] == 0 or i == 0):
-                dynamics.append((i, names[v]))
-                level = v
-        if hairpin.any() or len(np.unique(velocity)) <= len(names):
-            for i, name in dynamics:
-                kind = self._direction(out, first[i], "below")
-                ET.SubElement(ET.SubElement(kind, "dynamics"), name)
-            for i in np.flatnonzero(np.diff(hairpin, prepend=0) != 0).tolist():
-                if i > 0 and hairpin[i - 1]:
-                    ET.SubElement(self._direction(out, first[i], "below"), "wedge", type="stop")
-                if hairpin[i]:
-                    kind = self._direction(out, first[i], "below")
-                    ET.SubElement(kind, "wedge", type="crescendo" if hairpin[i] > 0 else "diminuendo")
-        changes = [i for i in np.flatnonzero(np.diff(bpm, prepend=0) != 0).tolist() if bpm[i] > 0]
-        for i in changes if len(changes) <= _MAX_TEMPI else []:
-            metronome = ET.SubElement(self._direction(out, first[i], "above", {"tempo": str(int(bpm[i]))}), "metronome")
-            ET.SubElement(metronome, "beat-unit").text = "quarter"
-            ET.SubElement(metronome, "per-minute").text = str(int(bpm[i]))
-        return out
-
-    def _direction(self, out: list, row: int, placement: str, sound: dict[str, str] | None = None) -> ET.Element:
-        """A new direction at a note's onset; returns its <direction-type> to be filled."""
-        onset = self.page.onset[row]
-        bar = max(i for i in range(len(self.page.chords)) if i == 0 or self.page.starts[i] <= onset)
-        direction = ET.Element("direction", placement=placement)
-        kind = ET.SubElement(direction, "direction-type")
-        ET.SubElement(direction, "staff").text = "1"
-        if sound:
-            ET.SubElement(direction, "sound", sound)
-        out[bar].append((max(onset - self.page.starts[bar], Fraction(0)), direction))
-        return kind
 
 
 def head_id(row: int, part: int) -> str:

@@ -12,6 +12,53 @@ _FIRST_BEAMED = TYPES.index("eighth")
 
 
 @dataclass(frozen=True)
+class Pulse:
+    """What a bar's notation shows: notes that start off a beat are tied over the next one, rests keep to the beats.
+
+    beat      quarters: 1, or 1.5 where eighths go in threes
+    middle    quarters into the bar of the beat that has to be seen, 0 for none: 2 in 4/4
+    wide      quarters over which plain eighths share a beam
+    offset    quarters that are missing before the bar begins (a pickup's)
+    """
+
+    beat: Fraction = Fraction(1)
+    middle: Fraction = Fraction(0)
+    wide: Fraction = Fraction(1)
+    offset: Fraction = Fraction(0)
+
+    @classmethod
+    def of(cls, ts_num: int, ts_den: int, offset: Fraction = Fraction(0)) -> Pulse:
+        """The pulse of a time signature.
+
+        >>> Pulse.of(6, 8).beat, Pulse.of(4, 4).middle
+        (Fraction(3, 2), Fraction(2, 1))
+        """
+        bar = Fraction(4 * ts_num, ts_den)
+        if ts_den >= 8 and ts_num % 3 == 0:
+            beat = Fraction(12, ts_den)
+            return cls(beat, Fraction(0), beat, offset)
+        middle = bar / 2 if (bar / 2) % 1 == 0 and bar >= 4 else Fraction(0)
+        return cls(Fraction(1), middle, middle or bar, offset)
+
+    @property
+    def threes(self) -> bool:
+        """Whether a beat has three parts."""
+        return self.beat.numerator % 3 == 0
+
+    def shows(self, start: Fraction, length: Fraction) -> bool:
+        """Whether one head of this length, `start` quarters into the whole bar, leaves the beats visible."""
+        end, off = start + length, start % self.beat
+        if end <= (start // self.beat + 1) * self.beat:
+            return True
+        if self.threes:
+            return off == 0 and length % self.beat == 0
+        if off == 0:
+            return True
+        syncopated = off == self.beat / 2 and length in (self.beat, self.beat * 3 / 2)
+        return syncopated and not (self.middle and start < (start // self.middle + 1) * self.middle < end)
+
+
+@dataclass(frozen=True)
 class NoteValue:
     """One note head's worth of time.
 
@@ -47,19 +94,24 @@ def _single(length: Fraction) -> NoteValue | None:
     return None
 
 
-def note_values(start: Fraction, length: Fraction) -> list[NoteValue]:
+def note_values(start: Fraction, length: Fraction, pulse: Pulse | None = None) -> list[NoteValue]:
     """Split a length into note heads to be tied, in order; a length that fits one head stays whole.
 
     start   quarters into the measure: tuplets are split at the beat
     length  quarters, positive
+    pulse   given, a head that would hide the beats is split too
 
     >>> [(v.type, v.dots) for v in note_values(Fraction(0), Fraction(5, 2))]
     [('half', 0), ('eighth', 0)]
     """
-    whole = _single(length)
+    whole, binary = _single(length), _binary(length)
+    if pulse is not None and binary and _binary(start):
+        at = start + pulse.offset
+        cut = _cut(at, length, pulse, bool(whole))
+        if cut:
+            return note_values(start, cut, pulse) + note_values(start + cut, length - cut, pulse)
     if whole:
         return [whole]
-    binary = length.denominator & (length.denominator - 1) == 0
     to_beat = Fraction(-(-start // 1)) - start or Fraction(1)
     if not binary and length > to_beat:
         return note_values(start, to_beat) + note_values(start + to_beat, length - to_beat)
@@ -78,6 +130,73 @@ def note_values(start: Fraction, length: Fraction) -> list[NoteValue]:
             if first:
                 return [first, *note_values(start + head, length - head)]
     return [NoteValue(length, "")]
+
+
+def _binary(x: Fraction) -> bool:
+    """Whether halving a quarter often enough leads to x."""
+    return x.denominator & (x.denominator - 1) == 0
+
+
+def _cut(at: Fraction, length: Fraction, pulse: Pulse, single: bool) -> Fraction:
+    """Where a note at `at` in its bar has to be divided so that beats are seen; 0 for nowhere."""
+    end = at + length
+    beat = (at // pulse.beat + 1) * pulse.beat
+    if single:
+        return beat - at if not pulse.shows(at, length) else Fraction(0)
+    if at % pulse.beat and beat < end:
+        return beat - at
+    if pulse.middle and at < (middle := (at // pulse.middle + 1) * pulse.middle) < end:
+        return middle - at
+    if pulse.threes and length > pulse.beat:
+        return max(k * pulse.beat for k in (1, 2, 4) if k * pulse.beat < length)
+    return Fraction(0)
+
+
+def rest_values(start: Fraction, length: Fraction, pulse: Pulse) -> list[NoteValue]:
+    """Split a silence into rests that keep to the beats, as a reader expects them.
+
+    >>> [(v.type, v.dots) for v in rest_values(Fraction(1, 2), Fraction(7, 2), Pulse.of(4, 4))]
+    [('eighth', 0), ('quarter', 0), ('half', 0)]
+    """
+    out: list[NoteValue] = []
+    at, end = start + pulse.offset, start + pulse.offset + length
+    while at < end:
+        beat = (at // pulse.beat + 1) * pulse.beat
+        if not (_binary(at) and _binary(end)):  # inside a tuplet, up to the beat
+            stop = min((at // 1 + 1) * Fraction(1), end)
+            values = note_values(at, stop - at)
+        elif at % pulse.beat == 0 and beat <= end:
+            wide = pulse.middle == 2 and at % 2 == 0 and at + 2 <= end
+            values = note_values(at, Fraction(2) if wide else pulse.beat)
+        else:
+            part = Fraction(1)
+            while at % part or at + part > min(beat, end):
+                part /= 2
+            values = note_values(at, part)
+        out += values
+        at += sum(v.length for v in values)
+    return out
+
+
+def beam_groups(starts: Sequence[Fraction], values: Sequence[NoteValue | None], pulse: Pulse) -> list[int]:
+    """Which notes may share a beam, a number for each: those of a beat, or plain eighths that fill `pulse.wide`.
+
+    starts  quarters into the measure; values None for rests and gaps
+    """
+    places = [at + pulse.offset for at in starts]
+    groups = [int(at // pulse.beat) for at in places]
+    if pulse.wide <= pulse.beat:
+        return groups
+    spans: dict[int, list[int]] = {}
+    for i, at in enumerate(places):
+        spans.setdefault(int(at // pulse.wide), []).append(i)
+    for inside in spans.values():
+        found = [values[i] for i in inside]
+        plain = all(v is not None and v.type == "eighth" and not v.dots and v.tuplet == (1, 1) for v in found)
+        if plain and len(found) * Fraction(1, 2) == pulse.wide:
+            for i in inside:
+                groups[i] = groups[inside[0]]
+    return groups
 
 
 def beam_states(beams: Sequence[int], group: Sequence[int]) -> list[list[str]]:
