@@ -6,7 +6,7 @@ DATA ?= data
 NASAP ?=
 VALIDATION ?= $(DATA)/validation.tar.xz
 
-.PHONY: app test setup check bench eval soak train-pianist
+.PHONY: app test setup check bench eval eval-xmvae soak train-pianist
 
 app: .venv/.app
 	$(PYTHON) app.py
@@ -25,6 +25,9 @@ bench: .venv/.test
 
 eval: .venv/.test
 	DATA="$(DATA)" NASAP="$(NASAP)" VALIDATION="$(VALIDATION)" PYTHON=$(PYTHON) bash training/runs/eval.sh
+
+eval-xmvae: .venv/.test
+	DATA="$(DATA)" PYTHON=$(PYTHON) bash training/runs/eval-xmvae.sh
 
 soak: .venv/.test
 	$(PYTHON) -m pytest -m soak --timeout 3600 tests

@@ -6,17 +6,17 @@ were drawn from; samples of other weights or settings are drawn anew.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from engine.bundle import weights_digest
 from engine.metrics import SEGMENT
-from engine.music.types import Marks, Measures, Performance, Score, Style
+from engine.music.types import MARK_NAMES, Marks, Measures, Performance, Score, Style
 from engine.pipeline import COMPOSER, PIANIST, Engine
 from training.data import Nasap
 
@@ -46,7 +46,7 @@ def save(path: Path, pieces: Iterable[Piece], about: dict) -> None:
         for name, part in parts.items():
             for f in fields(part):  # type: ignore[arg-type]
                 value = getattr(part, f.name)
-                if isinstance(value, np.ndarray | str):
+                if isinstance(value, np.ndarray | str | float):
                     columns[f"{i}/{name}/{f.name}"] = np.asarray(value)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_suffix(".tmp").open("wb") as file:
@@ -66,7 +66,7 @@ def load(path: Path, about: dict) -> list[Piece]:
     for key, value in columns.items():
         if "/" in key:
             i, name, field = key.split("/")
-            parts[int(i)].setdefault(name, {})[field] = str(value) if value.dtype.kind == "U" else value
+            parts[int(i)].setdefault(name, {})[field] = value if value.ndim else value.item()
     out: list[Piece] = []
     for p in parts:
         score = None
@@ -91,6 +91,19 @@ def keep(
     return pieces
 
 
+def recipe(engine: Engine, *models: str) -> dict:
+    """What samples depend on besides their settings: the bundles and the code that draws."""
+    source = hashlib.sha256()
+    root = Path(__file__).parents[1] / "engine"
+    files = ("models/*.py", "tokens/*.py", "music/expression.py", "composing.py", "pipeline.py")
+    for file in sorted(f for pattern in files for f in root.glob(pattern)):
+        source.update(file.read_bytes())
+    for name in models:
+        for file in ("config.json", "model.safetensors"):
+            source.update((engine.checkpoints / name / file).read_bytes())
+    return {"recipe": source.hexdigest()[:16]}
+
+
 def any_style(engine: Engine, seed: int) -> Style:
     """A pianist at random: z ~ N(0, I), as the prior of the Pianist has it."""
     z = np.random.default_rng([seed, 11]).standard_normal(engine.pianist.model.config.style_size)
@@ -101,11 +114,8 @@ def product(
     engine: Engine, folder: Path, count: int, seed: int = 0, temperature: float = 1.0, top_p: float | None = None
 ) -> list[Piece]:
     """From-scratch pieces of 256 notes as the product makes them: conditions drawn by the Composer, style at random."""
-    about = {
-        "composer": weights_digest(engine.checkpoints / COMPOSER / "model.safetensors"),
-        "pianist": weights_digest(engine.checkpoints / PIANIST / "model.safetensors"),
-        "seed": seed, "temperature": temperature, "top_p": top_p,
-    }  # fmt: skip
+    settings = {"seed": seed, "temperature": temperature, "top_p": top_p}
+    about = recipe(engine, COMPOSER, PIANIST) | settings
 
     def make(i: int) -> Piece:
         number = seed * 100_000 + i
@@ -133,7 +143,7 @@ def real_passages(nasap: Nasap, split: str, count: int, seed: int = 0) -> list[t
     """Passages of 256 notes of the corpus's scores, each with what the human played of it.
 
     A 256-note segment of a performance is as likely as any other, as in the row of real music; the passage begins with
-    the bar of its first note, and carries a metronome mark: the player's mean tempo in the whole piece.
+    the bar of its first note, and carries a tempo as composed scores do: the player's mean in the whole piece.
     """
     rng = np.random.default_rng(seed)
     c = nasap.columns
@@ -154,24 +164,23 @@ def real_passages(nasap: Nasap, split: str, count: int, seed: int = 0) -> list[t
             continue
         span = np.ptp(score.onset_quarter[alignment.score_index]), np.ptp(human.onset_sec[alignment.performance_index])
         piece = passage(score, first, first + SEGMENT)
-        table = np.array(piece.marks.table)
-        table[:, 9] = round(60 * span[0] / span[1])
+        tempo, table = float(60 * span[0] / span[1]), np.array(piece.marks.table)
+        table[:, MARK_NAMES.index("tempo_bpm")] = round(tempo)
         start = human.onset_sec[rows].min()
         heard = Performance(
             human.onset_sec[rows] - start, human.duration_sec[rows], human.pitch[rows], human.velocity[rows],
             human.pedal_sec - start, human.pedal_value,
         )  # fmt: skip
-        out.append((Score(**{f.name: getattr(piece, f.name) for f in fields(Score)} | {"marks": Marks(table)}), heard))
+        out.append((replace(piece, marks=Marks(table), tempo_bpm=tempo), heard))
     return out
 
 
 def pianist(engine: Engine, folder: Path, passages: list[tuple[Score, Performance]], seed: int = 0) -> list[Piece]:
     """The Pianist alone: passages of real scores, played as the product's own are."""
-    digest = weights_digest(engine.checkpoints / PIANIST / "model.safetensors")
-    about = {"pianist": digest, "seed": seed, "scores": [s.digest for s, _ in passages[:3]]}
+    about = recipe(engine, PIANIST) | {"seed": seed, "scores": [s.digest for s, _ in passages[:3]]}
     return keep(
         folder / "pianist.npz", about, len(passages),
-        lambda i: (engine.perform(passages[i][0], any_style(engine, 50_000 + i)), passages[i][0]),
+        lambda i: (engine.perform(passages[i][0], any_style(engine, seed * 100_000 + 50_000 + i)), passages[i][0]),
     )  # fmt: skip
 
 

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# What the Composer makes, against real music and against the paper: `make eval-xmvae DATA=... [RUNS=runs/paper]`.
+# DATA has aligned/nasap-aligned.npz and scores/scores-compact.npz. Rows of the paper's table whose run is not in RUNS
+# are left out with a line. Samples stay in OUT and are drawn again only for other weights, settings or code.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
+data=${DATA:-data} runs=${RUNS:-runs/paper} out=${OUT:-runs/eval-xmvae} python=${PYTHON:-.venv/bin/python}
+for path in "$data/aligned/nasap-aligned.npz" "$data/scores/scores-compact.npz"; do
+    [ -e "$path" ] || { echo "make eval-xmvae: '$path' is not there; give DATA=, the folder of the corpora" >&2; exit 2; }
+done
+$python -m training.eval_xmvae --data "$data" --runs "$runs" --out "$out" --samples "${SAMPLES:-200}"
