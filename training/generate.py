@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from engine.bundle import ComposerBundle, PianistBundle
 from engine.metrics import SEGMENT
 from engine.music.types import MARK_NAMES, Marks, Measures, Performance, Score, Style
-from engine.pipeline import COMPOSER, PIANIST, Engine
+from engine.pipeline import Engine
 from training.data import Nasap
 
 Piece = tuple[Performance, Score | None]
@@ -91,16 +92,15 @@ def keep(
     return pieces
 
 
-def recipe(engine: Engine, *models: str) -> dict:
-    """What samples depend on besides their settings: the bundles and the code that draws."""
+def recipe(*bundles: ComposerBundle | PianistBundle) -> dict:
+    """What samples depend on besides their settings: the weights, and the code that draws."""
     source = hashlib.sha256()
     root = Path(__file__).parents[1] / "engine"
     files = ("models/*.py", "tokens/*.py", "music/expression.py", "composing.py", "pipeline.py")
     for file in sorted(f for pattern in files for f in root.glob(pattern)):
         source.update(file.read_bytes())
-    for name in models:
-        for file in ("config.json", "model.safetensors"):
-            source.update((engine.checkpoints / name / file).read_bytes())
+    for bundle in bundles:
+        source.update(json.dumps(bundle.config, sort_keys=True).encode())
     return {"recipe": source.hexdigest()[:16]}
 
 
@@ -115,7 +115,7 @@ def product(
 ) -> list[Piece]:
     """From-scratch pieces of 256 notes as the product makes them: conditions drawn by the Composer, style at random."""
     settings = {"seed": seed, "temperature": temperature, "top_p": top_p}
-    about = recipe(engine, COMPOSER, PIANIST) | settings
+    about = recipe(engine.composer, engine.pianist) | settings
 
     def make(i: int) -> Piece:
         number = seed * 100_000 + i
@@ -177,7 +177,7 @@ def real_passages(nasap: Nasap, split: str, count: int, seed: int = 0) -> list[t
 
 def pianist(engine: Engine, folder: Path, passages: list[tuple[Score, Performance]], seed: int = 0) -> list[Piece]:
     """The Pianist alone: passages of real scores, played as the product's own are."""
-    about = recipe(engine, PIANIST) | {"seed": seed, "scores": [s.digest for s, _ in passages[:3]]}
+    about = recipe(engine.pianist) | {"seed": seed, "scores": [s.digest for s, _ in passages[:3]]}
     return keep(
         folder / "pianist.npz", about, len(passages),
         lambda i: (engine.perform(passages[i][0], any_style(engine, seed * 100_000 + 50_000 + i)), passages[i][0]),
