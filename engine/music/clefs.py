@@ -35,6 +35,7 @@ def choose_clefs(bars: Sequence[Sequence[int]], usual: str) -> list[str]:
     return out[::-1]
 
 
-def _beyond(pitch: int, sign: str) -> int:
+def _beyond(pitch: int, sign: str) -> float:
     low, high = _RANGE[sign]
-    return max(low - pitch, pitch - high, 0)
+    far = max(low - pitch, pitch - high, 0)
+    return far + far * far / 16  # one note on six ledger lines is worse than six on one

@@ -78,8 +78,8 @@ class Layout:
 
     def _voices(self) -> list[int]:
         """A voice number for each note such that no two notes of a voice overlap unless they are a chord."""
-        wished, self.home = self._wished_voices()
-        self.wished = list(wished)
+        self.given, self.home = self._given_voices()
+        wished = self._separated(list(self.given), self.home)
         groups = defaultdict(list)
         for i in np.flatnonzero(~self.grace).tolist():
             groups[self.onset[i], wished[i], self.end[i]].append(i)
@@ -103,7 +103,7 @@ class Layout:
                 out[i] = beside[0]
         return out
 
-    def _wished_voices(self) -> tuple[list[int], dict[int, int]]:
+    def _given_voices(self) -> tuple[list[int], dict[int, int]]:
         """The voice each note should have, and each voice's staff. A voice may visit the other staff now and then;
         a number that serves both staves alike (as in a score of two parts) is two voices, and the lower ones move up.
         """
@@ -113,7 +113,7 @@ class Layout:
         if any(0.3 < share < 0.7 for share in low_share.values()):
             voice = np.where(self.staff == 2, voice + 4 * -(-int(numbers.max()) // 4), voice)
         home = {v: 2 if (self.staff[voice == v] == 2).mean() > 0.5 else 1 for v in np.unique(voice).tolist()}
-        return self._separated(voice.tolist(), home), home
+        return voice.tolist(), home
 
     def _separated(self, voice: list[int], home: dict[int, int]) -> list[int]:
         """Divide the notes of unknown voice, and whatever they overlap with, among the voices of their staff."""
@@ -160,7 +160,7 @@ class Layout:
         out: dict[int, list[tuple[str, int]]] = defaultdict(list)
         by_voice = defaultdict(list)
         for i in np.flatnonzero(~self.grace).tolist():
-            by_voice[int(self.staff[i]), self.wished[i]].append(i)
+            by_voice[int(self.staff[i]), self.given[i]].append(i)
         for number, rows in enumerate(by_voice.values()):
             opened = last = None
             for i in [*rows, None]:

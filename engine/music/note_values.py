@@ -54,8 +54,10 @@ class Pulse:
             return off == 0 and length % self.beat == 0
         if off == 0:
             return True
-        syncopated = off == self.beat / 2 and length in (self.beat, self.beat * 3 / 2)
-        return syncopated and not (self.middle and start < (start // self.middle + 1) * self.middle < end)
+        if off != self.beat / 2:
+            return False
+        hidden = self.middle and (start // self.middle + 1) * self.middle < end
+        return length == self.beat or (length == self.beat * 3 / 2 and not hidden)
 
 
 @dataclass(frozen=True)
