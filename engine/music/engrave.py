@@ -26,6 +26,7 @@ _ELEMENTS = frozenset({
     "svg", "g", "defs", "use", "path", "text", "tspan", "rect", "polygon", "polyline", "ellipse", "circle", "line",
     "desc", "style", "title", "symbol",
 })  # fmt: skip
+_LOADS = re.compile(r"url\s*\(|@|\\\\|javascript:", re.IGNORECASE)  # in a style sheet or an attribute
 _PLAIN_NOTES = str.maketrans({"\ueca5": "♩", "\ueca7": "♪", "\ueca3": "𝅗𝅥"})  # of metronome marks: no music font needed
 
 
@@ -118,21 +119,32 @@ def engrave_here(score: Score, width: int) -> Engraving:
 
 def check_svg(page: str) -> None:
     """Refuse a page that could do anything but be looked at: only shapes and text, no handlers, no links outside."""
+    css: list[str] = []
+    inside: list[str] = []
 
     def start(tag: str, attributes: dict[str, str]) -> None:
-        linked = [v for k, v in attributes.items() if k in ("href", "xlink:href") and not v.startswith("#")]
-        if tag not in _ELEMENTS or linked or any(k.lower().startswith("on") or k == "style" for k in attributes):
+        inside.append(tag)
+        for name, value in attributes.items():
+            linked = name in ("href", "xlink:href") and not value.startswith("#")
+            if linked or name.lower().startswith("on") or name == "style" or _LOADS.search(value):
+                raise BadInput(ENGRAVING.damaged)
+        if tag not in _ELEMENTS:
             raise BadInput(ENGRAVING.damaged)
 
+    def end(tag: str) -> None:
+        inside.pop()
+
     def text(words: str) -> None:
-        if re.search(r"url\s*\(|@import", words, re.IGNORECASE):  # of a style sheet
-            raise BadInput(ENGRAVING.damaged)
+        if inside[-1] == "style":
+            css.append(words)
 
     parser = expat.ParserCreate()
     parser.SetParamEntityParsing(expat.XML_PARAM_ENTITY_PARSING_NEVER)
-    parser.StartElementHandler = start
+    parser.StartElementHandler, parser.EndElementHandler = start, end
     parser.CharacterDataHandler = text
     try:
         parser.Parse(page, True)
     except expat.ExpatError as error:
         raise BadInput(ENGRAVING.damaged) from error
+    if _LOADS.search("".join(css)):
+        raise BadInput(ENGRAVING.damaged)
