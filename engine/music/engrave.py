@@ -26,7 +26,7 @@ _ELEMENTS = frozenset({
     "svg", "g", "defs", "use", "path", "text", "tspan", "rect", "polygon", "polyline", "ellipse", "circle", "line",
     "desc", "style", "title", "symbol",
 })  # fmt: skip
-_LOADS = re.compile(r"url\s*\(|@|\\\\|javascript:", re.IGNORECASE)  # in a style sheet or an attribute
+_LOADS = re.compile(r"url\s*\(|@|\\|javascript:", re.IGNORECASE)  # in a style sheet or an attribute
 _PLAIN_NOTES = str.maketrans({"\ueca5": "♩", "\ueca7": "♪", "\ueca3": "𝅗𝅥"})  # of metronome marks: no music font needed
 
 
