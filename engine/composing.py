@@ -42,6 +42,7 @@ from engine.tokens.writing import (
 __all__ = ["Conditions", "Prior", "compose", "continue_score", "infill", "kept_notes"]
 
 OnNote = Callable[[int, float, float, int, int], None]
+TOP_P = 0.99  # of the Composer's distributions, chosen on the validation pieces (training/LOG.md)
 MAX_NOTES, MAX_BARS, MAX_TAKES = 4000, 400, 8
 _IN_FORCE = [MARK_NAMES.index(k) for k in ("written_velocity", "tempo_bpm", "tempo_word")]
 PRIOR_COLUMNS = ("composer", "period", "minor", "fifths", "meter", "tempo", "density")
@@ -122,7 +123,7 @@ def _check(notes: int, bars: int, takes: int, temperature: float, top_p: float, 
 
 def compose(
     model: Weights, prior: Prior, conditions: Conditions = Conditions(), notes: int = 256, bars: int = 0,
-    takes: int = 1, seed: int = 0, temperature: float = 1.0, top_p: float = 0.97, on_note: OnNote | None = None,
+    takes: int = 1, seed: int = 0, temperature: float = 1.0, top_p: float = TOP_P, on_note: OnNote | None = None,
 ) -> list[Score]:  # fmt: skip
     """New pieces, one a take; what the conditions leave open is drawn from real pieces, once for all takes.
 
@@ -158,7 +159,7 @@ def compose(
 
 def continue_score(
     model: Weights, score: Score, notes: int = 128, bars: int = 0, takes: int = 1, seed: int = 0,
-    temperature: float = 1.0, top_p: float = 0.97, conditions: Conditions = Conditions(),
+    temperature: float = 1.0, top_p: float = TOP_P, conditions: Conditions = Conditions(),
     on_note: OnNote | None = None,
 ) -> list[Score]:  # fmt: skip
     """The score with more written after it; its own notes come first and stay as they are in every field.
@@ -192,7 +193,7 @@ def continue_score(
 
 def infill(
     model: Weights, score: Score, selected: NDArray[np.bool_], span: tuple[float, float], takes: int = 1,
-    seed: int = 0, temperature: float = 1.0, top_p: float = 0.97, conditions: Conditions = Conditions(),
+    seed: int = 0, temperature: float = 1.0, top_p: float = TOP_P, conditions: Conditions = Conditions(),
     on_note: OnNote | None = None,
 ) -> list[Score]:  # fmt: skip
     """The score with the selected notes written anew, starting in `span` (quarters); the others stay as they are.

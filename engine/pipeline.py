@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.bundle import CHECKPOINTS, ComposerBundle, PianistBundle, open_composer, open_pianist
-from engine.composing import Conditions, OnNote, compose, continue_score, infill, kept_notes
+from engine.composing import TOP_P, Conditions, OnNote, compose, continue_score, infill, kept_notes
 from engine.models.conditions import COMPOSERS, KEYS, METER_NAMES, PERIODS
 from engine.models.features import score_features
 from engine.models.pianist import Reader, encode_style, from_channels, to_channels
@@ -25,7 +25,6 @@ from engine.sound.preview import Preview
 
 PIANIST = "pianist-v1"
 COMPOSER = "composer-v1"
-TOP_P = 0.97  # of the Composer's distributions, chosen on the validation pieces (training/LOG.md)
 _READERS_KEPT = 8  # scores whose reading stays in memory
 
 

@@ -100,7 +100,7 @@ class Writer:
     """Writes `takes` takes of one task. Iterate over it: each item is (take, note) as it comes."""
 
     def __init__(
-        self, weights: Weights, task: Task, takes: int = 1, seed: int = 0, temperature: float = 1.0, top_p: float = 0.97
+        self, weights: Weights, task: Task, takes: int, seed: int, temperature: float, top_p: float
     ):
         self.weights, self.task, self.temperature, self.top_p = weights, task, temperature, top_p
         self.window = weights.model.config.window
