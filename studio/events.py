@@ -33,7 +33,7 @@ from studio.answers import (
     without_borrowed,
 )
 from studio.desk import Desk
-from studio.examples import EXAMPLES
+from studio.examples import EMPTY, EXAMPLES
 from studio.jobs import Job
 from studio.layout import Page
 from studio.session import Document, Session
@@ -107,6 +107,15 @@ def connect_opening(demo: gr.Blocks, page: Page, desk: Desk) -> None:
     @said(page)
     def open_example(document: Document, show: bool, *values: Any) -> Shown:
         *panel, name = values
+        if name == EMPTY:
+            document.jobs.stop()
+            empty = Session(controls=without_borrowed(as_controls(tuple(panel), len(desk.axes))), example=EMPTY)
+            session = document.update(lambda now: history.replaced(now, empty))
+            note = "Compose something, or open a score"
+            return {
+                **redraw(page, session, show, score=True, note=note),
+                **human_controls(page, session, desk, session.controls),
+            }
         if name not in EXAMPLES:
             raise BadInput("That example is not known here; choose one from the list.")
         example = EXAMPLES[name]

@@ -47,3 +47,4 @@ EXAMPLES: dict[str, Example] = {
     )
 }
 FIRST = "Bach, Fugue in C, BWV 846"
+EMPTY = "An empty page"

@@ -9,7 +9,7 @@ import gradio as gr
 from studio.actions import BORROWED, DEFAULT
 from studio.compose_panel import ComposePanel, build_compose
 from studio.desk import Desk
-from studio.examples import EXAMPLES, FIRST
+from studio.examples import EMPTY, EXAMPLES, FIRST
 from studio.roll.roll import PianoRoll
 from studio.score.score import ScoreView
 from studio.session import Document
@@ -74,7 +74,7 @@ def build(desk: Desk) -> Page:
     with gr.Row(elem_id="top", equal_height=True):
         gr.HTML(_BRAND, elem_id="brand")
         example = gr.Dropdown(
-            list(EXAMPLES),
+            [*EXAMPLES, EMPTY],
             value=FIRST,
             label="Example",
             container=False,

@@ -1,9 +1,47 @@
 """Set before numpy and torch are loaded: one thread (a second waits on a busy machine), no telemetry, no network."""
 
 import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pages import Visitor
+    from playwright.sync_api import Browser
 
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """The address of a server of its own."""
+    from pages import serving
+
+    with serving() as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def browser() -> "Iterator[Browser]":
+    """A browser without a window."""
+    from pages import chromium
+
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def visitor(browser: "Browser", address: str) -> "Iterator[Visitor]":
+    """A new visitor; afterwards nothing may have gone wrong on the page, and nothing been asked from elsewhere."""
+    from pages import visit
+
+    visitor = visit(browser, address)
+    yield visitor
+    assert visitor.errors == []
+    assert visitor.outside == []
+    visitor.page.context.close()

@@ -33,6 +33,11 @@ function drawDraft(w) {
     ctx.beginPath(); ctx.roundRect(x, Y(pitch) + pad, Math.max(2, nw - 1), Math.max(2, h - 2 * pad), 2.5); ctx.fill();
   }
 }
+function mapDraft(y, s) {
+  const step = (MAP_H - 6) / Math.max(1, view.hi - view.lo);
+  ctx.fillStyle = ink.accent;
+  for (const [take, on, dur, pitch] of draft.rows) if (!take) ctx.fillRect(KEY_W + on * s, y + 3 + (view.hi - pitch) * step, Math.max(1, dur * s), 1.2);
+}
 function draftHead() { return draft && draft.head >= 0 ? draft.start + draft.head : -1; }
 function listen(name, fn) {          // on the document, for as long as the roll is on the page
   const heard = e => element.isConnected ? fn(e.detail) : document.removeEventListener('etude:' + name, heard);

@@ -240,7 +240,7 @@ function drawMap(w) {    // the whole piece, small; the window that is shown; dr
     for (const n of notes.values()) { m.fillStyle = ink.velocity[n.vel]; m.fillRect(n.on * s, 3 + (view.hi - n.pitch) * step, Math.max(1, n.dur * s), 1.2); }
   }
   ctx.fillStyle = ink.panel; ctx.fillRect(0, y, w, MAP_H);
-  ctx.drawImage(mapImage, KEY_W, y, w - KEY_W, MAP_H);
+  if (draft && draft.alone) mapDraft(y, s); else ctx.drawImage(mapImage, KEY_W, y, w - KEY_W, MAP_H);
   const a = KEY_W + Math.max(0, view.t0) * s, b = Math.min(w, KEY_W + T(w) * s);
   ctx.fillStyle = ink.dark ? 'rgba(255,255,255,.12)' : 'rgba(15,23,42,.09)'; ctx.fillRect(a, y, b - a, MAP_H);
   ctx.strokeStyle = ink.accent; ctx.lineWidth = 1; ctx.strokeRect(a + .5, y + .5, Math.max(4, b - a - 1), MAP_H - 1);

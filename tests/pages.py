@@ -1,0 +1,159 @@
+"""A server, a browser and a visitor for the tests of the page."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
+
+from engine.music.midi import read_midi_performance
+from engine.music.types import Performance
+
+ROOT = Path(__file__).parents[1]
+ARGUMENTS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--autoplay-policy=no-user-gesture-required",
+]  # fmt: skip
+SHORT = "Chopin, Prélude op. 28 no. 7"
+
+
+@contextmanager
+def serving() -> Iterator[str]:
+    """The address of a server of its own, on a free port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    own = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}  # the app's choice, not the tests'
+    environment = {**own, "PYTHONUNBUFFERED": "1"}
+    server = subprocess.Popen([sys.executable, "app.py", "--port", str(port)], cwd=ROOT, env=environment)
+    url = f"http://127.0.0.1:{port}/"
+    try:
+        for _ in range(600):
+            assert server.poll() is None, "the server ended before it served a page"
+            try:
+                urllib.request.urlopen(url, timeout=5).read()
+                break
+            except OSError:
+                time.sleep(0.1)
+        yield url
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """The system's Chromium, without a window."""
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    assert path, "no Chromium on this machine: install the system's chromium, or set CHROMIUM to its path"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@dataclass
+class Visitor:
+    """One visitor's page, and what went wrong on it."""
+
+    page: Page
+    errors: list[str] = field(default_factory=list)
+    outside: list[str] = field(default_factory=list)
+
+    @property
+    def canvas(self) -> Locator:
+        return self.page.locator("#roll canvas.roll")
+
+    def data(self, name: str) -> str:
+        return self.canvas.get_attribute(f"data-{name}") or ""
+
+    def count(self) -> int:
+        return int(self.data("count") or 0)
+
+    def wait(self, script: str, seconds: float = 30) -> None:
+        """Until an expression over `d`, the roll's data attributes, is true."""
+        self.page.wait_for_function(
+            f"() => {{ const d = document.querySelector('#roll canvas.roll').dataset; return {script}; }}",
+            timeout=seconds * 1000,
+        )
+
+    def wait_for_sound(self, seconds: float = 30) -> None:
+        """Until the sound of exactly the notes that are shown is in the player."""
+        self.wait("d.sound && d.sound === `${d.doc}.${d.take}.${d.rev}`", seconds)
+
+    def open(self, title: str) -> None:
+        doc = self.data("doc")
+        self.page.locator("#example input").click()
+        self.page.get_by_role("option", name=title).click()
+        self.wait(f"d.doc !== '{doc}' && +d.count > 0")
+
+    def at(self, ms: float, pitch: float) -> tuple[float, float]:
+        """The pixel of a time and a pitch."""
+        view, box = json.loads(self.data("view")), self.canvas.bounding_box()
+        assert box
+        x = box["x"] + 1 + view["keyW"] + (ms - view["t0"]) * view["pxPerMs"]
+        return x, box["y"] + 1 + view["rulerH"] + (view["hi"] - pitch + 0.5) * view["rowH"]
+
+    def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
+        self.page.mouse.move(*start)
+        self.page.mouse.down()
+        self.page.mouse.move(*end, steps=4)
+        self.page.mouse.up()
+
+    def drag_slider(self, name: str, share: float) -> float:
+        """Drag a slider to a share of its width; return the seconds until the roll shows the new performance."""
+        slider = self.page.locator(f"#{name} input[type=range]")
+        slider.scroll_into_view_if_needed()
+        box = slider.bounding_box()
+        assert box
+        take, y = self.data("take"), box["y"] + box["height"] / 2
+        self.drag((box["x"] + box["width"] / 2, y), (box["x"] + box["width"] * share, y))
+        began = time.perf_counter()
+        self.wait(f"d.take !== '{take}'")
+        return time.perf_counter() - began
+
+    def download(self, kind: str) -> tuple[str, bytes]:
+        with self.page.expect_download(timeout=30_000) as waiting:
+            self.page.locator(f"#save-{kind}").click()
+        return waiting.value.suggested_filename, Path(waiting.value.path()).read_bytes()
+
+    def performance(self) -> Performance:
+        """What the server would give away now."""
+        return read_midi_performance(self.download("midi")[1])
+
+    def sound(self) -> tuple[np.ndarray, int]:
+        """What the player plays, (num_samples,), and its rate."""
+        source = self.page.evaluate("document.querySelector('#roll audio').src")
+        samples, rate = soundfile.read(io.BytesIO(urllib.request.urlopen(source).read()))
+        return np.asarray(samples), rate
+
+
+def visit(browser: Browser, address: str, **context: object) -> Visitor:
+    """Open the page as a new visitor, and wait for the first example."""
+    page = browser.new_context(**{"viewport": {"width": 1440, "height": 1000}, **context}).new_page()  # type: ignore[arg-type]
+    visitor = Visitor(page)
+    page.on("pageerror", lambda e: visitor.errors.append(str(e)))
+    page.on("console", lambda m: visitor.errors.append(m.text) if m.type == "error" else None)
+    host = address.split("/")[2]
+    page.on(
+        "request",
+        lambda r: None if host in r.url or r.url.startswith(("data:", "blob:")) else visitor.outside.append(r.url),
+    )
+    page.goto(address, wait_until="domcontentloaded")
+    visitor.canvas.wait_for()
+    visitor.wait("+d.count > 0", 60)
+    return visitor
