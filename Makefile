@@ -1,12 +1,12 @@
 # `make app` and `make test` do all their own set-up; a second call finds it done and starts at once.
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
-# For `make eval` and `make train-pianist`: the corpora, see training/README or the model card
+# For `make eval`, `make eval-xmvae` and the training: the corpora, see the model cards
 DATA ?= data
 NASAP ?=
 VALIDATION ?= $(DATA)/validation.tar.xz
 
-.PHONY: app test setup check bench eval eval-xmvae soak train-pianist
+.PHONY: app test setup check bench eval eval-xmvae soak train-pianist train-composer train-xmvae
 
 app: .venv/.app
 	$(PYTHON) app.py
@@ -34,6 +34,12 @@ soak: .venv/.test
 
 train-pianist: .venv/.test
 	DATA="$(DATA)" bash training/runs/pianist.sh
+
+train-composer: .venv/.test
+	DATA="$(DATA)" bash training/runs/composer.sh
+
+train-xmvae: .venv/.test
+	DATA="$(DATA)" bash training/runs/xmvae.sh
 
 .venv/.app: pyproject.toml packages.txt .ci/environment .ci/system-packages
 	.ci/system-packages python3-venv $$(cat packages.txt)
