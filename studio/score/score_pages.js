@@ -35,7 +35,7 @@ function receive(value) {
   ask();
 }
 function clear(sentence) {
-  pages.replaceChildren(); pages.classList.remove('old');
+  pages.replaceChildren(); pages.classList.remove('old'); paper.dataset.notes = 0;
   $('.empty').textContent = sentence; $('.empty').hidden = !sentence;
 }
 function place(value) {
@@ -61,6 +61,7 @@ function place(value) {
   }
   for (const row of picked) mark(row, 'picked', true);
   showBars();
+  paper.dataset.notes = new Set(shown.sheets.flatMap(s => [...s.notes.keys()])).size;     // for end-to-end tests, as the others
 }
 function blank([width, height]) {
   const div = document.createElement('div');
@@ -152,7 +153,7 @@ function tick({ detail }) {
     showBars();
     if (bar >= 0 && performance.now() - scrolledByHand > HANDS_OFF) reveal(bar);
   }
-  element.dataset.lit = lit.size; element.dataset.bar = bar;       // for end-to-end tests
+  paper.dataset.lit = lit.size; paper.dataset.bar = bar;
 }
 document.addEventListener('etude:clock', tick);
 for (const by of ['wheel', 'touchmove', 'pointerdown']) paper.addEventListener(by, () => { scrolledByHand = performance.now(); }, { passive: true });

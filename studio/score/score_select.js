@@ -14,7 +14,7 @@ function pick(rows, bars, publish = true) {
   picked = new Set(rows); pickedBars = bars;
   for (const row of picked) mark(row, 'picked', true);
   showBars();
-  element.dataset.picked = picked.size;
+  paper.dataset.picked = picked.size;
   if (!publish) return;
   const notes = [...picked].sort((a, b) => a - b);
   say(bars ? (bars[0] === bars[1] ? `Bar ${barName(bars[0])}` : `Bars ${barName(bars[0])} to ${barName(bars[1])}`) + `, ${notes.length} notes` :
