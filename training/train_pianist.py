@@ -10,21 +10,17 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from engine.models.pianist import ARTICULATION, PEDAL, TEMPO, TIMING, VELOCITY, Pianist, PianistConfig
 from engine.models.style import AXES
 from training.batches import Corpus, Expected, make_batch
+from training.loop import add_arguments, average_gradients, join_processes, prefetch
 from training.pack import Pack
 
 CHANNEL_WEIGHT = (1.5, 1.5, 1.0, 1.0, 0.25, 0.25, 0.25, 0.25)
@@ -106,31 +102,6 @@ def expected_values(model: Pianist, b: dict[str, Tensor]) -> Tensor:
     return b["noise"] + model.velocity_field(h, b["noise"], start, z, b["x"], none, angle, b["valid"]).float()
 
 
-def prefetch(make: Callable[[], dict[str, Tensor]], depth: int = 4) -> Iterator[dict[str, Tensor]]:
-    """Batches made ahead in one thread, in order; what goes wrong there is raised here."""
-    with ThreadPoolExecutor(1) as pool:
-        ready = deque(pool.submit(make) for _ in range(depth))
-        while True:
-            ready.append(pool.submit(make))
-            yield ready.popleft().result()
-
-
-def average_gradients(model: Pianist, done: bool, device: str) -> bool:
-    """Average gradients over all processes; returns whether the first of them says that time is up."""
-    if not dist.is_initialized():
-        return done
-    flag = torch.tensor([float(done and dist.get_rank() == 0)], device=device)
-    gradients = [p.grad for p in model.parameters() if p.grad is not None]
-    flat = torch.cat([*(g.flatten() for g in gradients), flag])
-    dist.all_reduce(flat)
-    flat, stop = flat[:-1] / dist.get_world_size(), bool(flat[-1] > 0)
-    at = 0
-    for g in gradients:
-        g.copy_(flat[at : at + g.numel()].view_as(g))
-        at += g.numel()
-    return stop
-
-
 class Run:
     """A model in training: its weights, their moving average, the optimizer, and how far it has come.
 
@@ -209,31 +180,11 @@ def report(run: Run, args: argparse.Namespace, pack: Pack, recent: list[dict], f
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pack", type=Path, default=Path("data/pianist-v1.npz"))
-    parser.add_argument("--out", type=Path, default=Path("runs/pianist"))
-    parser.add_argument("--minutes", type=float, default=30.0, help="stop after this long")
-    schedule = "length of the cosine schedule, over all sessions (default: --minutes)"
-    parser.add_argument("--schedule-minutes", type=float, default=0.0, help=schedule)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--rate", type=float, default=1e-3)
-    parser.add_argument("--ema", type=float, default=0.999)
-    parser.add_argument("--threads", type=int, default=1)
+    add_arguments(parser, "data/pianist-v1.npz", "runs/pianist")
     parser.add_argument("--width", type=int, default=PianistConfig.width)
     parser.add_argument("--score-layers", type=int, default=PianistConfig.score_layers)
     parser.add_argument("--flow-layers", type=int, default=PianistConfig.flow_layers)
-    parser.add_argument("--save-minutes", type=float, default=4.0)
-    parser.add_argument("--limit", type=int, default=0, help="use only this many performances (rehearsal)")
-    parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
-
-
-def join_processes() -> tuple[int, int, str]:
-    """(rank, world, device) of this process; under torchrun it joins the others."""
-    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
-    if world > 1:
-        dist.init_process_group("nccl" if device != "cpu" else "gloo")
-    return rank, world, device
 
 
 def main() -> None:
@@ -263,8 +214,9 @@ def main() -> None:
     saved, stop, recent = began, False, []
     while not stop:
         run.seconds = trained + time.monotonic() - began
-        done = run.seconds - trained >= 60 * args.minutes
-        rate = learning_rate(args.rate, run.step, run.seconds / schedule)
+        done = run.step + 1 >= args.steps if args.steps else run.seconds - trained >= 60 * args.minutes
+        progress = run.step / args.steps if args.steps else run.seconds / schedule
+        rate = learning_rate(args.rate, run.step, progress)
         parts, stop = run.learn(next(batches), rate, args.ema, done)
         recent.append(parts)
         if rank == 0 and (stop or time.monotonic() - saved > 60 * args.save_minutes):
