@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 from fractions import Fraction
-from itertools import count, islice
+from itertools import count, groupby, islice
 from math import lcm
 
 import numpy as np
@@ -162,18 +162,24 @@ class Layout:
         for i in np.flatnonzero(~self.grace).tolist():
             by_voice[int(self.staff[i]), self.given[i]].append(i)
         for number, rows in enumerate(by_voice.values()):
-            opened = last = None
-            for i in [*rows, None]:
-                goes_on = i is not None and (
-                    state[i] == 1 or (opened is not None and self.onset[i] == self.onset[opened])
-                )
-                if opened is not None and not goes_on:
-                    stop = i if i is not None and state[i] == 2 else last
-                    if stop is not None and self.onset[stop] > self.onset[opened]:
-                        out[opened].append(("start", number % 6 + 1))
-                        out[stop].append(("stop", number % 6 + 1))
-                    opened = None
-                elif opened is None and goes_on:
-                    opened = i
-                last = i
+            opened: list[int] = []
+            last: list[int] = []
+            for _, same in groupby([*rows, -1], key=lambda i: self.onset[i] if i >= 0 else None):
+                chord = [i for i in same if i >= 0]
+                inside = any(state[i] == 1 for i in chord)
+                if opened and not inside:
+                    ends = [i for i in chord if state[i] == 2] or last
+                    if self.onset[ends[0]] > self.onset[opened[0]]:
+                        begin, end = self._slur_ends(opened, ends)
+                        out[begin].append(("start", number % 6 + 1))
+                        out[end].append(("stop", number % 6 + 1))
+                    opened = []
+                elif inside and not opened:
+                    opened = chord
+                last = chord
         return out
+
+    def _slur_ends(self, first: list[int], last: list[int]) -> tuple[int, int]:
+        """A note of the first and one of the last chord for a slur to hang on: of one voice if there is one."""
+        pairs = [(a, b) for a in first for b in last if self.voice[a] == self.voice[b]]
+        return max(pairs or [(a, b) for a in first for b in last], key=lambda ab: self.score.pitch[list(ab)].sum())
