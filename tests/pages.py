@@ -42,8 +42,10 @@ def serving() -> Iterator[str]:
     server = subprocess.Popen([sys.executable, "app.py", "--port", str(port)], cwd=ROOT, env=environment)
     url = f"http://127.0.0.1:{port}/"
     try:
-        for _ in range(600):
+        until = time.monotonic() + 180
+        while True:
             assert server.poll() is None, "the server ended before it served a page"
+            assert time.monotonic() < until, "the server served no page within three minutes"
             try:
                 urllib.request.urlopen(url, timeout=5).read()
                 break

@@ -264,7 +264,7 @@ document.addEventListener('keydown', pageKey);
 const onClick = (selector, fn) => { $(selector).onclick = fn; };
 onClick('.play', playPause); onClick('.stop', stop); onClick('.undo', stepBack); onClick('.redo', stepForward);
 onClick('.in', () => zoom(1.3)); onClick('.out', () => zoom(1 / 1.3)); onClick('.fit', () => fit(true));
-onClick('.cancel', () => trigger('cancel', {}));
+onClick('.cancel', () => { $('.busy .what').textContent = 'Cancelling…'; trigger('cancel', {}); });
 onClick('.ghost', toggleScore); onClick('.again', reperform);
 onClick('.help', () => { const box = $('.keys'); box.hidden = !box.hidden; $('.help').setAttribute('aria-expanded', !box.hidden); });
 for (const b of element.querySelectorAll('.tool')) b.onclick = () => setTool(b.dataset.tool);
