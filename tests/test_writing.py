@@ -172,7 +172,7 @@ def test_conditions_are_those_of_the_piece(pack):
     assert (composer, period, tempo) == (4, 1, 4)  # J. S. Bach, baroque, 75 to 90
     assert 10 <= density <= 13  # running sixteenths over slower voices: some six notes a quarter
     weights = piece_weights(read_pieces(pack, "train"))
-    np.testing.assert_allclose(weights, [0.4, 0.6])
+    np.testing.assert_allclose(weights, [0.25, 0.75])
 
 
 def test_the_network_knows_only_earlier_notes(pack, model):

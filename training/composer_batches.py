@@ -27,7 +27,7 @@ from engine.tokens.writing import (
     key_shift,
 )  # fmt: skip
 
-SOURCE_SHARE = {"nasap": 0.4, "scores": 0.6}
+SOURCE_SHARE = {"nasap": 0.25, "scores": 0.75}
 GAP_SHARE = 0.4
 CONDITION_DROP = (0.25, 0.15, 0.15, 0.3, 0.25)
 _BAR_KEYS = ("start", "length", "beat", "first", "meter", "fifths", "offset")

@@ -18,7 +18,7 @@ from engine.tokens.writing import ADVANCE, FIELD_NAMES, STOP
 from training.composer_batches import make_batch, piece_weights, read_pieces
 from training.loop import Batch, Run, add_arguments, join_processes, train
 
-DROPOUT = 0.05
+DROPOUT = 0.1
 _VALIDATION_BATCH = 8
 
 
