@@ -252,7 +252,7 @@ def _part(e: Expression, part: slice) -> Expression:
 def x2(args: argparse.Namespace) -> None:
     """Print the three measurements for XMVAE's pooled z_p and for the shipped Pianist's."""
     least, draws = (1, 50) if args.tiny else (args.least, 1000)
-    most, passages_of, targets = (1, 1, 1) if args.tiny else (4, 24, 4)
+    most, passages_of, targets = (1, 1, 1) if args.tiny else (args.windows, args.sources, args.targets)
     header = ("transfer of descriptors", "sources", "targets", *(f"r {d}" for d in DESCRIPTORS), "mean of four")
     model = load_xmvae(args.run)
     corpora = [Corpus(args.pack, PERFORMANCE, split, limit=args.limit) for split in ("train", "validation")]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from engine.models.music_transformer import CausalDecoder, channel_dropout, initialise
+from engine.models.music_transformer import CausalDecoder, channel_dropout
 from engine.models.sampling import nucleus
 from engine.music.types import Performance
 from engine.tokens.decode import decode
@@ -74,9 +74,6 @@ class Ecpt(nn.Module):
         self.family = nn.Linear(c.width, SIZES[FAMILY])
         self.join = nn.Linear(c.width + widths[FAMILY], c.width)
         self.leave = nn.ModuleList(nn.Linear(c.width, s) for s in SIZES[1:])
-        initialise(self)
-        for table in self.column:
-            nn.init.normal_(table.weight, std=1.0)
 
     def embed(self, tokens: Tensor) -> Tensor:
         """Input vectors (..., D) of steps (..., 8), without their place in time."""

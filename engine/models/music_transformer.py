@@ -74,7 +74,8 @@ class CausalLayer(nn.Module):
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.up, self.down = nn.Linear(width, feed_forward), nn.Linear(feed_forward, width)
         # row k is distance max_distance - 1 - k
-        self.distance = nn.Parameter(torch.zeros(heads, max_distance, width // heads)) if max_distance else None
+        size = (heads, max_distance, width // heads)
+        self.distance = nn.Parameter(0.02 * torch.randn(size)) if max_distance else None
 
     def vectors(self, time: int) -> Tensor:
         """e of distances time-1 .. 0, (H, time, D / H)."""
@@ -161,17 +162,6 @@ class CausalDecoder(nn.Module):
         return self.norm(x)
 
 
-def initialise(model: nn.Module) -> None:
-    """Normal weights of deviation 0.02 for matrices and embeddings, zero biases (as GPT-2)."""
-    for module in model.modules():
-        if isinstance(module, nn.Linear | nn.Embedding):
-            nn.init.normal_(module.weight, std=0.02)
-        if isinstance(module, nn.Linear) and module.bias is not None:
-            nn.init.zeros_(module.bias)
-        if isinstance(module, CausalLayer) and module.distance is not None:
-            nn.init.normal_(module.distance, std=0.02)
-
-
 class MusicTransformer(nn.Module):
     """The network over events of `engine.tokens.events`."""
 
@@ -182,7 +172,7 @@ class MusicTransformer(nn.Module):
         self.event = nn.Embedding(NUM_EVENTS, c.width)
         self.decoder = CausalDecoder(c.width, c.layers, c.heads, c.feed_forward, c.max_distance, c.dropout)
         self.head = nn.Linear(c.width, NUM_EVENTS)
-        initialise(self)
+        nn.init.normal_(self.event.weight, std=c.width**-0.5)
 
     def forward(self, events: Tensor) -> Tensor:
         """Logits (B, T, NUM_EVENTS) of the event after each of events (B, T)."""
