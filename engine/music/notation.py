@@ -140,9 +140,8 @@ def _measures(part: Any) -> Measures:
     quarter = part.quarter_map
     found = sorted(part.iter_all(pt.score.Measure), key=lambda m: m.start.t)
     end = max(n.end.t for n in part.notes_tied)
-    spans = [(m.start.t, m.end.t, m.number) for m in found if m.end is not None and m.end.t > m.start.t] or [
-        (0, end, 1)
-    ]
+    found = [m for m in found if m.end is not None and m.end.t > m.start.t]
+    spans = [(m.start.t, m.end.t, n) for m, n in zip(found, _numbers(found), strict=True)] or [(0, end, 1)]
     starts = np.array([s for s, _, _ in spans])
     onset = quarter(starts).astype(float)
     duration = quarter(np.array([e for _, e, _ in spans])).astype(float) - onset
@@ -154,9 +153,16 @@ def _measures(part: Any) -> Measures:
     if duration[0] < nominal[0] - 1e-6:  # a pickup keeps its place at the end of a bar
         position[0] = nominal[0] - duration[0]
     onset -= onset[1] if position[0] and len(onset) > 1 else onset[0]
-    return Measures(
-        onset, duration, position, num, den, fifths, np.array([n or i + 1 for i, (_, _, n) in enumerate(spans)])
-    )
+    return Measures(onset, duration, position, num, den, fifths, np.array([n for _, _, n in spans]))
+
+
+def _numbers(measures: Sequence[Any]) -> list[int]:
+    """The printed numbers; a measure that has none ("X1", the rest of a bar that a repeat divides) has the last one."""
+    out: list[int] = []
+    for i, m in enumerate(measures):
+        name = str(m.name if m.name is not None else m.number or i + 1)
+        out.append(int(name) if name.isdecimal() else out[-1] if out else 0)
+    return out
 
 
 def _note_rows(part: Any, index: int, count: int, rolled: set[str]) -> list[tuple]:
