@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from engine.composing import Prior
 from engine.models.composer import CONDITION_SIZES, STEP_COLUMNS, STEP_SIZES, Composer, ComposerConfig
 from engine.models.conditions import COMPOSERS
 from engine.models.pianist import Pianist, PianistConfig, Sampling
+from engine.models.piece_prior import Prior
 from engine.models.stepping import Weights
 from engine.models.style import AXES
 from engine.tokens.writing import FIELD_SIZES, METERS, NOTE_TICKS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from engine.models.conditions import (
     period_of,
     tempo_class,
 )  # fmt: skip
+from engine.models.piece_prior import Prior
 from engine.models.stepping import Weights
 from engine.models.writer import Task, Writer
 from engine.music.spelling import spell
@@ -45,58 +46,6 @@ OnNote = Callable[[int, float, float, int, int], None]
 TOP_P = 0.99  # of the Composer's distributions, chosen on the validation pieces (training/LOG.md)
 MAX_NOTES, MAX_BARS, MAX_TAKES = 4000, 400, 8
 _IN_FORCE = [MARK_NAMES.index(k) for k in ("written_velocity", "tempo_bpm", "tempo_word")]
-PRIOR_COLUMNS = ("composer", "period", "minor", "fifths", "meter", "tempo", "density")
-
-
-@dataclass(frozen=True)
-class Prior:
-    """What real pieces are like: rows of (composer, period, minor, fifths, meter, tempo, density), 0 where unknown.
-
-    rows  (k, 7) float: class of composer and period (0 unknown), 0 or 1, fifths, index into METERS, quarters a minute,
-          notes a quarter
-    """
-
-    rows: NDArray[np.float32]
-
-    def draw(self, asked: Conditions, rng: np.random.Generator) -> dict[str, float]:
-        """One real piece's values, among those nearest to what is asked; what is asked replaces them."""
-        r = {k: self.rows[:, i] for i, k in enumerate(PRIOR_COLUMNS)}
-        wanted: dict[str, float] = {}
-        if asked.composer:
-            wanted["composer"], wanted["period"] = (
-                1 + COMPOSERS.index(asked.composer), 1 + PERIODS.index(period_of(asked.composer)),
-            )  # fmt: skip
-        elif asked.period:
-            wanted["period"] = 1 + PERIODS.index(asked.period)
-        if asked.meter:
-            wanted["meter"] = METERS.index(asked.meter)
-        if asked.key:
-            wanted["fifths"], wanted["minor"] = parse_key(asked.key)
-        alike = {
-            "tempo": (lambda v: np.abs(np.log2(np.maximum(v, 1) / asked.tempo)) < 0.3) if asked.tempo else None,
-            "density": (lambda v: np.abs(np.log2(v / asked.density)) < 0.3) if asked.density else None,
-        }
-        mask = np.ones(len(self.rows), bool)
-        for name in ("composer", "period", "meter", "density", "tempo", "minor"):
-            test = alike.get(name)
-            if name in wanted:
-                match = r[name] == wanted[name]
-            elif test is not None:
-                match = test(r[name])
-            else:
-                continue
-            if (mask & match).sum() >= 5:
-                mask &= match
-        chosen = self.rows[rng.choice(np.flatnonzero(mask))]
-        out = {k: float(v) for k, v in zip(PRIOR_COLUMNS, chosen, strict=True)} | wanted
-        if asked.period and not asked.composer and out["composer"]:
-            named = COMPOSERS[int(out["composer"]) - 1]
-            out["composer"] = out["composer"] if period_of(named) == asked.period else 0
-        if asked.tempo:
-            out["tempo"] = asked.tempo
-        if asked.density:
-            out["density"] = asked.density
-        return out
 
 
 def _classes(values: dict[str, float]) -> NDArray[np.int64]:

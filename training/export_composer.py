@@ -26,7 +26,7 @@ _NOTES = 256
 
 
 def prior_rows(pieces: list[Piece], count: int, seed: int = 0) -> NDArray[np.float32]:
-    """What `count` windows of training pieces are like, (count, 7), see `engine.composing.Prior`."""
+    """What `count` windows of training pieces are like, (count, 7), see `engine.models.piece_prior.Prior`."""
     weights, rng = piece_weights(pieces), np.random.default_rng(seed)
     out = []
     while len(out) < count:
