@@ -56,8 +56,17 @@ def begin(
     return answer(page, document, job, FIRST_WAIT)
 
 
+def progress(document: Document, job: Job, have: int) -> dict:
+    """How far a job is, for the roll alone, which asks on; of a draft it `have`s so many rows already. A job that has
+    something to show is only said to be ready: every component that an answer may change costs the page time.
+    """
+    over = job.wait(DRAFT_WAIT if job.about else NEXT_WAIT)
+    ready = over and job.stopped != "overtaken"
+    return {"job": job_state(job, ready=ready), "draft": draft_value(job, have)}
+
+
 def answer(page: Page, document: Document, job: Job, patience: float, have: int = 0) -> Shown:
-    """What the page is told about a job after waiting for it so long; of a draft it `have`s so many rows already."""
+    """What the page is told about a job after waiting for it so long."""
     over = job.wait(min(patience, DRAFT_WAIT) if job.about else patience)
     told = {"job": job_state(job), "draft": draft_value(job, have)}
     if not over or job.stopped == "overtaken":

@@ -28,6 +28,7 @@ from studio.answers import (
     begin,
     drawn_curves,
     human_controls,
+    progress,
     redraw,
     said,
     without_borrowed,
@@ -60,20 +61,29 @@ def connect_jobs(page: Page) -> None:
         data = event._data if isinstance(event._data, dict) else {}
         return document.jobs.numbered(data.get("job"))
 
-    def waiting(event: gr.EventData, document: Document) -> Shown:
+    def gone(event: gr.EventData) -> dict:  # a newer one took its place
+        number = event._data.get("job") if isinstance(event._data, dict) else 0
+        return {"job": job_state(Job(number if type(number) is int else 0), over=True)}
+
+    def rows(event: gr.EventData) -> int:
+        have = event._data.get("have", 0) if isinstance(event._data, dict) else 0
+        return have if type(have) is int else 0
+
+    def waiting(event: gr.EventData, document: Document) -> dict:
         job = named(event, document)
-        if job is None:  # a newer one took its place
-            number = event._data.get("job") if isinstance(event._data, dict) else 0
-            return {page.roll: {"job": job_state(Job(number if type(number) is int else 0), over=True)}}
-        have = event._data.get("have", 0)
-        return answer(page, document, job, NEXT_WAIT, have if type(have) is int else 0)
+        return gone(event) if job is None else progress(document, job, rows(event))
+
+    def collect(event: gr.EventData, document: Document) -> Shown:
+        job = named(event, document)
+        return {page.roll: gone(event)} if job is None else answer(page, document, job, NEXT_WAIT, rows(event))
 
     def refused(event: gr.EventData, document: Document) -> None:
         job = named(event, document)
         if job is not None and job.refusal:  # escaped, since notices render HTML
             raise gr.Error(html.escape(job.refusal), title=NOT_DONE, print_exception=False)
 
-    page.roll.waiting(waiting, page.document, page.outputs, **PRIVATE)
+    page.roll.waiting(waiting, page.document, page.roll, **PRIVATE)
+    page.roll.collect(collect, page.document, page.outputs, **PRIVATE)
     # Only the queue can show a notice; unqueued, an error is an answer with status 500 and no words.
     page.roll.refused(refused, page.document, None, **{**PRIVATE, "queue": True})
     page.roll.cancel(lambda document: document.jobs.stop(by="visitor"), page.document, None, **PRIVATE)

@@ -90,14 +90,16 @@ def roll_value(session: Session, score: bool = False, note: str = "") -> dict:
     }
 
 
-def job_state(job: Job, over: bool = False) -> str:
+def job_state(job: Job, over: bool = False, ready: bool = False) -> str:
     """How far a job is, as one JSON string.
 
     of  the notes that a sound is made of, "document.take.revision", "" for other jobs
+    ready  it is over and what it has to show can be collected
     by  who stopped it, "" if nobody did; at makes every answer differ, so that none is passed over
     """
     return json.dumps({
-        "id": job.number, "kind": job.kind, "text": job.text, "share": round(job.share, 2), "over": over or job.over,
+        "id": job.number, "kind": job.kind, "text": job.text, "share": round(job.share, 2),
+        "over": over or (job.over and not ready), "ready": ready,
         "by": job.stopped or "", "refused": bool(job.refusal), "at": time.monotonic(),
         "of": job.same[0] if isinstance(job.same, tuple) else "",
     })  # fmt: skip

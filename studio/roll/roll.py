@@ -2,8 +2,8 @@
 
 Its value goes one way, from Python to the page. What the visitor does comes back as events, each a small patch:
 `roll.edit`, `roll.settle` (edits have stopped, sound is wanted), `roll.reperform` (play the selected notes again),
-`roll.waiting` (how far is this job?), `roll.cancel`, `roll.refused` (say why this job was not done), `roll.history`
-(undo or redo goes on to another piece), `roll.chosen` (what is selected).
+`roll.waiting` (how far is this job?), `roll.collect` (what it has to show), `roll.cancel`, `roll.refused` (say why it
+was not done), `roll.history` (undo or redo goes on to another piece), `roll.chosen` (what is selected).
 """
 
 from __future__ import annotations

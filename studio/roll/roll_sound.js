@@ -34,7 +34,7 @@ function receiveJob(job, answered) {
     if (job.kind !== 'sound') asked = 0;               // there will be other notes first
     else if (job.of === tag()) asked = performance.now();
     else { asked = 0; settle(200); }                   // the notes have changed since: that sound is not wanted
-    askJob(job.id);
+    askJob(job.id, job.ready);
   } else if (job.kind === 'sound') {
     asked = 0;
     if (job.by === 'visitor') { wantPlay = false; clearTimeout(settleTimer); settleTimer = 0; showButtons(); }
@@ -44,12 +44,12 @@ function receiveJob(job, answered) {
   if (job.refused && job.id > lastRefused) { lastRefused = job.id; trigger('refused', { job: job.id }); }
   showJobs();
 }
-function askJob(id) {
+function askJob(id, ready) {
   const job = jobs.get(id);
   if (!job) return;
   clearTimeout(job.watch);
   job.watch = setTimeout(() => askJob(id), ASK_AGAIN);
-  trigger('waiting', { job: id, have: draft && draft.key === `job${id}` ? draft.rows.length : 0 });
+  trigger(ready ? 'collect' : 'waiting', { job: id, have: draft && draft.key === `job${id}` ? draft.rows.length : 0 });
 }
 function showJobs() {
   const latest = [...jobs.values()].filter(j => j.kind !== 'audition').pop(), bar = $('.busy progress');

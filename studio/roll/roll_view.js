@@ -1,6 +1,7 @@
 // The piano roll, part 1 of 4: what it holds, time, drawing. The parts are joined and run once per mount.
 // Given by Gradio: element, trigger, props, watch. Events raised, in quotes so that Gradio makes a listener of
-// each: 'edit', 'settle', 'reperform', 'waiting', 'cancel', 'refused', 'history', 'chosen'.
+// each: 'edit', 'settle', 'reperform', 'waiting', 'collect', 'cancel', 'refused', 'history',
+// 'chosen'.
 const KEY_W = 46, RULER_H = 24, PEDAL_H = 18, VEL_H = 60, MAP_H = 26, EDGE = 6, SNAP_FREE = 10;
 const NAMES = ['C', 'C♯', 'D', 'E♭', 'E', 'F', 'F♯', 'G', 'A♭', 'A', 'B♭', 'B'];
 const $ = selector => element.querySelector(selector);
