@@ -120,6 +120,11 @@ def test_known_voices_stay() -> None:
     assert sorted(Writer(score).page.voice) == [1, 5, 6]
 
 
+def test_notes_of_no_staff_go_by_hand() -> None:
+    score = a_score([(0, 4, 36, 0, 0), (0, 2, 76, 4, 0), (2, 2, 40, 4, 1), (2, 2, 79, 1, 0)], bars=1)
+    assert Writer(score).page.staff.tolist() == [2, 1, 1, 1]  # what is known stays
+
+
 # ---- clefs
 
 

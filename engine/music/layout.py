@@ -9,7 +9,9 @@ from itertools import count, groupby, islice
 from math import lcm
 
 import numpy as np
+from numpy.typing import NDArray
 
+from engine.music.hands import split_hands
 from engine.music.spelling import spelling_of_pitch
 from engine.music.types import Score
 from engine.music.voices import MOST_VOICES, separate
@@ -46,13 +48,23 @@ class Layout:
         self.octave = [
             (int(p) - a - _CHROMA[s]) // 12 - 1 for p, a, s in zip(score.pitch, self.alter, self.step, strict=True)
         ]
-        self.staff = np.where(score.staff == 2, 2, 1)
+        self.staff = self._staves()
         self.onset = [self._exact(x) for x in score.onset_quarter]
         self.end = [self._exact(x) for x in score.onset_quarter + score.duration_quarter]
         self.grace = score.grace | np.array([e <= o for o, e in zip(self.onset, self.end, strict=True)])
         self.voice = self._voices()
         self.chords, self.graces = self._bar_contents()
         self.slurs = self._slurs()
+
+    def _staves(self) -> NDArray[np.int8]:
+        """The staff of each note; one that is not known is found by the hand that would play it."""
+        s = self.score
+        unknown = (s.staff != 1) & (s.staff != 2)
+        order = np.lexsort((s.pitch, s.onset_quarter))
+        hands = np.ones(len(s), np.int8)
+        if unknown.any():
+            hands[order] = split_hands(s.onset_quarter[order], s.duration_quarter[order], s.pitch[order])
+        return np.where(unknown, hands, s.staff).astype(np.int8)
 
     def _exact(self, quarters: float) -> Fraction:
         return Fraction(round(float(quarters) * self.divisions), self.divisions)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.music.hands import split_hands
 from engine.music.midi_file import FASTEST_BPM, SLOWEST_BPM, MidiFile, parse_midi
 from engine.music.spelling import spell
 from engine.music.types import MARK_NAMES, BadInput, Marks, Measures, Performance, Score
@@ -17,7 +18,6 @@ MAX_MEASURES = 5_000
 _GRIDS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 5, 10, 20, 32, 7, 14, 28, 9, 18)  # parts of a quarter, in order of preference
 _PERFORMED_GRID = 12  # parts of a quarter to which a live recording is rounded when it is read as a score
 _SHORTEST_QUARTER = 1 / 32  # a written note with no length left gets this
-_FINGERS = 20  # more notes at one time are no chord of two hands
 _TICKS_PER_SECOND = 1000  # of write_midi
 _LOCKED_TICKS = 480  # per quarter, of write_midi_locked
 _NAMELESS = (
@@ -141,44 +141,10 @@ def _staff(onset: NDArray, duration: NDArray, pitch: NDArray, track: NDArray) ->
     """1 upper, 2 lower, (n,): by track where there are several, otherwise by hand."""
     used = np.unique(track)
     if len(used) == 1:
-        return _split_hands(onset, duration, pitch)
+        return split_hands(onset, duration, pitch)
     mean = np.array([pitch[track == t].mean() for t in used])
     upper = used[mean >= (mean.max() + mean.min()) / 2] if len(used) == 2 else used[mean >= 60]
     return np.where(np.isin(track, upper), 1, 2).astype(np.int8)
-
-
-def _split_hands(onset: NDArray, duration: NDArray, pitch: NDArray) -> NDArray[np.int8]:
-    """Divide one stream between two hands: each chord is cut where both hands move least and no span passes a tenth.
-
-    Notes still sounding count for the span. Returns staff 1 or 2, (n,).
-    """
-    staff = np.ones(len(pitch), np.int8)
-    right, left = 72.0, 48.0  # where the hands are, a running mean
-    held: list[tuple[float, int, int]] = []  # (end, pitch, staff)
-    starts = np.flatnonzero(np.concatenate([[True], np.diff(onset) > 1e-9]))
-    for first, stop in zip(starts, [*starts[1:], len(pitch)], strict=True):
-        held = [h for h in held[-_FINGERS:] if h[0] > onset[first] + 1e-9]
-        chord = pitch[first:stop]  # ascending
-        if len(chord) > _FINGERS:
-            staff[first:stop][chord < (left + right) / 2] = 2
-            continue
-        costs = []
-        for cut in range(len(chord) + 1):
-            low, high = chord[:cut], chord[cut:]
-            cost = np.abs(low - left).sum() + np.abs(high - right).sum()
-            for hand, notes in ((2, low), (1, high)):
-                reach = [*notes, *(p for _, p, s in held if s == hand)] if len(notes) else []
-                cost += 20 * max(0, max(reach) - min(reach) - 16) if reach else 0
-            costs.append(cost)
-        cut = int(np.argmin(costs))
-        staff[first : first + cut] = 2
-        if cut:
-            left += 0.3 * (chord[:cut].mean() - left)
-        if cut < len(chord):
-            right += 0.3 * (chord[cut:].mean() - right)
-        right = max(right, left + 5)
-        held += [(onset[i] + duration[i], int(pitch[i]), int(staff[i])) for i in range(first, stop)]
-    return staff
 
 
 def _title(file: MidiFile) -> str:
