@@ -45,6 +45,8 @@ __all__ = ["Conditions", "Prior", "compose", "continue_score", "infill", "kept_n
 OnNote = Callable[[int, float, float, int, int], None]
 TOP_P = 0.99  # of the Composer's distributions, chosen on the validation pieces (training/LOG.md)
 MAX_NOTES, MAX_BARS, MAX_TAKES = 4000, 400, 8
+_PASSAGE_BARS = 24
+_ASK_FOR = 1.1  # times the density: pieces come out a little emptier than asked (training/LOG.md)
 _IN_FORCE = [MARK_NAMES.index(k) for k in ("written_velocity", "tempo_bpm", "tempo_word")]
 
 
@@ -73,10 +75,12 @@ def _check(notes: int, bars: int, takes: int, temperature: float, top_p: float, 
 def compose(
     model: Weights, prior: Prior, conditions: Conditions = Conditions(), notes: int = 256, bars: int = 0,
     takes: int = 1, seed: int = 0, temperature: float = 1.0, top_p: float = TOP_P, on_note: OnNote | None = None,
+    passage: bool = False,
 ) -> list[Score]:  # fmt: skip
     """New pieces, one a take; what the conditions leave open is drawn from real pieces, once for all takes.
 
     notes, bars  length: about so many notes, ending with a bar; or exactly so many bars when `bars` is not 0
+    passage      begin as in the middle of a piece: openings are quieter, slower and narrower than the rest
     on_note      called with (take, onset quarter, duration quarter, pitch, staff) as notes come; raise in it to cancel
 
     Raises BadInput for a condition or a number that is not accepted.
@@ -98,7 +102,7 @@ def compose(
     end = int(grid.start[first_end - 1] + grid.length[first_end - 1])
     task = Task(
         nothing, np.zeros(0, np.int64), grid, 0, end, fifths, key_shift(fifths), False, 0, 0 if bars else notes,
-        _classes(values),
+        _classes(values | {"density": _ASK_FOR * values["density"]}), _PASSAGE_BARS if passage else 0,
     )  # fmt: skip
     written = _run(model, task, m, takes, seed, temperature, top_p, on_note)
     composer = COMPOSERS[int(values["composer"]) - 1] if values["composer"] else ""
@@ -302,7 +306,11 @@ def _new_score(rows: NDArray[np.int64], m: Measures, tempo: float, about: str) -
     """A Score of its own: cut after the last bar that has notes, a short start turned into a pickup."""
     tick, pitch, staff, duration = rows.T
     last = int(np.searchsorted(m.onset_quarter * TICKS_PER_QUARTER, tick.max(), side="right"))
-    m = _slice(m, 0, last)
+    empty = int(np.searchsorted(m.onset_quarter * TICKS_PER_QUARTER, tick.min(), side="right")) - 1
+    m = _slice(m, empty, last)  # bars of rest before the first note are left out
+    start = float(m.onset_quarter[0])
+    m = replace(m, onset_quarter=m.onset_quarter - start, number=np.arange(1, len(m) + 1))
+    tick = tick - round(start * TICKS_PER_QUARTER)
     onset = tick / TICKS_PER_QUARTER
     end = np.full(len(tick), m.end_quarter * TICKS_PER_QUARTER)
     length = _lengths(tick, pitch, duration, end, np.zeros((2, 0))) / TICKS_PER_QUARTER

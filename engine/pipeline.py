@@ -68,11 +68,11 @@ class Engine:
 
     def compose(
         self, conditions: Conditions = Conditions(), notes: int = 256, bars: int = 0, takes: int = 1, seed: int = 0,
-        temperature: float = 1.0, top_p: float = TOP_P, on_note: OnNote | None = None,
+        temperature: float = 1.0, top_p: float = TOP_P, on_note: OnNote | None = None, passage: bool = False,
     ) -> list[Score]:  # fmt: skip
         """New pieces, one a take; see `engine.composing.compose`."""
         model, prior = self.composer.model, self.composer.prior
-        return compose(model, prior, conditions, notes, bars, takes, seed, temperature, top_p, on_note)
+        return compose(model, prior, conditions, notes, bars, takes, seed, temperature, top_p, on_note, passage)
 
     def continue_score(
         self, score: Score, notes: int = 128, bars: int = 0, takes: int = 1, seed: int = 0, temperature: float = 1.0,

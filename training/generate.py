@@ -113,14 +113,17 @@ def any_style(engine: Engine, seed: int) -> Style:
 def product(
     engine: Engine, folder: Path, count: int, seed: int = 0, temperature: float = 1.0, top_p: float | None = None
 ) -> list[Piece]:
-    """From-scratch pieces of 256 notes as the product makes them: conditions drawn by the Composer, style at random."""
+    """From-scratch passages of 256 notes: conditions drawn by the Composer, style at random.
+
+    Passages, not openings, as most segments of real music are: a real opening is slower and narrower than its piece.
+    """
     settings = {"seed": seed, "temperature": temperature, "top_p": top_p}
     about = recipe(engine.composer, engine.pianist) | settings
 
     def make(i: int) -> Piece:
         number = seed * 100_000 + i
         nucleus = {} if top_p is None else {"top_p": top_p}
-        score = engine.compose(notes=SEGMENT, seed=number, temperature=temperature, **nucleus)[0]
+        score = engine.compose(notes=SEGMENT, seed=number, temperature=temperature, passage=True, **nucleus)[0]
         return engine.perform(score, any_style(engine, number)), score
 
     return keep(folder / "product.npz", about, count, make)

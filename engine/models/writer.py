@@ -48,6 +48,7 @@ class Task:
     hand      0 both, 1 upper, 2 lower staff
     notes     notes to write, 0 for as many as fit; the piece then ends near this number
     conditions  (5,) classes, CONDITION_COLUMNS
+    after     bars that are taken to have gone before the first one; a multiple of eight keeps the phrases
     """
 
     before: Written
@@ -61,6 +62,7 @@ class Task:
     hand: int
     notes: int
     conditions: NDArray[np.int64]
+    after: int = 0
 
 
 @dataclass
@@ -206,7 +208,7 @@ class Writer:
     def _bar(self, bar: int, t: Take) -> NDArray[np.int64]:
         bars = self.task.bars
         last = len(bars.start) - 1 if self.task.gap else t.last_bar
-        return bar_columns(bar, max(last - bar, 0), bars.meter[bar], bars.fifths[bar] - self.task.home)
+        return bar_columns(bar + self.task.after, max(last - bar, 0), bars.meter[bar], bars.fifths[bar] - self.task.home)
 
     def _columns(self, t: Take, note: tuple[int, int, int, int]) -> NDArray[np.int64]:
         """(12,) input columns of a note of this take."""
