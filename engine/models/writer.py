@@ -208,7 +208,8 @@ class Writer:
     def _bar(self, bar: int, t: Take) -> NDArray[np.int64]:
         bars = self.task.bars
         last = len(bars.start) - 1 if self.task.gap else t.last_bar
-        return bar_columns(bar + self.task.after, max(last - bar, 0), bars.meter[bar], bars.fifths[bar] - self.task.home)
+        fifths = bars.fifths[bar] - self.task.home
+        return bar_columns(bar + self.task.after, max(last - bar, 0), bars.meter[bar], fifths)
 
     def _columns(self, t: Take, note: tuple[int, int, int, int]) -> NDArray[np.int64]:
         """(12,) input columns of a note of this take."""
