@@ -197,6 +197,10 @@ def test_the_order_of_systems_is_told_plainly(some):
     assert "without beat attention UPC rises: undecided" in lines
     assert "ECPT" not in lines
     assert "XMVAE paper 0.00" in lines
+    assert "neither pretrained" not in lines
+    assert "how fast they learn" not in lines
+    far = {"MT": shifted(some, PR=40.0, APS=9.0, UPC=5.0, IOI=3.0, DSTD=3.0, AVI=30.0)}
+    assert "largest mean overlap 0.00" in "\n".join(eval_xmvae.order_of_systems(far, some))
 
 
 def test_known_passages_count_passages_not_pieces(data):
