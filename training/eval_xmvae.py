@@ -44,7 +44,7 @@ PUBLISHED_OTHERS = {
     "DSTD": (0.2289, 0.3922), "AVI": (6.84, 8.20),
 }  # fmt: skip
 # what the paper reports of its systems: (words, metric, a row, a row, whether the first is the higher one). Our
-# ablations begin from nothing, since their Composer has another shape than the pretrained one: so they are also compared
+# ablations begin from nothing, since their Composer has another shape than the pretrained one: they are also compared
 # with the run without pretraining.
 CLAIMS = (
     ("without beat attention UPC rises", "UPC", "without beat attention", "XMVAE paper", True),
