@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import gradio as gr
 
+from engine.composing import TOP_P
 from studio.composing import HANDS, MAX_BARS, MAX_NOTES, MAX_TAKES
 from studio.desk import Desk
 
@@ -109,7 +110,7 @@ def _how() -> dict:
                 buttons=[],
             )
             top_p = gr.Slider(
-                0.5, 1, 0.97, step=0.01, label="Top-p", info="the likeliest share ⟷ everything",
+                0.5, 1, TOP_P, step=0.01, label="Top-p", info="the likeliest share ⟷ everything",
                 elem_id="compose-top-p", elem_classes="axis", buttons=[],
             )  # fmt: skip
     return {"takes": takes, "seed": seed, "dice": dice, "temperature": temperature, "top_p": top_p}

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.composing import TOP_P
 from engine.music.types import Alignment, BadInput, Performance, Score
 from studio import history
 from studio.actions import NOTHING_OPEN, Change, grid_of, open_piece
@@ -49,7 +50,7 @@ class Wish:
     takes: int = 1
     seed: int = 0
     temperature: float = 1.0
-    top_p: float = 0.97
+    top_p: float = TOP_P
 
     def conditions(self) -> Conditions:
         """The same as the engine takes them."""
