@@ -244,10 +244,11 @@ def test_the_three_commands(pack, runs, tmp_path, capsys):
     said = capsys.readouterr().out
     assert said.index("| 50 %") < said.index("| 100 %")
     assert "change per doubling" in said
+    assert said.count("(pieces, six)") == 2
     questions.main(["x3", "--pack", str(pack), "--tiny", "--runs", str(runs / "xmvae")])
     said = capsys.readouterr().out
     assert "held-out performance" in said
-    assert "no prior" in said
+    assert "(playing, three)" in said
 
     writer = PackWriter()
     for k, file in enumerate(FILES):

@@ -24,7 +24,7 @@ from engine.comparison import intersection, jensen_shannon, overlap_area
 from engine.metrics import PAPER, measure_all
 from engine.models import ecpt
 from engine.models.ecpt import Ecpt
-from engine.models.xmvae import XmvaeSampling, encode_performance, render_tokens, sample
+from engine.models.xmvae import XmvaeSampling, encode_performance, render, render_tokens, sample
 from engine.models.xmvae_network import XMVAE, Via, composer_losses, pianist_losses
 from engine.music.types import Performance
 from engine.tokens.grid import token_ticks
@@ -201,22 +201,27 @@ def held_out(folder: Path, corpus: Corpus, most: int) -> tuple[dict[str, NDArray
     return {k: np.array(v) for k, v in out.items()}, np.array(sorted(segments))
 
 
-def samples_of(folder: Path, count: int) -> list[Performance]:
-    """Performances from nothing by a run; none for an XMVAE without a prior beside it (FOLDER-prior)."""
+def samples_of(folder: Path, corpus: Corpus, count: int) -> tuple[list[Performance], tuple[str, ...]]:
+    """What a run plays, and the metrics worth comparing: pieces from nothing and all six; or, by an XMVAE without a
+    prior beside it (FOLDER-prior), held-out scores and the three metrics of the playing."""
     if json.loads((folder / "config.json").read_text())["kind"] == "ecpt":
         model = train_baselines.load(folder)
         assert isinstance(model, Ecpt)
-        return ecpt.sample(model, count, 0)
+        return ecpt.sample(model, count, 0), PAPER
     prior = folder.with_name(folder.name + "-prior")
-    return sample(load_xmvae(folder), load_prior(prior), count) if prior.exists() else []
+    if prior.exists():
+        return sample(load_xmvae(folder), load_prior(prior), count), PAPER
+    every = [s for _, s in corpus.segments()]
+    chosen = [every[i] for i in np.unique(np.linspace(0, len(every) - 1, min(count, len(every))).astype(int))]
+    return render(load_xmvae(folder), chosen), ("IOI", "DSTD", "AVI")
 
 
-def closeness(made: list[Performance], real: dict[str, NDArray]) -> Figure:
-    """Mean overlap area of the six published metrics with real music, with its interval over samples."""
+def closeness(made: list[Performance], real: dict[str, NDArray], metrics: tuple[str, ...] = PAPER) -> Figure:
+    """Mean overlap area of metrics with those of real music, with its interval over what was made."""
     found = measure_all(made)
 
     def mean_overlap(rows: NDArray) -> float:
-        return float(np.mean([overlap_area(found[m][rows], real[m]) for m in PAPER]))
+        return float(np.mean([overlap_area(found[m][rows], real[m]) for m in metrics]))
 
     return bootstrap(np.arange(len(found["PR"])), mean_overlap, draws=200)
 
@@ -238,13 +243,13 @@ def x3(args: argparse.Namespace) -> None:
     for share, folder in runs:
         found, works = held_out(folder, corpus, most)
         losses.append(found)
-        made = samples_of(folder, count)
-        near = closeness(made, real) if made else "no prior"
+        made, metrics = samples_of(folder, corpus, count)
+        near = f"{closeness(made, real, metrics)} ({'pieces, six' if metrics == PAPER else 'playing, three'})"
         figures = [bootstrap(works, lambda i, v=v: float(v[i].mean())) for v in found.values()]
         rows.append((f"{100 * share:g} %", folder.name, *figures, near))
     names = list(losses[0])
     print(f"X3: {len(works)} unseen compositions, up to {most} segments each; overlap area over {count} samples")
-    print(table(("compositions", "run", *(f"held-out {n}" for n in names), "overlap area, mean of six"), rows))
+    print(table(("compositions", "run", *(f"held-out {n}" for n in names), "overlap area, mean of metrics"), rows))
     shares, changes = np.array([s for s, _ in runs]), []
     for name in names:
         values = np.stack([found[name] for found in losses])

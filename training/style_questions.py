@@ -172,6 +172,11 @@ def transfer(sources: Sources, play: Callable[[NDArray], NDArray], draws: int) -
     return out
 
 
+def others(items: list[int], taken: list[int]) -> list[int]:
+    """The items that are not taken, or all when every one is."""
+    return [i for i in items if i not in taken] or items
+
+
 def spread(items: list[int], most: int) -> list[int]:
     """At most `most` of the items, evenly."""
     return [items[i] for i in np.unique(np.linspace(0, len(items) - 1, min(most, len(items))).astype(int))]
@@ -189,7 +194,7 @@ def xmvae_transfer(model: XMVAE, corpus: Corpus, most: int, targets: int, draws:
             passage.append(k)
             work.append(found[k].work)
     sources = Sources(np.array(z, float), np.array(described), np.array(passage), np.array(work))
-    scores = [found[k].score for k in spread(list(range(len(found))), targets)]
+    scores = [found[k].score for k in spread(others(list(range(len(found))), chosen), targets)]
 
     def play(z: NDArray) -> NDArray:
         out = [render_tokens(model, [s] * len(z), "z_s+score", list(z), seed=1) for s in scores]
@@ -208,7 +213,8 @@ def pianist_transfer(
         of_score[int(c["score"][i])].append(i)
     several = [k for k, items in of_score.items() if len(items) >= 3]
     z, described, passage, work = [], [], [], []
-    for n, k in enumerate(spread(several, most)):
+    chosen = spread(several, most)
+    for n, k in enumerate(chosen):
         features = score_features(pack.score(k), int(c["composer"][of_score[k][0]]))
         part = _window(features, n)
         for i in of_score[k]:
@@ -220,7 +226,7 @@ def pianist_transfer(
             work.append(str(c["work"][i]))
     sources = Sources(np.array(z, float), np.array(described), np.array(passage), np.array(work))
     readers = []
-    for n, k in enumerate(spread(list(of_score), targets)):
+    for n, k in enumerate(spread(others(list(of_score), chosen), targets)):
         whole = score_features(pack.score(k), int(c["composer"][of_score[k][0]]))
         f = _features(whole, _window(whole, n + 1))
         readers.append((f, Reader(bundle.model, f)))
