@@ -104,9 +104,11 @@ def recipe(*bundles: ComposerBundle | PianistBundle) -> dict:
     return {"recipe": source.hexdigest()[:16]}
 
 
-def any_style(engine: Engine, seed: int) -> Style:
-    """A pianist at random: z ~ N(0, I), as the prior of the Pianist has it."""
+def any_style(engine: Engine, seed: int, tempo: bool = True) -> Style:
+    """A pianist at random: z ~ N(0, I), as the prior of the Pianist has it; without `tempo` the pace is the score's."""
     z = np.random.default_rng([seed, 11]).standard_normal(engine.pianist.model.config.style_size)
+    if not tempo:
+        z[[axis.name for axis in engine.axes].index("tempo")] = 0
     return Style(tuple(float(v) for v in z), seed=seed)
 
 
@@ -124,7 +126,7 @@ def product(
         number = seed * 100_000 + i
         nucleus = {} if top_p is None else {"top_p": top_p}
         score = engine.compose(notes=SEGMENT, seed=number, temperature=temperature, passage=True, **nucleus)[0]
-        return engine.perform(score, any_style(engine, number)), score
+        return engine.perform(score, any_style(engine, number, tempo=False)), score
 
     return keep(folder / "product.npz", about, count, make)
 

@@ -11,6 +11,7 @@ from engine.models.conditions import COMPOSERS, PERIODS, Conditions, parse_key, 
 from engine.tokens.writing import METERS
 
 PRIOR_COLUMNS = ("composer", "period", "minor", "fifths", "meter", "tempo", "density")
+_ALIKE = 40  # pieces among which a tempo is drawn
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,19 @@ class Prior:
             out["composer"] = out["composer"] if period_of(named) == asked.period else 0
         if asked.tempo:
             out["tempo"] = asked.tempo
+        elif out["tempo"] <= 0:
+            out["tempo"] = self._tempo_of(out, rng)
         if asked.density:
             out["density"] = asked.density
         return out
+
+    def _tempo_of(self, piece: dict[str, float], rng: np.random.Generator) -> float:
+        """A tempo for a piece of unknown tempo: one that pianists take in music as dense, if possible of its period."""
+        known = self.rows[self.rows[:, PRIOR_COLUMNS.index("tempo")] > 0]
+        if not len(known):
+            return 0.0
+        period = known[known[:, PRIOR_COLUMNS.index("period")] == piece["period"]]
+        known = period if len(period) >= 2 * _ALIKE else known
+        apart = np.abs(np.log2(known[:, PRIOR_COLUMNS.index("density")] / piece["density"]))
+        alike = known[np.argsort(apart, kind="stable")[:_ALIKE]]
+        return float(alike[rng.integers(len(alike)), PRIOR_COLUMNS.index("tempo")])
