@@ -8,21 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.composing import TOP_P
+from engine.composing import TOP_P, Conditions, kept_notes
 from engine.music.types import Alignment, BadInput, Performance, Score
 from studio import history
 from studio.actions import NOTHING_OPEN, Change, grid_of, open_piece
 from studio.desk import Desk
 from studio.jobs import Step, unwatched
 from studio.session import Controls, NoteEdit, Reference, Selection, Session, Take, replay
-
-if TYPE_CHECKING:
-    from engine.composing import Conditions
 
 OnNote = Callable[[int, float, float, int, int], None]  # take, onset and duration in quarters, pitch, staff
 KEPT_TAKES = 12
@@ -54,8 +50,6 @@ class Wish:
 
     def conditions(self) -> Conditions:
         """The same as the engine takes them."""
-        from engine.composing import Conditions
-
         return Conditions(self.composer, self.period, self.key, self.meter, self.tempo, self.density)
 
     def sampling(self) -> tuple[int, int, float, float]:
@@ -82,7 +76,7 @@ def continue_piece(desk: Desk, session: Session, wish: Wish, on_note: OnNote, st
     title = session.title if session.title.endswith(", continued") else f"{session.title}, continued"
     takes = []
     for new in desk.continue_score(score, wish, on_note, step):
-        fresh = _kept(score, new) < 0
+        fresh = kept_notes(score, new) < 0
         start = float(new.onset_quarter[fresh].min()) if fresh.any() else score.measures.end_quarter
         span = (start, max(start, new.measures.end_quarter))
         takes.append(Take(0, "continue", *_titled(new, title), wish.seed, span, fresh, base))
@@ -94,7 +88,7 @@ def infill(desk: Desk, session: Session, region: Region, wish: Wish, on_note: On
     score, base = opened_score(session), history.alone(session)
     scores = desk.infill(score, region.selected, region.span, wish, on_note, step)
     takes = [
-        Take(0, "infill", *_titled(new, session.title), wish.seed, region.span, _kept(score, new) < 0, base)
+        Take(0, "infill", *_titled(new, session.title), wish.seed, region.span, kept_notes(score, new) < 0, base)
         for new in scores
     ]
     return lambda now: _with(now, takes)
@@ -115,12 +109,6 @@ def _with(now: Session, takes: list[Take]) -> Session:
     first = now.takes[-1].number + 1 if now.takes else 1
     numbered = [replace(take, number=first + i) for i, take in enumerate(takes)]
     return replace(now, takes=(*now.takes, *numbered)[-KEPT_TAKES:])
-
-
-def _kept(old: Score, new: Score) -> NDArray[np.int32]:
-    from engine.composing import kept_notes
-
-    return kept_notes(old, new)
 
 
 # ---- what to fill in ----
@@ -234,7 +222,7 @@ def _carried(source: Session, take: Take) -> Session:
     """The piece with the take's score: edits and the human performance of kept notes go with them."""
     assert source.score is not None
     n_old, n_new = len(source.score), len(take.score)
-    kept = _kept(source.score, take.score)
+    kept = kept_notes(source.score, take.score)
     new_of = np.full(n_old, -1)
     new_of[kept[kept >= 0]] = np.flatnonzero(kept >= 0)
     edits: dict[int, NoteEdit] = {}

@@ -89,7 +89,7 @@ class Visitor:
     def wait(self, script: str, seconds: float = 30) -> None:
         """Until an expression over `d`, the roll's data attributes, is true."""
         self.page.wait_for_function(
-            f"() => {{ const d = document.querySelector('#roll canvas.roll').dataset; return {script}; }}",
+            f"() => {{ const d = document.querySelector('#roll canvas.roll')?.dataset ?? {{}}; return {script}; }}",
             timeout=seconds * 1000,
         )
 

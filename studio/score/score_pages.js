@@ -20,7 +20,11 @@ const current = () => shown.digest === here.digest && shown.width === fitting();
 
 // ---- what Python sends ----
 function receive(value) {
-  if (!value || !value.digest) return;
+  if (!value || (!value.digest && !value.doc)) return;
+  if (!value.digest) {                                   // nothing is on the stand
+    here = { doc: value.doc, digest: '' }; shown = { digest: '', width: 0, about: null, sheets: [] };
+    return clear('The score appears here.');
+  }
   const moved = value.doc !== here.doc;
   if (value.digest !== here.digest || moved) {
     if (value.svg || value.wait || value.refusal) return;          // the answer about a score that has gone
