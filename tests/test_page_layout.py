@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from engine.music.clefs import choose_clefs
+from engine.music.hands import within_reach
 from engine.music.musicxml import Writer, write_musicxml
 from engine.music.notation import read_musicxml
 from engine.music.note_values import Pulse, beam_groups, note_values, rest_values
@@ -123,6 +124,14 @@ def test_known_voices_stay() -> None:
 def test_notes_of_no_staff_go_by_hand() -> None:
     score = a_score([(0, 4, 36, 0, 0), (0, 2, 76, 4, 0), (2, 2, 40, 4, 1), (2, 2, 79, 1, 0)], bars=1)
     assert Writer(score).page.staff.tolist() == [2, 1, 1, 1]  # what is known stays
+
+
+def test_a_chord_that_no_hand_spans_is_shared() -> None:
+    onset, length = np.array([0, 0, 0, 1, 1, 2, 2, 2]), np.array([1, 1, 1, 1, 1, 1, 1, 1])
+    pitch, staff = np.array([36, 48, 64, 50, 62, 40, 60, 72]), np.array([2, 2, 2, 2, 2, 2, 2, 1])
+    assert within_reach(onset, length, pitch, staff).tolist() == [2, 2, 1, 2, 2, 2, 2, 1]
+    held = np.array([3, 3, 3, 1, 1, 1, 1, 1])  # the hand that took over is busy until the third beat is over
+    assert within_reach(onset[:7], held[:7], pitch[:7], staff[:7]).tolist() == [2, 2, 1, 2, 2, 2, 2]
 
 
 # ---- clefs
@@ -239,6 +248,33 @@ def test_accidentals_are_said_in_order_of_time_not_of_voices() -> None:
     assert said["2"] == [("F4", "sharp")]
     sharp = next(n for n in bars[0].findall("note[accidental]") if n.findtext("pitch/octave") == "4")
     assert sharp.findtext("accidental") == "sharp"
+
+
+def test_two_voices_of_a_staff_have_their_stems_apart() -> None:
+    """The named voices stand the wrong way round; stems go by pitch, and only where both sound."""
+    notes = [(0, 1, 60, 0, 1), (0, 1, 72, 0, 1), (1, 1, 74, 2, 1), (2, 2, 76, 4, 1)]
+    score = replace(a_score(notes, bars=1), voice=[1, 2, 2, 2])
+    sounding = [n for n in bars_of(score)[0].iter("note") if n.find("pitch") is not None]
+    found = sorted((n.findtext("pitch/octave"), n.findtext("pitch/step"), n.findtext("stem")) for n in sounding)
+    assert found == [("4", "C", "down"), ("5", "C", "up"), ("5", "D", None), ("5", "E", None)]
+
+
+def test_every_voice_fills_its_bar() -> None:
+    """A voice that ends early would leave a following change of clef in the middle of the bar."""
+    low = [(4 + k / 2, 0.5, 40 + k, 4, 1) for k in range(8)]
+    bars = bars_of(a_score([(0, 4, 72, 0, 1), (0, 1, 64, 4, 1), (0, 4, 48, 0, 2), *low]))
+    hidden = [n for n in bars[0].findall("note") if n.get("print-object") == "no"]
+    assert [n.findtext("type") for n in hidden] == ["quarter", "half"]
+    assert {n.findtext("voice") for n in hidden} == {"2"}
+    assert bars[1].find("attributes/clef[@number='1']") is not None
+
+
+def test_rests_of_a_tuplet_are_seen_in_every_voice() -> None:
+    notes = [(0, 2, 72, 0, 1), (0, 1 / 3, 60, 0, 1), (2 / 3, 1 / 3, 62, 2, 1), (2, 2, 72, 0, 1), (0, 4, 48, 0, 2)]
+    seen = [n for n in bars_of(a_score(notes, bars=1))[0].findall("note") if n.find("rest") is not None]
+    assert [(n.findtext("voice"), n.findtext("type"), n.get("print-object")) for n in seen] == [
+        ("2", "eighth", None), ("2", "quarter", "no"), ("2", "half", "no"),
+    ]  # fmt: skip
 
 
 def test_a_slur_is_one_though_its_chord_is_split_over_voices() -> None:

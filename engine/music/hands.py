@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _FINGERS = 20  # more notes at one time are no chord of two hands
+_REACH = 16  # semitones that one hand spans, a tenth
 
 
 def split_hands(onset: NDArray, duration: NDArray, pitch: NDArray) -> NDArray[np.int8]:
@@ -44,3 +45,29 @@ def split_hands(onset: NDArray, duration: NDArray, pitch: NDArray) -> NDArray[np
         right = max(right, left + 5)
         held += [(onset[i] + duration[i], int(pitch[i]), int(staff[i])) for i in range(first, stop)]
     return staff
+
+
+def within_reach(onset: NDArray, duration: NDArray, pitch: NDArray, staff: NDArray) -> NDArray[np.int8]:
+    """Give each hand a part of the chords that one alone could not span, wherever the other is free.
+
+    onset, duration  (n,) quarters, ascending onsets; pitch (n,) MIDI numbers; staff (n,) 1 upper, 2 lower
+    returns          (n,) staff; a chord is cut where neither part is wider than need be
+
+    >>> within_reach(np.zeros(4), np.ones(4), np.array([36, 43, 64, 72]), np.array([2, 2, 2, 2])).tolist()
+    [2, 2, 1, 1]
+    """
+    out = np.array(staff, np.int8)
+    end = onset + duration
+    starts = np.flatnonzero(np.concatenate([[True], np.diff(onset) > 1e-9]))
+    for first, stop in zip(starts, [*starts[1:], len(pitch)], strict=True):
+        rows = np.arange(first, stop)
+        if len(set(out[rows].tolist())) != 1 or np.ptp(pitch[rows]) <= _REACH:
+            continue
+        held = np.flatnonzero(end[:first] > onset[first] + 1e-9)
+        if (out[held] != out[first]).any():
+            continue
+        rows = rows[np.argsort(pitch[rows], kind="stable")]
+        chord = pitch[rows]
+        cut = min(range(1, len(rows)), key=lambda k: max(np.ptp(chord[:k]), np.ptp(chord[k:])))
+        out[rows[:cut]], out[rows[cut:]] = 2, 1
+    return out

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 from fractions import Fraction
+from itertools import product
+
+import numpy as np
 
 from engine.music.clefs import SIGNS, choose_clefs
 from engine.music.directions import directions
@@ -180,19 +183,15 @@ class Writer:
             ET.SubElement(rest, "voice").text = str(voice)
             ET.SubElement(rest, "staff").text = str(staff)
             return length
-        # start, value, the chord (None is a rest), whether its first and last value; a gap without rests is neither
+        # start, value, the chord (None is a rest, hidden in a second voice), whether its first and last value
         stream: list[tuple[Fraction, NoteValue, Chord | None, bool, bool]] = []
         cursor = Fraction(0)
-        stops: list[Fraction] = sorted({*(c.start for c in chords), *graces, *([length] if first else [])})
+        stops: list[Fraction] = sorted({*(c.start for c in chords), *graces, length})
         by_start = {c.start: c for c in chords}
         for at in stops:
-            if at > cursor and first:
-                for value in rest_values(cursor, at - cursor, pulse):
-                    stream.append((cursor, value, None, True, True))
-                    cursor += value.length
-            elif at > cursor:
-                stream.append((cursor, NoteValue(at - cursor, ""), None, False, False))
-                cursor = at
+            for value in rest_values(cursor, at - cursor, pulse):
+                stream.append((cursor, value, None, True, True))
+                cursor += value.length
             if at in by_start:
                 values = note_values(at, by_start[at].length, pulse)
                 for k, value in enumerate(values):
@@ -201,24 +200,44 @@ class Writer:
         brackets = tuplet_brackets([value for _, value, _, _, _ in stream])
         groups = beam_groups([at for at, *_ in stream], [v if c else None for _, v, c, _, _ in stream], pulse)
         beams = beam_states([v.beams if c else 0 for _, v, c, _, _ in stream], groups)
-        for (at, value, chord, head, tail), bracket, words in zip(stream, brackets, beams, strict=True):
+        stems = self._stems(bar, voice)
+        stemmed = {g for (at, *_), g in zip(stream, groups, strict=True) if at in stems}
+        bracketed = False
+        for (at, value, chord, head, tail), bracket, words, group in zip(stream, brackets, beams, groups, strict=True):
+            bracketed = bracketed or bracket == "start"
             if head:
                 self._graces(element, graces.pop(at, []), voice)
-            if chord is None and not head:
-                self._move(element, at, at + value.length)
-            elif chord is None:
-                self._rest(element, value, voice, staff, bracket)
+            if chord is None:
+                self._rest(element, value, voice, staff, bracket, first or bracketed)
             else:
                 for k, row in enumerate(sorted(chord.rows, key=lambda r: self.score.pitch[r])):
                     self._note(
                         element, row, value, voice, in_chord=k > 0, bracket=bracket if k == 0 else "",
+                        stem=stems.get(at, stems[None]) if group in stemmed else "",
                         beams=words if k == 0 else [], tied_from=not head or row in chord.stop,
                         tied_on=not tail or row in chord.go_on,
                     )  # fmt: skip
+            bracketed = bracketed and bracket != "stop"
         for at in sorted(graces):  # those after the last note
-            cursor = self._move(element, cursor, at)
             self._graces(element, graces[at], voice)
         return cursor
+
+    def _stems(self, bar: int, voice: int) -> dict[Fraction | None, str]:
+        """Where a voice sounds together with others of its staff, and which way its stems go there (under None too):
+        up for the one that mostly lies higher. Nowhere for a voice that goes to and fro between the staves.
+        """
+        found = {v: list(chords.values()) for v, chords in self.page.chords[bar].items()}
+        staves = {v: {int(self.page.staff[r]) for c in chords for r in c.rows} for v, chords in found.items()}
+        height, together = 0.0, set()
+        for other, chords in found.items():
+            if other == voice or staves[other] != staves.get(voice) or len(staves[other]) > 1:
+                continue
+            for a, b in product(found[voice], chords):
+                if a.start < b.start + b.length and b.start < a.start + a.length:
+                    together.add(a.start)
+                    height += float(np.sign(self.score.pitch[a.rows].mean() - self.score.pitch[b.rows].mean()))
+        way = "up" if height > 0 else "down" if height < 0 else ""
+        return {None: way, **dict.fromkeys(together, way)}
 
     def _graces(self, element: ET.Element, rows: list[int], voice: int) -> None:
         """Grace notes before a note: one is slashed, several are beamed."""
@@ -227,8 +246,9 @@ class Writer:
         for row, words in zip(rows, beams, strict=False):
             self._note(element, row, _GRACE[several], voice, grace=True, beams=words, slash=not several)
 
-    def _rest(self, element: ET.Element, value: NoteValue, voice: int, staff: int, bracket: str) -> None:
-        note = ET.SubElement(element, "note")
+    def _rest(self, element: ET.Element, value: NoteValue, voice: int, staff: int, bracket: str, seen: bool) -> None:
+        """A rest. Those of second voices are hidden unless in a tuplet, but written: else a clef after them is lost."""
+        note = ET.SubElement(element, "note", {} if seen else {"print-object": "no"})
         ET.SubElement(note, "rest")
         ET.SubElement(note, "duration").text = str(int(value.length * self.page.divisions))
         ET.SubElement(note, "voice").text = str(voice)
@@ -251,8 +271,8 @@ class Writer:
 
     def _note(
         self, element: ET.Element, row: int, value: NoteValue, voice: int, *, grace: bool = False, slash: bool = False,
-        in_chord: bool = False, bracket: str = "", beams: list[str] | None = None, tied_from: bool = False,
-        tied_on: bool = False,
+        in_chord: bool = False, bracket: str = "", stem: str = "", beams: list[str] | None = None,
+        tied_from: bool = False, tied_on: bool = False,
     ) -> None:  # fmt: skip
         note = ET.SubElement(element, "note")
         if self.engraving:
@@ -275,6 +295,8 @@ class Writer:
                 ET.SubElement(note, "tie", type=kind)
         ET.SubElement(note, "voice").text = str(voice)
         self._shape(note, value, "" if tied_from else self._signs.get(row, ""))
+        if stem:
+            ET.SubElement(note, "stem").text = stem
         ET.SubElement(note, "staff").text = str(int(self.page.staff[row]))
         for level, word in enumerate(beams or [], 1):
             ET.SubElement(note, "beam", number=str(level)).text = word
