@@ -43,7 +43,7 @@ from engine.tokens.writing import (
 __all__ = ["Conditions", "Prior", "compose", "continue_score", "infill", "kept_notes"]
 
 OnNote = Callable[[int, float, float, int, int], None]
-TOP_P = 0.99  # of the Composer's distributions, chosen on the validation pieces (training/LOG.md)
+TOP_P = 0.995  # of the Composer's distributions, chosen on the validation pieces (training/LOG.md)
 MAX_NOTES, MAX_BARS, MAX_TAKES = 4000, 400, 8
 _PASSAGE_BARS = 24
 _ASK_FOR = 1.1  # times the density: pieces come out a little emptier than asked (training/LOG.md)

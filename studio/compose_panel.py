@@ -110,7 +110,7 @@ def _how() -> dict:
                 buttons=[],
             )
             top_p = gr.Slider(
-                0.5, 1, TOP_P, step=0.01, label="Top-p", info="the likeliest share ⟷ everything",
+                0.5, 1, TOP_P, step=0.005, label="Top-p", info="the likeliest share ⟷ everything",
                 elem_id="compose-top-p", elem_classes="axis", buttons=[],
             )  # fmt: skip
     return {"takes": takes, "seed": seed, "dice": dice, "temperature": temperature, "top_p": top_p}

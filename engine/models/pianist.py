@@ -308,7 +308,7 @@ class Reader:
         expected, sample = self.draw(z, seed, sampling, given, known, on_step)
         if len(self.index) == 1:  # the gain makes up for what averaging windows has evened out; one is not averaged
             gain = list(sampling.gain)
-            gain[VELOCITY] = 1 + (gain[VELOCITY] - 1) / 3
+            gain[VELOCITY] = 1 + (gain[VELOCITY] - 1) / 6
             sampling = replace(sampling, gain=tuple(gain))
         out = mix(self.features, expected, sample, sampling)
         if given is not None and known is not None:
