@@ -177,7 +177,8 @@ class Engine:
             )
         old = self.expression(score, keep)
         x = self._reader(score).play(z, style.seed, sampling, to_channels(old), known, on_step)
-        return _splice(score, keep, self._decode(score, x, style.strength, steady=False), known)
+        kept = _splice(score, keep, self._decode(score, x, style.strength, steady=False), known)
+        return replace(kept, pedal_sec=keep.pedal_sec, pedal_value=keep.pedal_value)  # the foot stays as it was
 
     def expression(self, score: Score, performance: Performance, alignment: Alignment | None = None) -> Expression:
         """Tempo, timing, velocity, articulation and pedal of a performance; alignment None means note i is note i."""
