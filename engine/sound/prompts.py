@@ -1,0 +1,215 @@
+"""Prompts: a few seconds of a real or sampled piano that say how a rendering shall sound.
+
+A prompt is 3 to 10 s of mono sound at 32 kHz, brought to one loudness, with the notes that are heard in it when they
+are known. `gallery` has those that come with Étude, `prepare_prompt` makes one of any recording.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.music.types import AudioClip, BadInput, Performance, digest
+from engine.sound.clip import HIGHEST_RATE, LOWEST_RATE, SILENCE, read_audio
+
+SAMPLE_RATE = 32_000
+SHORTEST_SEC, LONGEST_SEC = 3.0, 10.0
+LEVEL_DB = -23.0  # dBFS, mean power of what sounds: where the preview pianos and the recordings lie too
+MOST_PEAK = 0.89  # -1 dBFS: a prompt with high peaks stays under LEVEL_DB rather than clip
+MOST_GAIN_DB = 36.0  # a recording that needs more is hiss
+MOST_CLIPPED = 0.01  # share of samples at full scale
+EDGE_SEC = 0.005  # both ends fade for so long: no click
+FRAME_SEC = 0.05
+QUIET_DB = -45.0  # below the loudest frame: what lies under it at the start is waiting, not music
+LEAD_SEC = 0.05  # left before the first sound
+EARLY_SEC = 0.03  # notes that began so shortly before the excerpt still count as its first ones
+
+FOLDER = Path(__file__).parent / "prompts_data"
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """How a rendering shall sound.
+
+    clip    AudioClip, mono, 32 kHz, 3 to 10 s, levelled
+    notes   what is played in it, seconds from the clip's start, pedal too; None when it is not known
+    name    what a menu calls it
+    credit  player, source and licence, to be shown wherever its sound is used; "" for a visitor's own
+    """
+
+    clip: AudioClip
+    notes: Performance | None = None
+    name: str = ""
+    credit: str = ""
+
+    def __post_init__(self) -> None:
+        if self.clip.sample_rate != SAMPLE_RATE:
+            raise ValueError(f"a prompt has {SAMPLE_RATE} Hz, got {self.clip.sample_rate}; make it with prepare_prompt")
+        if not SHORTEST_SEC - 1e-6 <= self.clip.duration_sec <= LONGEST_SEC + 1e-6:
+            raise ValueError(f"a prompt lasts {SHORTEST_SEC:g} to {LONGEST_SEC:g} s, got {self.clip.duration_sec:.2f}")
+
+    @property
+    def digest(self) -> str:
+        return digest(self)
+
+
+def prepare_prompt(
+    clip: AudioClip, start_sec: float = 0.0, seconds: float = 6.0, notes: Performance | None = None, name: str = "",
+    credit: str = "",
+) -> Prompt:  # fmt: skip
+    """Cut, resample and level a recording into a Prompt.
+
+    clip       AudioClip at 8 to 192 kHz
+    start_sec  where the excerpt begins, seconds; a silent beginning of it is left out
+    seconds    how long it is, 3 to 10; shorter, down to 3, where the recording ends
+    notes      what is played in the whole recording, seconds from its start; cut like the sound
+
+    Raises BadInput for an excerpt outside the recording, under 3 s, silent, mostly clipped, or not finite.
+    """
+    rate = clip.sample_rate
+    if not np.isfinite([start_sec, seconds]).all() or not SHORTEST_SEC <= seconds <= LONGEST_SEC:
+        raise BadInput(f"The excerpt is {seconds:g} s long; {SHORTEST_SEC:g} to {LONGEST_SEC:g} s are accepted.")
+    if not LOWEST_RATE <= rate <= HIGHEST_RATE:
+        raise BadInput(f"This recording has {rate} Hz; {LOWEST_RATE} to {HIGHEST_RATE} Hz are read, save it at 44100.")
+    if not np.isfinite(clip.samples).all():
+        raise BadInput("This recording holds values that are not numbers; save it anew as 16-bit WAV or FLAC.")
+    if clip.duration_sec < SHORTEST_SEC:
+        raise BadInput(
+            f"This recording lasts {clip.duration_sec:.2f} s; a reference needs at least {SHORTEST_SEC:g} s, "
+            "choose a longer one."
+        )
+    if not 0 <= start_sec <= clip.duration_sec - SHORTEST_SEC:
+        latest = clip.duration_sec - SHORTEST_SEC
+        raise BadInput(f"The excerpt begins at {start_sec:g} s; 0 to {latest:.1f} s is accepted for this recording.")
+    first = round(start_sec * rate)
+    first += _waiting(clip.samples[first : first + round(seconds * rate)], rate)
+    excerpt = clip.samples[first : first + round(seconds * rate)]
+    if len(excerpt) < SHORTEST_SEC * rate - 1:
+        raise BadInput(
+            f"Only {len(excerpt) / rate:.1f} s of this recording sound after {start_sec:g} s; "
+            f"at least {SHORTEST_SEC:g} s are needed, begin earlier."
+        )
+    clipped = clipped_share(AudioClip(excerpt, rate))
+    if clipped > MOST_CLIPPED:
+        raise BadInput(
+            f"{clipped:.0%} of this excerpt is clipped; choose another part, or record it again more softly."
+        )
+    samples = _faded(_levelled(_resampled(excerpt, rate)))
+    length_sec = len(samples) / SAMPLE_RATE
+    return Prompt(
+        AudioClip(samples, SAMPLE_RATE),
+        None if notes is None else _cut(notes, first / rate, first / rate + length_sec),
+        name, credit,
+    )  # fmt: skip
+
+
+def read_prompt(
+    data: bytes, start_sec: float = 0.0, seconds: float = 6.0, notes: Performance | None = None, name: str = "",
+    credit: str = "",
+) -> Prompt:  # fmt: skip
+    """A Prompt of an untrusted sound file (WAV, FLAC, OGG, MP3; of its first minute). Raises BadInput."""
+    return prepare_prompt(read_audio(data), start_sec, seconds, notes, name, credit)
+
+
+def clipped_share(clip: AudioClip) -> float:
+    """The share of samples that lie in runs of two or more at full scale, 0 to 1."""
+    full = np.abs(clip.samples) >= 0.999
+    runs = np.zeros(len(full) + 2, bool)
+    runs[1:-1] = full
+    return float((full & (runs[:-2] | runs[2:])).mean()) if len(full) else 0.0
+
+
+def gallery() -> Mapping[str, Prompt]:
+    """The prompts that come with Étude, by a short key; read once, the same objects each time.
+
+    >>> prompt = gallery()["gymnopedie"]
+    >>> prompt.clip.sample_rate, 3 <= prompt.clip.duration_sec <= 10, "Alciatore" in prompt.credit
+    (32000, True, True)
+    """
+    return _gallery()
+
+
+def about_gallery() -> dict[str, dict[str, Any]]:
+    """What prompts.json says of each prompt: file, name, kind ("recording" or "sampled"), credit, notes, pedal."""
+    path = FOLDER / "prompts.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+@cache
+def _gallery() -> Mapping[str, Prompt]:
+    found = {}
+    for key, about in about_gallery().items():
+        clip = read_audio((FOLDER / about["file"]).read_bytes())
+        on, length, pitch, velocity = np.array(about["notes"], float).reshape(-1, 4).T
+        sec, value = np.array(about["pedal"], float).reshape(-1, 2).T
+        found[key] = Prompt(clip, Performance(on, length, pitch, velocity, sec, value), about["name"], about["credit"])
+    return MappingProxyType(found)
+
+
+def _frames_db(samples: NDArray[np.float32], rate: int) -> NDArray[np.float64]:
+    """(frames,) power of each FRAME_SEC, dBFS."""
+    size = max(1, round(FRAME_SEC * rate))
+    count = max(1, len(samples) // size)
+    power = (samples[: count * size].astype(np.float64).reshape(count, -1) ** 2).mean(1)
+    return 10 * np.log10(power + 1e-12)
+
+
+def _waiting(samples: NDArray[np.float32], rate: int) -> int:
+    """How many samples pass before the music begins. Raises BadInput for silence."""
+    if not len(samples) or np.abs(samples).max() < SILENCE:
+        raise BadInput("This excerpt is silent (its peak is under -60 dBFS); choose a part with sound.")
+    level = _frames_db(samples, rate)
+    first = int(np.argmax(level > max(level.max() + QUIET_DB, -70.0)))
+    return max(0, round((first * FRAME_SEC - LEAD_SEC) * rate))
+
+
+def _resampled(samples: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
+    if rate == SAMPLE_RATE:
+        return samples
+    import soxr
+
+    made = soxr.resample(samples, rate, SAMPLE_RATE, quality="HQ")
+    return made[: round(LONGEST_SEC * SAMPLE_RATE)].astype(np.float32)
+
+
+def _levelled(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The excerpt at LEVEL_DB: pauses do not count, and peaks stay under MOST_PEAK."""
+    samples = samples - samples.mean(dtype=np.float64)
+    level = _frames_db(samples, SAMPLE_RATE)
+    sounding = level[level > level.max() - 25]
+    mean_db = 10 * np.log10((10 ** (sounding / 10)).mean())
+    gain = 10 ** (min(LEVEL_DB - mean_db, MOST_GAIN_DB) / 20)
+    return (samples * min(gain, MOST_PEAK / np.abs(samples).max())).astype(np.float32)
+
+
+def _faded(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    ramp = np.linspace(0, 1, round(EDGE_SEC * SAMPLE_RATE), dtype=np.float32)
+    faded = samples.copy()
+    faded[: len(ramp)] *= ramp
+    faded[-len(ramp) :] *= ramp[::-1]
+    return faded
+
+
+def _cut(notes: Performance, start: float, end: float) -> Performance:
+    """The notes that begin in [start, end), their keys released by the end, and the pedal, from `start` on."""
+    on = notes.onset_sec - start
+    inside = (on >= -EARLY_SEC) & (on < end - start)
+    onset = np.maximum(on[inside], 0.0)
+    until = np.minimum(on[inside] + notes.duration_sec[inside], end - start)
+    order = np.lexsort((notes.pitch[inside], onset))
+    before = np.searchsorted(notes.pedal_sec, start, side="right")
+    within = slice(before, np.searchsorted(notes.pedal_sec, end, side="left"))
+    held = [(0.0, int(notes.pedal_value[before - 1]))] if before else []
+    pedal = [*held, *zip(notes.pedal_sec[within] - start, notes.pedal_value[within])]
+    return Performance(
+        onset[order], np.maximum(until - onset, 0.001)[order], notes.pitch[inside][order],
+        notes.velocity[inside][order], np.array([t for t, _ in pedal], float), np.array([v for _, v in pedal], np.int16),
+    )  # fmt: skip
