@@ -211,5 +211,5 @@ def _cut(notes: Performance, start: float, end: float) -> Performance:
     pedal = [*held, *zip(notes.pedal_sec[within] - start, notes.pedal_value[within])]
     return Performance(
         onset[order], np.maximum(until - onset, 0.001)[order], notes.pitch[inside][order],
-        notes.velocity[inside][order], np.array([t for t, _ in pedal], float), np.array([v for _, v in pedal], np.int16),
+        notes.velocity[inside][order], [t for t, _ in pedal], [v for _, v in pedal],
     )  # fmt: skip
