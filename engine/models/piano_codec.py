@@ -1,0 +1,193 @@
+"""The product's piano codec: 32 kHz, 50 frames a second, 4 residual codebooks of 2,048 (2.2 kbit/s), as Piano-Encodec.
+
+A spectral codec in the manner of Vocos (Siuzdak, arXiv 2306.00814): ConvNeXt blocks at the frame rate on both sides of
+a residual vector quantiser, and an inverse STFT at the end. The decoder predicts log magnitudes only; phases, which
+2.2 kbit/s have no room for, are found afterwards (`engine.sound.phase`). So the codes say nothing about phase, which
+also makes them far easier to predict from notes. The decoder may be told the notes, when they are known.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from engine.models.quantize import perplexity
+from engine.models.residual import ResidualQuantiser
+from engine.sound.notes import WIDTH
+
+SAMPLE_RATE = 32000
+WINDOW, HOP = 2048, 320  # of the analysed and predicted spectrum
+BINS = WINDOW // 2 + 1
+SHORT_WINDOW, SHORT_HOP, SHORT_BANDS = 512, 160, 48  # a second look at the sound, for onsets
+FLOOR = 5e-3  # magnitudes below are not told apart: -100 dBFS
+STEPS = 2  # predicted spectra a frame
+
+
+@dataclass(frozen=True)
+class CodecConfig:
+    """width, depth of encoder and decoder; kernel of their convolutions over time in frames (odd)."""
+
+    encoder_width: int = 256
+    encoder_depth: int = 6
+    encoder_kernel: int = 7
+    decoder_width: int = 384
+    decoder_depth: int = 8
+    decoder_kernel: int = 5
+    latent: int = 128
+    num_codebooks: int = 4
+    codebook_size: int = 2048
+
+
+class ConvNeXt(nn.Module):
+    """One block: a convolution over time per channel, then two linear layers on each frame (Liu et al. 2022, 1-D)."""
+
+    def __init__(self, width: int, kernel: int, expand: int = 3):
+        super().__init__()
+        self.over_time = nn.Conv1d(width, width, kernel, padding=kernel // 2, groups=width)
+        self.norm = nn.LayerNorm(width)
+        self.widen = nn.Linear(width, expand * width)
+        self.narrow = nn.Linear(expand * width, width)
+        self.scale = nn.Parameter(torch.full((width,), 0.3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, F, width) -> (B, F, width)"""
+        y = self.over_time(x.transpose(1, 2)).transpose(1, 2)
+        return x + self.scale * self.narrow(F.gelu(self.widen(self.norm(y))))
+
+
+class PianoCodec(nn.Module):
+    """Sound to codes and back; see the module. All times are frames of 640 samples."""
+
+    sample_rate, hop_length = SAMPLE_RATE, STEPS * HOP
+
+    def __init__(self, config: CodecConfig = CodecConfig()):
+        super().__init__()
+        self.config = config
+        self.num_codebooks, self.codebook_size = config.num_codebooks, config.codebook_size
+        self.frame_rate = self.sample_rate / self.hop_length
+        width, deep = config.encoder_width, config.encoder_depth
+        seen = STEPS * BINS + self.hop_length // SHORT_HOP * SHORT_BANDS
+        self.look = nn.Linear(seen, width)
+        self.encoder = nn.Sequential(*(ConvNeXt(width, config.encoder_kernel) for _ in range(deep)))
+        self.to_latent = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, config.latent))
+        self.quantiser = ResidualQuantiser(config.num_codebooks, config.codebook_size, config.latent)
+        width = config.decoder_width
+        self.from_latent = nn.Linear(config.latent, width)
+        self.hear_notes = nn.Sequential(nn.Linear(WIDTH, width), nn.GELU(), nn.Linear(width, width))
+        self.without_notes = nn.Parameter(torch.zeros(width))
+        self.decoder = nn.Sequential(*(ConvNeXt(width, config.decoder_kernel) for _ in range(config.decoder_depth)))
+        self.to_spectrum = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, STEPS * BINS))
+        with torch.no_grad():
+            self.to_spectrum[1].weight.mul_(0.2)
+        window = torch.hann_window
+        self.register_buffer("window", window(WINDOW), persistent=False)
+        self.register_buffer("short_window", window(SHORT_WINDOW), persistent=False)
+        self.register_buffer("bands", _bands(), persistent=False)
+        self.window: Tensor
+        self.short_window: Tensor
+        self.bands: Tensor
+
+    def analyse(self, samples: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, num_samples), whole frames -> what the encoder sees (B, F, seen) and log magnitudes (B, F, 2, BINS).
+
+        The spectrum of step s of frame t is centred on sample (2 t + s) * 320.
+        """
+        frames = samples.shape[-1] // self.hop_length
+        samples = samples[:, : frames * self.hop_length]
+        long = torch.stft(samples, WINDOW, HOP, window=self.window, return_complex=True, pad_mode="constant").abs()
+        long = long[:, :, : STEPS * frames].transpose(1, 2).clamp(min=FLOOR).log()  # (B, 2 F, BINS)
+        short = torch.stft(
+            samples, SHORT_WINDOW, SHORT_HOP, window=self.short_window, return_complex=True, pad_mode="constant"
+        ).abs()
+        short = (short[:, :, : self.hop_length // SHORT_HOP * frames].transpose(1, 2) @ self.bands).clamp(min=FLOOR).log()
+        b = len(samples)
+        magnitudes = long.reshape(b, frames, STEPS, BINS)
+        seen = torch.cat([long.reshape(b, frames, -1), short.reshape(b, frames, -1)], -1)
+        return 0.25 * seen, magnitudes
+
+    def latents(self, seen: Tensor) -> Tensor:
+        """(B, F, seen) -> (B, F, latent), before quantisation"""
+        return self.to_latent(self.encoder(self.look(seen)))
+
+    def spectra(self, latent: Tensor, notes: Tensor | None = None, known: Tensor | None = None) -> Tensor:
+        """Quantised latents (B, F, latent) -> log magnitudes (B, F, 2, BINS).
+
+        notes  (B, F, WIDTH) of `engine.sound.notes`, when they are known; known (B,) bool says for which
+        """
+        x = self.from_latent(latent)
+        if notes is None:
+            x = x + self.without_notes
+        else:
+            heard = self.hear_notes(notes)
+            x = x + (heard if known is None else torch.where(known[:, None, None], heard, self.without_notes))
+        log = 4 * self.to_spectrum(self.decoder(x))
+        return log.reshape(*log.shape[:2], STEPS, BINS)
+
+    @torch.inference_mode()
+    def encode(self, samples: Tensor) -> Tensor:
+        """(B, num_samples) at 32 kHz -> codes (B, 4, F), F = ceil(num_samples / 640)"""
+        samples = F.pad(samples, (0, -samples.shape[-1] % self.hop_length))
+        seen, _ = self.analyse(samples)
+        return self.quantiser.encode(self.latents(seen)).transpose(1, 2)
+
+    @torch.inference_mode()
+    def decode(self, codes: Tensor, notes: Tensor | None = None) -> Tensor:
+        """Codes (B, K <= 4, F) -> samples (B, 640 F); with the notes (B, F, WIDTH) of `engine.sound.notes` if known."""
+        from engine.sound.phase import to_sound
+
+        log = self.spectra(self.quantiser.decode(codes.transpose(1, 2)), notes)
+        log = log.float().clamp(np.log(FLOOR), 8).flatten(1, 2).exp()
+        return torch.stack([torch.from_numpy(to_sound(m.numpy())) for m in log])
+
+    def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """samples (B, num_samples), notes (B, F, WIDTH), known (B,) bool -> "loss" and its terms.
+
+        The spectral loss is the L1 distance of log magnitudes, weighted towards low frequencies and towards what stands
+        out of its frame, and of their change over time.
+        """
+        with torch.autocast(batch["samples"].device.type, enabled=False), torch.no_grad():
+            seen, true = self.analyse(batch["samples"])
+        u = self.latents(seen)
+        quantised = self.quantiser(u)
+        latent = quantised.latent
+        if self.training:  # a few frames lose their codes: with notes the decoder learns not to need every one
+            lost = torch.rand(latent.shape[:2], device=latent.device) < 0.08 * torch.rand(len(latent), 1, device=latent.device)
+            latent = latent * ~lost[..., None]
+        log = self.spectra(latent, batch["notes"], batch["known"]).float().flatten(1, 2)
+        true = true.flatten(1, 2)
+        weight = _weights(true)
+        error = ((log - true).abs() * weight).mean()
+        change = ((log.diff(dim=1) - true.diff(dim=1)).abs() * weight[:, 1:]).mean()
+        loss = error + 0.5 * change + 0.25 * quantised.commitment
+        _, used = perplexity(quantised.codes[..., 0], self.codebook_size)
+        return {"loss": loss, "error": error, "change": change, "commitment": quantised.commitment, "used": used}
+
+    def about(self) -> dict:
+        """The shape, for config.json."""
+        return asdict(self.config)
+
+
+def _weights(true: Tensor) -> Tensor:
+    """Weights of mean 1 over (B, T, BINS) log magnitudes: as 1 / (f + 500 Hz), more within 45 dB of the frame's peak."""
+    hz = torch.arange(BINS, device=true.device) * (SAMPLE_RATE / WINDOW)
+    by_pitch = 1 / (hz + 500)
+    peak = true.amax(-1, keepdim=True)
+    weight = by_pitch * (0.25 + torch.sigmoid((true - peak + 5.2) / 0.8))
+    return weight / weight.mean()
+
+
+def _bands() -> Tensor:
+    """(257, 48) triangles, evenly spaced on the mel scale from 40 Hz to 14 kHz, each of sum 1."""
+    mel = torch.linspace(2595 * np.log10(1 + 40 / 700), 2595 * np.log10(1 + 14000 / 700), SHORT_BANDS + 2)
+    edge = 700 * (10 ** (mel / 2595) - 1)
+    hz = torch.arange(SHORT_WINDOW // 2 + 1) * (SAMPLE_RATE / SHORT_WINDOW)
+    rise = (hz[:, None] - edge[:-2]) / (edge[1:-1] - edge[:-2])
+    fall = (edge[2:] - hz[:, None]) / (edge[2:] - edge[1:-1])
+    triangles = torch.minimum(rise, fall).clamp(min=0)
+    nearest = F.one_hot((hz[:, None] - edge[1:-1]).abs().argmin(0), len(hz)).T.float()  # narrow bands keep one bin
+    triangles = torch.where(triangles.sum(0) > 0.3, triangles, nearest)
+    return triangles / triangles.sum(0)

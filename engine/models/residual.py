@@ -1,0 +1,61 @@
+"""Residual vector quantisation: each codebook quantises what the ones before left over (Zeghidour et al. 2021)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from engine.models.quantize import VectorQuantiser
+
+
+@dataclass
+class Residual:
+    """latent (..., D) the quantised vector, straight through; codes (..., K) int64; commitment a scalar."""
+
+    latent: Tensor
+    codes: Tensor
+    commitment: Tensor
+
+
+class ResidualQuantiser(nn.Module):
+    """K codebooks of `size` vectors in D dimensions, moving averages of what chooses them.
+
+    In training a quarter of the items use only the first few books, chosen at random, so that any number of books
+    can be decoded (quantiser dropout).
+    """
+
+    def __init__(self, books: int, size: int, width: int):
+        super().__init__()
+        self.books = nn.ModuleList(VectorQuantiser(size, width) for _ in range(books))
+
+    def forward(self, u: Tensor) -> Residual:
+        """u (B, F, D)"""
+        with torch.autocast(u.device.type, enabled=False):
+            u = u.float()
+            depth = torch.full((len(u),), len(self.books), device=u.device)
+            if self.training:
+                fewer = torch.randint(1, len(self.books), (len(u),), device=u.device) if len(self.books) > 1 else depth
+                depth = torch.where(torch.rand(len(u), device=u.device) < 0.25, fewer, depth)
+            left, latent, codes, commitment = u, torch.zeros_like(u), [], u.new_zeros(())
+            for k, book in enumerate(self.books):
+                used = (depth > k)[:, None].expand(u.shape[:2])
+                found = book(left, used)
+                z = book.codebook[found.codes] * used[..., None]
+                commitment = commitment + (left - z.detach())[used].square().mean()
+                latent, left = latent + z, left - z.detach()
+                codes.append(found.codes)
+            return Residual(u + (latent - u).detach(), torch.stack(codes, -1), commitment)
+
+    def encode(self, u: Tensor) -> Tensor:
+        """(..., D) -> codes (..., K)"""
+        left, codes = u.float(), []
+        for book in self.books:
+            codes.append(book.nearest(left))
+            left = left - book.codebook[codes[-1]]
+        return torch.stack(codes, -1)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Codes (..., K' <= K) -> (..., D), from the first K' books"""
+        return sum((book.codebook[codes[..., k]] for k, book in enumerate(self.books[: codes.shape[-1]])), torch.zeros(()))

@@ -1,0 +1,89 @@
+"""Notes frame by frame: what a performance's keys and pedal do in every 20 ms, for the models that make sound.
+
+The clock of a performance is known, so no alignment is learned: each frame is told which notes start, with what
+velocity and how far into the frame, which sound on and how long they have, and which are let go.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.music.types import Performance
+
+LOWEST_KEY, KEYS = 21, 88
+CHANNELS = 5  # a key: onset, its velocity, sounding, how much of it is left, release
+WIDTH = KEYS * CHANNELS + 1  # and the pedal
+SHORTEST_SEC = 0.03
+
+
+def pedal_down(performance: Performance, end_sec: float) -> tuple[list[float], list[float]]:
+    """When the sustain pedal (controller 64, 64 and above) goes down and up again: two lists of seconds."""
+    down, up = [], []
+    for sec, value in zip(performance.pedal_sec.tolist(), performance.pedal_value.tolist(), strict=True):
+        if value >= 64 and len(down) == len(up):
+            down.append(sec)
+        elif value < 64 and len(down) > len(up):
+            up.append(sec)
+    if len(down) > len(up):
+        up.append(max(end_sec, down[-1]))
+    return down, up
+
+
+def damped_sec(performance: Performance, end_sec: float) -> NDArray[np.float64]:
+    """(n,) seconds at which each note's damper falls: the release, the pedal's if it holds the note, or a new stroke."""
+    down, up = pedal_down(performance, end_sec)
+    onset, release = performance.onset_sec, performance.onset_sec + performance.duration_sec
+    damped = np.array(release)
+    struck_again: dict[int, float] = {}
+    for i in np.argsort(-onset, kind="stable").tolist():
+        at = bisect_right(down, release[i]) - 1
+        if at >= 0 and release[i] < up[at]:
+            damped[i] = up[at]
+        pitch = int(performance.pitch[i])
+        damped[i] = min(max(damped[i], onset[i] + SHORTEST_SEC), struck_again.get(pitch, np.inf))
+        struck_again[pitch] = float(onset[i])
+    return damped
+
+
+def note_frames(performance: Performance, frame_rate: float, start: int, frames: int) -> NDArray[np.float32]:
+    """(frames, WIDTH) what happens in the frames `start`, `start` + 1, ... of the performance.
+
+    Frame t is centred on t / frame_rate seconds; an event between two frames is split over both by its distance.
+    Channels of a key: 1 where it is struck; its velocity 0..1 there; 1 while its damper is up; velocity times what a
+    string of that pitch has left (exponential decay); 1 where the damper falls. The last column is the pedal 0..1.
+    """
+    table = np.zeros((frames, KEYS, CHANNELS), np.float32)
+    pedal = np.zeros(frames, np.float32)
+    if len(performance.pedal_sec):
+        at = (start + np.arange(frames)) / frame_rate
+        last = np.searchsorted(performance.pedal_sec, at, side="right") - 1
+        pedal = np.where(last >= 0, performance.pedal_value[np.maximum(last, 0)] / 127, 0).astype(np.float32)
+    if len(performance):
+        onset = performance.onset_sec * frame_rate - start
+        damped = damped_sec(performance, performance.end_sec + 2.0) * frame_rate - start
+        near = (damped > -1) & (onset < frames) & (performance.pitch >= LOWEST_KEY) & (performance.pitch < LOWEST_KEY + KEYS)
+        for i in np.flatnonzero(near).tolist():
+            _add(table, float(onset[i]), float(damped[i]), int(performance.pitch[i]) - LOWEST_KEY,
+                 float(performance.velocity[i]) / 127, frame_rate)  # fmt: skip
+    return np.concatenate([table.reshape(frames, -1), pedal[:, None]], 1)
+
+
+def _add(table: NDArray, onset: float, damped: float, key: int, velocity: float, frame_rate: float) -> None:
+    frames = len(table)
+    first, into = int(np.floor(onset)), onset - np.floor(onset)
+    for t, share in ((first, 1 - into), (first + 1, into)):
+        if 0 <= t < frames:
+            table[t, key, 0] += share
+            table[t, key, 1] += share * velocity
+    low, high = max(round(onset), 0), min(max(round(damped), round(onset) + 1), frames)
+    if low < high:
+        decay = 0.6 * 2 ** ((key - 39) / 15) / frame_rate  # per frame: half a minute in the bass, a second on top
+        table[low:high, key, 2] = 1
+        table[low:high, key, 3] = velocity * np.exp(-decay * (np.arange(low, high) - onset).clip(0))
+    last, into = int(np.floor(damped)), damped - np.floor(damped)
+    for t, share in ((last, 1 - into), (last + 1, into)):
+        if 0 <= t < frames:
+            table[t, key, 4] += share
