@@ -31,6 +31,7 @@ EXAMPLES = """examples:
   etude curves fugue.mid --score fugue.musicxml -o fugue.html
   etude convert fugue.krn fugue.musicxml
   etude metrics my-performances/ --reference theirs/
+  etude transcribe recording.wav -o heard.mid
   etude styles --json
 """
 
@@ -100,7 +101,7 @@ def _in_words(command: str, result: dict[str, Any]) -> str:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    from engine import commands, compose_commands
+    from engine import commands, compose_commands, listen_commands
 
     raw = argparse.RawDescriptionHelpFormatter
     parser = _Parser(
@@ -161,6 +162,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="without --reference: which human performances of (n)ASAP (default validation)",
     )  # fmt: skip
 
+    listen_commands.add_commands(add)
     p = add("styles", commands.styles, "List the style axes and the named styles.")
     p.add_argument("--checkpoints", type=Path, metavar="FOLDER", help="models to use instead of the repository's")
     return parser

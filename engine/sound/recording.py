@@ -1,0 +1,63 @@
+"""Recordings of any length from the user's own disk: for transcription and measurement. Uploads go through clip.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from engine.music.types import AudioClip, BadInput
+from engine.sound.clip import FORMATS, HIGHEST_RATE, LOWEST_RATE, MOST_CHANNELS, SHORTEST_SEC
+
+LONGEST_SEC = 3600.0
+SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
+
+
+def resample(samples: NDArray[np.float32], old_rate: int, new_rate: int) -> NDArray[np.float32]:
+    """Sound at another rate, float32; the same array when the rates are equal."""
+    import soxr
+
+    return samples if old_rate == new_rate else soxr.resample(samples, old_rate, new_rate).astype(np.float32)
+
+
+def read_recording(
+    path: Path, sample_rate: int | None = None, start_sec: float = 0.0, seconds: float = LONGEST_SEC
+) -> AudioClip:
+    """A sound file, mono, as loud as it is.
+
+    sample_rate         Hz to bring it to; None keeps its own
+    start_sec, seconds  the part to read; up to an hour
+    Raises BadInput for what is no sound file, lasts under half a second or holds values that are not numbers.
+    """
+    try:
+        with soundfile.SoundFile(path) as file:
+            if file.format not in FORMATS:
+                raise BadInput(f"{path.name} is {file.format}; save it as WAV, FLAC, OGG or MP3.")
+            if not LOWEST_RATE <= file.samplerate <= HIGHEST_RATE or file.channels > MOST_CHANNELS:
+                raise BadInput(
+                    f"{path.name} has {file.channels} channels at {file.samplerate} Hz; up to {MOST_CHANNELS} channels "
+                    f"at {LOWEST_RATE} to {HIGHEST_RATE} Hz are read, save it as stereo at 44100 Hz."
+                )
+            if min(file.frames / file.samplerate - start_sec, seconds) > LONGEST_SEC:
+                raise BadInput(f"{path.name} lasts over an hour; up to 60 minutes are read, shorten it.")
+            file.seek(min(round(start_sec * file.samplerate), file.frames))
+            sound = file.read(round(min(seconds, LONGEST_SEC) * file.samplerate), dtype="float32", always_2d=True)
+            rate = file.samplerate
+    except FileNotFoundError:
+        raise BadInput(f"There is no file {path}; check the name and the folder.") from None
+    except (soundfile.LibsndfileError, OSError) as error:
+        if path.is_dir():
+            raise BadInput(f"{path} is a folder; name a sound file in it.") from None
+        if not path.exists():
+            raise BadInput(f"There is no file {path}; check the name and the folder.") from None
+        raise BadInput(f"{path.name} is not a recording I can read; save it as WAV, FLAC, OGG or MP3.") from error
+    if len(sound) < SHORTEST_SEC * rate:
+        raise BadInput(f"{path.name} lasts {len(sound) / rate:.2f} s from {start_sec:g} s on; {SHORTEST_SEC:g} s are "
+                       "needed, choose a longer recording.")  # fmt: skip
+    if not np.isfinite(sound).all():
+        raise BadInput(f"{path.name} holds values that are not numbers; save it anew as 16-bit WAV or FLAC.")
+    mono = sound.mean(1)
+    rate_wanted = sample_rate or rate
+    return AudioClip(resample(mono, rate, rate_wanted), rate_wanted)

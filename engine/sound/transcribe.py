@@ -1,0 +1,207 @@
+"""What notes a recording holds, heard by transkun 2.0.1 (Yujia Yan, MIT), whose weights come in its package.
+
+It serves the prompts that arrive without their MIDI, and the evaluation of every sound that is made here: on renders
+with known notes it finds 99 of 100. `note_f1` and its companions compare what it heard with what was played.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.music.types import AudioClip, BadInput, Performance
+
+WINDOW_SEC, STEP_SEC = 16.0, 12.0  # half of the default overlap: two thirds of the time, the same notes
+SUSTAIN = -64  # transkun's pitch of the sustain pedal; -67 is the soft pedal
+ONSET_TOLERANCE = 0.05  # seconds, as in MIREX
+LONGEST_SEC = 3600.0
+
+_lock = threading.Lock()  # one transcription at a time: each takes two gigabytes
+
+
+def transcribe(clip: AudioClip, on_step: Callable[[float], None] | None = None) -> Performance:
+    """The notes, velocities and sustain pedal that are heard in a clip of piano music, sorted by (onset, pitch).
+
+    clip     any sample rate and length; 16 s are read at a time, at about 0.7 s of one core per second
+    on_step  told the share done, 0 to 1, before each window; what it raises ends the work
+    returns  seconds from the clip's start; velocities 1..127; pedal events of value 127 (down) and 0 (up)
+    Raises BadInput when transkun is not installed and for over an hour of sound.
+    """
+    if clip.duration_sec > LONGEST_SEC:
+        minutes = clip.duration_sec / 60
+        raise BadInput(f"This recording lasts {minutes:.0f} minutes; up to 60 are transcribed, shorten it.")
+    with _lock:
+        model = _load()
+        windows = -(-int((clip.duration_sec + 2 * (WINDOW_SEC - STEP_SEC)) * 1000) // int(STEP_SEC * 1000))
+        return _performance(_hear(model, clip, max(windows, 1), on_step))
+
+
+def _hear(model: Any, clip: AudioClip, windows: int, on_step: Callable[[float], None] | None) -> list[Any]:
+    import soxr
+    import torch
+
+    samples = clip.samples
+    if clip.sample_rate != model.fs:
+        samples = soxr.resample(samples, clip.sample_rate, model.fs)
+    hear_window, done = type(model).transcribeFrames, 0
+
+    def counted(*args: Any, **options: Any) -> Any:  # transkun has no notion of progress: count its windows
+        nonlocal done
+        if on_step is not None:
+            on_step(min(done / windows, 1.0))
+        done += 1
+        return hear_window(model, *args, **options)
+
+    threads = torch.get_num_threads()
+    model.transcribeFrames = counted
+    try:
+        torch.set_num_threads(1)  # on two busy cores a second thread makes it slower
+        with torch.inference_mode(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # transkun's network is written for training
+            sound = torch.from_numpy(np.array(samples, np.float32)[:, None])
+            return model.transcribe(sound, stepInSecond=STEP_SEC, segmentSizeInSecond=WINDOW_SEC)
+    finally:
+        del model.transcribeFrames
+        torch.set_num_threads(threads)
+
+
+def _performance(events: list[Any]) -> Performance:
+    notes = sorted((e.start, e.pitch, e.end - e.start, e.velocity) for e in events if e.pitch > 0)
+    pedal = sorted((sec, value) for e in events if e.pitch == SUSTAIN for sec, value in ((e.start, 127), (e.end, 0)))
+    table = np.array(notes, float).reshape(-1, 4)
+    moves = np.array(pedal, float).reshape(-1, 2)
+    return Performance(table[:, 0], table[:, 2], table[:, 1], table[:, 3].clip(1, 127), moves[:, 0], moves[:, 1])
+
+
+@cache
+def _load() -> Any:
+    """The network with its weights, 13.6 million parameters. Raises BadInput when the package is missing."""
+    import torch
+
+    try:
+        with _mel_filters():
+            from transkun import ModelTransformer as code  # type: ignore[reportMissingImports]
+
+            folder = Path(code.__file__).parent / "pretrained"
+            config = code.TransKun.Config()
+            vars(config).update(json.loads((folder / "2.0.conf").read_text())["Model"]["config"])
+            model = code.TransKun(config)
+    except ImportError as error:
+        raise BadInput(
+            f"Transcribing needs the package transkun, which is not installed here ({error}); "
+            "install it with: pip install --no-deps transkun==2.0.1 && pip install mir_eval."
+        ) from error
+    model.load_state_dict(torch.load(folder / "2.0.pt", map_location="cpu", weights_only=True)["state_dict"])
+    return model.eval()
+
+
+class _mel_filters:
+    """While open, `import torchaudio` gives a stand-in: its wheel wants CUDA, and transkun only takes the shape of its
+    mel filter bank from it. The filters' values are in the weights, so zeros will do until these are loaded."""
+
+    def __enter__(self) -> None:
+        import torch
+
+        stand_in: Any = ModuleType("torchaudio")
+        stand_in.functional = SimpleNamespace(
+            melscale_fbanks=lambda n_freqs, f_min, f_max, n_mels, sample_rate: torch.zeros(n_freqs, n_mels)
+        )
+        self.real = sys.modules.get("torchaudio")
+        sys.modules["torchaudio"] = stand_in
+
+    def __exit__(self, *failure: object) -> None:
+        del sys.modules["torchaudio"]
+        if self.real is not None:
+            sys.modules["torchaudio"] = self.real
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How well the notes that were heard are those that were played; see `agreement`.
+
+    precision, recall, f1  of notes: same pitch, onset within the tolerance
+    onset_error_ms         mean distance of the matched onsets, milliseconds (0 without a match)
+    onset_bias_ms          mean of heard minus played: the delay
+    velocity_correlation   Pearson correlation of the matched velocities (nan under three matches or without variety)
+    played, heard, matched  numbers of notes
+    """
+
+    precision: float
+    recall: float
+    f1: float
+    onset_error_ms: float
+    onset_bias_ms: float
+    velocity_correlation: float
+    played: int
+    heard: int
+    matched: int
+
+
+def match_notes(
+    reference: Performance, estimate: Performance, onset_tolerance: float = ONSET_TOLERANCE
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """As many pairs as possible of notes with the same pitch and onsets within the tolerance (seconds).
+
+    returns  (k,) indices into reference and (k,) into estimate, each note once
+
+    Onsets of one pitch on a line, all with the same reach: pairing each with the earliest that it can have is optimal,
+    and the number of pairs is that of mir_eval's graph matching. Distances count to 0.1 ms, as there.
+    """
+    pairs: list[tuple[int, int]] = []
+    for pitch in np.intersect1d(reference.pitch, estimate.pitch):
+        mine, theirs = np.flatnonzero(reference.pitch == pitch), np.flatnonzero(estimate.pitch == pitch)
+        mine = mine[np.argsort(reference.onset_sec[mine], kind="stable")]
+        theirs = theirs[np.argsort(estimate.onset_sec[theirs], kind="stable")]
+        i = j = 0
+        while i < len(mine) and j < len(theirs):
+            gap = round(float(estimate.onset_sec[theirs[j]] - reference.onset_sec[mine[i]]), 4)
+            if abs(gap) <= onset_tolerance:
+                pairs.append((mine[i], theirs[j]))
+                i, j = i + 1, j + 1
+            elif gap > 0:
+                i += 1
+            else:
+                j += 1
+    table = np.array(sorted(pairs), np.int64).reshape(-1, 2)
+    return table[:, 0], table[:, 1]
+
+
+def agreement(reference: Performance, estimate: Performance, onset_tolerance: float = ONSET_TOLERANCE) -> Agreement:
+    """Compare the notes heard with the notes played. Nothing heard where nothing was played counts as 1."""
+    mine, theirs = match_notes(reference, estimate, onset_tolerance)
+    played, heard, matched = len(reference), len(estimate), len(mine)
+    silent = played == heard == 0
+    precision, recall = (1.0 if silent else matched / max(n, 1) for n in (heard, played))
+    late = (estimate.onset_sec[theirs] - reference.onset_sec[mine]) * 1000
+    loud = reference.velocity[mine].astype(float), estimate.velocity[theirs].astype(float)
+    varied = matched > 2 and min(v.std() for v in loud) > 0
+    return Agreement(
+        precision, recall, 1.0 if silent else 2 * matched / (played + heard),
+        float(np.abs(late).mean()) if matched else 0.0, float(late.mean()) if matched else 0.0,
+        float(np.corrcoef(*loud)[0, 1]) if varied else float("nan"), played, heard, matched,
+    )  # fmt: skip
+
+
+def note_f1(
+    reference: Performance, estimate: Performance, onset_tolerance: float = ONSET_TOLERANCE
+) -> tuple[float, float, float]:
+    """(precision, recall, f1) of the notes heard, by pitch and onset.
+
+    >>> c_and_e = Performance([0.0, 0.5], [0.4, 0.4], [60, 64], [80, 80])
+    >>> only_c = Performance([0.02], [0.3], [60], [70])
+    >>> note_f1(c_and_e, only_c)
+    (1.0, 0.5, 0.6666666666666666)
+    """
+    found = agreement(reference, estimate, onset_tolerance)
+    return found.precision, found.recall, found.f1
