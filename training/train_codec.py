@@ -62,7 +62,7 @@ class SoundPack:
         clip = int(rng.choice(len(share), p=share / share.sum()))
         at = int(self.start[clip] + rng.integers(0, max(int(share[clip]) - num_samples, 0) + 1))
         sound = self.audio[at : min(at + num_samples, int(self.stop[clip]))].astype(np.float32) / 32768
-        return np.pad(sound, (0, num_samples - len(sound)))
+        return np.r_[sound, np.zeros(num_samples - len(sound), np.float32)]
 
     def batch(self, rng: np.random.Generator, size: int, num_samples: int) -> Batch:
         """samples (size, num_samples): crops that are not silent, at random levels and polarities."""

@@ -129,8 +129,8 @@ class SkipLSTM(nn.Module):
 
     def run(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
         steps = x.permute(2, 0, 1)
-        y, state = self.lstm(steps, state)
-        return (y + steps).permute(1, 2, 0), state
+        y, last = self.lstm(steps, state)
+        return (y + steps).permute(1, 2, 0), last
 
 
 class SEANetEncoder(nn.Module):
