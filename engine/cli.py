@@ -32,6 +32,7 @@ EXAMPLES = """examples:
   etude convert fugue.krn fugue.musicxml
   etude metrics my-performances/ --reference theirs/
   etude transcribe recording.wav -o heard.mid
+  etude import-weights midi-valle best-valid-loss.pt
   etude styles --json
 """
 
@@ -91,6 +92,8 @@ def _in_words(command: str, result: dict[str, Any]) -> str:
         return "\n".join(_in_words("", take) for take in result["takes"])
     if command == "metrics":
         return result["table"]
+    if command == "import-weights":
+        return f"{result['output']}: {result['tensors']} tensors, every one used; {result['parameters']} parameters"
     facts = [f"{result['notes']} notes"] if "notes" in result else []
     facts += [f"{result['duration_sec']:.1f} s"] if "duration_sec" in result else []
     facts += [f"style {result['style']}, seed {result['seed']}"] if "seed" in result else []
@@ -101,7 +104,7 @@ def _in_words(command: str, result: dict[str, Any]) -> str:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    from engine import commands, compose_commands, listen_commands
+    from engine import commands, compose_commands, import_commands, listen_commands
 
     raw = argparse.RawDescriptionHelpFormatter
     parser = _Parser(
@@ -124,6 +127,7 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_argument("-o", "--output", type=Path, required=True, metavar=metavar)
 
     compose_commands.add_commands(add)
+    import_commands.add_commands(add)
     p = add("perform", commands.perform, "Play a score as a pianist would.")
     p.add_argument("score", type=Path, metavar="SCORE", help="MusicXML, .mxl, MIDI, Humdrum kern or MEI")
     add_output(p, "OUT.mid")

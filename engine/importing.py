@@ -25,8 +25,11 @@ from torch import Tensor, nn
 from engine.bundle import CHECKPOINTS, FORMAT_VERSION, _fits, _read_folder, weights_digest
 from engine.models.encodec import CODEBOOK_SIZE, NUM_CODEBOOKS, PianoEncodec
 from engine.models.seanet import SEANetConfig
+from engine.models.valle import Valle, ValleConfig
 from engine.music.types import BadInput
 
+KINDS = ("midi-valle", "piano-encodec")
+ROWS = "word_embeddings.weight"
 IMPORTED = CHECKPOINTS / "imported"
 CARD = """# {name}
 
@@ -190,6 +193,77 @@ def open_encodec(folder: Path) -> EncodecBundle:
     return EncodecBundle(codec.eval(), config["weights_sha256"][:12], config)
 
 
+# --- MIDI-VALLE ---
+
+REFUSED = {"norm_first": (True,), "add_prenet": (False,), "prepend_bos": (False,), "scale_factor": (1, 1.0)}
+MODEL_NAMES = ("valle", "vall-e")
+
+
+@dataclass(frozen=True)
+class ValleBundle:
+    """Loaded decoders: the model in evaluation mode, the first 12 hex digits of its weights' SHA-256, config.json."""
+
+    model: Valle
+    digest: str
+    config: dict
+
+
+def valle_from(weights: dict, name: str) -> Valle:
+    """The decoders that a checkpoint holds, with every tensor used. Raises BadInput."""
+    state = weights.get("model", weights)
+    told = weights if "model" in weights else {}
+    tensors = {k: v for k, v in state.items() if isinstance(v, Tensor)} if isinstance(state, dict) else {}
+    if "ar_text_embedding.weight" not in tensors:
+        raise BadInput(f"{name} has no ar_text_embedding.weight; a checkpoint of MIDI-VALLE's trainer is accepted.")
+    if str(told.get("model_name", "valle")).lower() not in MODEL_NAMES:
+        raise BadInput(f"{name} is a model called {told['model_name']!r}; the published one, VALL-E, is accepted.")
+    for key, accepted in REFUSED.items():
+        if told.get(key, accepted[0]) not in accepted:
+            raise BadInput(f"{name} was trained with {key} {told[key]}; only {accepted[0]}, as published, is accepted.")
+    width = tensors["ar_text_embedding.weight"].shape[0]
+    count = len({k.split(".")[2] for k in tensors if k.startswith("ar_decoder.layers.")})
+    books = sum(k.startswith("nar_audio_embeddings.") for k in tensors)
+    size = tensors["ar_predict_layer.weight"].shape[0] - 1 if "ar_predict_layer.weight" in tensors else 0
+    pairs = [(f"nar_predict_layers.{j}.weight", f"nar_audio_embeddings.{j + 2}.{ROWS}") for j in range(books - 2)]
+    tied = all(torch.equal(tensors[a], tensors[b]) for a, b in pairs if a in tensors and b in tensors)
+    config = ValleConfig(
+        width=width,
+        heads=int(told.get("nhead", max(width // 64, 1))),
+        layers=count,
+        num_codebooks=books,
+        codebook_size=size,
+        tied=tied,
+        prefix_mode=int(told.get("prefix_mode", 1)),
+    )
+    if books < 2 or width % config.heads or config.prefix_mode not in (0, 1, 2, 4):
+        found = f"{books} books, {config.heads} heads and prefix mode {config.prefix_mode}"
+        raise BadInput(f"{name} has {found}; the published 4, 16 and 1, or the like of them, are accepted.")
+    model = Valle(config)
+    fit(model, tensors, name)
+    return model.eval()
+
+
+def write_valle(model: Valle, folder: Path, source: str, source_digest: str = "") -> str:
+    """Write decoders as a checkpoint folder, shared tables once; returns the SHA-256 of the weights."""
+    shared = {f"nar_predict_layers.{j}.weight" for j in range(model.config.num_codebooks - 2) if model.config.tied}
+    tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items() if k not in shared}
+    return _write(folder, "midi-valle", asdict(model.config), tensors, source, source_digest)
+
+
+def open_valle(folder: Path) -> ValleBundle:
+    """Load decoders' folder. Raises engine.bundle.BundleError as the other openers do."""
+    config, tensors = _read_folder(folder, "midi-valle")
+    with _fits(folder):
+        shape = ValleConfig(**config["model"])
+        for j in range(shape.num_codebooks - 2 if shape.tied else 0):
+            tensors[f"nar_predict_layers.{j}.weight"] = tensors[f"nar_audio_embeddings.{j + 2}.{ROWS}"]
+        with torch.device("meta"):
+            model = Valle(shape)
+        model.load_state_dict(tensors, assign=True)
+        model.tie()
+    return ValleBundle(model.eval(), config["weights_sha256"][:12], config)
+
+
 # --- both ---
 
 
@@ -217,7 +291,7 @@ class Imported:
     folder      where the checkpoint lies now
     digest      SHA-256 of its weights
     tensors     how many there are, every one of them used
-    parameters  how many numbers
+    parameters  how many numbers, shared tables once
     """
 
     folder: Path
@@ -228,13 +302,15 @@ class Imported:
 
 def import_weights(kind: str, path: Path, folder: Path | None = None) -> Imported:
     """Convert a published weights file to a checkpoint folder (default checkpoints/imported/KIND). Raises BadInput."""
+    if kind not in KINDS:
+        raise BadInput(f"{kind!r} weights are not known; {' and '.join(KINDS)} are accepted.")
     folder = folder or IMPORTED / kind
     weights = read_weights(path)
     source_digest = weights_digest(path)
     if kind == "piano-encodec":
-        model: nn.Module = encodec_from(weights, path.name)
-        digest = write_encodec(model, folder, path.name, source_digest)  # type: ignore[arg-type]
+        codec = encodec_from(weights, path.name)
+        digest, model = write_encodec(codec, folder, path.name, source_digest), codec
     else:
-        raise BadInput(f"{kind!r} weights are not known; piano-encodec and midi-valle are accepted.")
-    state = model.state_dict()
-    return Imported(folder, digest, len(state), sum(v.numel() for v in state.values()))
+        model = valle_from(weights, path.name)
+        digest = write_valle(model, folder, path.name, source_digest)
+    return Imported(folder, digest, len(model.state_dict()), sum(p.numel() for p in model.parameters()))

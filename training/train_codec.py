@@ -6,6 +6,7 @@
 The recipe is audiocraft's (see training.codec_losses): Adam 3e-4 with betas 0.5 and 0.9, crops of one second, running
 mean of the weights. `--adversarial-from 0.67` leaves out the judge for the first two thirds: it costs more than
 the codec. To fine-tune a codec, give its imported folder as --start; then 1e-4 and crops of two seconds do well.
+The first twentieth of the run has no quantiser, until there is something to quantise.
 OUT/last.pt is the state, resumed from; OUT/bundle the codec as a folder that `PianoEncodec`s are opened from.
 """
 
@@ -133,7 +134,7 @@ class CodecRun:
         losses = self._losses(fake, real, adversarial, kind)
         gradient = self.balancer.gradient(losses, fake)
         self.optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward([fake, heard.commitment], [gradient, torch.ones_like(heard.commitment)])
+        (heard.commitment + (fake * gradient).sum()).backward()  # d/d fake is the balanced gradient
         stop = average_gradients(self.model, done, self.device)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 10.0)
         if torch.isfinite(norm):
@@ -209,6 +210,7 @@ def train_codec(run: CodecRun, args: argparse.Namespace, pack: SoundPack, held_o
         done = run.step + 1 >= args.steps if args.steps else run.seconds - before >= 60 * args.minutes
         progress = run.step / args.steps if args.steps else run.seconds / schedule
         adversarial = progress >= args.adversarial_from
+        run.model.quantizer.free = progress < args.quantise_from and not args.start
         figures, stop = run.learn(next(batches), learning_rate(run.step, progress), adversarial, args.ema, done)
         if reporter:
             reporter.recent.append(figures)
@@ -226,6 +228,9 @@ def main() -> None:
     parser.add_argument("--size", choices=sorted(SIZES), default="compact")
     parser.add_argument("--start", type=Path, help="folder of an imported codec to fine-tune, instead of --size")
     parser.add_argument("--crop", type=float, default=1.0, help="seconds")
+    parser.add_argument(
+        "--quantise-from", type=float, default=0.05, help="share of the run; see ResidualQuantizer.free"
+    )
     parser.add_argument("--filters", type=int, default=32, help="of the judge; 16 is half width")
     parser.add_argument("--adversarial-from", type=float, default=0.67, help="share of the run; 0 as published")
     for name, weight in WEIGHTS.items():

@@ -27,7 +27,8 @@ SIZES = {"published": PUBLISHED, "compact": COMPACT}
 NUM_CODEBOOKS, CODEBOOK_SIZE, SAMPLE_RATE = 4, 2048, 32000
 
 DECAY = 0.99  # of the running means that the code vectors are
-K_MEANS_ITERATIONS = 50
+K_MEANS_ITERATIONS = 10
+FREE_VECTORS = 8192  # latents of the free start that k-means sees
 DEAD_SHARE = 0.03  # a code used less than this share of the mean use is moved to a vector of the batch
 
 
@@ -37,7 +38,7 @@ class Codebook(nn.Module):
     embed         (codebook_size, dimension) the code vectors
     cluster_size  (codebook_size,) running count of each code's uses in a batch
     embed_avg     (codebook_size, dimension) running sum of the vectors that chose it
-    inited        (1,) 0 until the first batch in training has set the codes by k-means
+    inited        (1,) 0 until k-means has set the codes
     """
 
     def __init__(self, codebook_size: int, dimension: int) -> None:
@@ -61,9 +62,6 @@ class Codebook(nn.Module):
 
         Under torch.distributed the counts and sums of all processes are added, so every process keeps the same codes.
         """
-        x = x.float()
-        if not self.inited.item():
-            self._begin(x)
         chosen = self.nearest(x)
         counts = torch.bincount(chosen, minlength=len(self.embed)).to(x.dtype)
         sums = torch.zeros_like(self.embed).index_add_(0, chosen, x)
@@ -76,8 +74,9 @@ class Codebook(nn.Module):
         self.embed.copy_(self.embed_avg / smooth[:, None])
         return chosen
 
-    def _begin(self, x: Tensor) -> None:
-        """Set the codes by k-means on the first batch."""
+    @torch.no_grad()
+    def begin(self, x: Tensor) -> None:
+        """Set the codes by k-means on vectors (n, dimension)."""
         size = len(self.embed)
         self.embed.copy_(_draw(x, size))
         for _ in range(K_MEANS_ITERATIONS):
@@ -104,12 +103,18 @@ class Codebook(nn.Module):
 
 
 class ResidualQuantizer(nn.Module):
-    """Books one after the other, each coding what the ones before have left (SoundStream, algorithm 1)."""
+    """Books one after the other, each coding what the ones before have left (SoundStream, algorithm 1).
+
+    While `free` is set, training passes latents through as they are and keeps them; the first quantised batch after
+    that has the books set by k-means on what was kept. Without a free start a young encoder, whose latents are all
+    nearly the same, never comes to use more than a few codes.
+    """
 
     def __init__(self, num_codebooks: int, codebook_size: int, dimension: int) -> None:
         super().__init__()
         books = [nn.ModuleDict({"_codebook": Codebook(codebook_size, dimension)}) for _ in range(num_codebooks)]
         self.vq = nn.ModuleDict({"layers": nn.ModuleList(books)})  # the names of audiocraft's weights
+        self.free, self._kept = False, list[Tensor]()
 
     @property
     def books(self) -> list[Codebook]:
@@ -131,9 +136,16 @@ class ResidualQuantizer(nn.Module):
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Quantise a batch in training: the quantised latent with z's gradient, codes (B, K, F), commitment loss ()."""
+        if self.training and self.free:
+            self._kept = [*self._kept, z.detach().transpose(1, 2).flatten(0, 1).float()]
+            while sum(map(len, self._kept[1:])) >= FREE_VECTORS:
+                self._kept.pop(0)
+            return z, self.encode(z.detach().float()), z.new_zeros(())
         codes, commitment = [], []
         with torch.autocast(z.device.type, enabled=False):  # distances in bfloat16 would choose wrong codes
             rest = z.transpose(1, 2).float()
+            if self.training and not self.books[0].inited.item():
+                self._begin(torch.cat([*self._kept, rest.detach().flatten(0, 1)]))
             for book in self.books:
                 flat = rest.flatten(0, 1)
                 chosen = (book.learn(flat.detach()) if self.training else book.nearest(flat)).view(rest.shape[:2])
@@ -143,6 +155,13 @@ class ResidualQuantizer(nn.Module):
                 codes.append(chosen)
             quantised = z - rest.detach().transpose(1, 2)  # the sum of the code vectors, with z's gradient
         return quantised, torch.stack(codes, 1), torch.stack(commitment).mean()
+
+    @torch.no_grad()
+    def _begin(self, rest: Tensor) -> None:
+        for book in self.books:
+            book.begin(rest)
+            rest = rest - book.embed[book.nearest(rest)]
+        self._kept.clear()
 
 
 @dataclass(frozen=True)
