@@ -17,7 +17,9 @@ from safetensors.torch import load_file
 
 from engine.models.composer import CONDITION_SIZES, STEP_COLUMNS, STEP_SIZES, Composer, ComposerConfig
 from engine.models.conditions import COMPOSERS
+from engine.models.masked_renderer import MaskedRenderer, RendererConfig
 from engine.models.pianist import Pianist, PianistConfig, Sampling
+from engine.models.piano_codec import CodecConfig, PianoCodec
 from engine.models.piece_prior import Prior
 from engine.models.stepping import Weights
 from engine.models.style import AXES
@@ -103,6 +105,59 @@ def open_composer(folder: Path) -> ComposerBundle:
         model = Composer(ComposerConfig(**config["model"]))
         model.load_state_dict(tensors)
     return ComposerBundle(Weights(model.eval()), prior, config["weights_sha256"][:12], config)
+
+
+@dataclass(frozen=True)
+class CodecBundle:
+    """A loaded piano codec: model in evaluation mode, float32; digest and config as of the others."""
+
+    model: PianoCodec
+    digest: str
+    config: dict
+
+
+def open_codec(folder: Path) -> CodecBundle:
+    """Load a piano codec's folder. Raises BundleError as open_pianist does."""
+    config, tensors = _read_folder(folder, "piano codec")
+    with _fits(folder):
+        model = PianoCodec(CodecConfig(**config["model"]))
+        books = tensors.pop("books")
+        for book, vectors in zip(model.quantiser.books, books, strict=True):
+            book.codebook.copy_(vectors)
+        missing, unexpected = model.load_state_dict(tensors, strict=False)
+        if unexpected or any(not name.startswith("quantiser.") for name in missing):
+            raise ValueError(f"missing {missing[:3]}, unexpected {unexpected[:3]}")
+    return CodecBundle(model.eval(), config["weights_sha256"][:12], config)
+
+
+def books_digest(books: torch.Tensor) -> str:
+    """What ties a renderer to its codec: a hash of the codebooks (K, size, latent), hex."""
+    return hashlib.sha256(books.half().numpy().tobytes()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class RendererBundle:
+    """A loaded renderer: model in evaluation mode, float32; digest and config as of the others."""
+
+    model: MaskedRenderer
+    digest: str
+    config: dict
+
+
+def open_renderer(folder: Path, codec: CodecBundle) -> RendererBundle:
+    """Load a renderer's folder; it speaks the codes of one codec only. Raises BundleError as open_pianist does."""
+    config, tensors = _read_folder(folder, "renderer")
+    books = torch.stack([b.codebook for b in codec.model.quantiser.books])
+    if config.get("codec") != books_digest(books):
+        raise BundleError(
+            f"Checkpoint {folder.name} was trained on another codec than the one here; use the two that came together."
+        )
+    with _fits(folder):
+        model = MaskedRenderer(RendererConfig(**config["model"]), books)
+        missing, unexpected = model.load_state_dict(tensors, strict=False)
+        if unexpected or set(missing) - {"books", "scale"}:
+            raise ValueError(f"missing {missing[:3]}, unexpected {unexpected[:3]}")
+    return RendererBundle(model.eval(), config["weights_sha256"][:12], config)
 
 
 def grammar_digest() -> str:

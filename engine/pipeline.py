@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.bundle import CHECKPOINTS, ComposerBundle, PianistBundle, open_composer, open_pianist
+from engine.bundle import (
+    CHECKPOINTS, CodecBundle, ComposerBundle, PianistBundle, open_codec, open_composer, open_pianist, open_renderer,
+)  # fmt: skip
 from engine.composing import TOP_P, Conditions, OnNote, compose, continue_score, infill, kept_notes
 from engine.models.conditions import COMPOSERS, KEYS, METER_NAMES, PERIODS
 from engine.models.features import score_features
@@ -21,10 +23,15 @@ from engine.models.style import AXES, Axis
 from engine.music.alignment import align
 from engine.music.expression import apply_strength, decode_expression, encode_expression, steady_pedal
 from engine.music.types import Alignment, AudioClip, BadInput, Expression, Performance, Score, Strength, Style
+from engine.rendering import Renderer
 from engine.sound.preview import Preview
+from engine.sound.prompts import Prompt, gallery
+from engine.sound.transcribe import transcribe
 
 PIANIST = "pianist-v1"
 COMPOSER = "composer-v1"
+CODEC = "piano-codec-v1"
+RENDERER = "renderer-v1"
 _READERS_KEPT = 8  # scores whose reading stays in memory
 
 
@@ -205,6 +212,49 @@ class Engine:
     def preview_stream(self, performance: Performance, piano: str = "grand") -> Iterator[AudioClip]:
         """The same sound in parts of about a second, as they are made."""
         return self.sound.stream(performance, piano)
+
+    @cached_property
+    def codec(self) -> CodecBundle:
+        """The piano codec. Raises BundleError with a sentence when the checkpoint is missing or damaged."""
+        with self._lock:
+            return open_codec(self.checkpoints / CODEC)
+
+    @cached_property
+    def renderer(self) -> Renderer:
+        """The product renderer. Raises BundleError with a sentence when a checkpoint is missing or damaged."""
+        with self._lock:
+            bundle = open_renderer(self.checkpoints / RENDERER, self.codec)
+            return Renderer(self.codec.model, bundle.model, bundle.digest)
+
+    @property
+    def prompts(self) -> Mapping[str, Prompt]:
+        """The reference sounds that come with Étude, by name."""
+        return gallery()
+
+    def render(
+        self, performance: Performance, prompt: Prompt, seed: int = 0, temperature: float = 1.0,
+        span: tuple[float, float | None] = (0.0, None), profile: str = "product",
+        on_step: Callable[[float], None] | None = None,
+    ) -> AudioClip:  # fmt: skip
+        """The performance, sounding like the prompt; see `engine.rendering.Renderer.render_stream`."""
+        return self._sounding(profile).render(performance, prompt, seed, temperature, span, on_step)
+
+    def render_stream(
+        self, performance: Performance, prompt: Prompt, seed: int = 0, temperature: float = 1.0,
+        span: tuple[float, float | None] = (0.0, None), profile: str = "product",
+        on_step: Callable[[float], None] | None = None,
+    ) -> Iterator[AudioClip]:  # fmt: skip
+        """The same sound in parts of 0.5 to 4 s, as they are made."""
+        return self._sounding(profile).render_stream(performance, prompt, seed, temperature, span, on_step)
+
+    def transcribe(self, clip: AudioClip, on_step: Callable[[float], None] | None = None) -> Performance:
+        """The notes and pedal heard in a recording; see `engine.sound.transcribe`."""
+        return transcribe(clip, on_step)
+
+    def _sounding(self, profile: str) -> Renderer:
+        if profile != "product":
+            raise BadInput(f'There is no profile "{profile}"; choose "product".')
+        return self.renderer
 
     def _decode(self, score: Score, x: NDArray, strength: Strength, steady: bool = True) -> Performance:
         """The model's channels as a performance, at the pace that the score asks for."""

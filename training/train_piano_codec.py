@@ -15,6 +15,7 @@ from engine.models.quantize import perplexity
 from training.loop import Run, add_arguments, join_processes, train
 from training.sound_pack import HOP, SoundPack
 
+FREE_STEPS = 250  # before the codebooks are laid out, by k-means, over what the encoder then says
 REAL_SHARE = 0.25  # of the crops are recordings: there are 20 minutes of them, and hours of renders
 
 
@@ -59,8 +60,13 @@ def main() -> None:
     samples = torch.from_numpy(np.stack([pack.sound(c, 100, 300) for c in held])).to(device)
     notes = torch.from_numpy(np.stack([pack.notes(c, 100, 300) for c in held])).to(device)
 
+    def losses(model: PianoCodec, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        model.bypass = run.step < FREE_STEPS
+        return model.losses(batch)
+
     def validate(model: PianoCodec) -> dict[str, float]:
         figures = {}
+        model.bypass = run.step < FREE_STEPS
         for name, known in (("", False), ("_with_notes", True)):
             parts = model.losses({"samples": samples, "notes": notes, "known": torch.full((len(held),), known)})
             figures |= {f"error{name}": float(parts["error"]), f"change{name}": float(parts["change"])}
@@ -75,7 +81,7 @@ def main() -> None:
     run.resume(args.out / "last.pt")
     seconds = {"held_out_seconds": len(held) * 300 * HOP / 32000, "pack_hours": len(pack.audio) / 32000 / 3600}
     about = {"kind": "piano codec", "model": run.model.about(), "pack": str(args.pack), **seconds}
-    train(run, args, crops, lambda model, batch: model.losses(batch), validate, about)
+    train(run, args, crops, losses, validate, about)
 
 
 if __name__ == "__main__":

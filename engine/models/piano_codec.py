@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from engine.models.quantize import perplexity
 from engine.models.residual import ResidualQuantiser
 from engine.sound.notes import WIDTH
 
@@ -37,7 +36,7 @@ class CodecConfig:
     decoder_width: int = 384
     decoder_depth: int = 8
     decoder_kernel: int = 5
-    latent: int = 128
+    latent: int = 64
     num_codebooks: int = 4
     codebook_size: int = 2048
 
@@ -73,8 +72,11 @@ class PianoCodec(nn.Module):
         seen = STEPS * BINS + self.hop_length // SHORT_HOP * SHORT_BANDS
         self.look = nn.Linear(seen, width)
         self.encoder = nn.Sequential(*(ConvNeXt(width, config.encoder_kernel) for _ in range(deep)))
-        self.to_latent = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, config.latent))
+        self.to_latent = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, config.latent), nn.LayerNorm(config.latent, elementwise_affine=False)
+        )
         self.quantiser = ResidualQuantiser(config.num_codebooks, config.codebook_size, config.latent)
+        self.bypass = False  # while an encoder is young, its latents go to the decoder as they are
         width = config.decoder_width
         self.from_latent = nn.Linear(config.latent, width)
         self.hear_notes = nn.Sequential(nn.Linear(WIDTH, width), nn.GELU(), nn.Linear(width, width))
@@ -103,7 +105,9 @@ class PianoCodec(nn.Module):
         short = torch.stft(
             samples, SHORT_WINDOW, SHORT_HOP, window=self.short_window, return_complex=True, pad_mode="constant"
         ).abs()
-        short = (short[:, :, : self.hop_length // SHORT_HOP * frames].transpose(1, 2) @ self.bands).clamp(min=FLOOR).log()
+        short = (
+            (short[:, :, : self.hop_length // SHORT_HOP * frames].transpose(1, 2) @ self.bands).clamp(min=FLOOR).log()
+        )
         b = len(samples)
         magnitudes = long.reshape(b, frames, STEPS, BINS)
         seen = torch.cat([long.reshape(b, frames, -1), short.reshape(b, frames, -1)], -1)
@@ -152,19 +156,23 @@ class PianoCodec(nn.Module):
         with torch.autocast(batch["samples"].device.type, enabled=False), torch.no_grad():
             seen, true = self.analyse(batch["samples"])
         u = self.latents(seen)
-        quantised = self.quantiser(u)
-        latent = quantised.latent
+        quantised = None if self.bypass else self.quantiser(u)
+        latent = u.float() if quantised is None else quantised.latent
         if self.training:  # a few frames lose their codes: with notes the decoder learns not to need every one
-            lost = torch.rand(latent.shape[:2], device=latent.device) < 0.08 * torch.rand(len(latent), 1, device=latent.device)
+            lost = torch.rand(latent.shape[:2], device=latent.device) < 0.08 * torch.rand(
+                len(latent), 1, device=latent.device
+            )
             latent = latent * ~lost[..., None]
         log = self.spectra(latent, batch["notes"], batch["known"]).float().flatten(1, 2)
         true = true.flatten(1, 2)
         weight = _weights(true)
         error = ((log - true).abs() * weight).mean()
         change = ((log.diff(dim=1) - true.diff(dim=1)).abs() * weight[:, 1:]).mean()
-        loss = error + 0.5 * change + 0.25 * quantised.commitment
-        _, used = perplexity(quantised.codes[..., 0], self.codebook_size)
-        return {"loss": loss, "error": error, "change": change, "commitment": quantised.commitment, "used": used}
+        parts = {"loss": error + 0.5 * change, "error": error, "change": change}
+        if quantised is not None:
+            parts["loss"] = parts["loss"] + 0.25 * quantised.commitment
+            parts["commitment"] = quantised.commitment
+        return parts
 
     def about(self) -> dict:
         """The shape, for config.json."""

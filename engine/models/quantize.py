@@ -39,11 +39,13 @@ def _same(x: Tensor) -> Tensor:
 
 
 class VectorQuantiser(nn.Module):
-    """K vectors of size D; in training every forward pass moves them (`decay`)."""
+    """K vectors of size D; in training every forward pass moves them (`decay`). A code that is chosen less than `dead`
+    times the mean is set on a vector of the batch again.
+    """
 
-    def __init__(self, num_codes: int, size: int, decay: float = 0.99):
+    def __init__(self, num_codes: int, size: int, decay: float = 0.99, dead: float = DEAD):
         super().__init__()
-        self.num_codes, self.decay = num_codes, decay
+        self.num_codes, self.decay, self.dead = num_codes, decay, dead
         self.register_buffer("codebook", torch.randn(num_codes, size))
         self.register_buffer("count", torch.ones(num_codes))  # moving average of how often each code is chosen
         self.register_buffer("total", torch.zeros(num_codes, size))  # and of the sum of what chose it
@@ -101,7 +103,7 @@ class VectorQuantiser(nn.Module):
     def _revive(self, u: Tensor) -> None:
         """Set dead codes on random vectors of this batch, with the use of an average code."""
         mean = self.count.mean()
-        dead = self.count < DEAD * mean
+        dead = self.count < self.dead * mean
         fresh = _same(u[torch.randint(len(u), (self.num_codes,), device=u.device)].clone())
         self.codebook[dead] = fresh[dead]
         self.count[dead] = mean

@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from engine.models.quantize import VectorQuantiser
 
 
+DECAY, DEAD = 0.98, 0.25  # a codec's encoder moves fast at first, and every code is wanted
+
+
 @dataclass
 class Residual:
     """latent (..., D) the quantised vector, straight through; codes (..., K) int64; commitment a scalar."""
@@ -28,7 +31,7 @@ class ResidualQuantiser(nn.Module):
 
     def __init__(self, books: int, size: int, width: int):
         super().__init__()
-        self.books = nn.ModuleList(VectorQuantiser(size, width) for _ in range(books))
+        self.books = nn.ModuleList(VectorQuantiser(size, width, decay=DECAY, dead=DEAD) for _ in range(books))
 
     def forward(self, u: Tensor) -> Residual:
         """u (B, F, D)"""
@@ -58,4 +61,6 @@ class ResidualQuantiser(nn.Module):
 
     def decode(self, codes: Tensor) -> Tensor:
         """Codes (..., K' <= K) -> (..., D), from the first K' books"""
-        return sum((book.codebook[codes[..., k]] for k, book in enumerate(self.books[: codes.shape[-1]])), torch.zeros(()))
+        return sum(
+            (book.codebook[codes[..., k]] for k, book in enumerate(self.books[: codes.shape[-1]])), torch.zeros(())
+        )

@@ -1,0 +1,191 @@
+"""Render a performance so that it sounds like a prompt: notes to codes (masked frames), codes to sound, in one stream.
+
+The piece is written window by window, each continuing the codes before it (spec I.3): two seconds of the past are
+given, a little of the future is tried and thrown away. The notes of the whole piece are known at every window's edges,
+so no note is cut; nothing is cross-faded, so nothing drifts: frame t of the codes is always time t / 50 s.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engine.models.masked_renderer import MaskedRenderer, Memory
+from engine.models.piano_codec import FLOOR, PianoCodec
+from engine.music.types import AudioClip, BadInput, Performance
+from engine.sound.notes import WIDTH, note_frames
+from engine.sound.phase import PhaseFinder
+from engine.sound.prompts import Prompt
+
+FRAME_RATE = 50
+TAIL_SEC = 2.0
+LONGEST_SEC = 3600.0
+PROMPT_FRAMES = 250  # of the prompt that the model reads
+PAST, FRESH, FUTURE = 100, 180, 24  # frames of a window: given, kept, thrown away
+FIRST_FRESH = (40, 80, 120)  # the first windows are short: sound starts early
+MARGIN = 16  # frames on each side that the codec's decoder looks at
+PASSES = 8
+FINE_TEMPERATURE = 0.7  # of the finer books, times the temperature of the first
+COARSE_TEMPERATURE = 0.8
+
+OnStep = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """passes over a window; temperature of the first book and of the finer ones; noise in the order of frames."""
+
+    passes: int = PASSES
+    coarse: float = COARSE_TEMPERATURE
+    fine: float = FINE_TEMPERATURE
+    order_noise: float = 1.0
+
+
+class Renderer:
+    """The product renderer. Thread-safe: a render keeps its state to itself."""
+
+    profile = "product"
+
+    def __init__(self, codec: PianoCodec, model: MaskedRenderer, digest: str = "", sampling: Sampling = Sampling()):
+        self.codec, self.model, self.digest, self.sampling = codec.eval(), model.eval(), digest, sampling
+
+    def render(
+        self, performance: Performance, prompt: Prompt, seed: int = 0, temperature: float = 1.0,
+        span: tuple[float, float | None] = (0.0, None), on_step: OnStep | None = None,
+    ) -> AudioClip:  # fmt: skip
+        """The whole of `render_stream` as one clip."""
+        parts = [c.samples for c in self.render_stream(performance, prompt, seed, temperature, span, on_step)]
+        return AudioClip(np.concatenate(parts), self.codec.sample_rate)
+
+    def render_stream(
+        self, performance: Performance, prompt: Prompt, seed: int = 0, temperature: float = 1.0,
+        span: tuple[float, float | None] = (0.0, None), on_step: OnStep | None = None,
+    ) -> Iterator[AudioClip]:  # fmt: skip
+        """Sound at 32 kHz in parts as they are made; together ceil(50 (end + 2 s)) * 640 samples for a whole piece.
+
+        prompt       how it shall sound; with notes, the model is told what is played in it
+        temperature  times the usual one: 0 always takes the likeliest codes, up to 1.5
+        span         seconds of the performance; the end None is two seconds after the last release
+        on_step      called with the finished share after every pass; raise in it to cancel
+
+        Raises BadInput for an empty or over-long performance, a span or temperature out of range.
+        """
+        first, last = frame_span(performance, span)
+        if not 0 <= temperature <= 1.5:
+            raise BadInput(f"The temperature is {temperature:g}; 0 to 1.5 is accepted, 1 is usual.")
+        if seed < 0:
+            raise BadInput(f"The seed is {seed}; use a whole number from 0.")
+        return self._stream(performance, prompt, seed, temperature, first, last, on_step)
+
+    def _stream(
+        self, performance: Performance, prompt: Prompt, seed: int, temperature: float, first: int, last: int,
+        on_step: OnStep | None,
+    ) -> Iterator[AudioClip]:  # fmt: skip
+        report = on_step or (lambda share: None)
+        count = last - first
+        notes = torch.from_numpy(note_frames(performance, FRAME_RATE, first, count + FUTURE + MARGIN))
+        with torch.inference_mode():
+            memory = self._read(prompt)
+        codes = torch.zeros(0, self.codec.num_codebooks, dtype=torch.int64)
+        phases, shown = PhaseFinder(), 0  # shown: frames whose spectra went to the phase finder
+        for start, fresh in windows(count):
+            ahead = min(FUTURE, max(count - start - fresh, 0))
+            past = min(PAST, start)
+
+            def step(share: float, start: int = start, fresh: int = fresh) -> None:
+                report((start + share * fresh) / count)
+
+            with torch.inference_mode():
+                piece = notes[start - past : start + fresh + ahead]
+                random = torch.Generator().manual_seed((seed * 1_000_003 + start) % (1 << 62))
+                written = self._write(codes[start - past :], piece, memory, random, temperature, step)
+                codes = torch.cat([codes, written[past : past + fresh]])
+                done = len(codes) if len(codes) == count else max(len(codes) - MARGIN, shown)
+                log = self._spectra(codes, notes, shown, done)
+            sound = phases.push(log)
+            shown = done
+            if len(sound):
+                yield AudioClip(np.clip(sound, -1, 1), self.codec.sample_rate)
+        yield AudioClip(np.clip(phases.finish(), -1, 1), self.codec.sample_rate)
+        report(1.0)
+
+    def _spectra(self, codes: Tensor, notes: Tensor, start: int, end: int) -> np.ndarray:
+        """Magnitudes (2 (end - start), 1025) of frames start..end, decoded with what stands on both sides."""
+        low, high = max(start - MARGIN, 0), min(end + MARGIN, len(codes))
+        latent = self.codec.quantiser.decode(codes[None, low:high])
+        log = self.codec.spectra(latent, notes[None, low:high])[0, start - low : end - low]
+        return log.float().clamp(math.log(FLOOR), 8).flatten(0, 1).exp().numpy()
+
+    def _read(self, prompt: Prompt) -> tuple[Memory, Tensor, Tensor]:
+        codes = self.codec.encode(torch.from_numpy(np.array(prompt.clip.samples))[None])[0].T[:PROMPT_FRAMES]
+        frames = len(codes)
+        heard = torch.zeros(frames, WIDTH)
+        if prompt.notes is not None:
+            heard = torch.from_numpy(note_frames(prompt.notes, FRAME_RATE, 0, frames))
+        noted = torch.tensor([prompt.notes is not None])
+        return self.model.read_prompt(codes[None], heard[None], noted, torch.ones(1, frames, dtype=torch.bool))
+
+    def _write(
+        self, past: Tensor, notes: Tensor, prompt: tuple[Memory, Tensor, Tensor], random: torch.Generator,
+        temperature: float, on_step: OnStep,
+    ) -> Tensor:  # fmt: skip
+        """Codes (F, K) of a window whose first len(past) frames are given; the surest frames are decided first."""
+        model, sampling = self.model, self.sampling
+        count = len(notes)
+        codes = torch.zeros(count, model.config.num_codebooks, dtype=torch.int64)
+        codes[: len(past)] = past
+        known = torch.arange(count) < len(past)
+        free = count - len(past)
+        for i in range(sampling.passes):
+            open_ = torch.nonzero(~known)[:, 0]
+            h = model.hear(codes[None], known[None], notes[None], prompt)[0, open_]
+            drawn, sure = codes[open_], torch.zeros(len(open_))
+            for book in range(model.config.num_codebooks):
+                heat = temperature * (sampling.coarse if book == 0 else sampling.fine)
+                log = model.logits(h, drawn, book).float().log_softmax(-1)
+                drawn[:, book] = draw(log, heat, random)
+                if book < 2:
+                    sure += log.gather(1, drawn[:, book : book + 1])[:, 0]
+            left = int(free * math.cos(math.pi / 2 * (i + 1) / sampling.passes)) if i + 1 < sampling.passes else 0
+            noise = -torch.log(-torch.log(torch.rand(len(open_), generator=random).clamp(1e-9, 1 - 1e-7)))
+            sure += sampling.order_noise * noise * (1 - (i + 1) / sampling.passes)
+            keep = sure.topk(max(len(open_) - left, 1)).indices if left < len(open_) else sure.topk(1).indices
+            codes[open_[keep]] = drawn[keep]
+            known[open_[keep]] = True
+            on_step((i + 1) / sampling.passes)
+        return codes
+
+
+def draw(log: Tensor, temperature: float, random: torch.Generator) -> Tensor:
+    """One class a row of log-probabilities (N, size); temperature 0 takes the likeliest."""
+    if temperature == 0:
+        return log.argmax(-1)
+    uniform = torch.rand(log.shape, generator=random).clamp_(1e-9, 1 - 1e-7)
+    return (log / temperature - torch.log(-torch.log(uniform))).argmax(-1)
+
+
+def windows(count: int) -> Iterator[tuple[int, int]]:
+    """(start, fresh frames) of the windows that write `count` frames."""
+    start, sizes = 0, iter(FIRST_FRESH)
+    while start < count:
+        fresh = min(next(sizes, FRESH), count - start)
+        yield start, fresh
+        start += fresh
+
+
+def frame_span(performance: Performance, span: tuple[float, float | None]) -> tuple[int, int]:
+    """First and last frame of a part of a performance. Raises BadInput."""
+    if len(performance) == 0:
+        raise BadInput("This performance has no notes; compose or open a piece first.")
+    whole = performance.end_sec + TAIL_SEC
+    start, end = span[0], whole if span[1] is None else min(span[1], whole)
+    if not (math.isfinite(start) and math.isfinite(end)) or not 0 <= start < end:
+        raise BadInput(f"The part from {start:g} s to {end:g} s is not inside the piece, 0 to {whole:.1f} s; choose anew.")
+    if end - start > LONGEST_SEC:
+        raise BadInput(f"This part lasts {(end - start) / 60:.0f} minutes; up to 60 are rendered at once, choose a shorter one.")
+    return math.floor(start * FRAME_RATE), math.ceil(end * FRAME_RATE)

@@ -1,0 +1,111 @@
+"""Batches for the renderer: a target and a prompt from different clips of one session."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from engine.models.masked_renderer import SPAN
+from engine.music.types import Performance
+from engine.sound.notes import WIDTH, note_frames
+
+FRAME_RATE = 50.0
+REAL_SHARE = 0.12
+PROMPT = (120, 250)  # frames
+NO_PROMPT, NO_PROMPT_NOTES = 0.06, 0.4
+
+
+class CodePack:
+    """The file that `training.prepare_renderer` writes."""
+
+    def __init__(self, path: Path):
+        z = np.load(path)
+        self.z = {k: z[k] for k in z.files}
+        self.frame_ptr, self.session, self.split = self.z["frame_ptr"], self.z["session"], self.z["split"]
+        self.real = np.char.startswith(self.z["piano"], "real-")
+        self.books = torch.from_numpy(self.z["books"])
+        self.codec = str(self.z["codec"])
+
+    def frames(self, clip: int) -> int:
+        return int(self.frame_ptr[clip + 1] - self.frame_ptr[clip])
+
+    def codes(self, clip: int, start: int, frames: int) -> NDArray[np.int64]:
+        at = int(self.frame_ptr[clip]) + start
+        return self.z["codes"][at : at + frames].astype(np.int64)
+
+    def performance(self, clip: int) -> Performance:
+        z, n, p = self.z, slice(*self.z["note_ptr"][clip : clip + 2]), slice(*self.z["pedal_ptr"][clip : clip + 2])
+        return Performance(
+            z["onset_sec"][n], z["duration_sec"][n], z["pitch"][n], z["velocity"][n], z["pedal_sec"][p], z["pedal_value"][p]
+        )  # fmt: skip
+
+    def notes(self, clip: int, start: int, frames: int) -> NDArray[np.float32]:
+        return note_frames(self.performance(clip), FRAME_RATE, start, frames)
+
+    def sessions(self, split: str) -> list[NDArray[np.int64]]:
+        """The clips of each session of this split that has two or more."""
+        rows = np.flatnonzero((self.split == split) & (np.diff(self.frame_ptr) > PROMPT[1]))
+        groups = [rows[self.session[rows] == s] for s in np.unique(self.session[rows])]
+        return [g for g in groups if len(g) > 1]
+
+
+class Batches:
+    """Random batches; `frames` is the length of a target."""
+
+    def __init__(self, pack: CodePack, split: str, frames: int, batch: int, seed: int, limit: int = 0):
+        self.pack, self.frames, self.batch, self.random = pack, frames, batch, np.random.default_rng(seed)
+        sessions = pack.sessions(split)
+        self.real = [s for s in sessions if pack.real[s[0]]]
+        self.made = [s for s in sessions if not pack.real[s[0]]]
+        if limit:
+            self.made = self.made[:limit]
+
+    def __call__(self) -> dict[str, Tensor]:
+        items = [self._item() for _ in range(self.batch)]
+        return {k: torch.from_numpy(np.stack([item[k] for item in items])) for k in items[0]}
+
+    def _item(self) -> dict[str, NDArray]:
+        g, pack = self.random, self.pack
+        real = self.real and (g.random() < REAL_SHARE or not self.made)
+        pool = self.real if real else self.made
+        target, source = g.choice(pool[int(g.integers(len(pool)))], 2, replace=False).tolist()
+        start = int(g.integers(0, max(pack.frames(target) - self.frames, 0) + 1))
+        if pack.frames(target) < self.frames:
+            return self._item()
+        length = int(g.integers(PROMPT[0], PROMPT[1] + 1))
+        at = int(g.integers(0, pack.frames(source) - length + 1))
+        room = PROMPT[1] - length
+        valid = np.arange(PROMPT[1]) >= room
+        prompt_codes = np.pad(pack.codes(source, at, length), ((room, 0), (0, 0)))
+        noted = bool(g.random() >= NO_PROMPT_NOTES)
+        prompt_notes = np.zeros((PROMPT[1], WIDTH), np.float32)
+        if noted:
+            prompt_notes[room:] = pack.notes(source, at, length)
+        return {
+            "codes": pack.codes(target, start, self.frames),
+            "notes": pack.notes(target, start, self.frames),
+            "known": self._known(),
+            "prompt_codes": prompt_codes,
+            "prompt_notes": prompt_notes,
+            "prompt_noted": np.array(noted),
+            "prompt_valid": valid & (g.random() >= NO_PROMPT),
+        }
+
+    def _known(self) -> NDArray[np.bool_]:
+        """(frames,) which frames the model is shown: a past, often a future, and part of what lies between."""
+        g, count = self.random, self.frames
+        known = np.zeros(count, bool)
+        low = int(g.integers(20, 121)) if g.random() < 0.7 else 0
+        high = count - (int(g.integers(10, 80)) if g.random() < 0.2 else 0)
+        spans = np.arange(low, high, SPAN)
+        shown = g.permutation(spans)[: len(spans) - max(1, math.ceil(math.cos(math.pi / 2 * g.random()) * len(spans)))]
+        known[:low] = True
+        known[high:] = True
+        for s in shown:
+            known[s : min(s + SPAN, high)] = True
+        return known
