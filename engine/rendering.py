@@ -25,7 +25,7 @@ from engine.sound.prompts import Prompt
 FRAME_RATE = 50
 TAIL_SEC = 2.0
 LONGEST_SEC = 3600.0
-PROMPT_FRAMES = 250  # of the prompt that the model reads
+PROMPT_FRAMES = 150  # of the prompt that the model reads: three seconds, as in training
 PAST, FRESH, FUTURE = 100, 180, 24  # frames of a window: given, kept, thrown away
 FIRST_FRESH = (40, 80, 120)  # the first windows are short: sound starts early
 MARGIN = 16  # frames on each side that the codec's decoder looks at
@@ -143,6 +143,8 @@ class Renderer:
         free = count - len(past)
         for i in range(sampling.passes):
             open_ = torch.nonzero(~known)[:, 0]
+            if not len(open_):  # a short window is full before the last pass
+                break
             h = model.hear(codes[None], known[None], notes[None], prompt)[0, open_]
             drawn, sure = codes[open_], torch.zeros(len(open_))
             for book in range(model.config.num_codebooks):
@@ -154,7 +156,7 @@ class Renderer:
             left = int(free * math.cos(math.pi / 2 * (i + 1) / sampling.passes)) if i + 1 < sampling.passes else 0
             noise = -torch.log(-torch.log(torch.rand(len(open_), generator=random).clamp(1e-9, 1 - 1e-7)))
             sure += sampling.order_noise * noise * (1 - (i + 1) / sampling.passes)
-            keep = sure.topk(max(len(open_) - left, 1)).indices if left < len(open_) else sure.topk(1).indices
+            keep = sure.topk(max(len(open_) - left, 1)).indices
             codes[open_[keep]] = drawn[keep]
             known[open_[keep]] = True
             on_step((i + 1) / sampling.passes)

@@ -16,7 +16,7 @@ from engine.sound.notes import WIDTH, note_frames
 
 FRAME_RATE = 50.0
 REAL_SHARE = 0.12
-PROMPT = (120, 250)  # frames
+PROMPT = (100, 150)  # frames
 NO_PROMPT, NO_PROMPT_NOTES = 0.06, 0.4
 
 

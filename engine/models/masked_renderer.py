@@ -26,10 +26,10 @@ LEARNED = 64  # dimensions of a code's vector that are learned, beside the codec
 
 @dataclass(frozen=True)
 class RendererConfig:
-    width: int = 320
+    width: int = 256
     layers: int = 8
-    heads: int = 5
-    feed_forward: int = 1280
+    heads: int = 4
+    feed_forward: int = 1024
     head_width: int = 512
     latent: int = 64
     num_codebooks: int = 4
@@ -86,6 +86,7 @@ class BookHead(nn.Module):
         self.project = nn.Linear(c.head_width, c.latent + LEARNED)
         self.own = nn.Parameter(torch.randn(c.codebook_size, LEARNED) * 0.02)
         self.bias = nn.Parameter(torch.zeros(c.codebook_size))
+        nn.init.zeros_(self.project.weight)
 
     def forward(self, h: Tensor, coarser: Tensor, book: Tensor) -> Tensor:
         """h (..., width), coarser (..., latent), book (size, latent) of unit scale -> (..., size)"""

@@ -12,7 +12,7 @@ import scipy.fft
 from numpy.typing import NDArray
 
 WINDOW, HOP = 2048, 320
-ROUNDS = 6
+ROUNDS = 4
 MOMENTUM = 0.99
 BLOCK = 40  # spectra decided at a time, 0.4 s
 AHEAD = 8  # spectra seen beyond them, 80 ms

@@ -1,0 +1,181 @@
+"""The renderer: its network, and rendering in windows, with tiny untrained models."""
+
+import numpy as np
+import pytest
+import torch
+
+from engine.models.masked_renderer import MaskedRenderer, RendererConfig
+from engine.models.piano_codec import CodecConfig, PianoCodec
+from engine.music.types import AudioClip, BadInput, Performance
+from engine.rendering import FRAME_RATE, Renderer, draw, frame_span, windows
+from engine.sound.notes import WIDTH
+from engine.sound.prompts import Prompt
+
+CODEC = CodecConfig(32, 1, 3, 32, 2, 3, 16, 4, 64)
+MODEL = RendererConfig(32, 2, 2, 64, 32, 16, 4, 64)
+
+
+@pytest.fixture(scope="module")
+def renderer() -> Renderer:
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    codec = PianoCodec(CODEC)
+    books = torch.stack([b.codebook for b in codec.quantiser.books])
+    return Renderer(codec, MaskedRenderer(MODEL, books))
+
+
+@pytest.fixture(scope="module")
+def played() -> Performance:
+    g = np.random.default_rng(1)
+    onset = np.sort(g.uniform(0, 6, 40))
+    return Performance(onset, g.uniform(0.1, 0.8, 40), g.integers(40, 80, 40), g.integers(30, 100, 40))
+
+
+@pytest.fixture(scope="module")
+def prompt() -> Prompt:
+    sound = np.random.default_rng(2).normal(0, 0.05, 3 * 32000).astype(np.float32)
+    return Prompt(AudioClip(sound, 32000))
+
+
+def batch(seed: int = 0, frames: int = 40, prompt_frames: int = 20) -> dict[str, torch.Tensor]:
+    g = torch.Generator().manual_seed(seed)
+    codes = torch.randint(64, (2, frames, 4), generator=g)
+    return {
+        "codes": codes,
+        "notes": torch.rand(2, frames, WIDTH, generator=g),
+        "known": torch.rand(2, frames, generator=g) < 0.4,
+        "prompt_codes": torch.randint(64, (2, prompt_frames, 4), generator=g),
+        "prompt_notes": torch.rand(2, prompt_frames, WIDTH, generator=g),
+        "prompt_noted": torch.tensor([True, False]),
+        "prompt_valid": torch.ones(2, prompt_frames, dtype=torch.bool),
+    }
+
+
+def read(model: MaskedRenderer, b: dict[str, torch.Tensor]):
+    return model.read_prompt(b["prompt_codes"], b["prompt_notes"], b["prompt_noted"], b["prompt_valid"])
+
+
+def awake(seed: int = 0) -> MaskedRenderer:
+    """A network whose layers do something: they start as the identity."""
+    torch.manual_seed(seed)
+    model = MaskedRenderer(MODEL, torch.randn(4, 64, 16))
+    for p in model.parameters():
+        torch.nn.init.normal_(p, std=0.2)
+    return model.eval()
+
+
+def test_hidden_codes_cannot_be_seen():
+    model, b = awake(), batch()
+    other = torch.where(b["known"][..., None], b["codes"], (b["codes"] + 7) % 64)
+    prompt = read(model, b)
+    h = model.hear(b["codes"], b["known"], b["notes"], prompt)
+    torch.testing.assert_close(model.hear(other, b["known"], b["notes"], prompt), h)
+    shown = ~b["known"]
+    assert not torch.allclose(model.hear(other, shown, b["notes"], prompt), model.hear(b["codes"], shown, b["notes"], prompt))
+
+
+def test_a_finer_book_reads_only_coarser_ones():
+    model, b = awake(), batch()
+    h = torch.randn(5, 32)
+    codes = b["codes"][0, :5]
+    changed = codes.clone()
+    changed[:, 2:] = (changed[:, 2:] + 5) % 64
+    torch.testing.assert_close(model.logits(h, codes, 2), model.logits(h, changed, 2))
+    assert not torch.allclose(model.logits(h, codes, 3), model.logits(h, changed, 3))
+
+
+def test_prompt_padding_and_hidden_prompt_notes_change_nothing():
+    model, b = awake(), batch()
+    h = model.hear(b["codes"], b["known"], b["notes"], read(model, b))
+    padded = dict(b)
+    for key in ("prompt_codes", "prompt_notes"):
+        filler = (torch.randint(64, (2, 6, 4)) if key == "prompt_codes" else torch.rand(2, 6, WIDTH)).to(b[key].dtype)
+        padded[key] = torch.cat([filler, b[key]], 1)
+    padded["prompt_valid"] = torch.cat([torch.zeros(2, 6, dtype=torch.bool), b["prompt_valid"]], 1)
+    torch.testing.assert_close(model.hear(b["codes"], b["known"], b["notes"], read(model, padded)), h, rtol=1e-4, atol=1e-4)
+    unheard = {**b, "prompt_notes": torch.stack([b["prompt_notes"][0], torch.zeros(20, WIDTH)])}
+    torch.testing.assert_close(model.hear(b["codes"], b["known"], b["notes"], read(model, unheard)), h)
+    louder = {**b, "prompt_codes": (b["prompt_codes"] + 1) % 64}
+    assert not torch.allclose(model.hear(b["codes"], b["known"], b["notes"], read(model, louder)), h)
+
+
+def test_a_step_lowers_the_loss():
+    torch.manual_seed(0)
+    model, b = MaskedRenderer(MODEL, torch.randn(4, 64, 16)), batch()
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    losses = []
+    for _ in range(15):
+        loss = model.losses(b)["loss"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[0] == pytest.approx(np.log(64), rel=0.25)
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_length_is_exact_and_seed_repeats(renderer, played, prompt):
+    whole = renderer.render(played, prompt, seed=3)
+    assert len(whole.samples) == int(np.ceil(50 * (played.end_sec + 2))) * 640
+    np.testing.assert_array_equal(renderer.render(played, prompt, seed=3).samples, whole.samples)
+    assert not np.array_equal(renderer.render(played, prompt, seed=4).samples, whole.samples)
+    part = renderer.render(played, prompt, span=(1.0, 3.5))
+    assert len(part.samples) == 125 * 640
+
+
+def test_stream_is_the_whole_in_parts(renderer, played, prompt):
+    parts = list(renderer.render_stream(played, prompt))
+    assert len(parts) > 3
+    np.testing.assert_array_equal(np.concatenate([p.samples for p in parts]), renderer.render(played, prompt).samples)
+
+
+def test_cancel_and_progress(renderer, played, prompt):
+    shares: list[float] = []
+    renderer.render(played, prompt, on_step=shares.append)
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+
+    class Stop(Exception):
+        pass
+
+    def stop(share: float) -> None:
+        if share > 0.3:
+            raise Stop
+
+    with pytest.raises(Stop):
+        renderer.render(played, prompt, on_step=stop)
+
+
+def test_bad_requests_are_refused_in_a_sentence(renderer, played, prompt):
+    empty = Performance(*(np.zeros(0) for _ in range(4)))
+    for call, words in (
+        (lambda: renderer.render(empty, prompt), "no notes"),
+        (lambda: renderer.render(played, prompt, temperature=2), "0 to 1.5"),
+        (lambda: renderer.render(played, prompt, seed=-1), "seed"),
+        (lambda: renderer.render(played, prompt, span=(4.0, 2.0)), "part"),
+        (lambda: renderer.render(played, prompt, span=(float("nan"), None)), "part"),
+    ):
+        with pytest.raises(BadInput, match=words):
+            call()
+
+
+def test_windows_cover_every_frame_once():
+    for count in (1, 39, 40, 200, 3001):
+        at = 0
+        for start, fresh in windows(count):
+            assert start == at
+            at += fresh
+        assert at == count
+
+
+def test_span_in_frames(played):
+    first, last = frame_span(played, (0.5, 2.01))
+    assert (first, last) == (25, 101)
+    assert frame_span(played, (0.0, None)) == (0, int(np.ceil((played.end_sec + 2) * FRAME_RATE)))
+
+
+def test_draw_follows_the_probabilities():
+    log = torch.log(torch.tensor([0.7, 0.2, 0.1])).expand(20_000, 3)
+    counts = torch.bincount(draw(log, 1.0, torch.Generator().manual_seed(0)), minlength=3) / 20_000
+    np.testing.assert_allclose(counts, [0.7, 0.2, 0.1], atol=0.015)
+    assert (draw(log, 0, torch.Generator()) == 0).all()
