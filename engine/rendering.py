@@ -26,7 +26,7 @@ FRAME_RATE = 50
 TAIL_SEC = 2.0
 LONGEST_SEC = 3600.0
 PROMPT_FRAMES = 150  # of the prompt that the model reads: three seconds, as in training
-PAST, FRESH, FUTURE = 100, 180, 24  # frames of a window: given, kept, thrown away
+PAST, FRESH, FUTURE = 75, 180, 24  # frames of a window: given, kept, thrown away
 FIRST_FRESH = (40, 80, 120)  # the first windows are short: sound starts early
 MARGIN = 16  # frames on each side that the codec's decoder looks at
 PASSES = 8
@@ -52,7 +52,8 @@ class Renderer:
     profile = "product"
 
     def __init__(self, codec: PianoCodec, model: MaskedRenderer, digest: str = "", sampling: Sampling = Sampling()):
-        self.codec, self.model, self.digest, self.sampling = codec.eval(), model.eval(), digest, sampling
+        self.codec, self.digest, self.sampling = codec.eval(), digest, sampling
+        self.model = model.in_int8() if "fbgemm" in torch.backends.quantized.supported_engines else model.eval()
 
     def render(
         self, performance: Performance, prompt: Prompt, seed: int = 0, temperature: float = 1.0,
@@ -167,8 +168,9 @@ def draw(log: Tensor, temperature: float, random: torch.Generator) -> Tensor:
     """One class a row of log-probabilities (N, size); temperature 0 takes the likeliest."""
     if temperature == 0:
         return log.argmax(-1)
-    uniform = torch.rand(log.shape, generator=random).clamp_(1e-9, 1 - 1e-7)
-    return (log / temperature - torch.log(-torch.log(uniform))).argmax(-1)
+    share = (log / temperature).softmax(-1).cumsum(-1)
+    at = torch.rand(len(log), 1, generator=random) * share[:, -1:]
+    return torch.searchsorted(share, at)[:, 0].clamp(max=log.shape[-1] - 1)
 
 
 def windows(count: int) -> Iterator[tuple[int, int]]:

