@@ -1,4 +1,4 @@
-"""The `etude` command: compose, continue, infill, perform, preview, curves, convert, styles.
+"""The `etude` command: compose, continue, infill, perform, preview, render, transcribe, convert and more.
 
 Results go to standard output (with --json as one object), progress to standard error. An error is one sentence on
 standard error and exit status 2. An output file is written aside and renamed, so that a failure leaves the old one.
@@ -29,6 +29,9 @@ EXAMPLES = """examples:
   etude perform fugue.musicxml -o for-the-daw.mid --format locked
   etude preview fugue.mid -o fugue.wav
   etude curves fugue.mid --score fugue.musicxml -o fugue.html
+  etude render fugue.mid --prompt goldberg -o fugue.wav
+  etude render fugue.mid --prompt hers.wav --prompt-midi hers.mid -o fugue.flac --seed 3
+  etude codec recording.wav -o coded.wav
   etude convert fugue.krn fugue.musicxml
   etude metrics my-performances/ --reference theirs/
   etude transcribe recording.wav -o heard.mid
@@ -97,6 +100,8 @@ def _in_words(command: str, result: dict[str, Any]) -> str:
     facts = [f"{result['notes']} notes"] if "notes" in result else []
     facts += [f"{result['duration_sec']:.1f} s"] if "duration_sec" in result else []
     facts += [f"style {result['style']}, seed {result['seed']}"] if "seed" in result else []
+    facts += [f"sounding like {result['prompt']}, seed {result['render_seed']}"] if "render_seed" in result else []
+    facts += [f"{result['kbit_per_sec']:.2f} kbit/s"] if "kbit_per_sec" in result else []
     facts += [f"{result['matched']} of them matched"] if "matched" in result else []
     facts += [f"{result['new_notes']} of them new"] if "new_notes" in result else []
     facts += [f"score in {result['musicxml']}"] if "musicxml" in result else []
@@ -104,7 +109,7 @@ def _in_words(command: str, result: dict[str, Any]) -> str:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    from engine import commands, compose_commands, import_commands, listen_commands
+    from engine import commands, compose_commands, import_commands, listen_commands, sound_commands
 
     raw = argparse.RawDescriptionHelpFormatter
     parser = _Parser(
@@ -148,6 +153,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_output(p, "OUT.wav")
     p.add_argument("--piano", default="grand", metavar="NAME", help="grand (default), upright, player or system")
 
+    sound_commands.add_commands(add)
     p = add("curves", commands.curves, "Draw tempo, loudness, timing and articulation over the score, as a page.")
     p.add_argument("performance", type=Path, metavar="PERF.mid")
     p.add_argument("--score", type=Path, required=True, metavar="SCORE")

@@ -210,20 +210,21 @@ def _bar_quarters(wish: Wish, score: Score | None) -> float:
 
 
 def connect_selection(page: Page, panel: ComposePanel) -> None:
-    """What is selected on the roll or the page says which bars to fill in."""
+    """What is selected on the roll or the page says which bars to fill in, or to render."""
 
     def chosen(event: gr.EventData, document: Document) -> list:
         data = event._data if isinstance(event._data, dict) else {}
         notes, bars = data.get("notes"), data.get("bars")
         fits = isinstance(notes, list) and len(notes) <= actions.MAX_NOTES and all(type(i) is int for i in notes)
         if not fits or data.get("doc") != document.session.doc:
-            return [gr.skip(), gr.skip()]
+            return [gr.skip()] * 4
         pair = bars if isinstance(bars, list) and len(bars) == 2 and all(type(b) is int for b in bars) else None
         document.selection = composing.selection_of(document.session, notes, pair)
         numbers = composing.bars_of(document.session, document.selection)
-        return list(numbers) if numbers else [gr.skip(), gr.skip()]
+        return [*numbers, *numbers] if numbers else [gr.skip()] * 4
 
-    page.roll.chosen(chosen, page.document, [panel.first_bar, panel.last_bar], **PRIVATE)
+    bars = [panel.first_bar, panel.last_bar, page.render.first_bar, page.render.last_bar]
+    page.roll.chosen(chosen, page.document, bars, **PRIVATE)
 
 
 def connect_takes(page: Page, desk: Desk) -> None:

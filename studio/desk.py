@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from engine.music.engrave import Engraving
     from engine.pipeline import Axis, Engine
     from studio.composing import OnNote, Wish
+    from studio.rendering import RenderWish
 
 T = TypeVar("T")
 SOUNDING = 2  # previews made at one time, for all visitors together
@@ -77,6 +78,7 @@ class Desk:
     def __init__(self, engine: Engine | None = None) -> None:
         self._engine, self._loading = engine, threading.Lock()
         self.pianist, self.composer, self.pianos_free = Turns(1), Turns(1), Turns(SOUNDING)
+        self.renderer = Turns(1)
         self._performances, self._clips, self._other = Memory(64), Memory(4), Memory(32)
         self._engravings = Memory(16)
 
@@ -100,6 +102,7 @@ class Desk:
         self.engine.preview(deadpan(score))
         self.perform(score, self.engine.style(base=self.presets["Default"]))
         self.engine.compose(notes=8)
+        self.render_weights("product")
 
     @property
     def axes(self) -> tuple[Axis, ...]:
@@ -117,6 +120,17 @@ class Desk:
         from engine.sound.preview import Preview
 
         return Preview().available()
+
+    @property
+    def profiles(self) -> tuple[str, ...]:
+        """The renderers that can be used: "product", and "paper" where its weights have been imported."""
+        return tuple(getattr(self.engine, "profiles", ("product",)))
+
+    def render_weights(self, profile: str) -> str:
+        """Digest of the weights that a render is made with. Raises BundleError when they are missing or damaged."""
+        if profile not in self.profiles:
+            raise BadInput(f"That renderer is not known here; choose one of {', '.join(self.profiles)}.")
+        return self.engine.renderer.digest if profile == "product" else profile
 
     def read_example(self, example: Example, step: Step = unwatched) -> Score:
         """An example's score, read once."""
@@ -190,6 +204,19 @@ class Desk:
             return AudioClip(np.concatenate(parts), rate)
 
         return self._clips.recall(("preview", performance.digest, piano), make)
+
+    def render(self, performance: Performance, wish: RenderWish, step: Step = unwatched) -> Iterator[AudioClip]:
+        """The performance with a prompt's sound, in parts as they are made; `step` as in perform."""
+        with self.renderer.turn(step):
+            yield from self.engine.render_stream(
+                performance, wish.prompt, seed=wish.seed, temperature=wish.temperature, span=wish.span,
+                profile=wish.profile, on_step=step,
+            )  # fmt: skip
+
+    def transcribe(self, clip: AudioClip, step: Step = unwatched) -> Performance:
+        """The notes that are heard in a recording; `step` as in perform."""
+        with self.renderer.turn(step):
+            return self.engine.transcribe(clip, on_step=step)
 
     def engraving(self, score: Score, width: int, step: Step = unwatched) -> Engraving:
         """The score on pages of so many pixels; `step` may raise to cancel."""

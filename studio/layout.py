@@ -10,6 +10,8 @@ from studio.actions import BORROWED, DEFAULT
 from studio.compose_panel import ComposePanel, build_compose
 from studio.desk import Desk
 from studio.examples import EMPTY, EXAMPLES, FIRST
+from studio.listen.listen import Listen
+from studio.render_panel import RenderPanel, build_render
 from studio.roll.roll import PianoRoll
 from studio.score.score import ScoreView
 from studio.session import Document
@@ -51,6 +53,8 @@ class Page:
     piano: gr.Dropdown
     downloads: dict[str, gr.Button]
     compose: ComposePanel
+    render: RenderPanel
+    listen: Listen
     takes: TakeStrip
     score: ScoreView
     corpus: gr.HTML
@@ -94,6 +98,7 @@ def build(desk: Desk) -> Page:
     with gr.Row(elem_id="work"):
         with gr.Column(scale=4, min_width=560, elem_id="stage"):
             roll = PianoRoll(elem_id="roll")
+            listen = Listen(elem_id="listen")
             takes = TakeStrip(elem_id="takes")
             piano, downloads = _take_away(desk)
             with gr.Accordion("Score", open=False, elem_id="score-box", elem_classes="card"):
@@ -108,10 +113,13 @@ def build(desk: Desk) -> Page:
             with gr.Tab("Perform", id="perform", elem_id="perform-tab"):
                 style = _style(desk)
                 strengths, human, discard = _strength(), _human(), _edits()
+            with gr.Tab("Render", id="render", elem_id="render-tab", render_children=True):
+                render = build_render(desk)
     gr.HTML(_credits(), elem_id="credits")
     return Page(
         document=document, example=example, open_file=open_file, roll=roll, curves=curves, strengths=strengths,
-        piano=piano, downloads=downloads, discard=discard, compose=compose, takes=takes, score=score, corpus=corpus,
+        piano=piano, downloads=downloads, discard=discard, compose=compose, render=render,
+        listen=listen, takes=takes, score=score, corpus=corpus,
         corpus_box=corpus_box, **style, **human,
     )  # fmt: skip
 

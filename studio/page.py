@@ -12,6 +12,7 @@ from studio.compose_events import connect_compose
 from studio.desk import Desk
 from studio.events import connect
 from studio.layout import build
+from studio.render_events import connect_render
 from studio.view_events import connect_views
 
 _HERE = Path(__file__).parent
@@ -23,6 +24,7 @@ def build_studio(desk: Desk) -> gr.Blocks:
         page = build(desk)
         connect(demo, page, desk)
         connect_compose(page, desk)
+        connect_render(page, desk)
         connect_views(page, desk)
     demo.queue(max_size=32, default_concurrency_limit=1)
     return demo

@@ -291,9 +291,12 @@ class Document:
     KEPT_PREVIEWS = 4
 
     def __init__(self) -> None:
+        from studio.rendering import Renders  # here, because a Render knows Sessions
+
         self._lock = threading.Lock()
         self._session = Session()
         self.jobs = Jobs()
+        self.renders = Renders()
         self.selection = Selection()
         self.corpus_open = False
         self._waiting: dict[int, Callable[[Session], Session]] = {}
@@ -352,6 +355,7 @@ class Document:
     def close(self) -> None:
         """Stop the visitor's jobs and remove their files, when the session ends."""
         self.jobs.stop()
+        self.renders.close()
         with self._lock:
             if self._folder is not None:
                 shutil.rmtree(self._folder, ignore_errors=True)

@@ -44,21 +44,21 @@ class Excerpt:
 
 EXCERPTS = (
     Excerpt(
-        "gymnopedie", "satie_gymnopedie1_alciatore", 42.83, "Grand piano, calm (Satie, Gymnopédie 1)",
+        "gymnopedie", "satie_gymnopedie1_alciatore", 42.83, "Grand, calm (Satie)",
         "Robin Alciatore, Musopen, public domain",
     ),
     Excerpt(
-        "prelude-c", "bach_wtc1_prelude01_bwv846_ishizaka", 1.37, "Grand piano, near (Bach, Prelude in C)", ISHIZAKA
+        "prelude-c", "bach_wtc1_prelude01_bwv846_ishizaka", 1.37, "Grand, near (Bach)", ISHIZAKA
     ),
     Excerpt(
-        "prelude-d", "bach_wtc1_prelude05_bwv850_ishizaka", 0.86, "Grand piano, quick (Bach, Prelude in D)", ISHIZAKA
+        "prelude-d", "bach_wtc1_prelude05_bwv850_ishizaka", 0.86, "Grand, quick (Bach)", ISHIZAKA
     ),
     Excerpt(
-        "fugue-c-sharp", "bach_wtc1_fugue04_bwv849_ishizaka", 43.78, "Grand piano, full (Bach, Fugue in C sharp minor)",
+        "fugue-c-sharp", "bach_wtc1_fugue04_bwv849_ishizaka", 43.78, "Grand, full (Bach fugue)",
         ISHIZAKA,
     ),
     Excerpt(
-        "goldberg", "bach_goldberg_excerpt_ishizaka", 0.26, "Concert grand, bright (Bach, Goldberg Variations)",
+        "goldberg", "bach_goldberg_excerpt_ishizaka", 0.26, "Concert grand, bright (Goldberg)",
         "Kimiko Ishizaka, Open Goldberg Variations, CC0 1.0",
     ),
 )  # fmt: skip

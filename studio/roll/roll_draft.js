@@ -57,6 +57,20 @@ audio.addEventListener('play', () => {
   document.dispatchEvent(new CustomEvent('etude:sounds', { detail: { by: 'roll' } }));
 });
 
+// ---- the player of renders, under the roll, is heard instead: it says where we are, and the roll's buttons are its ----
+let borrowed = null;   // {quarter, playing, preview}
+const share = (name, detail = {}) => document.dispatchEvent(new CustomEvent('etude:' + name, { detail }));
+function giveBack() {     // the roll's own sound goes on from where the other one stood
+  const q = borrowed.quarter;
+  borrowed = null;
+  if (soundTag) audio.currentTime = Math.max(0, msAt(q)) / 1000; else resume = q;
+}
+listen('heard', detail => {
+  if (!detail.doc || detail.doc !== doc.id) { if (borrowed) giveBack(); } else borrowed = detail;
+  if (borrowed && borrowed.playing) { wantPlay = false; follow(X(playheadMs())); }
+  showButtons(); paint();
+});
+
 // ---- the pieces before and after this one; each finds its own undo steps again ----
 const shelf = new Map();             // document number -> {undo, redo, take}
 let turning = 0, stepped = 0;        // when another piece was asked for, 0 when answered; when undo or redo was last pressed
@@ -80,7 +94,7 @@ function turn(back) {
 const tell = (name, detail) => document.dispatchEvent(new CustomEvent('etude:' + name, { detail: { doc: doc.id, ...detail } }));
 let told = { sel: null, size: 0, clock: '' }, choosing = 0;
 function tellAll() {
-  const ms = playheadMs(), playing = !audio.paused, clock = `${doc.id}.${take}.${Math.round(ms)}.${playing}`;
+  const ms = playheadMs(), playing = !audio.paused || !!(borrowed && borrowed.playing), clock = `${doc.id}.${take}.${Math.round(ms)}.${playing}`;
   if (clock !== told.clock) {
     told.clock = clock;
     const sounding = [];

@@ -127,6 +127,8 @@ function settle(wait) {      // ask for sound once the notes have been left alon
   }, wait);
 }
 function hush(keepPlace) {   // the notes are about to differ from the sound
+  if (borrowed && keepPlace) resume = borrowed.quarter;
+  borrowed = null; share('changed');
   if (keepPlace && soundTag && audio.src) {
     const playing = !audio.paused;
     if (playing || resume === null) resume = quarterAt(audio.currentTime * 1000, soundGrid || doc.grid);
@@ -148,20 +150,24 @@ function receiveSound(value) {
   if (go) audio.play().catch(() => {});
   showButtons();
 }
-const playheadMs = () => soundTag ? audio.currentTime * 1000 : resume === null ? 0 : Math.max(0, msAt(resume));
+const playheadMs = () => borrowed ? Math.max(0, msAt(borrowed.quarter)) : soundTag ? audio.currentTime * 1000 : resume === null ? 0 : Math.max(0, msAt(resume));
 function playPause() {
   if (!doc.id) return;
+  if (borrowed && (borrowed.playing || !borrowed.preview)) return share('toggle');
+  if (borrowed) giveBack();
   if (!soundTag) { wantPlay = !wantPlay; settle(0); say(wantPlay ? 'Preparing the sound' : ''); }
   else if (audio.paused) audio.play().catch(() => {}); else audio.pause();
   showButtons(); paint();
 }
 function stop() {
   wantPlay = false; resume = null; audio.pause();
+  if (borrowed) { borrowed = null; share('rest'); }
   if (soundTag) audio.currentTime = 0;
   view.t0 = 0; showButtons(); paint();
 }
 function seek(ms) {
   ms = Math.max(0, ms);
+  if (borrowed) { borrowed.quarter = quarterAt(ms); share('goto', { doc: doc.id, quarter: borrowed.quarter }); return paint(); }
   if (soundTag) audio.currentTime = ms / 1000; else resume = quarterAt(ms);
   paint();
 }
@@ -170,7 +176,7 @@ function showClock() { $('.clock').textContent = `${clockText(playheadMs() / 100
 function showButtons() {
   $('.undo').disabled = !undo.length && !doc.past; $('.redo').disabled = !redo.length && !doc.future;
   $('.again').disabled = ![...sel].some(id => id <= doc.n);
-  $('.play').classList.toggle('playing', !audio.paused || wantPlay);
+  $('.play').classList.toggle('playing', !audio.paused || wantPlay || !!(borrowed && borrowed.playing));
   $('.play').classList.toggle('waiting', wantPlay && !soundTag);
 }
 for (const name of ['play', 'pause', 'ended', 'seeked']) audio.addEventListener(name, () => { showButtons(); paint(); });

@@ -1,0 +1,217 @@
+// The player, part 4 of 4: what Python says, what it is asked, and what stands on the page.
+const renders = new Map();        // number -> {about, state}
+let current = 0, wanted = '';     // the render that is shown; the sound that shall play as soon as it is here
+let asking = 0, askedAt = 0;      // the render whose next sound was asked for
+const otherAsked = new Map();     // key -> when it was asked for
+const PATIENCE = 3000;
+const KEPT = 3, FRAME_MS = 30;
+
+function receive(value) {
+  if (!value || !value.news) return;
+  const news = JSON.parse(value.news);
+  if (value.file && value.file.url) takeAway(value.file);
+  if (news.refused) { const r = renders.get(news.number); if (r) r.problem = news.refused; else problem = news.refused; }
+  if (news.begun) receiveBegun(news);
+  if (news.state) receiveState(news.state, value.audio ? 0 : 1);
+  if (value.audio && value.audio.url) receiveAudio(news, value.audio.url);
+  else if (news.state && asking === news.state.number) { asking = 0; ask(); }
+  show();
+}
+let problem = '';
+function receiveBegun({ begun, state }) {
+  if (renders.has(state.number)) return;
+  if (testing) openBlind(false);
+  for (const r of renders.values()) r.late = r.late || begun.doc !== r.about.doc;
+  renders.set(state.number, { about: begun, state, stale: false, problem: '' });
+  while (renders.size > KEPT) forget(renders.keys().next().value);
+  current = state.number; problem = '';
+  const key = `render${current}`, s = sound(key, { grid: begun.grid, from: begun.from });
+  s.total = state.total;
+  if (live) hush();
+  quarter = quarterOf(s, 0); heard = wanted = key;
+  wake();
+  document.dispatchEvent(new CustomEvent('etude:sounds', { detail: { by: 'listen' } }));
+}
+function forget(number) {
+  renders.delete(number);
+  for (const key of [...sounds.keys()]) if (/\d+$/.exec(key)?.[0] === String(number)) { if (live && live.key === key) hush(); sounds.delete(key); }
+}
+function receiveState(state) {
+  const r = renders.get(state.number);
+  if (r && !(r.state.over && !state.over)) r.state = state;
+  if (state.latest && !renders.has(state.latest)) trigger('more', { render: state.latest, have: 0, begun: false });
+  const s = sounds.get(`render${state.number}`);
+  if (!s) return;
+  s.total = state.over ? Math.max(state.have, 1) : Math.max(state.total, s.n);
+  s.over = state.over && s.n >= state.have;
+}
+async function receiveAudio(news, url) {
+  let samples;
+  try { samples = await fetched(url); } catch { asking = 0; return setTimeout(ask, 500); }
+  if (news.of === 'tried') {
+    const again = live && live.key === 'tried';
+    if (live) hush();
+    sounds.delete('tried');
+    if (!again) { const s = sound('tried'); append(s, 0, samples); s.over = true; begin('tried', 0); }
+    return show();
+  }
+  const number = +/\d+$/.exec(news.of)[0], r = renders.get(number);
+  if (!r) return;
+  const which = news.which, about = r.about;
+  const grid = which === 'human' ? about.human : which === 'prompt' ? null : about.grid;
+  const s = sound(news.of, { grid, from: which ? 0 : about.from });
+  append(s, news.first || 0, samples);
+  if (which) { s.over = true; otherAsked.delete(news.of); } else { s.total = r.state.over ? r.state.have : Math.max(r.state.total, s.n); s.over = r.state.over && s.n >= r.state.have; if (asking === number) asking = 0; }
+  if (wanted === news.of) { wanted = ''; begin(news.of, startOf(s)); } else if (live && live.key === news.of) pump();
+  if (news.of === heard) drawPicture();
+  if (!which) { ask(); if (s.over || s.n > 8 * RATE) want(`preview${number}`); }
+  show();
+}
+function ask() {             // for the rest of the render that is being made, or has been
+  if (asking && performance.now() - askedAt < PATIENCE) return;
+  for (const [number, r] of renders) {
+    const s = sounds.get(`render${number}`);
+    if (!s || s.over || r.problem || (r.state.over && s.n >= r.state.have)) continue;
+    asking = number; askedAt = performance.now();
+    trigger('more', { render: number, have: s.n });
+    return setTimeout(ask, PATIENCE + 50);
+  }
+}
+function want(key) {         // a sound to compare with, if it is not here
+  const [, which, number] = /^(\D+)(\d+)$/.exec(key) || [];
+  if (!which || which === 'render' || ready(key) || !renders.has(+number)) return;
+  const last = otherAsked.get(key) || -PATIENCE;
+  if (performance.now() - last < 700) return;
+  otherAsked.set(key, performance.now());
+  trigger('other', { render: +number, which });
+  setTimeout(() => { if (!ready(key) && (wanted === key || heard === key || which === 'preview')) want(key); }, 1500);
+}
+function takeAway(file) {
+  const link = document.createElement('a');
+  link.href = file.url; link.download = file.orig_name || '';
+  document.body.append(link); link.click(); link.remove();
+}
+
+// ---- the page ----
+function sourcesOf(r) {
+  const list = [[`preview${current}`, 'Preview', 'The same notes on the sampled piano']];
+  for (const [number, other] of renders) list.push([`render${number}`, renders.size > 1 ? `Render ${number}` : 'Render', `${other.about.prompt}, seed ${other.about.seed}`]);
+  if (r.about.human) list.push([`human${current}`, r.about.human_name.split(' ')[0] || 'Human', `${r.about.human_name}, on the sampled piano`]);
+  list.push([`prompt${current}`, 'Reference', `The reference alone: ${r.about.prompt}`]);
+  return list;
+}
+let drawnSources = '';
+function showSources(r) {
+  const list = sourcesOf(r), tag = JSON.stringify(list);
+  if (tag !== drawnSources) {
+    drawnSources = tag;
+    $('.sources').replaceChildren(...list.map(([key, label, title]) => {
+      const b = document.createElement('button');
+      b.type = 'button'; b.textContent = label; b.title = title; b.dataset.key = key; b.setAttribute('role', 'radio');
+      b.onclick = () => {
+        const number = +/\d+$/.exec(key)[0];
+        if (key.startsWith('render')) current = number;
+        listenTo(key, false); drawPicture();
+      };
+      return b;
+    }));
+  }
+  for (const b of $('.sources').children) {
+    b.setAttribute('aria-checked', b.dataset.key === heard);
+    b.classList.toggle('coming', b.dataset.key === heard && !ready(b.dataset.key));
+    b.disabled = testing;
+  }
+}
+const clock = sec => `${Math.floor(sec / 60)}:${(sec % 60).toFixed(1).padStart(4, '0')}`;
+function statusOf({ state, problem, stale }) {
+  if (problem || state.refused) return problem || state.refused;
+  if (state.over && state.by === 'visitor') return 'Cancelled; what was made can be heard';
+  if (state.over && state.by) return 'Stopped for a newer one';
+  if (state.over) return stale ? 'Made of the notes before your last change' : '';
+  const share = `${state.text} ${Math.round(100 * state.share)} %`;
+  if (state.left === null) return `${state.text}…`;
+  return state.left >= 1.5 ? `${share}, ${Math.round(state.left) >= 90 ? `${Math.round(state.left / 60)} min` : `${Math.round(state.left)} s`} left` : share;
+}
+function show() {
+  const r = renders.get(current), strip = $('.listen');
+  strip.hidden = !r;
+  if (!r) return;
+  const { about, state } = r;
+  $('.which').textContent = [about.title, about.prompt, about.part === 'the whole piece' ? '' : about.part, `seed ${about.seed}`].filter(Boolean).join(' · ');
+  $('.status').textContent = statusOf(r);
+  $('.status').classList.toggle('bad', !!(r.problem || state.refused));
+  const bar = $('.words progress');
+  bar.hidden = $('.halt').hidden = state.over || !!r.problem;
+  if (state.share) bar.value = state.share; else bar.removeAttribute('value');
+  showSources(r);
+  $('.play').classList.toggle('playing', !!live && live.key !== 'tried');
+  $('.play').classList.toggle('waiting', !!wanted || (!!live && live.starved));
+  $('.play').disabled = testing;
+  for (const b of element.querySelectorAll('.save')) b.disabled = !state.have;
+  $('.blind').hidden = !testing;
+  $('.blind-open').setAttribute('aria-expanded', testing);
+  $('.level').disabled = testing;
+  if (testing) { $('.level').checked = true; showTally(); }
+  showNeedle();
+  const s = sounds.get(`render${current}`);
+  Object.assign(strip.dataset, {
+    render: current, heard, playing: !!live, made: s ? s.n : 0, whole: !!s && s.over, over: state.over, by: state.by,
+    ready: [...sounds.values()].filter(x => x.n).map(x => x.key).join(' '),
+  });
+}
+function showNeedle() {
+  const s = sounds.get(heard), needle = $('.needle');
+  needle.hidden = !s || !s.n || testing;
+  if (needle.hidden) { $('.clock').textContent = '–'; return; }
+  const at = live && live.key === heard ? position() : startOf(s);
+  needle.style.left = `${100 * Math.min(1, at / s.total)}%`;
+  $('.clock').textContent = `${clock(s.from / 1000 + Math.min(at, s.total) / RATE)} / ${clock((s.from / 1000) + s.total / RATE)}`;
+  $('.listen').dataset.at = Math.round(at);
+}
+
+// ---- with the roll ----
+function tellRoll() {
+  const s = sounds.get(heard), r = renders.get(current);
+  if (!s || !r || testing || !s.grid || live?.key === 'tried') return;
+  const q = live && live.key === heard ? quarterOf(s, position()) : quarter;
+  document.dispatchEvent(new CustomEvent('etude:heard', { detail: { doc: r.about.doc, quarter: q, playing: !!live, preview: heard.startsWith('preview') } }));
+}
+function release() { document.dispatchEvent(new CustomEvent('etude:heard', { detail: { doc: 0 } })); }
+let ticking = false;
+function tick() {
+  if (ticking) return;
+  ticking = true;
+  let last = 0;
+  const turn = now => {
+    if (!live || !element.isConnected) { ticking = false; return; }
+    if (now - last > FRAME_MS) { last = now; loopOn(); showNeedle(); tellRoll(); }
+    requestAnimationFrame(turn);
+  };
+  requestAnimationFrame(turn);
+}
+function on(name, fn) {
+  const heardIt = e => element.isConnected ? fn(e.detail || {}) : document.removeEventListener('etude:' + name, heardIt);
+  document.addEventListener('etude:' + name, heardIt);
+}
+on('sounds', ({ by }) => {
+  if (by === 'listen' || by === 'tried') { if (by === 'tried') release(); return; }
+  wanted = ''; if (live) hush(); release(); show();
+});
+on('goto', ({ doc, quarter: q }) => { const r = renders.get(current); if (r && r.about.doc === doc) goTo(q); });
+on('toggle', () => toggle());
+on('rest', () => { wanted = ''; if (live) hush(); quarter = 0; release(); show(); });
+on('changed', () => {
+  for (const r of renders.values()) r.stale = true;
+  if (live && live.key !== 'tried' && !testing) hush();
+  wanted = wanted.startsWith('render') ? wanted : '';
+  release(); show();
+});
+document.addEventListener('pointerdown', e => {       // opening the sound card takes a moment: do it while Python begins
+  if (element.isConnected && e.target.closest && e.target.closest('#render, #render-hear')) wake();
+});
+$('.play').onclick = () => toggle();
+$('.halt').onclick = () => { wanted = ''; trigger('halt', { render: current }); };
+for (const b of element.querySelectorAll('.save')) b.onclick = () => trigger('save', { render: current, kind: b.dataset.kind });
+$('.level').onchange = () => { if (live) begin(live.key, position()); };
+watch('value', () => receive(props.value));
+receive(props.value);

@@ -1,0 +1,141 @@
+"""The player under the roll: a render as it is made, beside what it is compared with. Like the roll, a plain gr.HTML.
+
+Its value goes one way, from Python to the page. Events: `listen.more` (more of a render's sound is wanted),
+`listen.halt` (cancel it), `listen.other` (the sound that it is compared with is wanted), `listen.save`; each names the
+render. On `document` it shares with the roll:
+    etude:heard   {doc, quarter, playing, preview} | {doc: 0}    to the roll: where its playhead is
+    etude:goto    {doc, quarter}                                 from the roll: its ruler was clicked
+    etude:toggle, etude:rest, etude:changed                      from the roll: play or pause; stop; other notes now
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.data_classes import FileData, GradioModel
+
+from engine.sound.prompts import SAMPLE_RATE, Prompt
+from studio.rendering import Render, Renders
+from studio.session import Grid
+
+_HERE = Path(__file__).parent
+PARTS = ("player.js", "picture.js", "blind.js", "listen.js")
+
+
+class ListenData(GradioModel):
+    """On the wire.
+
+    news   what has happened, as one JSON string; `at` in it makes every answer differ, so that none is passed over
+    audio  the sound that the news is about
+    file   something to take away
+    """
+
+    news: str = ""
+    audio: FileData | None = None
+    file: FileData | None = None
+
+
+class Listen(gr.HTML):
+    """The player. A static template, so that nobody's text is compiled."""
+
+    data_model = ListenData
+
+    def __init__(self, value: dict | None = None, *, elem_id: str | None = None, render: bool = True):
+        super().__init__(
+            value=value,
+            html_template=(_HERE / "listen.html").read_text(encoding="utf-8"),
+            css_template=(_HERE / "listen.css").read_text(encoding="utf-8"),
+            js_on_load="\n".join((_HERE / name).read_text(encoding="utf-8") for name in PARTS),
+            apply_default_css=False,
+            elem_id=elem_id,
+            render=render,
+        )
+
+    def preprocess(self, payload: ListenData | None) -> None:
+        """Never an input: the visitor's Document holds the renders."""
+        return None
+
+    def postprocess(self, value: dict | ListenData | None) -> ListenData | None:
+        """A dictionary of ListenData's fields; `audio` and `file` as paths."""
+        if value is None or isinstance(value, ListenData):
+            return value
+        paths = {name: value.get(name) for name in ("audio", "file")}
+        files = {n: FileData(path=str(p), orig_name=Path(p).name) if p else None for n, p in paths.items()}
+        return ListenData(**{**value, **files})
+
+    def api_info(self) -> dict:
+        """The wire format's schema."""
+        return ListenData.model_json_schema()
+
+
+def _news(**told: Any) -> str:
+    return json.dumps({**told, "at": time.monotonic()}, separators=(",", ":"))
+
+
+def _grid(grid: Grid | None) -> list[list[float]] | None:
+    return None if grid is None else [grid.quarter.round(4).tolist(), (1000 * grid.sec).round(1).tolist()]
+
+
+def _state(render: Render, renders: Renders) -> dict[str, Any]:
+    """How far a render is.
+
+    have    samples made so far, of `total`; left: seconds of work, null while that cannot be said
+    by      who stopped it, "" if nobody did; refused: why it could not be made, "" if it could
+    latest  the number of the newest render
+    """
+    job = render.job
+    left = render.left_sec()
+    return {
+        "number": render.number, "have": render.made, "total": max(render.made, render.total), "over": render.over,
+        "share": round(max(render.share, render.made / max(1, render.total)), 3),
+        "left": None if left is None else round(left, 1), "text": job.text if job else "",
+        "by": (job.stopped or "") if job else "", "refused": job.refusal if job else "", "latest": renders.latest,
+    }  # fmt: skip
+
+
+def began(render: Render, renders: Renders) -> dict:
+    """A render has begun: everything about it, and its first sound if there is some."""
+    wish = render.wish
+    about = {
+        "title": render.title, "prompt": wish.prompt.name, "part": wish.part, "seed": wish.seed,
+        "temperature": wish.temperature, "from": round(1000 * wish.span[0]), "rate": SAMPLE_RATE, "doc": render.doc,
+        "grid": _grid(render.grid), "human": _grid(render.human_grid),
+        "human_name": render.reference.name if render.reference else "", "profile": wish.profile,
+    }  # fmt: skip
+    return part_of(render, 0, renders, about)
+
+
+def part_of(render: Render, have: int, renders: Renders, about: dict | None = None) -> dict:
+    """The sound after the first `have` samples, and how far the render is."""
+    state = _state(render, renders)  # before the sound is read: none of what `over` promises can be missing then
+    path = render.part(have)
+    return {"news": _news(state=state, begun=about, of=f"render{render.number}", first=have), "audio": path}
+
+
+def state_of(render: Render, renders: Renders) -> dict:
+    """How far a render is, without sound."""
+    return {"news": _news(state=_state(render, renders))}
+
+
+def compared_sound(render: Render, which: str, piano: str, path: Path) -> dict:
+    """What a render is compared with, whole."""
+    return {"news": _news(of=f"{which}{render.number}", which=which, number=render.number), "audio": path}
+
+
+def prompt_sound(prompt: Prompt, path: Path) -> dict:
+    """A prompt that the visitor wants to hear before anything is rendered."""
+    return {"news": _news(of="tried", name=prompt.name), "audio": path}
+
+
+def saved(render: Render, path: Path) -> dict:
+    """A file to take away."""
+    return {"news": _news(number=render.number), "file": path}
+
+
+def refusal(sentence: str, number: Any = 0) -> dict:
+    """Why something was not done."""
+    return {"news": _news(refused=sentence, number=number if type(number) is int else 0)}
