@@ -1,0 +1,64 @@
+"""Pianos that are no neural networks, behind one interface: what the rendering model is measured against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+
+from engine.music.types import AudioClip, BadInput, Performance
+from engine.sound.modal import play_strings
+from engine.sound.preview import Preview
+from engine.sound.spectra import level_db
+
+Player = Callable[[Performance], AudioClip]
+LEVEL_DB = -23.0  # of what sounds, as the prompts
+MOST_PEAK = 0.98
+
+
+def players(banks: Path | None = None) -> Mapping[str, Player]:
+    """Name to player: the preview pianos of FluidSynth that are on this computer, the modal piano, and note banks.
+
+    banks  a folder whose subfolders are note banks (see `engine.sound.sampler`); BadInput when it holds none
+    """
+    preview = Preview()
+
+    def sampled(piano: str) -> Player:
+        return lambda performance: preview.preview(performance, piano)
+
+    found: dict[str, Player] = {f"fluidsynth {name}": sampled(name) for name in preview.available()}
+    found["modal strings"] = play_strings
+    if banks is not None:
+        folders = sorted(path.parent for path in Path(banks).glob("*/index.json"))
+        if not folders:
+            raise BadInput(f"{banks} holds no note bank; name a folder with banks in it, each with its index.json.")
+        found.update({f"bank {folder.name}": bank_player(folder) for folder in folders})
+    return MappingProxyType(found)
+
+
+def bank_player(folder: Path) -> Player:
+    """A player of one note bank, opened at its first note."""
+    from engine.sound.sampler import SAMPLE_RATE, Bank, play
+
+    opened: list[Bank] = []
+
+    def sound(performance: Performance) -> AudioClip:
+        if not opened:
+            opened.append(Bank.load(folder))
+        samples = play(opened[0], performance)
+        return AudioClip(samples / max(1.0, float(np.abs(samples).max(initial=0.0)) / MOST_PEAK), SAMPLE_RATE)
+
+    return sound
+
+
+def levelled(clip: AudioClip, db: float = LEVEL_DB) -> AudioClip:
+    """The clip with the mean power of what sounds (down to 25 dB under its loudest) at `db` dBFS, or as near as peaks
+    allow: no comparison is won by being louder."""
+    level = level_db(clip.samples, clip.sample_rate, 0.05)
+    if not len(level) or level.max() <= -90:
+        return clip
+    loud = 10 * np.log10((10 ** (level[level > level.max() - 25] / 10)).mean())
+    gain = min(10 ** ((db - loud) / 20), MOST_PEAK / float(np.abs(clip.samples).max()))
+    return AudioClip(clip.samples * np.float32(gain), clip.sample_rate)
