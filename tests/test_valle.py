@@ -15,7 +15,7 @@ from engine.importing import import_weights, open_valle, valle_from
 from engine.models.int8 import quantise
 from engine.models.valle import PUBLISHED as PUBLISHED_SIZE
 from engine.models.valle import Valle, ValleConfig
-from engine.models.valle_decode import AR, FIXED, PUBLISHED, decode_coarse, decode_fine, draw
+from engine.models.valle_decode import AR, FIXED, decode_coarse, decode_fine, draw
 from engine.music.types import BadInput
 from engine.tokens.octuple import SIZES
 
@@ -184,8 +184,7 @@ def test_published_stopping(seed: int) -> None:
     model, tokens, prompt = tiny(seed=seed), notes(1), frames(4)
     with torch.no_grad():
         model.ar_predict_layer.weight[-1] *= 1.5 * (seed % 2)  # in some runs EOS comes, in some the limit
-    behaviour = replace(PUBLISHED, temperature=0.0)
-    made = [int(c) for c in decode_coarse(model, tokens, prompt, None, behaviour)]
+    made = [int(c) for c in decode_coarse(model, tokens, prompt, None, 0.0, None)]
     assert made == greedy_published(model, tokens, prompt)
 
 
@@ -194,7 +193,7 @@ def test_a_known_length_is_kept_and_a_seed_repeats() -> None:
 
     def once(seed: int) -> Tensor:
         g = torch.Generator().manual_seed(seed)
-        coarse = torch.stack(list(decode_coarse(model, tokens, prompt, 17, FIXED, g)))
+        coarse = torch.stack(list(decode_coarse(model, tokens, prompt, 17, generator=g)))
         return decode_fine(model, tokens, prompt, coarse, FIXED.fine_temperature, g)
 
     assert once(1).shape == (17, 4)

@@ -32,6 +32,7 @@ class ValleConfig:
                  one from the natural pairing; harmless)
     prefix_mode  what the NAR decoder's prompt was in training: 0 none, 1 the segment's own beginning (published),
                  2 a random slice of it, 4 a slice of a neighbouring segment
+    absolute_time  whether notes have their position and bar (published), or only their distances
     """
 
     width: int = 1024
@@ -42,6 +43,7 @@ class ValleConfig:
     dropout: float = 0.1
     tied: bool = True
     prefix_mode: int = 1
+    absolute_time: bool = True
 
     @property
     def eos(self) -> int:

@@ -81,7 +81,7 @@ class AR:
 
     def _through(self, x: Tensor, mask: Tensor | None) -> Tensor:
         h = self.model.ar_decoder(x, None, mask, self.memories)
-        return self.model.ar_predict_layer(h[0, -1])
+        return self.model.ar_predict_layer(h[:, -1])[0]
 
 
 def decode_coarse(
@@ -89,7 +89,8 @@ def decode_coarse(
     tokens: Tensor,
     prompt: Tensor,
     frames: int | None,
-    behaviour: Behaviour = FIXED,
+    temperature: float = FIXED.temperature,
+    top_k: int | None = FIXED.top_k,
     generator: torch.Generator | None = None,
 ) -> Iterator[Tensor]:
     """Book 0 of the target, frame by frame, each ().
@@ -105,7 +106,7 @@ def decode_coarse(
         if frames is not None:
             logits = logits.clone()
             logits[eos] = -torch.inf
-        code = draw(logits, behaviour.temperature, behaviour.top_k, generator)
+        code = draw(logits, temperature, top_k, generator)
         if frames is None and eos in (int(code), int(logits.argmax())):
             return
         yield code
@@ -127,7 +128,7 @@ def decode_fine(
 
     coarse       (F,) codes of book 0
     prompt_rows  rows of `tokens` up to the prompt's last note, BOS included; they are left out where the model was
-                 trained with prefix mode 2 or 4, whose prompt has no notes
+                 trained with prefix mode 2 or 4, whose prompt has no notes (the released code keeps the last row)
     returns      (F, K)
     """
     first, books, mode = len(prompt), model.config.num_codebooks, model.config.prefix_mode
