@@ -162,7 +162,9 @@ def main() -> None:
     engine = Engine.load()
     score = open_score((PIECES / "bach_fugue_846.mxl").read_bytes(), "bach_fugue_846.mxl")
     print(f"{os.cpu_count()} cores, Python {sys.version.split()[0]}")
-    for row in [*reading(), *composing(engine, score), *playing(engine, score), *tokens()]:
+    from training.bench_sound import rendering  # which imports this module
+
+    for row in [*reading(), *composing(engine, score), *playing(engine, score), *tokens(), *rendering(engine)]:
         print(row, flush=True)
 
 
