@@ -6,7 +6,7 @@ DATA ?= data
 NASAP ?=
 VALIDATION ?= $(DATA)/validation.tar.xz
 
-.PHONY: app test setup check bench eval eval-xmvae soak train-pianist train-composer train-xmvae
+.PHONY: app test setup check bench eval eval-xmvae eval-audio soak train-pianist train-composer train-xmvae
 
 app: .venv/.app
 	$(PYTHON) app.py
@@ -28,6 +28,9 @@ eval: .venv/.test
 
 eval-xmvae: .venv/.test
 	DATA="$(DATA)" PYTHON=$(PYTHON) bash training/runs/eval-xmvae.sh
+
+eval-audio: .venv/.test
+	DATA="$(DATA)" PYTHON=$(PYTHON) bash training/runs/eval-audio.sh
 
 soak: .venv/.test
 	$(PYTHON) -m pytest -m soak --timeout 3600 tests
