@@ -100,7 +100,7 @@ def render(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
         performance, prompt, seed=arguments.seed, temperature=arguments.temperature, span=span,
         profile=arguments.profile, on_step=progress.share,
     )  # fmt: skip
-    weights = engine.renderer.digest if arguments.profile == "product" else arguments.profile
+    weights = (engine.renderer if arguments.profile == "product" else engine.paper).digest
     comment = describe_render(
         prompt, performance, seed=arguments.seed, temperature=arguments.temperature, span=span,
         profile=arguments.profile, weights=weights, piece=arguments.performance.stem,

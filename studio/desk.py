@@ -130,7 +130,7 @@ class Desk:
         """Digest of the weights that a render is made with. Raises BundleError when they are missing or damaged."""
         if profile not in self.profiles:
             raise BadInput(f"That renderer is not known here; choose one of {', '.join(self.profiles)}.")
-        return self.engine.renderer.digest if profile == "product" else profile
+        return (self.engine.renderer if profile == "product" else self.engine.paper).digest
 
     def read_example(self, example: Example, step: Step = unwatched) -> Score:
         """An example's score, read once."""

@@ -48,9 +48,10 @@ def as_prompt(values: tuple) -> Prompt:
     if midi:
         path = Path(str(midi))
         notes = open_performance(path.read_bytes(), path.name)
+    file = Path(str(recording))
     return read_prompt(
-        Path(str(recording)).read_bytes(), as_number(start, 0, 60, "The beginning of the excerpt", 0),
-        as_number(seconds, 3, 10, "The length of the excerpt", 6), notes, "A recording of the visitor's own",
+        file.read_bytes(), as_number(start, 0, 60, "The beginning of the excerpt", 0),
+        as_number(seconds, 3, 10, "The length of the excerpt", 6), notes, file.name[:60],
     )  # fmt: skip
 
 

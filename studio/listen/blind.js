@@ -10,6 +10,7 @@ function openBlind(open) {
   if (live) hush();
   if (open) { right = tried = 0; want(`preview${current}`); nextTrial(''); } else { trial = null; heard = `render${current}`; }
   show(); drawPicture();
+  if (open) $('.blind').scrollIntoView({ block: 'nearest' });
 }
 function nextTrial(before) {
   const s = sounds.get(`render${current}`), made = s ? s.n / RATE : 0;

@@ -12,9 +12,9 @@ function receive(value) {
   if (value.file && value.file.url) takeAway(value.file);
   if (news.refused) { const r = renders.get(news.number); if (r) r.problem = news.refused; else problem = news.refused; }
   if (news.begun) receiveBegun(news);
-  if (news.state) receiveState(news.state, value.audio ? 0 : 1);
+  if (news.state) receiveState(news.state);
   if (value.audio && value.audio.url) receiveAudio(news, value.audio.url);
-  else if (news.state && asking === news.state.number) { asking = 0; ask(); }
+  else if (news.state) { if (asking === news.state.number) asking = 0; ask(); }
   show();
 }
 let problem = '';
@@ -117,7 +117,7 @@ function showSources(r) {
     }));
   }
   for (const b of $('.sources').children) {
-    b.setAttribute('aria-checked', b.dataset.key === heard);
+    b.setAttribute('aria-checked', !testing && b.dataset.key === heard);     // blind is blind
     b.classList.toggle('coming', b.dataset.key === heard && !ready(b.dataset.key));
     b.disabled = testing;
   }
@@ -155,7 +155,7 @@ function show() {
   showNeedle();
   const s = sounds.get(`render${current}`);
   Object.assign(strip.dataset, {
-    render: current, heard, playing: !!live, made: s ? s.n : 0, whole: !!s && s.over, over: state.over, by: state.by,
+    render: current, heard: testing ? '' : heard, playing: !!live, made: s ? s.n : 0, whole: !!s && s.over, over: state.over, by: state.by,
     ready: [...sounds.values()].filter(x => x.n).map(x => x.key).join(' '),
   });
 }

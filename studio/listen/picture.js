@@ -1,6 +1,6 @@
 // The player, part 2 of 4: waveform and spectrogram, drawn as the sound comes.
 const canvas = $('.picture canvas'), pen = canvas.getContext('2d');
-const WAVE_GAIN = 1.6, WAVE_H = 40, SPEC_H = 132, FFT = 2048, LOW_HZ = 55, HIGH_HZ = 15000, FLOOR_DB = -88, TOP_DB = -22;
+const WAVE_GAIN = 2.2, WAVE_H = 40, SPEC_H = 132, FFT = 2048, LOW_HZ = 55, HIGH_HZ = 15000, FLOOR_DB = -88, TOP_DB = -22;
 const LIGHT = [[255, 255, 255], [214, 219, 250], [129, 140, 248], [79, 70, 229], [30, 20, 90]];
 const DARK = [[17, 17, 20], [49, 36, 99], [126, 58, 160], [240, 120, 100], [255, 244, 200]];
 const turns = Array.from({ length: FFT / 2 }, (_, i) => [Math.cos(2 * Math.PI * i / FFT), Math.sin(2 * Math.PI * i / FFT)]);
