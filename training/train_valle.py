@@ -25,7 +25,7 @@ from engine.importing import open_valle, write_valle
 from engine.models.valle import Valle, ValleConfig
 from training.loop import Batch, add_arguments, average_gradients, join_processes, train
 from training.scaled_adam import ScaledAdam, eden
-from training.valle_data import Corpus
+from training.valle_data import MOST_COST, Corpus
 from training.valle_losses import losses
 
 HELD_OUT_BATCHES = 8
@@ -107,6 +107,7 @@ def add_own_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prefix-mode", type=int, choices=(0, 1, 2, 4), default=1)
     parser.add_argument("--no-absolute-time", action="store_true", help="notes without position and bar (defect W8)")
     parser.add_argument("--accumulate", type=int, default=8, help="micro-batches an update")
+    parser.add_argument("--cost", type=float, default=MOST_COST, help="of a micro-batch; 200 is four segments")
     parser.add_argument("--warm-up", type=int, default=20, help="micro-batches, of Eden")
     parser.add_argument("--width", type=int, default=1024)
     parser.add_argument("--layers", type=int, default=12)
@@ -135,10 +136,10 @@ def main() -> None:
         model = Valle(shape)
     mode, absolute = model.config.prefix_mode, model.config.absolute_time
     spliced = not args.published and mode == 1
-    corpus = Corpus(args.pack, "train", spliced, mode == 4, args.limit)
-    others = Corpus(args.pack, "validation", spliced, mode == 4, args.limit)
+    corpus = Corpus(args.pack, "train", spliced, mode == 4, args.limit, args.cost)
+    others = Corpus(args.pack, "validation", spliced, mode == 4, args.limit, args.cost)
     frames = sum(len(c.codes) for c in corpus.cuts)
-    epoch_batches = max(1, round(frames / 50 / 17.5 / 4.1 / world))  # about four segments a micro-batch
+    epoch_batches = max(1, round(frames / 50 / 17.5 / (args.cost / 48) / world))  # 17.5 s cost 48
     run = ValleRun(model, args, device, epoch_batches)
     run.resume(args.out / "last.pt")
     rng = np.random.default_rng([args.seed, run.step, rank])

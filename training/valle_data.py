@@ -38,7 +38,7 @@ SOUND = (".wav", ".flac", ".mp3", ".ogg")
 SPLITS = ("train", "validation", "test")
 SHORTEST, LONGEST = 3.0, 20.0
 PROMPT_FRAMES, FRAME_RATE = 150, 50
-MOST_COST, QUADRATIC = 200.0, 10.0  # of a micro-batch: a segment of d seconds costs d + d^2 / 10
+MOST_COST, QUADRATIC = 200.0, 10.0
 
 
 @dataclass(frozen=True)
@@ -164,9 +164,18 @@ class Corpus:
     spliced  each item is three seconds of a neighbouring segment followed by a target that fits 20 s beside it, as at
              inference (W9, W10); else whole segments, as published
     prompts  prompts (B, P, K) from neighbouring segments, for prefix mode 4
+    cost     of a micro-batch: a segment of d seconds costs d + d^2 / 10; the published 200 is about four segments
     """
 
-    def __init__(self, path: Path, split: str, spliced: bool = False, prompts: bool = False, limit: int = 0) -> None:
+    def __init__(
+        self,
+        path: Path,
+        split: str,
+        spliced: bool = False,
+        prompts: bool = False,
+        limit: int = 0,
+        cost: float = MOST_COST,
+    ) -> None:
         with np.load(path) as z:
             chosen = np.flatnonzero(z["split"] == SPLITS.index(split))[: limit or None]
             notes, codes, a, b = z["notes"], z["codes"], z["note_ptr"], z["code_ptr"]
@@ -178,10 +187,11 @@ class Corpus:
             [j for j in (i - 1, i + 1) if 0 <= j < len(owner) and owner[j] == owner[i]] or [i]
             for i in range(len(owner))
         ]
+        self.most_cost = cost
         self.spliced, self.prompts, self.name = spliced, prompts, f"{path.name}: {len(chosen)} {split} segments"
 
     def batch(self, rng: np.random.Generator, absolute_time: bool = True) -> dict[str, Tensor]:
-        """Segments for MOST_COST, padded: tokens (B, S, 6), codes (B, F, K), note_lengths, frame_lengths (B,).
+        """Segments for the cost, padded: tokens (B, S, 6), codes (B, F, K), note_lengths, frame_lengths (B,).
 
         prefix  () frames of prompt that every item begins with, when spliced; else 0
         prompt  (B, P, K) with `prompts`
@@ -191,7 +201,7 @@ class Corpus:
             i = int(rng.integers(len(self.cuts)))
             seconds = len(self.cuts[i].codes) / FRAME_RATE
             cost += seconds + seconds**2 / QUADRATIC
-            if chosen and cost > MOST_COST:
+            if chosen and cost > self.most_cost:
                 break
             chosen.append(i)
         return self.collate(chosen, rng, absolute_time)

@@ -19,10 +19,11 @@ LONGEST_PROMPT = 150  # frames
 
 @dataclass(frozen=True)
 class Sums:
-    """A summed loss, and over how many codes."""
+    """A summed loss, over how many codes, and what the published recipe multiplies it by."""
 
     loss: Tensor
     count: Tensor
+    scale: Tensor | float = 1.0
 
 
 def padding_of(batch: dict[str, Tensor]) -> Tensor:
@@ -78,9 +79,8 @@ def nar_sums(
         batch["tokens"], frames, book, given, batch["note_lengths"], lengths if own else lengths + given
     )
     loss = F.cross_entropy(logits.transpose(1, 2).float(), targets, ignore_index=-100, reduction="sum")
-    if published and mode != 4:
-        loss = loss * (lengths.sum() / (lengths.sum() - given * len(lengths)))
-    return Sums(loss, (targets != -100).sum())
+    scale = lengths.sum() / (lengths.sum() - given * len(lengths)) if published and mode != 4 else 1.0
+    return Sums(loss, (targets != -100).sum(), scale)
 
 
 def draw_prefix(lengths: Tensor, random: torch.Generator | None) -> int:
@@ -119,5 +119,5 @@ def losses(
     if stage in (0, 2):
         parts.append(nar_sums(model, batch, book, random, published))
         out["nar"] = (parts[-1].loss / parts[-1].count).detach()
-    whole = [p.loss if published else p.loss / p.count for p in parts]
+    whole = [p.loss * p.scale if published else p.loss / p.count for p in parts]
     return out | {"loss": torch.stack(whole).sum() / len(whole)}
