@@ -35,6 +35,7 @@ EXAMPLES = """examples:
   etude convert fugue.krn fugue.musicxml
   etude metrics my-performances/ --reference theirs/
   etude transcribe recording.wav -o heard.mid
+  etude evaluate-audio renders/ recordings/ --midi performances/
   etude import-weights midi-valle best-valid-loss.pt
   etude styles --json
 """
@@ -93,7 +94,7 @@ def _in_words(command: str, result: dict[str, Any]) -> str:
         return "\n".join(lines + [f"  {name:<14}" + " ".join(f"{v:+.1f}" for v in z[:count]) for name, z in presets])
     if "takes" in result:
         return "\n".join(_in_words("", take) for take in result["takes"])
-    if command == "metrics":
+    if "table" in result:
         return result["table"]
     if command == "import-weights":
         return f"{result['output']}: {result['tensors']} tensors, every one used; {result['parameters']} parameters"

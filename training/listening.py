@@ -149,11 +149,10 @@ class Material:
 
 def muffled_room(samples: np.ndarray) -> np.ndarray:
     """The sound further away, in a hall: four times the preview's room, the treble taken by the way."""
-    from scipy.signal import butter, lfilter
+    from scipy.signal import butter, sosfilt
 
     echoes = Room(RATE).add(samples) - samples
-    b, a = butter(1, 3000, fs=RATE)
-    low = lfilter(b, a, samples)
+    low = sosfilt(butter(1, 3000, fs=RATE, output="sos"), samples)
     return (0.7 * low + 4 * echoes).astype(np.float32)
 
 
