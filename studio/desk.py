@@ -102,7 +102,8 @@ class Desk:
         self.engine.preview(deadpan(score))
         self.perform(score, self.engine.style(base=self.presets["Default"]))
         self.engine.compose(notes=8)
-        self.render_weights("product")
+        prompt = next(iter(self.engine.prompts.values()))
+        next(self.engine.render_stream(deadpan(score), prompt, span=(0.0, 1.0)), None)
 
     @property
     def axes(self) -> tuple[Axis, ...]:

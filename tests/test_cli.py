@@ -16,7 +16,9 @@ from engine.music.midi import read_midi_performance
 from engine.music.musicxml import write_musicxml
 from engine.music.types import BadInput, Marks, Measures, Score
 
-COMMANDS = ("perform", "preview", "curves", "convert", "styles")
+COMMANDS = (
+    "perform", "preview", "curves", "convert", "styles", "metrics", "render", "codec", "transcribe", "import-weights",
+)  # fmt: skip
 
 
 def little_piece() -> Score:

@@ -210,7 +210,7 @@ document.addEventListener('pointerdown', e => {       // opening the sound card 
   if (element.isConnected && e.target.closest && e.target.closest('#render, #render-hear')) wake();
 });
 $('.play').onclick = () => toggle();
-$('.halt').onclick = () => { wanted = ''; trigger('halt', { render: current }); };
+$('.halt').onclick = () => { wanted = ''; trigger('halt', { render: current }); $('.status').textContent = 'Cancelling…'; };
 for (const b of element.querySelectorAll('.save')) b.onclick = () => trigger('save', { render: current, kind: b.dataset.kind });
 $('.level').onchange = () => { if (live) begin(live.key, position()); };
 watch('value', () => receive(props.value));
