@@ -13,6 +13,7 @@ from torch import Tensor
 from engine.models.masked_renderer import SPAN
 from engine.music.types import Performance
 from engine.sound.notes import WIDTH, note_frames
+from training.sound_pack import SoundPack
 
 FRAME_RATE = 50.0
 REAL_SHARE = 0.12
@@ -55,9 +56,12 @@ class CodePack:
 
 
 class Batches:
-    """Random batches; `frames` is the length of a target."""
+    """Random batches; `frames` is the length of a target. With the sound pack of the same clips come its samples, too."""
 
-    def __init__(self, pack: CodePack, split: str, frames: int, batch: int, seed: int, limit: int = 0):
+    def __init__(
+        self, pack: CodePack, split: str, frames: int, batch: int, seed: int, limit: int = 0, sound: SoundPack | None = None
+    ):  # fmt: skip
+        self.sound = sound
         self.pack, self.frames, self.batch, self.random = pack, frames, batch, np.random.default_rng(seed)
         sessions = pack.sessions(split)
         self.real = [s for s in sessions if pack.real[s[0]]]
@@ -86,7 +90,8 @@ class Batches:
         prompt_notes = np.zeros((PROMPT[1], WIDTH), np.float32)
         if noted:
             prompt_notes[room:] = pack.notes(source, at, length)
-        return {
+        extra = {} if self.sound is None else {"samples": self.sound.sound(target, start, self.frames)}
+        return extra | {
             "codes": pack.codes(target, start, self.frames),
             "notes": pack.notes(target, start, self.frames),
             "known": self._known(),

@@ -164,10 +164,7 @@ class PianoCodec(nn.Module):
             )
             latent = latent * ~lost[..., None]
         log = self.spectra(latent, batch["notes"], batch["known"]).float().flatten(1, 2)
-        true = true.flatten(1, 2)
-        weight = _weights(true)
-        error = ((log - true).abs() * weight).mean()
-        change = ((log.diff(dim=1) - true.diff(dim=1)).abs() * weight[:, 1:]).mean()
+        error, change = spectral_distance(log, true.flatten(1, 2))
         parts = {"loss": error + 0.5 * change, "error": error, "change": change}
         if quantised is not None:
             parts["loss"] = parts["loss"] + 0.25 * quantised.commitment
@@ -177,6 +174,14 @@ class PianoCodec(nn.Module):
     def about(self) -> dict:
         """The shape, for config.json."""
         return asdict(self.config)
+
+
+def spectral_distance(log: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
+    """Weighted L1 distance of log magnitudes (B, T, BINS), and of their change from one spectrum to the next."""
+    weight = _weights(true)
+    error = ((log - true).abs() * weight).mean()
+    change = ((log.diff(dim=1) - true.diff(dim=1)).abs() * weight[:, 1:]).mean()
+    return error, change
 
 
 def _weights(true: Tensor) -> Tensor:

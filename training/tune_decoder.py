@@ -1,0 +1,80 @@
+"""Tune a copy of the codec's decoder to the codes that a trained renderer draws (`engine.models.note_decoder`).
+
+    OMP_NUM_THREADS=1 python -m training.tune_decoder --sound data/sound-v1 --pack data/renderer-v1.npz \\
+        --codec checkpoints/piano-codec-v1 --renderer runs/renderer-v1 --out runs/note-decoder-v1 --minutes 25
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from engine.bundle import open_codec
+from engine.models.masked_renderer import MaskedRenderer, RendererConfig
+from engine.models.note_decoder import NoteDecoder, drawn_codes
+from engine.models.piano_codec import PianoCodec
+from training.loop import Batch, Run, add_arguments, join_processes, train
+from training.renderer_batches import Batches, CodePack
+from training.sound_pack import SoundPack
+
+TEMPERATURE = (0.8, 0.6)
+HELD_BATCHES = 3
+
+
+def renderer_of(run: Path, books: torch.Tensor) -> MaskedRenderer:
+    """The averaged renderer of a training run, in evaluation mode."""
+    about = json.loads((run / "config.json").read_text())
+    model = MaskedRenderer(RendererConfig(**about["model"]), books)
+    model.load_state_dict(torch.load(run / "last.pt", map_location="cpu", weights_only=True)["average"])
+    return model.eval()
+
+
+def losses(decoder: NoteDecoder, batch: Batch, codec: PianoCodec, renderer: MaskedRenderer) -> Batch:
+    """Known frames are decoded from their true codes, hidden ones from codes that the renderer draws."""
+    with torch.no_grad():
+        codes, style = drawn_codes(renderer, batch, TEMPERATURE)
+        latent = codec.quantiser.decode(codes)
+        with torch.autocast(latent.device.type, enabled=False):
+            _, true = codec.analyse(batch["samples"])
+    return decoder.losses(latent, batch["notes"], style.float(), true)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_arguments(parser, "data/renderer-v1.npz", "runs/note-decoder-v1")
+    parser.add_argument("--sound", type=Path, default=Path("data/sound-v1"))
+    parser.add_argument("--codec", type=Path, default=Path("checkpoints/piano-codec-v1"))
+    parser.add_argument("--renderer", type=Path, default=Path("runs/renderer-v1"))
+    parser.add_argument("--frames", type=int, default=200)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    rank, _, device = join_processes()
+    torch.manual_seed(args.seed + rank)
+    pack, sound = CodePack(args.pack), SoundPack(args.sound)
+    codec, renderer = open_codec(args.codec).model.to(device), renderer_of(args.renderer, pack.books).to(device)
+    seed = args.seed * 1000 + rank * 77 + np.random.randint(1 << 30)
+    batches = Batches(pack, "train", args.frames, args.batch, seed, args.limit, sound)
+    fixed = [Batches(pack, "validation", args.frames, 6, i, 0, sound)() for i in range(HELD_BATCHES)]
+
+    def validate(model: NoteDecoder) -> dict[str, float]:
+        torch.manual_seed(0)
+        parts = [losses(model, {k: v.to(device) for k, v in b.items()}, codec, renderer) for b in fixed]
+        return {k: float(np.mean([float(p[k]) for p in parts])) for k in parts[0]}
+
+    def make() -> NoteDecoder:
+        return NoteDecoder(codec, renderer.config.width)
+
+    run = Run(make(), args.rate, device, make)
+    run.resume(args.out / "last.pt")
+    about = {"kind": "note decoder", "model": {"style_width": renderer.config.width}, "pack": str(args.pack), "codec": pack.codec}
+    with torch.inference_mode():
+        print(json.dumps({"before": validate(run.average.eval())}), flush=True)
+    train(run, args, batches, lambda model, batch: losses(model, batch, codec, renderer), validate, about)
+
+
+if __name__ == "__main__":
+    main()
