@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from engine.models.composer import CONDITION_SIZES, STEP_COLUMNS, STEP_SIZES, Composer, ComposerConfig
 from engine.models.conditions import COMPOSERS
 from engine.models.masked_renderer import MaskedRenderer, RendererConfig
+from engine.models.note_decoder import NoteDecoder
 from engine.models.pianist import Pianist, PianistConfig, Sampling
 from engine.models.piano_codec import CodecConfig, PianoCodec
 from engine.models.piece_prior import Prior
@@ -137,9 +138,13 @@ def books_digest(books: torch.Tensor) -> str:
 
 @dataclass(frozen=True)
 class RendererBundle:
-    """A loaded renderer: model in evaluation mode, float32; digest and config as of the others."""
+    """A loaded renderer: model in evaluation mode, float32; digest and config as of the others.
+
+    decoder  its own way from codes to spectra, None when the codec's is to be used
+    """
 
     model: MaskedRenderer
+    decoder: NoteDecoder | None
     digest: str
     config: dict
 
@@ -153,11 +158,15 @@ def open_renderer(folder: Path, codec: CodecBundle) -> RendererBundle:
             f"Checkpoint {folder.name} was trained on another codec than the one here; use the two that came together."
         )
     with _fits(folder):
-        model = MaskedRenderer(RendererConfig(**config["model"]), books)
+        model, decoder = MaskedRenderer(RendererConfig(**config["model"]), books), None
+        of_decoder = {k.removeprefix("decoder."): tensors.pop(k) for k in list(tensors) if k.startswith("decoder.")}
+        if of_decoder:
+            decoder = NoteDecoder(codec.model, model.config.width).eval()
+            decoder.load_state_dict(of_decoder)
         missing, unexpected = model.load_state_dict(tensors, strict=False)
         if unexpected or set(missing) - {"books", "scale"}:
             raise ValueError(f"missing {missing[:3]}, unexpected {unexpected[:3]}")
-    return RendererBundle(model.eval(), config["weights_sha256"][:12], config)
+    return RendererBundle(model.eval(), decoder, config["weights_sha256"][:12], config)
 
 
 def grammar_digest() -> str:

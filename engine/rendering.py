@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from engine.models.masked_renderer import MaskedRenderer, Memory
+from engine.models.note_decoder import NoteDecoder
 from engine.models.piano_codec import FLOOR, PianoCodec
 from engine.music.types import AudioClip, BadInput, Performance
 from engine.sound.notes import WIDTH, note_frames
@@ -51,7 +52,11 @@ class Renderer:
 
     profile = "product"
 
-    def __init__(self, codec: PianoCodec, model: MaskedRenderer, digest: str = "", sampling: Sampling = Sampling()):
+    def __init__(
+        self, codec: PianoCodec, model: MaskedRenderer, digest: str = "", sampling: Sampling = Sampling(),
+        decoder: NoteDecoder | None = None,
+    ):  # fmt: skip
+        self.decoder = decoder
         self.codec, self.digest, self.sampling = codec.eval(), digest, sampling
         self.model = model.in_int8() if "fbgemm" in torch.backends.quantized.supported_engines else model.eval()
 
@@ -107,7 +112,7 @@ class Renderer:
                 written = self._write(codes[start - past :], piece, memory, random, temperature, step)
                 codes = torch.cat([codes, written[past : past + fresh]])
                 done = len(codes) if len(codes) == count else max(len(codes) - MARGIN, shown)
-                log = self._spectra(codes, notes, shown, done)
+                log = self._spectra(codes, notes, memory[2], shown, done)
             sound = phases.push(log)
             shown = done
             if len(sound):
@@ -115,12 +120,13 @@ class Renderer:
         yield AudioClip(np.clip(phases.finish(), -1, 1), self.codec.sample_rate)
         report(1.0)
 
-    def _spectra(self, codes: Tensor, notes: Tensor, start: int, end: int) -> np.ndarray:
+    def _spectra(self, codes: Tensor, notes: Tensor, style: Tensor, start: int, end: int) -> np.ndarray:
         """Magnitudes (2 (end - start), 1025) of frames start..end, decoded with what stands on both sides."""
         low, high = max(start - MARGIN, 0), min(end + MARGIN, len(codes))
         latent = self.codec.quantiser.decode(codes[None, low:high])
-        log = self.codec.spectra(latent, notes[None, low:high])[0, start - low : end - low]
-        return log.float().clamp(math.log(FLOOR), 8).flatten(0, 1).exp().numpy()
+        heard = notes[None, low:high]
+        log = self.codec.spectra(latent, heard) if self.decoder is None else self.decoder(latent, heard, style)
+        return log[0, start - low : end - low].float().clamp(math.log(FLOOR), 8).flatten(0, 1).exp().numpy()
 
     def _read(self, prompt: Prompt) -> tuple[Memory, Tensor, Tensor]:
         codes = self.codec.encode(torch.from_numpy(np.array(prompt.clip.samples))[None])[0].T[:PROMPT_FRAMES]

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from engine.models.masked_renderer import MaskedRenderer, RendererConfig
+from engine.models.note_decoder import NoteDecoder, drawn_codes
 from engine.models.piano_codec import CodecConfig, PianoCodec
 from engine.music.types import AudioClip, BadInput, Performance
 from engine.rendering import FRAME_RATE, Renderer, draw, frame_span, windows
@@ -179,3 +180,28 @@ def test_draw_follows_the_probabilities():
     counts = torch.bincount(draw(log, 1.0, torch.Generator().manual_seed(0)), minlength=3) / 20_000
     np.testing.assert_allclose(counts, [0.7, 0.2, 0.1], atol=0.015)
     assert (draw(log, 0, torch.Generator()) == 0).all()
+
+
+def test_a_decoder_of_its_own_starts_as_the_codecs_and_learns():
+    torch.manual_seed(0)
+    codec = PianoCodec(CODEC)
+    decoder = NoteDecoder(codec, 32)
+    latent, notes, style = torch.randn(2, 30, 16), torch.rand(2, 30, WIDTH), torch.randn(2, 32)
+    torch.testing.assert_close(decoder(latent, notes, style), codec.spectra(latent, notes))
+    true = torch.randn(2, 30, 2, 1025)
+    optimizer = torch.optim.Adam(decoder.parameters(), 1e-2)
+    before = decoder.losses(latent, notes, style, true)["loss"]
+    for _ in range(5):
+        optimizer.zero_grad()
+        decoder.losses(latent, notes, style, true)["loss"].backward()
+        optimizer.step()
+    assert decoder.losses(latent, notes, style, true)["loss"] < before
+    assert not torch.allclose(decoder(latent, notes, style), decoder(latent, notes, -style)), "the style is heard"
+
+
+def test_drawn_codes_leave_known_frames_alone():
+    model, b = awake(), batch()
+    codes, style = drawn_codes(model, b, (1.0, 1.0))
+    assert torch.equal(codes[b["known"]], b["codes"][b["known"]])
+    assert not torch.equal(codes, b["codes"])
+    assert style.shape == (2, 32)

@@ -33,13 +33,18 @@ def main() -> None:
     parser.add_argument("kind", choices=list(KINDS))
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--codec", type=Path, default=Path("checkpoints/piano-codec-v1"))
+    parser.add_argument("--decoder", type=Path, help="run of training.tune_decoder, to go with a renderer")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     kind, module = KINDS[args.kind]
     about = json.loads((args.run / "config.json").read_text())
     state = torch.load(args.run / "last.pt", map_location="cpu", weights_only=True)
     args.out.mkdir(parents=True, exist_ok=True)
-    save_file(weights(args.kind, state["average"]), args.out / "model.safetensors")
+    tensors = weights(args.kind, state["average"])
+    if args.decoder:
+        tuned = torch.load(args.decoder / "last.pt", map_location="cpu", weights_only=True)
+        tensors |= {f"decoder.{k}": v.half().contiguous() for k, v in tuned["average"].items()}
+    save_file(tensors, args.out / "model.safetensors")
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
     ).stdout.strip()
@@ -55,6 +60,9 @@ def main() -> None:
     }  # fmt: skip
     if "codec" in about:
         config["codec"] = about["codec"]
+    if args.decoder:
+        of = json.loads((args.decoder / "config.json").read_text())
+        config["decoder"] = {k: of[k] for k in ("args", "step", "minutes", "validation")}
     (args.out / "config.json").write_text(json.dumps(config, indent=1) + "\n")
     if args.kind == "codec":
         open_codec(args.out)
