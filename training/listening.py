@@ -18,6 +18,7 @@ import soundfile
 from engine.files import open_performance_file
 from engine.music.types import AudioClip, BadInput, Performance
 from engine.sound.players import Player, bank_player, levelled, players
+from engine.sound.preview import PIANOS
 from engine.sound.prompts import Prompt, prepare_prompt
 from engine.sound.recording import read_recording, resample
 from engine.sound.room import Room
@@ -118,12 +119,12 @@ class Material:
         """Sampled pianos that no model was trained on."""
         known = players()
         found: dict[str, Player] = {}
-        if self.banks is not None:
-            for name in ("salamander", "fluidr3"):
-                if (self.banks / name / "index.json").exists():
-                    found[name] = bank_player(self.banks / name)
-        if "fluidr3" not in found and "fluidsynth system" in known:
+        font = next((f.name for f in PIANOS["system"].files if f.exists()), "")
+        if font.startswith("FluidR3"):
             found["fluidr3"] = known["fluidsynth system"]
+        for name in ("salamander", "fluidr3"):
+            if self.banks is not None and name not in found and (self.banks / name / "index.json").exists():
+                found[name] = bank_player(self.banks / name)
         if not found:
             raise BadInput(
                 "No piano is left that was not trained on; install FluidR3_GM (fluid-soundfont-gm) or give --banks."
@@ -152,7 +153,7 @@ def muffled_room(samples: np.ndarray) -> np.ndarray:
     from scipy.signal import butter, sosfilt
 
     echoes = Room(RATE).add(samples) - samples
-    low = sosfilt(butter(1, 3000, fs=RATE, output="sos"), samples)
+    low = np.asarray(sosfilt(butter(1, 3000, fs=RATE, output="sos"), samples))
     return (0.7 * low + 4 * echoes).astype(np.float32)
 
 
@@ -173,7 +174,8 @@ def opus(clip: AudioClip) -> tuple[AudioClip, float]:
     data = io.BytesIO()
     at48 = resample(clip.samples, clip.sample_rate, 48000)
     with soundfile.SoundFile(data, "w", 48000, 1, "OPUS", format="OGG", compression_level=1.0) as file:
-        file.write(at48)
+        for start in range(0, len(at48), 48000):  # libsndfile's encoders want small bites
+            file.write(at48[start : start + 48000])
     rate = len(data.getvalue()) * 8 / 1000 / clip.duration_sec
     sound, _ = soundfile.read(io.BytesIO(data.getvalue()), dtype="float32")
     return AudioClip(resample(sound, 48000, clip.sample_rate)[: len(clip.samples)], clip.sample_rate), rate
