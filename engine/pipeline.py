@@ -224,7 +224,7 @@ class Engine:
         """The product renderer. Raises BundleError with a sentence when a checkpoint is missing or damaged."""
         with self._lock:
             bundle = open_renderer(self.checkpoints / RENDERER, self.codec)
-            return Renderer(self.codec.model, bundle.model, bundle.digest, decoder=bundle.decoder)
+            return Renderer(self.codec.model, bundle.model, bundle.digest, decoder=bundle.decoder, preview=self.sound)
 
     @property
     def prompts(self) -> Mapping[str, Prompt]:

@@ -21,7 +21,9 @@ from engine.models.piano_codec import FLOOR, PianoCodec
 from engine.music.types import AudioClip, BadInput, Performance
 from engine.sound.notes import WIDTH, note_frames
 from engine.sound.phase import PhaseFinder
+from engine.sound.preview import Preview
 from engine.sound.prompts import Prompt
+from engine.sound.sketch import Sketch
 
 FRAME_RATE = 50
 TAIL_SEC = 2.0
@@ -29,6 +31,7 @@ LONGEST_SEC = 3600.0
 PROMPT_FRAMES = 150  # of the prompt that the model reads: three seconds, as in training
 PAST, FRESH, FUTURE = 75, 180, 24  # frames of a window: given, kept, thrown away
 FIRST_FRESH = (40, 80, 120)  # the first windows are short: sound starts early
+SKETCH_MARGIN = 24  # frames on each side that the codec's encoder looks at
 MARGIN = 16  # frames on each side that the codec's decoder looks at
 PASSES = 8
 FINE_TEMPERATURE = 0.7  # of the finer books, times the temperature of the first
@@ -54,9 +57,9 @@ class Renderer:
 
     def __init__(
         self, codec: PianoCodec, model: MaskedRenderer, digest: str = "", sampling: Sampling = Sampling(),
-        decoder: NoteDecoder | None = None,
+        decoder: NoteDecoder | None = None, preview: Preview | None = None,
     ):  # fmt: skip
-        self.decoder = decoder
+        self.decoder, self.preview = decoder, preview or Preview()
         self.codec, self.digest, self.sampling = codec.eval(), digest, sampling
         self.model = model.in_int8() if "fbgemm" in torch.backends.quantized.supported_engines else model.eval()
 
@@ -98,6 +101,7 @@ class Renderer:
         with torch.inference_mode():
             memory = self._read(prompt)
         codes = torch.zeros(0, self.codec.num_codebooks, dtype=torch.int64)
+        sketch = Sketch(self.preview, performance)
         phases, shown = PhaseFinder(), 0  # shown: frames whose spectra went to the phase finder
         for start, fresh in windows(count):
             ahead = min(FUTURE, max(count - start - fresh, 0))
@@ -108,8 +112,9 @@ class Renderer:
 
             with torch.inference_mode():
                 piece = notes[start - past : start + fresh + ahead]
+                drawn = self._sketch_codes(sketch, first + start - past, first + start + fresh + ahead)
                 random = torch.Generator().manual_seed((seed * 1_000_003 + start) % (1 << 62))
-                written = self._write(codes[start - past :], piece, memory, random, temperature, step)
+                written = self._write(codes[start - past :], piece, drawn, memory, random, temperature, step)
                 codes = torch.cat([codes, written[past : past + fresh]])
                 done = len(codes) if len(codes) == count else max(len(codes) - MARGIN, shown)
                 log = self._spectra(codes, notes, memory[2], shown, done)
@@ -131,14 +136,22 @@ class Renderer:
     def _read(self, prompt: Prompt) -> tuple[Memory, Tensor, Tensor]:
         codes = self.codec.encode(torch.from_numpy(np.array(prompt.clip.samples))[None])[0].T[:PROMPT_FRAMES]
         frames = len(codes)
-        heard = torch.zeros(frames, WIDTH)
+        heard, sketch = torch.zeros(frames, WIDTH), torch.zeros_like(codes)
         if prompt.notes is not None:
             heard = torch.from_numpy(note_frames(prompt.notes, FRAME_RATE, 0, frames))
+            sketch = self._sketch_codes(Sketch(self.preview, prompt.notes), 0, frames)
         noted = torch.tensor([prompt.notes is not None])
-        return self.model.read_prompt(codes[None], heard[None], noted, torch.ones(1, frames, dtype=torch.bool))
+        valid = torch.ones(1, frames, dtype=torch.bool)
+        return self.model.read_prompt(codes[None], heard[None], sketch[None], noted, valid)
+
+    def _sketch_codes(self, sketch: Sketch, start: int, end: int) -> Tensor:
+        """Codes (end - start, K) of frames of the sketch, encoded with what stands on both sides."""
+        low, hop = start - SKETCH_MARGIN, self.codec.hop_length
+        sound = torch.from_numpy(sketch.sound(low * hop, (end + SKETCH_MARGIN) * hop))
+        return self.codec.encode(sound[None])[0].T[start - low : end - low]
 
     def _write(
-        self, past: Tensor, notes: Tensor, prompt: tuple[Memory, Tensor, Tensor], random: torch.Generator,
+        self, past: Tensor, notes: Tensor, sketch: Tensor, prompt: tuple[Memory, Tensor, Tensor], random: torch.Generator,
         temperature: float, on_step: OnStep,
     ) -> Tensor:  # fmt: skip
         """Codes (F, K) of a window whose first len(past) frames are given; the surest frames are decided first."""
@@ -152,7 +165,7 @@ class Renderer:
             open_ = torch.nonzero(~known)[:, 0]
             if not len(open_):  # a short window is full before the last pass
                 break
-            h = model.hear(codes[None], known[None], notes[None], prompt)[0, open_]
+            h = model.hear(codes[None], known[None], notes[None], sketch[None], prompt)[0, open_]
             drawn, sure = codes[open_], torch.zeros(len(open_))
             for book in range(model.config.num_codebooks):
                 heat = temperature * (sampling.coarse if book == 0 else sampling.fine)

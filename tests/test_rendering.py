@@ -44,6 +44,8 @@ def batch(seed: int = 0, frames: int = 40, prompt_frames: int = 20) -> dict[str,
     return {
         "codes": codes,
         "notes": torch.rand(2, frames, WIDTH, generator=g),
+        "sketch": torch.randint(64, (2, frames, 4), generator=g),
+        "prompt_sketch": torch.randint(64, (2, prompt_frames, 4), generator=g),
         "known": torch.rand(2, frames, generator=g) < 0.4,
         "prompt_codes": torch.randint(64, (2, prompt_frames, 4), generator=g),
         "prompt_notes": torch.rand(2, prompt_frames, WIDTH, generator=g),
@@ -53,7 +55,7 @@ def batch(seed: int = 0, frames: int = 40, prompt_frames: int = 20) -> dict[str,
 
 
 def read(model: MaskedRenderer, b: dict[str, torch.Tensor]):
-    return model.read_prompt(b["prompt_codes"], b["prompt_notes"], b["prompt_noted"], b["prompt_valid"])
+    return model.read_batch_prompt(b)
 
 
 def awake(seed: int = 0) -> MaskedRenderer:
@@ -69,10 +71,10 @@ def test_hidden_codes_cannot_be_seen():
     model, b = awake(), batch()
     other = torch.where(b["known"][..., None], b["codes"], (b["codes"] + 7) % 64)
     prompt = read(model, b)
-    h = model.hear(b["codes"], b["known"], b["notes"], prompt)
-    torch.testing.assert_close(model.hear(other, b["known"], b["notes"], prompt), h)
+    h = model.hear(b["codes"], b["known"], b["notes"], b["sketch"], prompt)
+    torch.testing.assert_close(model.hear(other, b["known"], b["notes"], b["sketch"], prompt), h)
     shown = ~b["known"]
-    assert not torch.allclose(model.hear(other, shown, b["notes"], prompt), model.hear(b["codes"], shown, b["notes"], prompt))
+    assert not torch.allclose(model.hear(other, shown, b["notes"], b["sketch"], prompt), model.hear(b["codes"], shown, b["notes"], b["sketch"], prompt))
 
 
 def test_a_finer_book_reads_only_coarser_ones():
@@ -87,17 +89,17 @@ def test_a_finer_book_reads_only_coarser_ones():
 
 def test_prompt_padding_and_hidden_prompt_notes_change_nothing():
     model, b = awake(), batch()
-    h = model.hear(b["codes"], b["known"], b["notes"], read(model, b))
+    h = model.hear(b["codes"], b["known"], b["notes"], b["sketch"], read(model, b))
     padded = dict(b)
-    for key in ("prompt_codes", "prompt_notes"):
-        filler = (torch.randint(64, (2, 6, 4)) if key == "prompt_codes" else torch.rand(2, 6, WIDTH)).to(b[key].dtype)
+    for key in ("prompt_codes", "prompt_sketch", "prompt_notes"):
+        filler = (torch.rand(2, 6, WIDTH) if key == "prompt_notes" else torch.randint(64, (2, 6, 4))).to(b[key].dtype)
         padded[key] = torch.cat([filler, b[key]], 1)
     padded["prompt_valid"] = torch.cat([torch.zeros(2, 6, dtype=torch.bool), b["prompt_valid"]], 1)
-    torch.testing.assert_close(model.hear(b["codes"], b["known"], b["notes"], read(model, padded)), h, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(model.hear(b["codes"], b["known"], b["notes"], b["sketch"], read(model, padded)), h, rtol=1e-4, atol=1e-4)
     unheard = {**b, "prompt_notes": torch.stack([b["prompt_notes"][0], torch.zeros(20, WIDTH)])}
-    torch.testing.assert_close(model.hear(b["codes"], b["known"], b["notes"], read(model, unheard)), h)
+    torch.testing.assert_close(model.hear(b["codes"], b["known"], b["notes"], b["sketch"], read(model, unheard)), h)
     louder = {**b, "prompt_codes": (b["prompt_codes"] + 1) % 64}
-    assert not torch.allclose(model.hear(b["codes"], b["known"], b["notes"], read(model, louder)), h)
+    assert not torch.allclose(model.hear(b["codes"], b["known"], b["notes"], b["sketch"], read(model, louder)), h)
 
 
 def test_a_step_lowers_the_loss():

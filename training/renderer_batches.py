@@ -24,13 +24,14 @@ NO_PROMPT, NO_PROMPT_NOTES = 0.06, 0.4
 class CodePack:
     """The file that `training.prepare_renderer` writes."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, sketched: bool = False):
         z = np.load(path)
         self.z = {k: z[k] for k in z.files}
         self.frame_ptr, self.session, self.split = self.z["frame_ptr"], self.z["session"], self.z["split"]
         self.real = np.char.startswith(self.z["piano"], "real-")
         self.books = torch.from_numpy(self.z["books"])
         self.codec = str(self.z["codec"])
+        self.sketches = np.load(path.with_suffix(".sketches.npy"), mmap_mode="r") if sketched else None
 
     def frames(self, clip: int) -> int:
         return int(self.frame_ptr[clip + 1] - self.frame_ptr[clip])
@@ -38,6 +39,11 @@ class CodePack:
     def codes(self, clip: int, start: int, frames: int) -> NDArray[np.int64]:
         at = int(self.frame_ptr[clip]) + start
         return self.z["codes"][at : at + frames].astype(np.int64)
+
+    def sketch(self, clip: int, start: int, frames: int) -> NDArray[np.int64]:
+        """The codes of the clip's sketch, of `training.prepare_sketches`."""
+        at = int(self.frame_ptr[clip]) + start
+        return np.asarray(self.sketches[at : at + frames], np.int64)
 
     def performance(self, clip: int) -> Performance:
         z, n, p = self.z, slice(*self.z["note_ptr"][clip : clip + 2]), slice(*self.z["pedal_ptr"][clip : clip + 2])
@@ -86,6 +92,7 @@ class Batches:
         room = PROMPT[1] - length
         valid = np.arange(PROMPT[1]) >= room
         prompt_codes = np.pad(pack.codes(source, at, length), ((room, 0), (0, 0)))
+        prompt_sketch = np.pad(pack.sketch(source, at, length), ((room, 0), (0, 0)))
         noted = bool(g.random() >= NO_PROMPT_NOTES)
         prompt_notes = np.zeros((PROMPT[1], WIDTH), np.float32)
         if noted:
@@ -94,6 +101,8 @@ class Batches:
         return extra | {
             "codes": pack.codes(target, start, self.frames),
             "notes": pack.notes(target, start, self.frames),
+            "sketch": pack.sketch(target, start, self.frames),
+            "prompt_sketch": prompt_sketch,
             "known": self._known(),
             "prompt_codes": prompt_codes,
             "prompt_notes": prompt_notes,

@@ -21,6 +21,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser, "data/renderer-v1.npz", "runs/renderer-v1")
     parser.add_argument("--held", type=str, default="", help="another code pack, of pianos and pieces not trained on")
+    parser.add_argument("--start", type=Path, help="weights to begin with: another run's last.pt")
     parser.add_argument("--frames", type=int, default=300, help="of a target, 50 a second")
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--layers", type=int, default=8)
@@ -29,13 +30,13 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     rank, _, device = join_processes()
     torch.manual_seed(args.seed + rank)
-    pack = CodePack(args.pack)
+    pack = CodePack(args.pack, sketched=True)
     config = RendererConfig(args.width, args.layers, args.heads, 4 * args.width)
     seed = args.seed * 1000 + rank * 77 + np.random.randint(1 << 30)
     batches = Batches(pack, "train", args.frames, args.batch, seed, args.limit)
     held = [("real", Batches(pack, "validation", args.frames, 6, 1))]
     if args.held:
-        held.append(("other_pianos", Batches(CodePack(args.held), "validation", args.frames, 6, 2)))
+        held.append(("other_pianos", Batches(CodePack(args.held, sketched=True), "validation", args.frames, 6, 2)))
     fixed = {name: [source() for _ in range(HELD_BATCHES)] for name, source in held}
 
     def validate(model: MaskedRenderer) -> dict[str, float]:
@@ -49,6 +50,10 @@ def main() -> None:
         return MaskedRenderer(config, pack.books)
 
     run = Run(make(), args.rate, device, make)
+    if args.start and not (args.out / "last.pt").exists():
+        state = torch.load(args.start, map_location="cpu", weights_only=True)["average"]
+        run.model.load_state_dict(state, strict=False)
+        run.average.load_state_dict(state, strict=False)
     run.resume(args.out / "last.pt")
     about = {"kind": "renderer", "model": config.to_json(), "pack": str(args.pack), "codec": pack.codec}
     train(run, args, batches, lambda model, batch: model.losses(batch), validate, about)

@@ -54,7 +54,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     rank, _, device = join_processes()
     torch.manual_seed(args.seed + rank)
-    pack, sound = CodePack(args.pack), SoundPack(args.sound)
+    pack, sound = CodePack(args.pack, sketched=True), SoundPack(args.sound)
     codec, renderer = open_codec(args.codec).model.to(device), renderer_of(args.renderer, pack.books).to(device)
     seed = args.seed * 1000 + rank * 77 + np.random.randint(1 << 30)
     batches = Batches(pack, "train", args.frames, args.batch, seed, args.limit, sound)

@@ -114,6 +114,8 @@ class MaskedRenderer(nn.Module):
         self.hidden_frame = nn.Parameter(torch.randn(c.width) * 0.02)
         self.notes = nn.Sequential(nn.Linear(WIDTH, 512), nn.GELU(), nn.Linear(512, c.width))
         self.without_notes = nn.Parameter(torch.zeros(c.width))
+        self.sketch = nn.Linear(c.latent, c.width)
+        nn.init.zeros_(self.sketch.weight)
         self.place = nn.Parameter(torch.randn(2, c.width) * 0.02)  # prompt, target
         self.style = nn.Sequential(nn.Linear(2 * c.latent, 512), nn.GELU(), nn.Linear(512, c.width))
         self.without_prompt = nn.Parameter(torch.zeros(c.width))
@@ -129,10 +131,12 @@ class MaskedRenderer(nn.Module):
             total = total + self.books[k][codes[..., k]]
         return total / self.scale[0]
 
-    def read_prompt(self, codes: Tensor, notes: Tensor, noted: Tensor, valid: Tensor) -> tuple[Memory, Tensor, Tensor]:
+    def read_prompt(
+        self, codes: Tensor, notes: Tensor, sketch: Tensor, noted: Tensor, valid: Tensor
+    ) -> tuple[Memory, Tensor, Tensor]:  # fmt: skip
         """The prompt as memory for `hear`.
 
-        codes (B, P, K); notes (B, P, WIDTH); noted (B,) bool: notes are known; valid (B, P) bool, all False: no prompt
+        codes (B, P, K); notes (B, P, WIDTH); sketch (B, P, K) codes; noted (B,) bool: these two are known; valid (B, P) bool, all False: no prompt
         returns keys and values a layer, the additive mask (B, 1, 1, P) and the style vector (B, width)
         """
         latent = self.vectors(codes)
@@ -142,7 +146,8 @@ class MaskedRenderer(nn.Module):
         spread = ((latent - mean[:, None]).square() * weight).sum(1).div(count).clamp(min=1e-6).sqrt()
         style = self.style(torch.cat([mean, spread], -1))
         style = torch.where(valid.any(1)[:, None], style, self.without_prompt)
-        heard = torch.where(noted[:, None, None], self.notes(notes), self.without_notes)
+        told = self.notes(notes) + self.sketch(self.vectors(sketch))
+        heard = torch.where(noted[:, None, None], told, self.without_notes)
         x = self.heard(latent) + heard + self.place[0] + style[:, None]
         mask = torch.where(valid, 0.0, NEVER)[:, None, None]
         turn = self._turn(-valid.shape[1] - 100, valid.shape[1], x.device)
@@ -157,16 +162,17 @@ class MaskedRenderer(nn.Module):
         codes: Tensor,
         known: Tensor,
         notes: Tensor,
+        sketch: Tensor,
         prompt: tuple[Memory, Tensor, Tensor],
         valid: Tensor | None = None,
     ) -> Tensor:
         """Hidden states (B, F, width) of frames of which some are known.
 
-        codes (B, F, K), used where known (B, F); notes (B, F, WIDTH); valid (B, F) bool, False for padding
+        codes (B, F, K), used where known (B, F); notes (B, F, WIDTH); sketch (B, F, K) codes of the sketch; valid (B, F) bool, False for padding
         """
         memory, prompt_mask, style = prompt
         x = torch.where(known[..., None], self.heard(self.vectors(codes)), self.hidden_frame)
-        x = x + self.notes(notes) + self.place[1] + style[:, None]
+        x = x + self.notes(notes) + self.sketch(self.vectors(sketch)) + self.place[1] + style[:, None]
         own = torch.zeros(*known.shape, device=x.device) if valid is None else torch.where(valid, 0.0, NEVER)
         mask = torch.cat([prompt_mask.expand(len(x), 1, 1, -1), own[:, None, None]], -1)
         turn = self._turn(0, x.shape[1], x.device)
@@ -184,16 +190,19 @@ class MaskedRenderer(nn.Module):
         angle = torch.arange(start, start + count, device=device)[:, None] * rate
         return torch.stack([angle.cos(), angle.sin()])
 
+    def read_batch_prompt(self, batch: dict[str, Tensor]) -> tuple[Memory, Tensor, Tensor]:
+        """`read_prompt` of a training batch."""
+        names = ("prompt_codes", "prompt_notes", "prompt_sketch", "prompt_noted", "prompt_valid")
+        return self.read_prompt(*(batch[name] for name in names))
+
     def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Cross-entropy of the hidden frames' codes, all books, earlier books given; in nats a code.
 
-        codes (B, F, K), notes (B, F, WIDTH), known (B, F) bool, prompt_codes (B, P, K), prompt_notes (B, P, WIDTH),
-        prompt_noted (B,), prompt_valid (B, P)
+        codes (B, F, K), sketch (B, F, K), notes (B, F, WIDTH), known (B, F) bool, prompt_codes (B, P, K),
+        prompt_sketch (B, P, K), prompt_notes (B, P, WIDTH), prompt_noted (B,), prompt_valid (B, P)
         """
-        prompt = self.read_prompt(
-            batch["prompt_codes"], batch["prompt_notes"], batch["prompt_noted"], batch["prompt_valid"]
-        )
-        h = self.hear(batch["codes"], batch["known"], batch["notes"], prompt)
+        prompt = self.read_batch_prompt(batch)
+        h = self.hear(batch["codes"], batch["known"], batch["notes"], batch["sketch"], prompt)
         hidden = ~batch["known"]
         h, codes = h[hidden], batch["codes"][hidden]
         parts = {}

@@ -48,11 +48,9 @@ def drawn_codes(model: nn.Module, batch: dict[str, Tensor], temperature: tuple[f
     batch        what `MaskedRenderer.losses` takes
     temperature  of the first book and of the finer ones
     """
-    prompt = model.read_prompt(
-        batch["prompt_codes"], batch["prompt_notes"], batch["prompt_noted"], batch["prompt_valid"]
-    )
+    prompt = model.read_batch_prompt(batch)
     hidden = ~batch["known"]
-    h = model.hear(batch["codes"], batch["known"], batch["notes"], prompt)[hidden]
+    h = model.hear(batch["codes"], batch["known"], batch["notes"], batch["sketch"], prompt)[hidden]
     codes = batch["codes"].clone()
     drawn = codes[hidden]
     for book in range(drawn.shape[-1]):

@@ -1,0 +1,52 @@
+"""Sketch every clip of a code pack (`engine.sound.sketch`) and encode the sketches: OUT.npy, (frames, K) int16.
+
+    OMP_NUM_THREADS=1 python -m training.prepare_sketches --pack data/renderer-v1.npz --codec checkpoints/piano-codec-v1
+"""
+
+from __future__ import annotations
+
+import argparse
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from engine.bundle import open_codec
+from engine.sound.preview import Preview
+from engine.sound.sketch import whole
+from training.renderer_batches import CodePack
+
+
+def sketches(share: tuple[Path, Path, NDArray[np.int64]]) -> list[NDArray[np.int16]]:
+    """The codes (F, K) of some clips' sketches, from (code pack, codec folder, clips)."""
+    torch.set_num_threads(1)
+    pack, codec, preview = CodePack(share[0]), open_codec(share[1]).model, Preview()
+    out = []
+    for clip in share[2].tolist():
+        frames = pack.frames(clip)
+        sound = whole(preview, pack.performance(clip), frames * codec.hop_length)
+        out.append(codec.encode(torch.from_numpy(sound)[None])[0].T.to(torch.int16).numpy())
+    return out
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pack", type=Path, default=Path("data/renderer-v1.npz"))
+    parser.add_argument("--codec", type=Path, default=Path("checkpoints/piano-codec-v1"))
+    parser.add_argument("--workers", type=int, default=2)
+    args = parser.parse_args()
+    pack = CodePack(args.pack)
+    shares = [(args.pack, args.codec, part) for part in np.array_split(np.arange(len(pack.session)), 24)]
+    with ProcessPoolExecutor(args.workers, get_context("spawn")) as pool:
+        codes = []
+        for i, part in enumerate(pool.map(sketches, shares)):
+            codes.extend(part)
+            print(f"{i + 1} of {len(shares)} parts", flush=True)
+    np.save(args.pack.with_suffix(".sketches.npy"), np.concatenate(codes))
+
+
+if __name__ == "__main__":
+    main()
