@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -46,8 +47,7 @@ def read_weights(path: Path) -> dict:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        plain = [(pathlib.PurePosixPath, "pathlib.PosixPath"), pathlib.PurePosixPath]
-        with torch.serialization.safe_globals(plain):  # the authors' checkpoint names its folders with Paths
+        with torch.serialization.safe_globals(_plain_values()):
             loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
     except pickle.UnpicklingError as error:
         refused = re.search(r"GLOBAL ([\w.]+)", str(error))
@@ -62,6 +62,14 @@ def read_weights(path: Path) -> dict:
     if not isinstance(loaded, dict):
         raise BadInput(f"{path.name} holds a {type(loaded).__name__}; a checkpoint or a state dict is accepted.")
     return loaded
+
+
+def _plain_values() -> list:
+    """What a trainer's checkpoint may hold besides tensors and builtins: names of folders, single numpy numbers."""
+    scalar = np.float64(0).__reduce__()[0]
+    numbers = [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
+    kinds = [type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64)]
+    return [(pathlib.PurePosixPath, "pathlib.PosixPath"), *numbers, np.dtype, *kinds]
 
 
 def _is_zip(path: Path) -> bool:
