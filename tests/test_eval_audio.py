@@ -21,6 +21,7 @@ from training.eval_codec import code_use, through
 from training.eval_render import frechet_table, wanted_samples
 from training.listening import CALM, DENSE, Material, Table, lyra, opus, part
 from training.picture import side_by_side, spectrogram_image
+from training.sound_goals import goals
 
 
 def little_piece(seconds: float, seed: int) -> Performance:
@@ -135,7 +136,7 @@ def test_tables_without_a_transcriber(
     tables = measure(
         material, codec, {}, {"product": renderer}, ("fidelity", "picture"), True, tmp_path, lambda sentence: None
     )
-    assert len(tables) == 1
+    assert [t.title[:7] for t in tables] == ["Prompt ", "Figures"]
     assert [row[0] for row in tables[0].rows][-1] == "all"
     assert all(0 <= float(v) <= 1 for v in tables[0].rows[-1][1:4])
     assert "Prompt fidelity" in capsys.readouterr().out
@@ -153,6 +154,16 @@ def test_frechet_rows(material: Material, codec: PianoCodec, renderer: Renderer)
     plain = [float(str(row[1]).split("(")[-1].rstrip(")")) for row in table.rows if "(" in str(row[1])]
     assert len(plain) == len(table.rows)
     assert any("musicnn_mtt.npz" in remark for remark in table.remarks)
+
+
+def test_goals_are_looked_up() -> None:
+    columns = ("system", "F1", "onset error, ms", "loudness ρ, scale", "length error, s")
+    renderer = Table("", columns, [["sampler (x)", 0.99, 2.0, 0.9, "-"], ["product", 0.91, 20.0, 0.85, 0.0]])
+    found = goals({"renderer": [renderer]})
+    assert [row[3] for row in found.rows] == ["yes", "no", "no", "yes", "yes"]
+    assert found.rows[1][2] == "≥ 0.92"
+    assert found.remarks == ["3 of 5 reached."]
+    assert np.isnan(renderer.value("paper", "F1"))
 
 
 def test_wanted_length() -> None:

@@ -24,7 +24,7 @@ from engine.bundle import BundleError
 from engine.importing import open_encodec
 from engine.music.types import BadInput
 from engine.pipeline import Engine
-from training.eval_codec import codec_table, save_sounds
+from training.eval_codec import codec_table, save_sounds, use_table
 from training.eval_render import (
     Rendering,
     fidelity_table,
@@ -36,6 +36,7 @@ from training.eval_render import (
 )
 from training.listening import Material, Table
 from training.picture import side_by_side
+from training.sound_goals import goals
 
 TABLES = ("codec", "renderer", "frechet", "fidelity", "prompts", "seams", "picture")
 
@@ -57,6 +58,7 @@ def measure(
     """The tables asked for, each printed when it is done."""
     first: Any = next(iter(renderers.values()), None)
     work: dict[str, Callable[[], Table]] = {
+        "use": lambda: use_table(material, codec, quick),
         "codec": lambda: codec_table(material, codec, 2.5 if quick else 10.0, others, quick, say),
         "renderer": lambda: renderer_table(
             material, renderers, codec, 1 if quick else 4, 6.0 if quick else 7.0, say, quick
@@ -67,7 +69,7 @@ def measure(
         "seams": lambda: seams_table(material, first, 20.0 if quick else 600.0, say),
     }
     out.mkdir(parents=True, exist_ok=True)
-    tables = []
+    tables: dict[str, list[Table]] = {}
     for name in only:
         started = time.process_time()
         if name == "picture":
@@ -75,13 +77,20 @@ def measure(
             (out / "spectrograms.png").write_bytes(side_by_side(sounds))
             save_sounds(out, sounds)
             continue
-        table = work[name]()
+        tables[name] = [work[job]() for job in (("codec", "use") if name == "codec" else (name,))]
         say(f"{name}: {time.process_time() - started:.0f} s of one core")
-        tables.append(table)
-        print(table.markdown(), flush=True)
-        (out / "tables.md").write_text("\n".join(t.markdown() for t in tables), encoding="utf-8")
-        (out / "tables.json").write_text(json.dumps([vars(t) for t in tables], default=_plain, indent=1))
-    return tables
+        print("\n".join(t.markdown() for t in tables[name]), flush=True)
+        _save(out, [t for found in tables.values() for t in found])
+    tables["goals"] = [goals(tables)]
+    print(tables["goals"][0].markdown(), flush=True)
+    found = [t for several in tables.values() for t in several]
+    _save(out, found)
+    return found
+
+
+def _save(out: Path, tables: list[Table]) -> None:
+    (out / "tables.md").write_text("\n".join(t.markdown() for t in tables), encoding="utf-8")
+    (out / "tables.json").write_text(json.dumps([vars(t) for t in tables], default=_plain, indent=1))
 
 
 def _plain(value: Any) -> Any:

@@ -89,10 +89,17 @@ def codec_table(
         f1 = [note_f1(a, b)[2] for a, b in zip(heard_in_original, heard, strict=True)]
         found = [distances(c, s) for c, s in zip(clips, sounds, strict=True)] if name != "original" else []
         rows.append([name, rate, np.mean(f1[:2]), np.mean(f1[2:]), *_means(found)])
-    use = code_use(codec, [*clips, *_much_sound(material, quick)])
-    remarks.append("Code use, share of entries (perplexity / size) of each book: "
-                   + ", ".join(f"{u:.0%} ({p:.2f})" for u, p in use) + ".")  # fmt: skip
     return Table("Codec on held-out recordings", COLUMNS, rows, remarks)
+
+
+def use_table(material: Material, codec: Any, quick: bool) -> Table:
+    """How much of each codebook held-out music uses."""
+    clips = _much_sound(material, quick)
+    rows = [[f"book {k + 1}", share, spread] for k, (share, spread) in enumerate(code_use(codec, clips))]
+    minutes = sum(c.duration_sec for c in clips) / 60
+    return Table(
+        f"Code use in {minutes:.0f} minutes of held-out music", ("", "entries used", "perplexity / size"), rows
+    )
 
 
 def _means(found: list[Distances]) -> list[float | str]:

@@ -40,6 +40,11 @@ class Table:
     rows: Sequence[Sequence[str | float]]
     remarks: Sequence[str] = ()
 
+    def value(self, row: str, column: str) -> float:
+        """A figure by the beginning of its row's name, and its column's name; nan where there is none."""
+        found = [r[list(self.columns).index(column)] for r in self.rows if str(r[0]).startswith(row)]
+        return float(found[0]) if found and not isinstance(found[0], str) else float("nan")
+
     def markdown(self) -> str:
         cells = [list(self.columns), *([c if isinstance(c, str) else f"{c:.3g}" for c in row] for row in self.rows)]
         width = [max(len(row[i]) for row in cells) for i in range(len(self.columns))]
