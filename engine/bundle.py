@@ -123,7 +123,7 @@ def open_codec(folder: Path) -> CodecBundle:
     with _fits(folder):
         model = PianoCodec(CodecConfig(**config["model"]))
         books = tensors.pop("books")
-        for book, vectors in zip(model.quantiser.books, books, strict=True):
+        for book, vectors in zip(model.quantiser.listed(), books, strict=True):
             book.codebook.copy_(vectors)
         missing, unexpected = model.load_state_dict(tensors, strict=False)
         if unexpected or any(not name.startswith("quantiser.") for name in missing):
@@ -152,7 +152,7 @@ class RendererBundle:
 def open_renderer(folder: Path, codec: CodecBundle) -> RendererBundle:
     """Load a renderer's folder; it speaks the codes of one codec only. Raises BundleError as open_pianist does."""
     config, tensors = _read_folder(folder, "renderer")
-    books = torch.stack([b.codebook for b in codec.model.quantiser.books])
+    books = torch.stack([b.codebook for b in codec.model.quantiser.listed()])
     if config.get("codec") != books_digest(books):
         raise BundleError(
             f"Checkpoint {folder.name} was trained on another codec than the one here; use the two that came together."

@@ -13,7 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.bundle import (
-    CHECKPOINTS, CodecBundle, ComposerBundle, PianistBundle, open_codec, open_composer, open_pianist, open_renderer,
+    CHECKPOINTS,
+    CodecBundle,
+    ComposerBundle,
+    PianistBundle,
+    open_codec,
+    open_composer,
+    open_pianist,
+    open_renderer,
 )  # fmt: skip
 from engine.composing import TOP_P, Conditions, OnNote, compose, continue_score, infill, kept_notes
 from engine.models.conditions import COMPOSERS, KEYS, METER_NAMES, PERIODS
@@ -27,6 +34,7 @@ from engine.rendering import Renderer
 from engine.sound.preview import Preview
 from engine.sound.prompts import Prompt, gallery
 from engine.sound.transcribe import transcribe
+from engine.valle_rendering import ValleRenderer, open_paper_renderer
 
 PIANIST = "pianist-v1"
 COMPOSER = "composer-v1"
@@ -251,9 +259,24 @@ class Engine:
         """The notes and pedal heard in a recording; see `engine.sound.transcribe`."""
         return transcribe(clip, on_step)
 
-    def _sounding(self, profile: str) -> Renderer:
+    @cached_property
+    def paper(self) -> ValleRenderer:
+        """MIDI-VALLE as published, over imported weights. Raises BadInput where they have not been imported."""
+        with self._lock:
+            return open_paper_renderer(self.checkpoints / "imported")
+
+    @property
+    def profiles(self) -> tuple[str, ...]:
+        """The renderers there are: "product", and "paper" once the published weights have been imported."""
+        folder = self.checkpoints / "imported"
+        whole = all((folder / kind / "config.json").exists() for kind in ("midi-valle", "piano-encodec"))
+        return ("product", "paper") if whole else ("product",)
+
+    def _sounding(self, profile: str) -> Renderer | ValleRenderer:
+        if profile == "paper":
+            return self.paper
         if profile != "product":
-            raise BadInput(f'There is no profile "{profile}"; choose "product".')
+            raise BadInput(f'There is no profile "{profile}"; choose "product" or "paper".')
         return self.renderer
 
     def _decode(self, score: Score, x: NDArray, strength: Strength, steady: bool = True) -> Performance:

@@ -17,13 +17,13 @@ from torch import Tensor
 
 from engine.models.masked_renderer import MaskedRenderer, Memory
 from engine.models.note_decoder import NoteDecoder
+from engine.models.phase import PhaseFinder
 from engine.models.piano_codec import FLOOR, PianoCodec
 from engine.music.types import AudioClip, BadInput, Performance
-from engine.sound.notes import WIDTH, note_frames
-from engine.sound.phase import PhaseFinder
 from engine.sound.preview import Preview
 from engine.sound.prompts import Prompt
 from engine.sound.sketch import Sketch
+from engine.tokens.note_frames import WIDTH, note_frames
 
 FRAME_RATE = 50
 TAIL_SEC = 2.0
@@ -151,8 +151,8 @@ class Renderer:
         return self.codec.encode(sound[None])[0].T[start - low : end - low]
 
     def _write(
-        self, past: Tensor, notes: Tensor, sketch: Tensor, prompt: tuple[Memory, Tensor, Tensor], random: torch.Generator,
-        temperature: float, on_step: OnStep,
+        self, past: Tensor, notes: Tensor, sketch: Tensor, prompt: tuple[Memory, Tensor, Tensor],
+        random: torch.Generator, temperature: float, on_step: OnStep,
     ) -> Tensor:  # fmt: skip
         """Codes (F, K) of a window whose first len(past) frames are given; the surest frames are decided first."""
         model, sampling = self.model, self.sampling
@@ -208,7 +208,8 @@ def frame_span(performance: Performance, span: tuple[float, float | None]) -> tu
     whole = performance.end_sec + TAIL_SEC
     start, end = span[0], whole if span[1] is None else min(span[1], whole)
     if not (math.isfinite(start) and math.isfinite(end)) or not 0 <= start < end:
-        raise BadInput(f"The part from {start:g} s to {end:g} s is not inside the piece, 0 to {whole:.1f} s; choose anew.")
+        raise BadInput(f"The part {start:g} to {end:g} s is not inside the piece, 0 to {whole:.1f} s; choose anew.")
     if end - start > LONGEST_SEC:
-        raise BadInput(f"This part lasts {(end - start) / 60:.0f} minutes; up to 60 are rendered at once, choose a shorter one.")
+        minutes = (end - start) / 60
+        raise BadInput(f"This part lasts {minutes:.0f} minutes; up to 60 are rendered at once, choose a shorter one.")
     return math.floor(start * FRAME_RATE), math.ceil(end * FRAME_RATE)

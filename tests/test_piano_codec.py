@@ -7,13 +7,14 @@ import pytest
 import soundfile
 import torch
 
+from engine.models.phase import HOP, WINDOW, PhaseFinder, to_sound
 from engine.models.piano_codec import BINS, CodecConfig, PianoCodec
 from engine.models.residual import ResidualQuantiser
+from engine.music.dampers import damped_sec
 from engine.music.types import Performance
-from engine.sound.notes import CHANNELS, LOWEST_KEY, WIDTH, damped_sec, note_frames
-from engine.sound.phase import HOP, WINDOW, PhaseFinder, to_sound
 from engine.sound.preview import Preview
 from engine.sound.sampler import Bank, play
+from engine.tokens.note_frames import CHANNELS, LOWEST_KEY, WIDTH, note_frames
 
 TINY = CodecConfig(32, 2, 3, 32, 2, 3, 16, 3, 64)
 
@@ -76,7 +77,9 @@ def test_damper_falls_at_release_pedal_or_new_stroke():
 
 
 def test_notes_by_frame_hand_counted():
-    played = Performance(np.array([0.105]), np.array([0.1]), np.array([60]), np.array([127]), np.array([0.05]), np.array([64]))
+    played = Performance(
+        np.array([0.105]), np.array([0.1]), np.array([60]), np.array([127]), np.array([0.05]), np.array([64])
+    )
     frames = note_frames(played, 50.0, 0, 20)
     assert frames.shape == (20, WIDTH)
     key = frames[:, :-1].reshape(20, 88, CHANNELS)[:, 60 - LOWEST_KEY]

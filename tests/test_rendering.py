@@ -9,8 +9,8 @@ from engine.models.note_decoder import NoteDecoder, drawn_codes
 from engine.models.piano_codec import CodecConfig, PianoCodec
 from engine.music.types import AudioClip, BadInput, Performance
 from engine.rendering import FRAME_RATE, Renderer, draw, frame_span, windows
-from engine.sound.notes import WIDTH
 from engine.sound.prompts import Prompt
+from engine.tokens.note_frames import WIDTH
 
 CODEC = CodecConfig(32, 1, 3, 32, 2, 3, 16, 4, 64)
 MODEL = RendererConfig(32, 2, 2, 64, 32, 16, 4, 64)
@@ -74,7 +74,10 @@ def test_hidden_codes_cannot_be_seen():
     h = model.hear(b["codes"], b["known"], b["notes"], b["sketch"], prompt)
     torch.testing.assert_close(model.hear(other, b["known"], b["notes"], b["sketch"], prompt), h)
     shown = ~b["known"]
-    assert not torch.allclose(model.hear(other, shown, b["notes"], b["sketch"], prompt), model.hear(b["codes"], shown, b["notes"], b["sketch"], prompt))
+    assert not torch.allclose(
+        model.hear(other, shown, b["notes"], b["sketch"], prompt),
+        model.hear(b["codes"], shown, b["notes"], b["sketch"], prompt),
+    )
 
 
 def test_a_finer_book_reads_only_coarser_ones():
@@ -95,7 +98,9 @@ def test_prompt_padding_and_hidden_prompt_notes_change_nothing():
         filler = (torch.rand(2, 6, WIDTH) if key == "prompt_notes" else torch.randint(64, (2, 6, 4))).to(b[key].dtype)
         padded[key] = torch.cat([filler, b[key]], 1)
     padded["prompt_valid"] = torch.cat([torch.zeros(2, 6, dtype=torch.bool), b["prompt_valid"]], 1)
-    torch.testing.assert_close(model.hear(b["codes"], b["known"], b["notes"], b["sketch"], read(model, padded)), h, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        model.hear(b["codes"], b["known"], b["notes"], b["sketch"], read(model, padded)), h, rtol=1e-4, atol=1e-4
+    )
     unheard = {**b, "prompt_notes": torch.stack([b["prompt_notes"][0], torch.zeros(20, WIDTH)])}
     torch.testing.assert_close(model.hear(b["codes"], b["known"], b["notes"], b["sketch"], read(model, unheard)), h)
     louder = {**b, "prompt_codes": (b["prompt_codes"] + 1) % 64}

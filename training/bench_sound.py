@@ -1,4 +1,4 @@
-"""How fast is the renderer here? `python -m training.bench_sound` prints the rows that `make bench` adds to its table."""
+"""How fast is the renderer here? `python -m training.bench_sound` prints rows that `make bench` has, too."""
 
 from __future__ import annotations
 
@@ -41,7 +41,14 @@ def rendering(engine: Engine, minutes: float = 10.0) -> list[Row]:
     piece = longer(played, 60 * minutes)
     began = time.perf_counter()
     seconds = sum(clip.duration_sec for clip in engine.render_stream(piece, prompt, span=(0.0, 60 * minutes)))
-    rows.append(Row(f"render {seconds / 60:.1f} min: time per second of sound", 1000 * (time.perf_counter() - began) / seconds, "ms", 300))
+    rows.append(
+        Row(
+            f"render {seconds / 60:.1f} min: time per second of sound",
+            1000 * (time.perf_counter() - began) / seconds,
+            "ms",
+            300,
+        )
+    )
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return [*rows, Row("most memory of this process", memory, "MB", 3000)]
 

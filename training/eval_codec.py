@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from engine.music.types import AudioClip, BadInput, Performance
-from engine.sound.notes import note_frames
 from engine.sound.players import levelled
 from engine.sound.transcribe import note_f1
 from engine.sound_metrics import Distances, distances
+from engine.tokens.note_frames import note_frames
 from training.listening import CALM, DENSE, RATE, Material, Table, hear_all, lyra, opus
 
 FIELDS = ("mel_db", "mel_low_db", "spectral_db", "si_sdr_db", "nrmse", "nrmse_corrected", "chroma_mae_corrected")

@@ -1,7 +1,7 @@
 """Write the checkpoint folders of the sound models from their training runs.
 
-    python -m training.export_sound codec --run runs/piano-codec-v1 --out checkpoints/piano-codec-v1
-    python -m training.export_sound renderer --run runs/renderer-v1 --codec checkpoints/piano-codec-v1 --out checkpoints/renderer-v1
+python -m training.export_sound codec --run runs/piano-codec-v1 --out checkpoints/piano-codec-v1
+python -m training.export_sound renderer --run runs/renderer-v2 --out checkpoints/renderer-v1
 """
 
 from __future__ import annotations

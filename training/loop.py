@@ -170,7 +170,8 @@ class Reporter:
 
     def report(self, run: Run, figures: dict[str, float]) -> None:
         """Report the mean loss terms since the last report and the held-out `figures`; save the run."""
-        mean = {k: float(np.mean([r[k] for r in self.recent if k in r])) for k in self.recent[-1]} if self.recent else {}
+        names = self.recent[-1] if self.recent else {}
+        mean = {k: float(np.mean([r[k] for r in self.recent if k in r])) for k in names}
         self.recent.clear()
         line = {"step": run.step, "minutes": round(run.seconds / 60, 2), "train": mean, "validation": figures}
         with open(self.args.out / "log.jsonl", "a") as f:

@@ -11,6 +11,7 @@ repository (see the model card of the codec for the list).
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import re
 from pathlib import Path
@@ -46,7 +47,7 @@ def from_soundfont(path: Path, folder: Path, velocities: tuple[int, ...] = (24, 
     synth.setting("synth.chorus.active", 0)
     font = synth.sfload(str(path))
     synth.program_select(0, font, 0, 0)
-    edges = [1, *((a + b) // 2 for a, b in zip(velocities[:-1], velocities[1:])), 128]
+    edges = [1, *((a + b) // 2 for a, b in itertools.pairwise(velocities)), 128]
     notes = []
     for key in KEYS:
         for layer, velocity in enumerate(velocities):
@@ -88,8 +89,8 @@ def from_recordings(source: Path, folder: Path) -> None:
 
 
 def from_strings(folder: Path, seed: int, layers: int = 4) -> None:
-    """Stiff strings struck by a hammer (modal synthesis): partials f_n = n f0 sqrt(1 + B n^2), two-stage decay from
-    detuned strings, a hammer whose blow is shorter when harder. Each seed is another instrument.
+    """Stiff strings struck by a hammer (modal synthesis): partials f_n = n f0 sqrt((1 + B n^2) / (1 + B)), two-stage
+    decay from detuned strings, a hammer whose blow is shorter when harder. Each seed is another instrument.
     """
     g = np.random.default_rng(seed)
     stiff, loss, strike = 2 ** g.uniform(-1, 1.3), 2 ** g.uniform(-0.8, 0.8), g.uniform(0.09, 0.15)
@@ -99,11 +100,11 @@ def from_strings(folder: Path, seed: int, layers: int = 4) -> None:
     notes = []
     for key in KEYS:
         f0 = 440 * 2 ** ((key - 69) / 12)
-        b = stiff * (np.exp(0.0926 * (key - 21) - 9.4) if key > 44 else 2.1e-4 * 2 ** ((44 - key) / 12))
+        b = stiff * (np.exp(0.0926 * key - 13.64) if key > 44 else 7e-5 * 2 ** ((44 - key) / 12))
         seconds = float(np.clip(12 * 2 ** (-(key - 21) / 22), 0.9, 10))
         time = np.arange(int(seconds * SAMPLE_RATE)) / SAMPLE_RATE
         n = np.arange(1, 120)
-        hz = n * f0 * np.sqrt(1 + b * n**2)
+        hz = n * f0 * np.sqrt((1 + b * n**2) / (1 + b))
         n, hz = n[hz < 14000], hz[hz < 14000]
         decay = loss * (0.55 + 3.5 * ((key - 21) / 87) ** 1.5 + 5.5e-7 * hz**2)
         cents = np.array([0.0] if key < 33 else [-0.5, 0.5] if key < 48 else [-0.6, 0.05, 0.6]) * detune
@@ -119,11 +120,21 @@ def from_strings(folder: Path, seed: int, layers: int = 4) -> None:
                 for string, c in enumerate(cents):
                     rate = d * (1.0 if string % 2 == 0 else 0.4)
                     phase = 2 * np.pi * g.uniform()
-                    sound += a / len(cents) * np.exp(-rate * time) * np.sin(2 * np.pi * f * 2 ** (c / 1200) * time + phase)
+                    sound += (
+                        a / len(cents) * np.exp(-rate * time) * np.sin(2 * np.pi * f * 2 ** (c / 1200) * time + phase)
+                    )
             knock = g.standard_normal(1920) * np.exp(-np.arange(1920) / 380) * size.max() * 0.2 * velocity
             sound[:1920] += np.convolve(knock, np.ones(8) / 8)[:1920]
             sound[:40] *= np.linspace(0, 1, 40)
-            notes.append((key, int(edges[layer]), int(edges[layer + 1]) - 1, (0.8 * sound / np.abs(sound).max()).astype(np.float32), 0.0))
+            notes.append(
+                (
+                    key,
+                    int(edges[layer]),
+                    int(edges[layer + 1]) - 1,
+                    (0.8 * sound / np.abs(sound).max()).astype(np.float32),
+                    0.0,
+                )
+            )
     write_bank(folder, notes)
 
 

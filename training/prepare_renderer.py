@@ -1,6 +1,7 @@
 """Encode a sound pack with a frozen codec: codes and notes, all that the renderer's training reads.
 
-    OMP_NUM_THREADS=1 python -m training.prepare_renderer --pack data/sound-v1 --codec runs/piano-codec-v1 --out data/renderer-v1.npz
+    OMP_NUM_THREADS=1 python -m training.prepare_renderer --pack data/sound-v1 --codec runs/piano-codec-v1 \\
+        --out data/renderer-v1.npz
 
 codes (frames, K) int16 of all clips one after the other, frame_ptr (c + 1,), the books (K, size, latent) and the
 columns of the sound pack's index (session, piano, split, notes, pedal).
@@ -58,9 +59,16 @@ def main() -> None:
             codes.extend(part)
             ends.extend(ends[-1] + np.cumsum([len(c) for c in part]))
             print(f"{i + 1} of {len(shares)} parts", flush=True)
-    books = torch.stack([b.codebook for b in codec.quantiser.books])
+    books = torch.stack([b.codebook for b in codec.quantiser.listed()])
     columns = {k: v for k, v in pack.z.items() if k != "clip_ptr"}
-    np.savez(args.out, codes=np.concatenate(codes), frame_ptr=np.array(ends), books=books.numpy(), codec=books_digest(books), **columns)
+    np.savez(
+        args.out,
+        codes=np.concatenate(codes),
+        frame_ptr=np.array(ends),
+        books=books.numpy(),
+        codec=books_digest(books),
+        **columns,
+    )
     print(f"{args.out}: {ends[-1] / 50 / 3600:.2f} h, codec {books_digest(books)}")
 
 

@@ -1,6 +1,6 @@
 """Sketch every clip of a code pack (`engine.sound.sketch`) and encode the sketches: OUT.npy, (frames, K) int16.
 
-    OMP_NUM_THREADS=1 python -m training.prepare_sketches --pack data/renderer-v1.npz --codec checkpoints/piano-codec-v1
+OMP_NUM_THREADS=1 python -m training.prepare_sketches --pack data/renderer-v1.npz --codec checkpoints/piano-codec-v1
 """
 
 from __future__ import annotations

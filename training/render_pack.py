@@ -4,13 +4,13 @@ A *session* is one instrument in one room through one microphone chain: several 
 prompt and a target can be taken from one session. Renders come from note banks (`training.note_banks`), with random
 tuning, tone, room, noise and level; the notes of the real recordings are what a transcriber heard.
 
-    python -m training.render_pack --out data/sound-v1 --hours 14 --banks data/banks/timgm ... --maestro maestro-compact.npz
-        --real DIR --real-midi DIR
+    python -m training.render_pack --out data/sound-v1 --hours 14 --banks data/banks/timgm ... \\
+        --maestro maestro-compact.npz --real DIR --real-midi DIR
 
 OUT/audio.i16  (num_samples,) int16, mono, 32 kHz, all clips one after the other
 OUT/index.npz  clip_ptr (c + 1,) samples; session (c,) number; piano (c,) name; split (c,); for each clip its notes
-               note_ptr (c + 1,), onset_sec, duration_sec (key held), pitch, velocity, and pedal_ptr, pedal_sec, pedal_value
-               (seconds from the clip's start; notes that sound on from before have negative onsets)
+               note_ptr (c + 1,), onset_sec, duration_sec (key held), pitch, velocity, and pedal_ptr, pedal_sec,
+               pedal_value (seconds from the clip's start; notes that sound on from before have negative onsets)
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ class Maestro:
         before = np.flatnonzero(sec <= -LEAD_IN)[-1:]
         sec, value = np.r_[np.full(len(before), -LEAD_IN), sec[foot]], np.r_[value[before], value[foot]]
         order = np.argsort(sec, kind="stable")
-        return Performance(onset[near], duration[near], z["pitch"][notes][near], z["velocity"][notes][near], sec[order], value[order])
+        return Performance(
+            onset[near], duration[near], z["pitch"][notes][near], z["velocity"][notes][near], sec[order], value[order]
+        )
 
     def length(self, row: int) -> float:
         notes = slice(*self.z["note_ptr"][row : row + 2])
@@ -118,8 +120,22 @@ def session(args: tuple) -> list[tuple[NDArray[np.int16], Performance]]:
         pitch = heard.pitch + (int(g.integers(-5, 6)) if transposes else 0)
         fits = (pitch >= 21) & (pitch <= 108)
         velocity = np.clip(np.round(heard.velocity * gain_v), 1, 127)
-        heard = Performance(heard.onset_sec[fits], heard.duration_sec[fits], pitch[fits], velocity[fits], heard.pedal_sec, heard.pedal_value)
-        early = Performance(heard.onset_sec + LEAD_IN, heard.duration_sec, heard.pitch, heard.velocity, np.maximum(heard.pedal_sec + LEAD_IN, 0), heard.pedal_value)
+        heard = Performance(
+            heard.onset_sec[fits],
+            heard.duration_sec[fits],
+            pitch[fits],
+            velocity[fits],
+            heard.pedal_sec,
+            heard.pedal_value,
+        )
+        early = Performance(
+            heard.onset_sec + LEAD_IN,
+            heard.duration_sec,
+            heard.pitch,
+            heard.velocity,
+            np.maximum(heard.pedal_sec + LEAD_IN, 0),
+            heard.pedal_value,
+        )
         dry = play(bank, early, seconds + LEAD_IN)
         sound = _convolve(dry, response)[2048 : 2048 + len(dry)][int(LEAD_IN * SAMPLE_RATE) :]
         made.append((sound, heard))
@@ -170,7 +186,9 @@ def real_clips(folder: Path, midi: Path) -> list[tuple[NDArray[np.int16], Perfor
             near = (notes[:, 0] > start - LEAD_IN) & (notes[:, 0] < start + BLOCK_SEC)
             down = (pedal[:, 0] > start - LEAD_IN) & (pedal[:, 0] < start + BLOCK_SEC)
             n = notes[near]
-            played = Performance(n[:, 0] - start, n[:, 1] - n[:, 0], n[:, 2], n[:, 3], pedal[down, 0] - start, pedal[down, 1])
+            played = Performance(
+                n[:, 0] - start, n[:, 1] - n[:, 0], n[:, 2], n[:, 3], pedal[down, 0] - start, pedal[down, 1]
+            )
             out.append((np.round(np.clip(piece, -1, 1) * 32767).astype(np.int16), played, path.stem, split))
     return out
 
@@ -185,14 +203,17 @@ class Writer:
 
     def __init__(self, out: Path):
         out.mkdir(parents=True, exist_ok=True)
-        self.out, self.file, self.end = out, open(out / "audio.i16", "wb"), [0]
+        self.out, self.end = out, [0]
+        self.file = open(out / "audio.i16", "wb")  # noqa: SIM115 (closed by close)
         self.rows: dict[str, list] = {k: [] for k in ("session", "piano", "split", "notes", "pedal")}
 
     def add(self, sound: NDArray[np.int16], notes: Performance, session_id: int, piano: str, split: str) -> None:
         self.file.write(sound.tobytes())
         self.end.append(self.end[-1] + len(sound))
         table = np.stack([notes.onset_sec, notes.duration_sec, notes.pitch, notes.velocity], 1)
-        for key, value in zip(self.rows, (session_id, piano, split, table, np.stack([notes.pedal_sec, notes.pedal_value], 1))):
+        for key, value in zip(
+            self.rows, (session_id, piano, split, table, np.stack([notes.pedal_sec, notes.pedal_value], 1))
+        ):
             self.rows[key].append(value)
 
     def close(self) -> None:
@@ -212,7 +233,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--hours", type=float, default=14.0)
-    parser.add_argument("--banks", type=Path, nargs="+", required=True, help="a bank named twice is used twice as often")
+    parser.add_argument(
+        "--banks", type=Path, nargs="+", required=True, help="a bank named twice is used twice as often"
+    )
     parser.add_argument("--maestro", type=Path, required=True)
     parser.add_argument("--split", default="train", help="of the performances")
     parser.add_argument("--real", type=Path)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from engine.models.masked_renderer import SPAN
 from engine.music.types import Performance
-from engine.sound.notes import WIDTH, note_frames
+from engine.tokens.note_frames import WIDTH, note_frames
 from training.sound_pack import SoundPack
 
 FRAME_RATE = 50.0
@@ -31,7 +31,7 @@ class CodePack:
         self.real = np.char.startswith(self.z["piano"], "real-")
         self.books = torch.from_numpy(self.z["books"])
         self.codec = str(self.z["codec"])
-        self.sketches = np.load(path.with_suffix(".sketches.npy"), mmap_mode="r") if sketched else None
+        self.sketches = np.load(path.with_suffix(".sketches.npy"), mmap_mode="r") if sketched else self.z["codes"][:0]
 
     def frames(self, clip: int) -> int:
         return int(self.frame_ptr[clip + 1] - self.frame_ptr[clip])
@@ -48,7 +48,8 @@ class CodePack:
     def performance(self, clip: int) -> Performance:
         z, n, p = self.z, slice(*self.z["note_ptr"][clip : clip + 2]), slice(*self.z["pedal_ptr"][clip : clip + 2])
         return Performance(
-            z["onset_sec"][n], z["duration_sec"][n], z["pitch"][n], z["velocity"][n], z["pedal_sec"][p], z["pedal_value"][p]
+            z["onset_sec"][n], z["duration_sec"][n], z["pitch"][n], z["velocity"][n],
+            z["pedal_sec"][p], z["pedal_value"][p],
         )  # fmt: skip
 
     def notes(self, clip: int, start: int, frames: int) -> NDArray[np.float32]:
@@ -62,10 +63,11 @@ class CodePack:
 
 
 class Batches:
-    """Random batches; `frames` is the length of a target. With the sound pack of the same clips come its samples, too."""
+    """Random batches; `frames` is the length of a target. Given the sound pack of the same clips, with samples."""
 
     def __init__(
-        self, pack: CodePack, split: str, frames: int, batch: int, seed: int, limit: int = 0, sound: SoundPack | None = None
+        self, pack: CodePack, split: str, frames: int, batch: int, seed: int, limit: int = 0,
+        sound: SoundPack | None = None,
     ):  # fmt: skip
         self.sound = sound
         self.pack, self.frames, self.batch, self.random = pack, frames, batch, np.random.default_rng(seed)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.music.types import Performance
-from engine.sound.notes import note_frames
+from engine.tokens.note_frames import note_frames
 
 HOP, FRAME_RATE = 640, 50.0
 
@@ -39,15 +39,16 @@ class SoundPack:
     def sound(self, clip: int, start: int, frames: int) -> NDArray[np.float32]:
         """(640 frames,) samples from frame `start` of a clip."""
         at = int(self.clip_ptr[clip]) + start * HOP
-        return np.asarray(self.audio[at : at + frames * HOP], np.float32) / 32768
+        return self.audio[at : at + frames * HOP].astype(np.float32) / np.float32(32768)
 
     def performance(self, clip: int) -> Performance:
         """The notes and pedal of a clip, seconds from its start."""
         z, n, p = self.z, slice(*self.z["note_ptr"][clip : clip + 2]), slice(*self.z["pedal_ptr"][clip : clip + 2])
         return Performance(
-            z["onset_sec"][n], z["duration_sec"][n], z["pitch"][n], z["velocity"][n], z["pedal_sec"][p], z["pedal_value"][p]
+            z["onset_sec"][n], z["duration_sec"][n], z["pitch"][n], z["velocity"][n],
+            z["pedal_sec"][p], z["pedal_value"][p],
         )  # fmt: skip
 
     def notes(self, clip: int, start: int, frames: int) -> NDArray[np.float32]:
-        """(frames, WIDTH) of `engine.sound.notes` from frame `start` of a clip."""
+        """(frames, WIDTH) of `engine.tokens.note_frames` from frame `start` of a clip."""
         return note_frames(self.performance(clip), FRAME_RATE, start, frames)

@@ -1,6 +1,6 @@
 """Train the product's piano codec on a sound pack (`training.render_pack`).
 
-    OMP_NUM_THREADS=1 python -m training.train_piano_codec --pack data/sound-v1 --out runs/piano-codec-v1 --minutes 60
+OMP_NUM_THREADS=1 python -m training.train_piano_codec --pack data/sound-v1 --out runs/piano-codec-v1 --minutes 60
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
 """Train the product's renderer on a code pack (`training.prepare_renderer`).
 
-    OMP_NUM_THREADS=1 python -m training.train_renderer --pack data/renderer-v1.npz --out runs/renderer-v1 --minutes 60
+OMP_NUM_THREADS=1 python -m training.train_renderer --pack data/renderer-v1.npz --out runs/renderer-v1 --minutes 60
 """
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser, "data/renderer-v1.npz", "runs/renderer-v1")
     parser.add_argument("--held", type=str, default="", help="another code pack, of pianos and pieces not trained on")
-    parser.add_argument("--start", type=Path, help="weights to begin with: another run's last.pt")
+    parser.add_argument("--warm", type=Path, help="weights to begin with: another run's last.pt")
     parser.add_argument("--frames", type=int, default=300, help="of a target, 50 a second")
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--layers", type=int, default=8)
@@ -36,7 +37,8 @@ def main() -> None:
     batches = Batches(pack, "train", args.frames, args.batch, seed, args.limit)
     held = [("real", Batches(pack, "validation", args.frames, 6, 1))]
     if args.held:
-        held.append(("other_pianos", Batches(CodePack(args.held, sketched=True), "validation", args.frames, 6, 2)))
+        others = CodePack(Path(args.held), sketched=True)
+        held.append(("other_pianos", Batches(others, "validation", args.frames, 6, 2)))
     fixed = {name: [source() for _ in range(HELD_BATCHES)] for name, source in held}
 
     def validate(model: MaskedRenderer) -> dict[str, float]:
@@ -50,8 +52,8 @@ def main() -> None:
         return MaskedRenderer(config, pack.books)
 
     run = Run(make(), args.rate, device, make)
-    if args.start and not (args.out / "last.pt").exists():
-        state = torch.load(args.start, map_location="cpu", weights_only=True)["average"]
+    if args.warm and not (args.out / "last.pt").exists():
+        state = torch.load(args.warm, map_location="cpu", weights_only=True)["average"]
         run.model.load_state_dict(state, strict=False)
         run.average.load_state_dict(state, strict=False)
     run.resume(args.out / "last.pt")

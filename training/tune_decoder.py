@@ -70,7 +70,12 @@ def main() -> None:
 
     run = Run(make(), args.rate, device, make)
     run.resume(args.out / "last.pt")
-    about = {"kind": "note decoder", "model": {"style_width": renderer.config.width}, "pack": str(args.pack), "codec": pack.codec}
+    about = {
+        "kind": "note decoder",
+        "model": {"style_width": renderer.config.width},
+        "pack": str(args.pack),
+        "codec": pack.codec,
+    }
     with torch.inference_mode():
         print(json.dumps({"before": validate(run.average.eval())}), flush=True)
     train(run, args, batches, lambda model, batch: losses(model, batch, codec, renderer), validate, about)

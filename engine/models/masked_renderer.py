@@ -1,8 +1,9 @@
 """The product's sound model: a codec language model that is told the notes frame by frame (spec I.2).
 
-It keeps what makes MIDI-VALLE (arXiv 2507.08530): codec tokens, a reference prompt of a few seconds for timbre and room,
-the coarse codebook before the finer ones. Since a performance's clock is known, it needs neither a MIDI prefix nor
-left-to-right order: frames are hidden and filled in over a few passes, the surest first (MaskGIT, arXiv 2202.04200;
+It keeps what makes MIDI-VALLE (arXiv 2507.08530): codec tokens, a reference prompt of a few seconds for timbre and
+room, the coarse codebook before the finer ones. Since a performance's clock is known, it needs neither a MIDI prefix
+nor left-to-right order. Beside the notes it is given a sketch of them, the codes of a quick sampled piano
+(`engine.sound.sketch`). Frames are hidden and filled in over a few passes, the surest first (MaskGIT, arXiv 2202.04200;
 SoundStorm, arXiv 2305.09636), and within a frame a small head writes the four books in order, coarse to fine.
 
 The prompt's frames attend only to one another, so they are read once a render.
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from engine.models.int8 import Int8Linear
-from engine.sound.notes import WIDTH
+from engine.tokens.note_frames import WIDTH
 
 SPAN = 3  # frames are hidden in runs of this many
 NEVER = -1e4
@@ -59,7 +60,7 @@ class Layer(nn.Module):
         nn.init.zeros_(self.down.weight)
 
     def forward(self, x: Tensor, turn: Tensor, mask: Tensor, memory: tuple[Tensor, Tensor] | None):
-        """x (B, F, width); turn (F, head / 2) complex as (cos, sin); mask (B, 1, 1, S + F); returns x and its (k, v)."""
+        """x (B, F, width); turn (2, F, head / 2) cosines, sines; mask (B, 1, 1, S + F); returns x and its (k, v)."""
         b, f, _ = x.shape
         q, k, v = self.qkv(self.norm_a(x)).view(b, f, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         q, k = _rotate(q, turn), _rotate(k, turn)
@@ -136,7 +137,8 @@ class MaskedRenderer(nn.Module):
     ) -> tuple[Memory, Tensor, Tensor]:  # fmt: skip
         """The prompt as memory for `hear`.
 
-        codes (B, P, K); notes (B, P, WIDTH); sketch (B, P, K) codes; noted (B,) bool: these two are known; valid (B, P) bool, all False: no prompt
+        codes (B, P, K); notes (B, P, WIDTH); sketch (B, P, K) codes; noted (B,) bool: these two are known;
+        valid (B, P) bool, all False: no prompt
         returns keys and values a layer, the additive mask (B, 1, 1, P) and the style vector (B, width)
         """
         latent = self.vectors(codes)
@@ -168,7 +170,8 @@ class MaskedRenderer(nn.Module):
     ) -> Tensor:
         """Hidden states (B, F, width) of frames of which some are known.
 
-        codes (B, F, K), used where known (B, F); notes (B, F, WIDTH); sketch (B, F, K) codes of the sketch; valid (B, F) bool, False for padding
+        codes (B, F, K), used where known (B, F); notes (B, F, WIDTH); sketch (B, F, K) codes of the sketch;
+        valid (B, F) bool, False for padding
         """
         memory, prompt_mask, style = prompt
         x = torch.where(known[..., None], self.heard(self.vectors(codes)), self.hidden_frame)

@@ -11,6 +11,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from engine.models.masked_renderer import MaskedRenderer
 from engine.models.piano_codec import BINS, STEPS, PianoCodec, spectral_distance
 
 
@@ -42,7 +43,9 @@ class NoteDecoder(nn.Module):
 
 
 @torch.no_grad()
-def drawn_codes(model: nn.Module, batch: dict[str, Tensor], temperature: tuple[float, float]) -> tuple[Tensor, Tensor]:
+def drawn_codes(
+    model: MaskedRenderer, batch: dict[str, Tensor], temperature: tuple[float, float]
+) -> tuple[Tensor, Tensor]:
     """Codes (B, F, K) whose hidden frames a renderer drew in one pass, and the prompt's style (B, width).
 
     batch        what `MaskedRenderer.losses` takes

@@ -2,7 +2,7 @@
 
 A spectral codec in the manner of Vocos (Siuzdak, arXiv 2306.00814): ConvNeXt blocks at the frame rate on both sides of
 a residual vector quantiser, and an inverse STFT at the end. The decoder predicts log magnitudes only; phases, which
-2.2 kbit/s have no room for, are found afterwards (`engine.sound.phase`). So the codes say nothing about phase, which
+2.2 kbit/s have no room for, are found afterwards (`engine.models.phase`). So the codes say nothing about phase, which
 also makes them far easier to predict from notes. The decoder may be told the notes, when they are known.
 """
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from engine.models.residual import ResidualQuantiser
-from engine.sound.notes import WIDTH
+from engine.tokens.note_frames import WIDTH
 
 SAMPLE_RATE = 32000
 WINDOW, HOP = 2048, 320  # of the analysed and predicted spectrum
@@ -120,7 +120,7 @@ class PianoCodec(nn.Module):
     def spectra(self, latent: Tensor, notes: Tensor | None = None, known: Tensor | None = None) -> Tensor:
         """Quantised latents (B, F, latent) -> log magnitudes (B, F, 2, BINS).
 
-        notes  (B, F, WIDTH) of `engine.sound.notes`, when they are known; known (B,) bool says for which
+        notes  (B, F, WIDTH) of `engine.tokens.note_frames`, when they are known; known (B,) bool says for which
         """
         x = self.from_latent(latent)
         if notes is None:
@@ -140,8 +140,8 @@ class PianoCodec(nn.Module):
 
     @torch.inference_mode()
     def decode(self, codes: Tensor, notes: Tensor | None = None) -> Tensor:
-        """Codes (B, K <= 4, F) -> samples (B, 640 F); with the notes (B, F, WIDTH) of `engine.sound.notes` if known."""
-        from engine.sound.phase import to_sound
+        """Codes (B, K <= 4, F) -> samples (B, 640 F); notes (B, F, WIDTH) of `engine.tokens.note_frames` if known."""
+        from engine.models.phase import to_sound
 
         log = self.spectra(self.quantiser.decode(codes.transpose(1, 2)), notes)
         log = log.float().clamp(np.log(FLOOR), 8).flatten(1, 2).exp()
@@ -185,7 +185,7 @@ def spectral_distance(log: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _weights(true: Tensor) -> Tensor:
-    """Weights of mean 1 over (B, T, BINS) log magnitudes: as 1 / (f + 500 Hz), more within 45 dB of the frame's peak."""
+    """Weights of mean 1 over (B, T, BINS) log magnitudes: 1 / (f + 500 Hz), more within 45 dB of the frame's peak."""
     hz = torch.arange(BINS, device=true.device) * (SAMPLE_RATE / WINDOW)
     by_pitch = 1 / (hz + 500)
     peak = true.amax(-1, keepdim=True)

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from engine.models.quantize import VectorQuantiser
 
-
 DECAY, DEAD = 0.98, 0.25  # a codec's encoder moves fast at first, and every code is wanted
 
 
@@ -33,6 +32,10 @@ class ResidualQuantiser(nn.Module):
         super().__init__()
         self.books = nn.ModuleList(VectorQuantiser(size, width, decay=DECAY, dead=DEAD) for _ in range(books))
 
+    def listed(self) -> list[VectorQuantiser]:
+        """The books, the coarsest first."""
+        return [book for book in self.books if isinstance(book, VectorQuantiser)]
+
     def forward(self, u: Tensor) -> Residual:
         """u (B, F, D)"""
         with torch.autocast(u.device.type, enabled=False):
@@ -42,7 +45,7 @@ class ResidualQuantiser(nn.Module):
                 fewer = torch.randint(1, len(self.books), (len(u),), device=u.device) if len(self.books) > 1 else depth
                 depth = torch.where(torch.rand(len(u), device=u.device) < 0.25, fewer, depth)
             left, latent, codes, commitment = u, torch.zeros_like(u), [], u.new_zeros(())
-            for k, book in enumerate(self.books):
+            for k, book in enumerate(self.listed()):
                 used = (depth > k)[:, None].expand(u.shape[:2])
                 found = book(left, used)
                 z = book.codebook[found.codes] * used[..., None]
@@ -54,13 +57,12 @@ class ResidualQuantiser(nn.Module):
     def encode(self, u: Tensor) -> Tensor:
         """(..., D) -> codes (..., K)"""
         left, codes = u.float(), []
-        for book in self.books:
+        for book in self.listed():
             codes.append(book.nearest(left))
             left = left - book.codebook[codes[-1]]
         return torch.stack(codes, -1)
 
     def decode(self, codes: Tensor) -> Tensor:
         """Codes (..., K' <= K) -> (..., D), from the first K' books"""
-        return sum(
-            (book.codebook[codes[..., k]] for k, book in enumerate(self.books[: codes.shape[-1]])), torch.zeros(())
-        )
+        parts = [book.codebook[codes[..., k]] for k, book in enumerate(self.listed()[: codes.shape[-1]])]
+        return torch.stack(parts).sum(0)

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import fftconvolve
 
+from engine.music.dampers import damped_sec
 from engine.music.types import AudioClip, Performance
-from engine.sound.notes import damped_sec
 
 SAMPLE_RATE = 32000
 TAIL_SEC = 2.0

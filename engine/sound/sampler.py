@@ -15,8 +15,8 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
+from engine.music.dampers import damped_sec
 from engine.music.types import Performance
-from engine.sound.notes import damped_sec
 
 SAMPLE_RATE = 32000
 VELOCITY_DB = 40.0  # 127 against 12.7: amplitude goes with the square of the velocity
@@ -72,11 +72,11 @@ def play(bank: Bank, performance: Performance, end_sec: float | None = None) -> 
     end_sec  where the sound is cut, by default two seconds after the last release; onsets before 0 are not sounded
     """
     end = performance.end_sec + TAIL_SEC if end_sec is None else end_sec
-    sound = np.zeros(int(round(end * SAMPLE_RATE)), np.float32)
+    sound = np.zeros(round(end * SAMPLE_RATE), np.float32)
     notes = zip(performance.onset_sec.tolist(), damped_sec(performance, end).tolist(), performance.pitch.tolist(),
                 performance.velocity.tolist(), strict=True)  # fmt: skip
     for onset, damped, key, velocity in notes:
-        start = int(round(onset * SAMPLE_RATE))
+        start = round(onset * SAMPLE_RATE)
         if start < 0 or start >= len(sound):
             continue
         row = bank.recording(key, velocity)

@@ -40,7 +40,8 @@ class Sketch:
 def whole(preview: Preview, performance: Performance, samples: int, lead_sec: float = 4.0) -> NDArray[np.float32]:
     """The first `samples` samples of the sketch of an excerpt, whose notes of up to `lead_sec` before it sound on."""
     moved = Performance(
-        np.maximum(performance.onset_sec + lead_sec, 0), performance.duration_sec, performance.pitch, performance.velocity,
+        np.maximum(performance.onset_sec + lead_sec, 0), performance.duration_sec, performance.pitch,
+        performance.velocity,
         np.maximum(performance.pedal_sec + lead_sec, 0), performance.pedal_value,
     )  # fmt: skip
     lead = round(lead_sec * SAMPLE_RATE)

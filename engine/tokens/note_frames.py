@@ -6,46 +6,15 @@ velocity and how far into the frame, which sound on and how long they have, and 
 
 from __future__ import annotations
 
-from bisect import bisect_right
-
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.music.dampers import damped_sec
 from engine.music.types import Performance
 
 LOWEST_KEY, KEYS = 21, 88
 CHANNELS = 5  # a key: onset, its velocity, sounding, how much of it is left, release
 WIDTH = KEYS * CHANNELS + 1  # and the pedal
-SHORTEST_SEC = 0.03
-
-
-def pedal_down(performance: Performance, end_sec: float) -> tuple[list[float], list[float]]:
-    """When the sustain pedal (controller 64, 64 and above) goes down and up again: two lists of seconds."""
-    down, up = [], []
-    for sec, value in zip(performance.pedal_sec.tolist(), performance.pedal_value.tolist(), strict=True):
-        if value >= 64 and len(down) == len(up):
-            down.append(sec)
-        elif value < 64 and len(down) > len(up):
-            up.append(sec)
-    if len(down) > len(up):
-        up.append(max(end_sec, down[-1]))
-    return down, up
-
-
-def damped_sec(performance: Performance, end_sec: float) -> NDArray[np.float64]:
-    """(n,) seconds at which each note's damper falls: the release, the pedal's if it holds the note, or a new stroke."""
-    down, up = pedal_down(performance, end_sec)
-    onset, release = performance.onset_sec, performance.onset_sec + performance.duration_sec
-    damped = np.array(release)
-    struck_again: dict[int, float] = {}
-    for i in np.argsort(-onset, kind="stable").tolist():
-        at = bisect_right(down, release[i]) - 1
-        if at >= 0 and release[i] < up[at]:
-            damped[i] = up[at]
-        pitch = int(performance.pitch[i])
-        damped[i] = min(max(damped[i], onset[i] + SHORTEST_SEC), struck_again.get(pitch, np.inf))
-        struck_again[pitch] = float(onset[i])
-    return damped
 
 
 def note_frames(performance: Performance, frame_rate: float, start: int, frames: int) -> NDArray[np.float32]:
@@ -64,7 +33,12 @@ def note_frames(performance: Performance, frame_rate: float, start: int, frames:
     if len(performance):
         onset = performance.onset_sec * frame_rate - start
         damped = damped_sec(performance, performance.end_sec + 2.0) * frame_rate - start
-        near = (damped > -1) & (onset < frames) & (performance.pitch >= LOWEST_KEY) & (performance.pitch < LOWEST_KEY + KEYS)
+        near = (
+            (damped > -1)
+            & (onset < frames)
+            & (performance.pitch >= LOWEST_KEY)
+            & (performance.pitch < LOWEST_KEY + KEYS)
+        )
         for i in np.flatnonzero(near).tolist():
             _add(table, float(onset[i]), float(damped[i]), int(performance.pitch[i]) - LOWEST_KEY,
                  float(performance.velocity[i]) / 127, frame_rate)  # fmt: skip

@@ -62,7 +62,9 @@ class PhaseFinder:
         magnitude = self._waiting[: count + AHEAD]
         known = len(self._decided)
         phase = np.angle(self._decided[-1]) if known else np.zeros(len(_BIN), np.float32)
-        spectra = np.concatenate([self._decided, magnitude * np.exp(1j * _carry(magnitude, phase))]).astype(np.complex64)
+        spectra = np.concatenate([self._decided, magnitude * np.exp(1j * _carry(magnitude, phase))]).astype(
+            np.complex64
+        )
         before = np.zeros_like(spectra)
         for _ in range(ROUNDS):
             again = _spectra(_overlap_add(spectra), len(spectra))
@@ -78,7 +80,7 @@ class PhaseFinder:
     def _add(self, fresh: NDArray[np.complex64]) -> NDArray[np.float32]:
         size = (len(fresh) - 1) * HOP + WINDOW
         sound, weight = np.zeros(size + HOP, np.float32), np.zeros(size + HOP, np.float32)
-        frames = scipy.fft.irfft(fresh * _TURN, WINDOW, axis=1) * _SHAPE
+        frames = np.asarray(scipy.fft.irfft(fresh * _TURN, WINDOW, axis=1)) * _SHAPE
         for t, frame in enumerate(frames):
             sound[t * HOP : t * HOP + WINDOW] += frame
             weight[t * HOP : t * HOP + WINDOW] += _SHAPE**2
@@ -115,7 +117,7 @@ def _carry(magnitude: NDArray, phase: NDArray) -> NDArray[np.float32]:
 
 
 def _overlap_add(spectra: NDArray[np.complex64]) -> NDArray[np.float32]:
-    frames = scipy.fft.irfft(spectra * _TURN, WINDOW, axis=1) * _SHAPE
+    frames = np.asarray(scipy.fft.irfft(spectra * _TURN, WINDOW, axis=1)) * _SHAPE
     size = (len(frames) - 1) * HOP + WINDOW
     sound, weight = np.zeros(size, np.float32), np.full(size, 1e-2, np.float32)
     for t, frame in enumerate(frames):
@@ -125,5 +127,5 @@ def _overlap_add(spectra: NDArray[np.complex64]) -> NDArray[np.float32]:
 
 
 def _spectra(sound: NDArray[np.float32], count: int) -> NDArray[np.complex64]:
-    frames = np.lib.stride_tricks.sliding_window_view(sound, WINDOW)[:: HOP][:count]
+    frames = np.lib.stride_tricks.sliding_window_view(sound, WINDOW)[::HOP][:count]
     return (scipy.fft.rfft(frames * _SHAPE, axis=1) * np.conj(_TURN)).astype(np.complex64)
