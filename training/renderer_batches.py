@@ -67,9 +67,9 @@ class Batches:
 
     def __init__(
         self, pack: CodePack, split: str, frames: int, batch: int, seed: int, limit: int = 0,
-        sound: SoundPack | None = None,
+        sound: SoundPack | None = None, iterative: bool = False,
     ):  # fmt: skip
-        self.sound = sound
+        self.sound, self.iterative = sound, iterative
         self.pack, self.frames, self.batch, self.random = pack, frames, batch, np.random.default_rng(seed)
         sessions = pack.sessions(split)
         self.real = [s for s in sessions if pack.real[s[0]]]
@@ -113,9 +113,13 @@ class Batches:
         }
 
     def _known(self) -> NDArray[np.bool_]:
-        """(frames,) which frames the model is shown: a past, often a future, and part of what lies between."""
+        """(frames,) which frames the model is shown: none, or for decoding in several passes a past, often a future, and
+        part of what lies between.
+        """
         g, count = self.random, self.frames
         known = np.zeros(count, bool)
+        if not self.iterative:
+            return known
         low = int(g.integers(20, 121)) if g.random() < 0.7 else 0
         high = count - (int(g.integers(10, 80)) if g.random() < 0.2 else 0)
         spans = np.arange(low, high, SPAN)

@@ -23,6 +23,7 @@ def main() -> None:
     add_arguments(parser, "data/renderer-v1.npz", "runs/renderer-v1")
     parser.add_argument("--held", type=str, default="", help="another code pack, of pianos and pieces not trained on")
     parser.add_argument("--warm", type=Path, help="weights to begin with: another run's last.pt")
+    parser.add_argument("--iterative", action="store_true", help="show part of the frames, for several passes")
     parser.add_argument("--frames", type=int, default=300, help="of a target, 50 a second")
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--layers", type=int, default=8)
@@ -34,7 +35,7 @@ def main() -> None:
     pack = CodePack(args.pack, sketched=True)
     config = RendererConfig(args.width, args.layers, args.heads, 4 * args.width)
     seed = args.seed * 1000 + rank * 77 + np.random.randint(1 << 30)
-    batches = Batches(pack, "train", args.frames, args.batch, seed, args.limit)
+    batches = Batches(pack, "train", args.frames, args.batch, seed, args.limit, None, args.iterative)
     held = [("real", Batches(pack, "validation", args.frames, 6, 1))]
     if args.held:
         others = CodePack(Path(args.held), sketched=True)
