@@ -108,7 +108,7 @@ class Renderer:
         notes = torch.from_numpy(note_frames(performance, FRAME_RATE, first, count + FUTURE + MARGIN))
         with torch.inference_mode():
             memory = self._read(prompt)
-        codes = torch.zeros(0, self.codec.num_codebooks, dtype=torch.int64)
+        codes = sketched = torch.zeros(0, self.codec.num_codebooks, dtype=torch.int64)
         sketch = Sketch(self.preview, performance)
         phases, shown = PhaseFinder(), 0  # shown: frames whose spectra went to the phase finder
         for start, fresh in windows(count):
@@ -125,8 +125,9 @@ class Renderer:
                 given = codes[start - past :] if self.sampling.carry else codes[:0]
                 written = self._write(given, piece, drawn, memory, random, temperature, step)
                 codes = torch.cat([codes, written[past : past + fresh]])
+                sketched = torch.cat([sketched, drawn[past : past + fresh]])
                 done = len(codes) if len(codes) == count else max(len(codes) - MARGIN, shown)
-                log = self._spectra(codes, notes, memory[2], shown, done)
+                log = self._spectra(codes, sketched, notes, memory[2], shown, done)
             sound = phases.push(log)
             shown = done
             if len(sound):
@@ -134,12 +135,17 @@ class Renderer:
         yield AudioClip(np.clip(phases.finish(), -1, 1), self.codec.sample_rate)
         report(1.0)
 
-    def _spectra(self, codes: Tensor, notes: Tensor, style: Tensor, start: int, end: int) -> np.ndarray:
+    def _spectra(
+        self, codes: Tensor, sketched: Tensor, notes: Tensor, style: Tensor, start: int, end: int
+    ) -> np.ndarray:  # fmt: skip
         """Magnitudes (2 (end - start), 1025) of frames start..end, decoded with what stands on both sides."""
         low, high = max(start - MARGIN, 0), min(end + MARGIN, len(codes))
         latent = self.codec.quantiser.decode(codes[None, low:high])
         heard = notes[None, low:high]
-        log = self.codec.spectra(latent, heard) if self.decoder is None else self.decoder(latent, heard, style)
+        if self.decoder is None:
+            log = self.codec.spectra(latent, heard)
+        else:
+            log = self.decoder(latent, self.codec.quantiser.decode(sketched[None, low:high]), heard, style)
         return log[0, start - low : end - low].float().clamp(math.log(FLOOR), 8).flatten(0, 1).exp().numpy()
 
     def _read(self, prompt: Prompt) -> tuple[Memory, Tensor, Tensor]:

@@ -194,16 +194,17 @@ def test_a_decoder_of_its_own_starts_as_the_codecs_and_learns():
     codec = PianoCodec(CODEC)
     decoder = NoteDecoder(codec, 32)
     latent, notes, style = torch.randn(2, 30, 16), torch.rand(2, 30, WIDTH), torch.randn(2, 32)
-    torch.testing.assert_close(decoder(latent, notes, style), codec.spectra(latent, notes))
+    torch.testing.assert_close(decoder(latent, latent, notes, style), codec.spectra(latent, notes))
+    sketch = torch.randn(2, 30, 16)
     true = torch.randn(2, 30, 2, 1025)
     optimizer = torch.optim.Adam(decoder.parameters(), 1e-2)
-    before = decoder.losses(latent, notes, style, true)["loss"]
+    before = decoder.losses(latent, sketch, notes, style, true)["loss"]
     for _ in range(5):
         optimizer.zero_grad()
-        decoder.losses(latent, notes, style, true)["loss"].backward()
+        decoder.losses(latent, sketch, notes, style, true)["loss"].backward()
         optimizer.step()
-    assert decoder.losses(latent, notes, style, true)["loss"] < before
-    assert not torch.allclose(decoder(latent, notes, style), decoder(latent, notes, -style)), "the style is heard"
+    assert decoder.losses(latent, sketch, notes, style, true)["loss"] < before
+    assert not torch.allclose(decoder(latent, sketch, notes, style), decoder(latent, sketch, notes, -style)), "the style is heard"
 
 
 def test_drawn_codes_leave_known_frames_alone():

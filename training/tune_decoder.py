@@ -37,10 +37,10 @@ def losses(decoder: NoteDecoder, batch: Batch, codec: PianoCodec, renderer: Mask
     """Known frames are decoded from their true codes, hidden ones from codes that the renderer draws."""
     with torch.no_grad():
         codes, style = drawn_codes(renderer, batch, TEMPERATURE)
-        latent = codec.quantiser.decode(codes)
+        latent, sketch = codec.quantiser.decode(codes), codec.quantiser.decode(batch["sketch"])
         with torch.autocast(latent.device.type, enabled=False):
             _, true = codec.analyse(batch["samples"])
-    return decoder.losses(latent, batch["notes"], style.float(), true)
+    return decoder.losses(latent, sketch, batch["notes"], style.float(), true)
 
 
 def main() -> None:
@@ -49,6 +49,7 @@ def main() -> None:
     parser.add_argument("--sound", type=Path, default=Path("data/sound-v1"))
     parser.add_argument("--codec", type=Path, default=Path("checkpoints/piano-codec-v1"))
     parser.add_argument("--renderer", type=Path, default=Path("runs/renderer-v1"))
+    parser.add_argument("--warm", type=Path, help="weights to begin with: another run's last.pt")
     parser.add_argument("--frames", type=int, default=200)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -69,6 +70,10 @@ def main() -> None:
         return NoteDecoder(codec, renderer.config.width)
 
     run = Run(make(), args.rate, device, make)
+    if args.warm and not (args.out / "last.pt").exists():
+        state = torch.load(args.warm, map_location="cpu", weights_only=True)["average"]
+        run.model.load_state_dict(state, strict=False)
+        run.average.load_state_dict(run.model.state_dict())
     run.resume(args.out / "last.pt")
     about = {
         "kind": "note decoder",

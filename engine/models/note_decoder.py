@@ -1,7 +1,8 @@
 """The renderer's own way from codes to spectra: a copy of the codec's decoder, tuned to codes that a model wrote.
 
-The codec's decoder has only met codes of real sound. This one was tuned on codes drawn by the renderer, with the notes
-and the prompt's style beside them and the true spectra as the goal, so it mends what the renderer gets wrong.
+The codec's decoder has only met codes of real sound. This one was tuned on codes drawn by the renderer, with the notes,
+the sketch's codes and the prompt's style beside them and the true spectra as the goal, so it mends what the renderer
+gets wrong: what is played it can take from the sketch, how it sounds only from the drawn codes and the style.
 """
 
 from __future__ import annotations
@@ -22,22 +23,30 @@ class NoteDecoder(nn.Module):
         super().__init__()
         width = codec.config.decoder_width
         self.from_latent = copy.deepcopy(codec.from_latent)
+        self.from_sketch = copy.deepcopy(codec.from_latent)
         self.hear_notes = copy.deepcopy(codec.hear_notes)
         self.hear_style = nn.Linear(style_width, width)
         self.decoder = copy.deepcopy(codec.decoder)
         self.to_spectrum = copy.deepcopy(codec.to_spectrum)
+        with torch.no_grad():
+            for part in (self.from_latent, self.from_sketch):
+                part.weight.mul_(0.5)
+                part.bias.mul_(0.5)
         nn.init.zeros_(self.hear_style.weight)
         nn.init.zeros_(self.hear_style.bias)
 
-    def forward(self, latent: Tensor, notes: Tensor, style: Tensor) -> Tensor:
-        """latent (B, F, latent), notes (B, F, WIDTH), style (B, style_width) -> log magnitudes (B, F, 2, BINS)"""
-        x = self.from_latent(latent) + self.hear_notes(notes) + self.hear_style(style)[:, None]
+    def forward(self, latent: Tensor, sketch: Tensor, notes: Tensor, style: Tensor) -> Tensor:
+        """latent, sketch (B, F, latent), notes (B, F, WIDTH), style (B, style_width) -> log magnitudes (B, F, 2, BINS)"""
+        x = self.from_latent(latent) + self.from_sketch(sketch)
+        x = x + self.hear_notes(notes) + self.hear_style(style)[:, None]
         log = 4 * self.to_spectrum(self.decoder(x))
         return log.reshape(*log.shape[:2], STEPS, BINS)
 
-    def losses(self, latent: Tensor, notes: Tensor, style: Tensor, true: Tensor) -> dict[str, Tensor]:
+    def losses(
+        self, latent: Tensor, sketch: Tensor, notes: Tensor, style: Tensor, true: Tensor
+    ) -> dict[str, Tensor]:  # fmt: skip
         """The codec's spectral distance to `true` (B, F, 2, BINS): "loss" and its terms."""
-        log = self(latent, notes, style).float()
+        log = self(latent, sketch, notes, style).float()
         error, change = spectral_distance(log.flatten(1, 2), true.flatten(1, 2))
         return {"loss": error + 0.5 * change, "error": error, "change": change}
 
