@@ -52,8 +52,8 @@ class Sampling:
     """
 
     passes: int = 1
-    coarse: float = 0.8
-    fine: float = 0.6
+    coarse: float = 0.5
+    fine: float = 0.3
     order_noise: float = 1.0
     carry: bool = False
 

@@ -24,6 +24,11 @@ done
 $python -m training.train_piano_codec --pack data/sound-v1 --out runs/piano-codec-v1 --minutes "${CODEC_MINUTES:-44}" --rate 1.5e-3
 [ -e data/renderer-v1.npz ] || $python -m training.prepare_renderer --pack data/sound-v1 --codec runs/piano-codec-v1 \
     --out data/renderer-v1.npz --workers "$(nproc)"
-$python -m training.train_renderer --pack data/renderer-v1.npz --out runs/renderer-v1 --minutes "${MINUTES:-65}" --batch 12 --rate 2e-3
 $python -m training.export_sound codec --run runs/piano-codec-v1 --out "$bundles"/piano-codec-v1
-$python -m training.export_sound renderer --run runs/renderer-v1 --codec "$bundles"/piano-codec-v1 --out "$bundles"/renderer-v1
+[ -e data/renderer-v1.sketches.npy ] || $python -m training.prepare_sketches --pack data/renderer-v1.npz \
+    --codec "$bundles"/piano-codec-v1 --workers "$(nproc)"
+$python -m training.train_renderer --pack data/renderer-v1.npz --out runs/renderer-v2 --minutes "${MINUTES:-60}" --batch 12 --rate 2e-3
+$python -m training.tune_decoder --pack data/renderer-v1.npz --codec "$bundles"/piano-codec-v1 --renderer runs/renderer-v2 \
+    --out runs/note-decoder-v2 --minutes "${DECODER_MINUTES:-24}" --batch 6 --rate 1.5e-3
+$python -m training.export_sound renderer --run runs/renderer-v2 --decoder runs/note-decoder-v2 --codec "$bundles"/piano-codec-v1 \
+    --out "$bundles"/renderer-v1
