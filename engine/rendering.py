@@ -23,6 +23,7 @@ from engine.models.note_decoder import NoteDecoder
 from engine.models.phase import PhaseFinder
 from engine.models.piano_codec import FLOOR, PianoCodec
 from engine.music.types import AudioClip, BadInput, Performance
+from engine.sound.colour import Recolour, band_energy, colour
 from engine.sound.preview import Preview
 from engine.sound.prompts import Prompt
 from engine.sound.sketch import Sketch
@@ -110,6 +111,7 @@ class Renderer:
             memory = self._read(prompt)
         codes = sketched = torch.zeros(0, self.codec.num_codebooks, dtype=torch.int64)
         sketch = Sketch(self.preview, performance)
+        recolour = self._recolour(prompt)
         phases, shown = PhaseFinder(), 0  # shown: frames whose spectra went to the phase finder
         for start, fresh in windows(count):
             ahead = min(FUTURE, max(count - start - fresh, 0))
@@ -128,6 +130,8 @@ class Renderer:
                 sketched = torch.cat([sketched, drawn[past : past + fresh]])
                 done = len(codes) if len(codes) == count else max(len(codes) - MARGIN, shown)
                 log = self._spectra(codes, sketched, notes, memory[2], shown, done)
+                if recolour is not None:
+                    log = recolour.add(log, self._magnitudes(sketch, first + shown, first + done))
             sound = phases.push(log)
             shown = done
             if len(sound):
@@ -158,6 +162,22 @@ class Renderer:
         noted = torch.tensor([prompt.notes is not None])
         valid = torch.ones(1, frames, dtype=torch.bool)
         return self.model.read_prompt(codes[None], heard[None], sketch[None], noted, valid)
+
+    def _magnitudes(self, sketch: Sketch, start: int, end: int) -> np.ndarray:
+        """Magnitudes (2 (end - start), 1025) of frames of the sketch."""
+        low, hop = start - 2, self.codec.hop_length
+        log = self.codec.analyse(torch.from_numpy(sketch.sound(low * hop, (end + 2) * hop))[None])[1][0]
+        return log[2:-2].flatten(0, 1).exp().numpy()
+
+    def _recolour(self, prompt: Prompt) -> Recolour | None:
+        """Brings a rendering to the prompt's colour, when it is known what is played in the prompt."""
+        if prompt.notes is None or not len(prompt.notes):
+            return None
+        frames = len(prompt.clip.samples) // self.codec.hop_length
+        with torch.inference_mode():
+            log = self.codec.analyse(torch.from_numpy(np.array(prompt.clip.samples))[None])[1][0]
+            sketch = self._magnitudes(Sketch(self.preview, prompt.notes), 0, frames)
+        return Recolour(colour(band_energy(log.flatten(0, 1).exp().numpy()), band_energy(sketch)))
 
     def _sketch_codes(self, sketch: Sketch, start: int, end: int) -> Tensor:
         """Codes (end - start, K) of frames of the sketch, encoded with what stands on both sides."""

@@ -9,6 +9,7 @@ from engine.models.note_decoder import NoteDecoder, drawn_codes
 from engine.models.piano_codec import CodecConfig, PianoCodec
 from engine.music.types import AudioClip, BadInput, Performance
 from engine.rendering import FRAME_RATE, Renderer, draw, frame_span, windows
+from engine.sound.colour import Recolour, band_energy, colour
 from engine.sound.prompts import Prompt
 from engine.tokens.note_frames import WIDTH
 
@@ -213,3 +214,19 @@ def test_drawn_codes_leave_known_frames_alone():
     assert torch.equal(codes[b["known"]], b["codes"][b["known"]])
     assert not torch.equal(codes, b["codes"])
     assert style.shape == (2, 32)
+
+
+def test_colour_is_measured_against_the_sketch_and_filtered_in():
+    g = np.random.default_rng(0)
+    sketch = g.random((200, 1025), np.float32) + 0.1
+    tilt = np.exp(np.linspace(1.0, -1.0, 1025)).astype(np.float32)
+    prompt = g.random((150, 1025), np.float32) + 0.1
+    wanted = colour(band_energy(prompt * tilt), band_energy(prompt))
+    filtered = Recolour(wanted).add(sketch, sketch)
+    np.testing.assert_allclose(colour(band_energy(filtered), band_energy(sketch)), wanted, atol=0.05)
+    recolour, parts = Recolour(wanted), []
+    for i in range(0, 200, 20):
+        parts.append(recolour.add(sketch[i : i + 20], sketch[i : i + 20]))
+    steps = np.abs(np.diff(np.log(np.concatenate(parts) / sketch), axis=0)).max()
+    assert steps < 0.05, "the filter moves without steps"
+    assert not colour(np.zeros(25), np.ones(25)).any(), "a silent band has no colour"

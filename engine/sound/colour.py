@@ -1,0 +1,57 @@
+"""Colour: what a piano, a room and a microphone do to a spectrum, band by band, measured against a sketch of the notes.
+
+The same notes on the sketch's piano and in the prompt differ by the prompt's colour; the same difference is then
+asked of the rendering, and what it lacks is filtered in. So the notes that happen to be played do not count.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+SAMPLE_RATE, WINDOW = 32000, 2048
+CENTRES = 50 * 2 ** (np.arange(25) / 3)  # Hz, thirds of an octave up to 12.8 kHz
+MOST = 1.4  # nats, 12 dB: no band is moved further
+QUIET = 1e-4  # of the loudest band: a band below says nothing
+
+
+def _weights() -> NDArray[np.float64]:
+    """(bins, bands) overlapping triangles on a logarithmic axis; each bin's weights sum to 1."""
+    octave = np.log2(np.maximum(np.arange(WINDOW // 2 + 1) * SAMPLE_RATE / WINDOW, 1) / CENTRES[0]) * 3
+    at = np.clip(octave, 0, len(CENTRES) - 1)
+    return np.clip(1 - np.abs(at[:, None] - np.arange(len(CENTRES))), 0, None)
+
+
+_WEIGHTS = _weights()
+
+
+def band_energy(magnitudes: NDArray) -> NDArray[np.float64]:
+    """(T, 1025) magnitudes -> (25,) energy in thirds of an octave, summed over time"""
+    return (magnitudes.astype(np.float64) ** 2).sum(0) @ _WEIGHTS
+
+
+def colour(sound: NDArray, sketch: NDArray) -> NDArray[np.float64]:
+    """(25,) nats by which the bands of a sound stand above those of its sketch, given their energies; 0 where silent."""
+    heard = (sketch > QUIET * sketch.max()) & (sound > 0)
+    return np.where(heard, 0.5 * np.log(np.maximum(sound, 1e-20) / np.maximum(sketch, 1e-20)), 0.0)
+
+
+class Recolour:
+    """Filters spectra, as they come, so that their colour against the sketch becomes the wanted one."""
+
+    def __init__(self, wanted: NDArray[np.float64]):
+        self._wanted = wanted
+        self._sound, self._sketch = np.zeros(len(CENTRES)), np.zeros(len(CENTRES))
+        self._gain: NDArray[np.float64] | None = None
+
+    def add(self, magnitudes: NDArray[np.float32], sketch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(T, 1025) spectra and those of the sketch -> (T, 1025) filtered; the filter moves without steps."""
+        if not len(magnitudes):
+            return magnitudes
+        self._sound += band_energy(magnitudes)
+        self._sketch += band_energy(sketch)
+        gain = np.clip(self._wanted - colour(self._sound, self._sketch), -MOST, MOST)
+        before = gain if self._gain is None else self._gain
+        self._gain = gain
+        share = (np.arange(len(magnitudes)) + 1)[:, None] / len(magnitudes)
+        return (magnitudes * np.exp((before + share * (gain - before)) @ _WEIGHTS.T)).astype(np.float32)
