@@ -113,8 +113,8 @@ class Batches:
         }
 
     def _known(self) -> NDArray[np.bool_]:
-        """(frames,) which frames the model is shown: none, or for decoding in several passes a past, often a future, and
-        part of what lies between.
+        """(frames,) which frames the model is shown: none, or for decoding in several passes a past, often a future,
+        and part of what lies between.
         """
         g, count = self.random, self.frames
         known = np.zeros(count, bool)

@@ -36,7 +36,7 @@ class NoteDecoder(nn.Module):
         nn.init.zeros_(self.hear_style.bias)
 
     def forward(self, latent: Tensor, sketch: Tensor, notes: Tensor, style: Tensor) -> Tensor:
-        """latent, sketch (B, F, latent), notes (B, F, WIDTH), style (B, style_width) -> log magnitudes (B, F, 2, BINS)"""
+        """latent, sketch (B, F, latent), notes (B, F, WIDTH), style (B, S) -> log magnitudes (B, F, 2, BINS)"""
         x = self.from_latent(latent) + self.from_sketch(sketch)
         x = x + self.hear_notes(notes) + self.hear_style(style)[:, None]
         log = 4 * self.to_spectrum(self.decoder(x))

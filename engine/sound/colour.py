@@ -31,7 +31,7 @@ def band_energy(magnitudes: NDArray) -> NDArray[np.float64]:
 
 
 def colour(sound: NDArray, sketch: NDArray) -> NDArray[np.float64]:
-    """(25,) nats by which the bands of a sound stand above those of its sketch, given their energies; 0 where silent."""
+    """(25,) nats by which bands of a sound stand above those of its sketch, from both energies; 0 where silent."""
     heard = (sketch > QUIET * sketch.max()) & (sound > 0)
     return np.where(heard, 0.5 * np.log(np.maximum(sound, 1e-20) / np.maximum(sketch, 1e-20)), 0.0)
 
