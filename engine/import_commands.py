@@ -7,11 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from engine.importing import KINDS, import_weights
+KINDS = ("midi-valle", "piano-encodec")  # of engine.importing, which loads torch
 
 
 def run(args: argparse.Namespace, progress: Any) -> dict[str, Any]:
     """Import one file; the result names the folder, the hash of the weights and how much was used."""
+    from engine.importing import import_weights
+
     progress.stage("reading")
     done = import_weights(args.kind, args.weights, args.output)
     return {

@@ -197,7 +197,7 @@ def test_a_run_learns_resumes_and_leaves_a_codec(tmp_path: Path, monkeypatch: py
     state = torch.load(out / "last.pt", weights_only=True)
     assert torch.equal(state["average"]["decoder.model.0.conv.conv.bias"], codec.decoder.model[0].conv["conv"].bias)
     tuned = run(pack, tmp_path / "tuned", "--steps", "1", "--start", str(out / "bundle"), *settings)
-    assert tuned[0]["validation"]["mel_db"] == pytest.approx(logs[1]["validation"]["mel_db"], abs=3)
+    assert tuned[0]["validation"]["mel_db"] < logs[1]["validation"]["mel_db"] + 3, "it begins where the other ended"
 
 
 def test_the_published_weights_of_the_losses() -> None:
