@@ -32,8 +32,10 @@ eval-xmvae: .venv/.test
 eval-audio: .venv/.test
 	DATA="$(DATA)" PYTHON=$(PYTHON) bash training/runs/eval-audio.sh
 
+# The thirty tests of reliability at their full counts (hours); the report is written whether they pass or not
 soak: .venv/.test
-	$(PYTHON) -m pytest -m soak --timeout 3600 tests
+	rm -f runs/soak/report.jsonl
+	$(PYTHON) -m pytest -m soak --timeout 7200 tests; done=$$?; $(PYTHON) tests/soak_report.py; exit $$done
 
 train-pianist: .venv/.test
 	DATA="$(DATA)" bash training/runs/pianist.sh

@@ -9,6 +9,7 @@ import pytest
 if TYPE_CHECKING:
     from pages import Visitor
     from playwright.sync_api import Browser
+    from soak_report import Reporter
 
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
@@ -45,3 +46,11 @@ def visitor(browser: "Browser", address: str) -> "Iterator[Visitor]":
     assert visitor.errors == []
     assert visitor.outside == []
     visitor.page.context.close()
+
+
+@pytest.fixture
+def soak_report(request: pytest.FixtureRequest) -> "Reporter":
+    """Takes a test's result: `soak_report(1, "what", asked="...", found="...", passed=...)`. See soak_report.py."""
+    from soak_report import FOLDER, Reporter
+
+    return Reporter(FOLDER if request.node.get_closest_marker("soak") else None)
