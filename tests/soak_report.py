@@ -78,8 +78,8 @@ def markdown(rows: list[Row]) -> str:
     """The table, and which tests left no line: those that did not run, or broke before their end."""
     head = "| # | what | asked | found | | time | day |\n|---|---|---|---|---|---|---|\n"
     body = "".join(
-        f"| {r.number} | {_cell(r.what)} | {_cell(r.asked)} | {_cell(r.found)} | {'passed' if r.passed else '**failed**'} "
-        f"| {r.seconds:.0f} s | {r.day} |\n"
+        f"| {r.number} | {_cell(r.what)} | {_cell(r.asked)} | {_cell(r.found)} "
+        f"| {'passed' if r.passed else '**failed**'} | {r.seconds:.0f} s | {r.day} |\n"
         for r in rows
     )
     missing = [str(n) for n in range(1, TESTS + 1) if n not in {r.number for r in rows}]
