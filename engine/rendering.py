@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.models.colour import Recolour, band_energy, colour
 from engine.models.masked_renderer import MaskedRenderer, Memory
 from engine.models.note_decoder import NoteDecoder
 from engine.models.phase import PhaseFinder
 from engine.models.piano_codec import FLOOR, PianoCodec
 from engine.music.types import AudioClip, BadInput, Performance
-from engine.sound.colour import Recolour, band_energy, colour
 from engine.sound.preview import Preview
 from engine.sound.prompts import Prompt
 from engine.sound.sketch import Sketch

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from engine.models.colour import Recolour, band_energy, colour
 from engine.models.masked_renderer import MaskedRenderer, RendererConfig
 from engine.models.note_decoder import NoteDecoder, drawn_codes
 from engine.models.piano_codec import CodecConfig, PianoCodec
 from engine.music.types import AudioClip, BadInput, Performance
 from engine.rendering import FRAME_RATE, Renderer, draw, frame_span, windows
-from engine.sound.colour import Recolour, band_energy, colour
 from engine.sound.prompts import Prompt
 from engine.tokens.note_frames import WIDTH
 

@@ -1,4 +1,7 @@
-"""Sketch every clip of a code pack (`engine.sound.sketch`) and encode the sketches: OUT.npy, (frames, K) int16.
+"""Sketch every clip of a code pack (`engine.sound.sketch`): beside it, the sketches' codes and sound.
+
+PACK.sketches.npy  (frames, K) int16
+PACK.sketches.i16  (640 frames,) int16 samples, mono, 32 kHz
 
 OMP_NUM_THREADS=1 python -m training.prepare_sketches --pack data/renderer-v1.npz --codec checkpoints/piano-codec-v1
 """
@@ -20,15 +23,16 @@ from engine.sound.sketch import whole
 from training.renderer_batches import CodePack
 
 
-def sketches(share: tuple[Path, Path, NDArray[np.int64]]) -> list[NDArray[np.int16]]:
-    """The codes (F, K) of some clips' sketches, from (code pack, codec folder, clips)."""
+def sketches(share: tuple[Path, Path, NDArray[np.int64]]) -> list[tuple[NDArray[np.int16], NDArray[np.int16]]]:
+    """The codes (F, K) and samples of some clips' sketches, from (code pack, codec folder, clips)."""
     torch.set_num_threads(1)
     pack, codec, preview = CodePack(share[0]), open_codec(share[1]).model, Preview()
     out = []
     for clip in share[2].tolist():
         frames = pack.frames(clip)
         sound = whole(preview, pack.performance(clip), frames * codec.hop_length)
-        out.append(codec.encode(torch.from_numpy(sound)[None])[0].T.to(torch.int16).numpy())
+        code = codec.encode(torch.from_numpy(sound)[None])[0].T.to(torch.int16).numpy()
+        out.append((code, np.round(np.clip(sound, -1, 1) * 32767).astype(np.int16)))
     return out
 
 
@@ -40,10 +44,15 @@ def main() -> None:
     args = parser.parse_args()
     pack = CodePack(args.pack)
     shares = [(args.pack, args.codec, part) for part in np.array_split(np.arange(len(pack.session)), 24)]
-    with ProcessPoolExecutor(args.workers, get_context("spawn")) as pool:
+    with (
+        ProcessPoolExecutor(args.workers, get_context("spawn")) as pool,
+        open(args.pack.with_suffix(".sketches.i16"), "wb") as samples,
+    ):
         codes = []
         for i, part in enumerate(pool.map(sketches, shares)):
-            codes.extend(part)
+            for code, sound in part:
+                codes.append(code)
+                samples.write(sound.tobytes())
             print(f"{i + 1} of {len(shares)} parts", flush=True)
     np.save(args.pack.with_suffix(".sketches.npy"), np.concatenate(codes))
 

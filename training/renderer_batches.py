@@ -10,10 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from engine.models.colour import WINDOW, prompt_colours
 from engine.models.masked_renderer import SPAN
 from engine.music.types import Performance
 from engine.tokens.note_frames import WIDTH, note_frames
-from training.sound_pack import SoundPack
+from training.sound_pack import HOP, SoundPack
 
 FRAME_RATE = 50.0
 REAL_SHARE = 0.12
@@ -31,6 +32,8 @@ class CodePack:
         self.real = np.char.startswith(self.z["piano"], "real-")
         self.books = torch.from_numpy(self.z["books"])
         self.codec = str(self.z["codec"])
+        sound = path.with_suffix(".sketches.i16")
+        self.sketch_samples = np.memmap(sound, np.int16, "r") if sound.exists() else np.zeros(0, np.int16)
         self.sketches = np.load(path.with_suffix(".sketches.npy"), mmap_mode="r") if sketched else self.z["codes"][:0]
 
     def frames(self, clip: int) -> int:
@@ -44,6 +47,11 @@ class CodePack:
         """The codes of the clip's sketch, of `training.prepare_sketches`."""
         at = int(self.frame_ptr[clip]) + start
         return np.asarray(self.sketches[at : at + frames], np.int64)
+
+    def sketch_sound(self, clip: int, start: int, frames: int) -> NDArray[np.float32]:
+        """(640 frames,) samples of the clip's sketch."""
+        at = (int(self.frame_ptr[clip]) + start) * HOP
+        return self.sketch_samples[at : at + frames * HOP].astype(np.float32) / np.float32(32768)
 
     def performance(self, clip: int) -> Performance:
         z, n, p = self.z, slice(*self.z["note_ptr"][clip : clip + 2]), slice(*self.z["pedal_ptr"][clip : clip + 2])
@@ -99,7 +107,15 @@ class Batches:
         prompt_notes = np.zeros((PROMPT[1], WIDTH), np.float32)
         if noted:
             prompt_notes[room:] = pack.notes(source, at, length)
-        extra = {} if self.sound is None else {"samples": self.sound.sound(target, start, self.frames)}
+        extra = {}
+        if self.sound is not None:
+            heard = _magnitudes(self.sound.sound(source, at, length))
+            sketch = _magnitudes(pack.sketch_sound(source, at, length)) if noted else None
+            extra = {
+                "samples": self.sound.sound(target, start, self.frames),
+                "sketch_samples": pack.sketch_sound(target, start, self.frames),
+                "colours": prompt_colours(heard, sketch),
+            }
         return extra | {
             "codes": pack.codes(target, start, self.frames),
             "notes": pack.notes(target, start, self.frames),
@@ -129,3 +145,9 @@ class Batches:
         for s in shown:
             known[s : min(s + SPAN, high)] = True
         return known
+
+
+def _magnitudes(sound: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(T, 1025) magnitudes, every 640 samples, without the ends."""
+    frames = np.lib.stride_tricks.sliding_window_view(sound, WINDOW)[::HOP]
+    return np.abs(np.fft.rfft(frames * np.hanning(WINDOW + 1)[:-1].astype(np.float32), axis=1)).astype(np.float32)

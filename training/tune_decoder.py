@@ -1,4 +1,4 @@
-"""Tune a copy of the codec's decoder to the codes that a trained renderer draws (`engine.models.note_decoder`).
+"""Tune a copy of the codec's decoder to the codes that a trained renderer draws (`engine.models.sketch_decoder`).
 
     OMP_NUM_THREADS=1 python -m training.tune_decoder --sound data/sound-v1 --pack data/renderer-v1.npz \\
         --codec checkpoints/piano-codec-v1 --renderer runs/renderer-v1 --out runs/note-decoder-v1 --minutes 25
@@ -15,13 +15,13 @@ import torch
 
 from engine.bundle import open_codec
 from engine.models.masked_renderer import MaskedRenderer, RendererConfig
-from engine.models.note_decoder import NoteDecoder, drawn_codes
 from engine.models.piano_codec import PianoCodec
+from engine.models.sketch_decoder import SketchDecoder, drawn_codes
 from training.loop import Batch, Run, add_arguments, join_processes, train
 from training.renderer_batches import Batches, CodePack
 from training.sound_pack import SoundPack
 
-TEMPERATURE = (0.8, 0.6)
+TEMPERATURE = (0.6, 0.4)
 HELD_BATCHES = 3
 
 
@@ -33,14 +33,14 @@ def renderer_of(run: Path, books: torch.Tensor) -> MaskedRenderer:
     return model.eval()
 
 
-def losses(decoder: NoteDecoder, batch: Batch, codec: PianoCodec, renderer: MaskedRenderer) -> Batch:
+def losses(decoder: SketchDecoder, batch: Batch, codec: PianoCodec, renderer: MaskedRenderer) -> Batch:
     """Known frames are decoded from their true codes, hidden ones from codes that the renderer draws."""
     with torch.no_grad():
         codes, style = drawn_codes(renderer, batch, TEMPERATURE)
-        latent, sketch = codec.quantiser.decode(codes), codec.quantiser.decode(batch["sketch"])
+        latent = codec.quantiser.decode(codes)
         with torch.autocast(latent.device.type, enabled=False):
-            _, true = codec.analyse(batch["samples"])
-    return decoder.losses(latent, sketch, batch["notes"], style.float(), true)
+            true, sketch = codec.analyse(batch["samples"])[1], codec.analyse(batch["sketch_samples"])[1]
+    return decoder.losses(latent, sketch, batch["notes"], style.float(), batch["colours"], true)
 
 
 def main() -> None:
@@ -50,6 +50,9 @@ def main() -> None:
     parser.add_argument("--codec", type=Path, default=Path("checkpoints/piano-codec-v1"))
     parser.add_argument("--renderer", type=Path, default=Path("runs/renderer-v1"))
     parser.add_argument("--warm", type=Path, help="weights to begin with: another run's last.pt")
+    parser.add_argument(
+        "--held", type=Path, nargs=2, help="code and sound pack of unseen pianos and pieces"
+    )
     parser.add_argument("--frames", type=int, default=200)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -59,15 +62,24 @@ def main() -> None:
     codec, renderer = open_codec(args.codec).model.to(device), renderer_of(args.renderer, pack.books).to(device)
     seed = args.seed * 1000 + rank * 77 + np.random.randint(1 << 30)
     batches = Batches(pack, "train", args.frames, args.batch, seed, args.limit, sound)
-    fixed = [Batches(pack, "validation", args.frames, 6, i, 0, sound)() for i in range(HELD_BATCHES)]
+    held = {"real": (pack, sound)}
+    if args.held:
+        held["other_pianos"] = (CodePack(args.held[0], sketched=True), SoundPack(args.held[1]))
+    fixed = {
+        name: [Batches(codes, "validation", args.frames, 6, i, 0, heard)() for i in range(HELD_BATCHES)]
+        for name, (codes, heard) in held.items()
+    }
 
-    def validate(model: NoteDecoder) -> dict[str, float]:
+    def validate(model: SketchDecoder) -> dict[str, float]:
         torch.manual_seed(0)
-        parts = [losses(model, {k: v.to(device) for k, v in b.items()}, codec, renderer) for b in fixed]
-        return {k: float(np.mean([float(p[k]) for p in parts])) for k in parts[0]}
+        figures = {}
+        for name, rows in fixed.items():
+            parts = [losses(model, {k: v.to(device) for k, v in b.items()}, codec, renderer) for b in rows]
+            figures |= {f"{name}_{k}": float(np.mean([float(p[k]) for p in parts])) for k in parts[0]}
+        return figures
 
-    def make() -> NoteDecoder:
-        return NoteDecoder(codec, renderer.config.width)
+    def make() -> SketchDecoder:
+        return SketchDecoder(codec, renderer.config.width)
 
     run = Run(make(), args.rate, device, make)
     if args.warm and not (args.out / "last.pt").exists():

@@ -13,16 +13,17 @@ SAMPLE_RATE, WINDOW = 32000, 2048
 CENTRES = 50 * 2 ** (np.arange(25) / 3)  # Hz, thirds of an octave up to 12.8 kHz
 MOST = 1.4  # nats, 12 dB: no band is moved further
 QUIET = 1e-4  # of the loudest band: a band below says nothing
+COLOURS = 2 * len(CENTRES) + 1
 
 
-def _weights() -> NDArray[np.float64]:
+def bin_weights() -> NDArray[np.float64]:
     """(bins, bands) overlapping triangles on a logarithmic axis; each bin's weights sum to 1."""
     octave = np.log2(np.maximum(np.arange(WINDOW // 2 + 1) * SAMPLE_RATE / WINDOW, 1) / CENTRES[0]) * 3
     at = np.clip(octave, 0, len(CENTRES) - 1)
     return np.clip(1 - np.abs(at[:, None] - np.arange(len(CENTRES))), 0, None)
 
 
-_WEIGHTS = _weights()
+_WEIGHTS = bin_weights()
 
 
 def band_energy(magnitudes: NDArray) -> NDArray[np.float64]:
@@ -34,6 +35,19 @@ def colour(sound: NDArray, sketch: NDArray) -> NDArray[np.float64]:
     """(25,) nats by which bands of a sound stand above those of its sketch, from both energies; 0 where silent."""
     heard = (sketch > QUIET * sketch.max()) & (sound > 0)
     return np.where(heard, 0.5 * np.log(np.maximum(sound, 1e-20) / np.maximum(sketch, 1e-20)), 0.0)
+
+
+def prompt_colours(sound: NDArray, sketch: NDArray | None) -> NDArray[np.float32]:
+    """(COLOURS,) what a decoder is told of a prompt, from (T, 1025) magnitudes of it and of its notes' sketch.
+
+    The level of each band, in nats times 0.25; the colour against the sketch, and 1, or zeros when it is not known what
+    is played in the prompt.
+    """
+    energy = band_energy(sound)
+    level = 0.125 * np.log(energy / max(len(sound), 1) + 1e-4)
+    if sketch is None:
+        return np.concatenate([level, np.zeros(len(CENTRES) + 1)]).astype(np.float32)
+    return np.concatenate([level, colour(energy, band_energy(sketch)), [1.0]]).astype(np.float32)
 
 
 class Recolour:
