@@ -23,7 +23,8 @@ def replaced(now: Session, new: Session) -> Session:
     """Another piece on the stand, under a new document number; undo brings back what is there now."""
     docs = now.docs + 1
     past = now.past if now.score is None else (*now.past, alone(now))[-KEPT:]
-    return replace(new, doc=docs, docs=docs, past=past, future=(), takes=now.takes)
+    comparison = new.comparison.with_votes_of(now.comparison)
+    return replace(new, doc=docs, docs=docs, past=past, future=(), takes=now.takes, comparison=comparison)
 
 
 def back(now: Session) -> Session:
@@ -31,7 +32,9 @@ def back(now: Session) -> Session:
     if not now.past:
         raise BadInput("There is nothing earlier to go back to.")
     future = now.future if now.score is None else (alone(now), *now.future)
-    return replace(now.past[-1], past=now.past[:-1], future=future, docs=now.docs, takes=now.takes)
+    last = now.past[-1]
+    comparison = last.comparison.with_votes_of(now.comparison)
+    return replace(last, past=now.past[:-1], future=future, docs=now.docs, takes=now.takes, comparison=comparison)
 
 
 def forward(now: Session) -> Session:
@@ -39,7 +42,9 @@ def forward(now: Session) -> Session:
     if not now.future:
         raise BadInput("There is nothing later to go forward to.")
     past = now.past if now.score is None else (*now.past, alone(now))
-    return replace(now.future[0], past=past, future=now.future[1:], docs=now.docs, takes=now.takes)
+    after = now.future[0]
+    comparison = after.comparison.with_votes_of(now.comparison)
+    return replace(after, past=past, future=now.future[1:], docs=now.docs, takes=now.takes, comparison=comparison)
 
 
 def went_on(session: Session) -> Session:

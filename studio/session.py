@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from engine.music.types import Alignment, Performance, Score, Style
 from studio.jobs import Jobs
+from studio.pins import Comparison
 
 PEDAL_DOWN = 64  # controller values from here on hold the dampers up
 MIN_BEAT_SEC = 0.001  # beats closer than this could not be told apart on the roll
@@ -136,6 +137,7 @@ class Session:
     doc, take, rev  counters: the score opened, the rendering of it, the visitor's edits so far
     past, future    the pieces that undo and redo bring back, nearest last and nearest first; see studio.history
     docs, takes     how many scores were opened; what was composed, newest last
+    comparison      performances that were kept to be compared, and the votes of listeners; see studio.pins
     """
 
     score: Score | None = None
@@ -156,6 +158,7 @@ class Session:
     future: tuple[Session, ...] = ()
     docs: int = 0
     takes: tuple[Take, ...] = ()
+    comparison: Comparison = Comparison()
 
     @property
     def edited(self) -> int:
