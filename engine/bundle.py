@@ -24,14 +24,11 @@ from engine.models.piano_codec import CodecConfig, PianoCodec
 from engine.models.piece_prior import Prior
 from engine.models.stepping import Weights
 from engine.models.style import AXES
+from engine.music.types import BundleError
 from engine.tokens.writing import FIELD_SIZES, METERS, NOTE_TICKS
 
 FORMAT_VERSION = 1
 CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints"
-
-
-class BundleError(RuntimeError):
-    """A checkpoint cannot be used; the message names the folder and what is wrong."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -13,6 +12,7 @@ from engine.models.conditions import (
     COMPOSERS,
     DENSITY_EDGES,
     PERIODS,
+    TOP_P,
     Conditions,
     composer_of,
     density_class,
@@ -23,6 +23,7 @@ from engine.models.conditions import (
 from engine.models.piece_prior import Prior
 from engine.models.stepping import Weights
 from engine.models.writer import Task, Writer
+from engine.music.alignment import kept_notes
 from engine.music.spelling import spell
 from engine.music.types import MARK_NAMES, BadInput, Marks, Measures, Score
 from engine.tokens.writing import (
@@ -40,10 +41,9 @@ from engine.tokens.writing import (
     write_tokens,
 )  # fmt: skip
 
-__all__ = ["Conditions", "Prior", "compose", "continue_score", "infill", "kept_notes"]
+__all__ = ["TOP_P", "Conditions", "Prior", "compose", "continue_score", "infill", "kept_notes"]
 
 OnNote = Callable[[int, float, float, int, int], None]
-TOP_P = 0.995  # of the Composer's distributions, chosen on the validation pieces (training/LOG.md)
 MAX_NOTES, MAX_BARS, MAX_TAKES = 4000, 400, 8
 _PASSAGE_BARS = 24
 _ASK_FOR = 1.1  # times the density: pieces come out a little emptier than asked (training/LOG.md)
@@ -183,21 +183,6 @@ def infill(
     )  # fmt: skip
     written = _run(model, task, score.measures, takes, seed, temperature, top_p, on_note)
     return [_merge(score, ~selected, rows, score.measures) for rows in written]
-
-
-def kept_notes(old: Score, new: Score) -> NDArray[np.int32]:
-    """For each note of `new` its index in `old`, -1 for a note that was newly written; (len(new),)."""
-
-    def rows(s: Score):
-        columns = (s.onset_quarter, s.duration_quarter, s.pitch, s.spelling, s.staff, s.voice, s.grace)
-        return zip(*(c.tolist() for c in columns), strict=True)
-
-    where = defaultdict(list)
-    for i, row in enumerate(rows(old)):
-        where[row].append(i)
-    for found in where.values():
-        found.reverse()
-    return np.array([where[row].pop() if where.get(row) else -1 for row in rows(new)], np.int32)
 
 
 # ---- the grid and what is known of a score

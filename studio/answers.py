@@ -12,8 +12,7 @@ from typing import Any
 
 import gradio as gr
 
-from engine.bundle import BundleError
-from engine.music.types import BadInput
+from engine.music.types import BadInput, BundleError
 from studio import actions
 from studio.desk import Desk
 from studio.examples import EXAMPLES

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from engine.composing import TOP_P
+from engine.models.conditions import TOP_P
 from studio.composing import HANDS, MAX_BARS, MAX_NOTES, MAX_TAKES
 from studio.desk import Desk
 

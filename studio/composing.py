@@ -12,7 +12,8 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.composing import TOP_P, Conditions, kept_notes
+from engine.models.conditions import TOP_P, Conditions
+from engine.music.alignment import kept_notes
 from engine.music.types import Alignment, BadInput, Performance, Score
 from studio import history
 from studio.actions import NOTHING_OPEN, Change, grid_of, open_piece

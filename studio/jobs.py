@@ -8,8 +8,7 @@ import traceback
 from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
-from engine.bundle import BundleError
-from engine.music.types import BadInput
+from engine.music.types import BadInput, BundleError
 
 S = TypeVar("S")
 Step = Callable[[float], None]

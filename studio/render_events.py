@@ -9,9 +9,8 @@ from typing import Any
 
 import gradio as gr
 
-from engine.bundle import BundleError
 from engine.music.safe import open_performance
-from engine.music.types import BadInput, Performance
+from engine.music.types import BadInput, BundleError, Performance
 from engine.sound.prompts import Prompt, gallery, read_prompt
 from studio import actions
 from studio.answers import FIRST_WAIT, PRIVATE, Shown, said

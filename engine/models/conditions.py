@@ -54,6 +54,7 @@ _MINOR = ("Ab", "Eb", "Bb", "F", "C", "G", "D", "A", "E", "B", "F#", "C#", "G#",
 KEYS = (*(f"{k} major" for k in _MAJOR[1:-1]), *(f"{k} minor" for k in _MINOR[1:-1]))
 METER_NAMES = METERS[:OTHER_METER]
 UNKNOWN = 0
+TOP_P = 0.995  # of the Composer's distributions, chosen on the validation pieces (training/LOG.md)
 
 TEMPO_EDGES = np.array([45.0, 60, 75, 90, 110, 130, 155, 190])  # quarters a minute; class 1 + how many are below
 DENSITY_EDGES = np.exp2(np.linspace(-0.5, 3.5, 15))  # notes a quarter

@@ -233,3 +233,18 @@ def _rows_of_ids(written: object, score: Score) -> dict[str, int]:
         if here:
             out[name] = here.pop(0)
     return out
+
+
+def kept_notes(old: Score, new: Score) -> NDArray[np.int32]:
+    """For each note of `new` its index in `old`, -1 for a note that was newly written; (len(new),)."""
+
+    def rows(s: Score):
+        columns = (s.onset_quarter, s.duration_quarter, s.pitch, s.spelling, s.staff, s.voice, s.grace)
+        return zip(*(c.tolist() for c in columns), strict=True)
+
+    where = defaultdict(list)
+    for i, row in enumerate(rows(old)):
+        where[row].append(i)
+    for found in where.values():
+        found.reverse()
+    return np.array([where[row].pop() if where.get(row) else -1 for row in rows(new)], np.int32)

@@ -20,6 +20,10 @@ class BadInput(ValueError):
     """One sentence for the user: what arrived, what is accepted, what to do."""
 
 
+class BundleError(RuntimeError):
+    """A checkpoint cannot be used; the message names the folder and what is wrong."""
+
+
 def _freeze(obj: object, name: str, dtype: np.dtype | type, shape_like: int | None = None) -> NDArray:
     value = np.array(getattr(obj, name), dtype=dtype)  # a copy: the caller's array stays writable
     if shape_like is not None and len(value) != shape_like:
