@@ -176,7 +176,8 @@ def infill(
     low, high = (int(np.ceil(v * TICKS_PER_QUARTER - 1e-6)) for v in (start, stop))
     stays = ~selected[w.source]
     columns = (w.tick, w.pitch, w.staff, w.duration, w.bar, w.source)
-    kept = Written(*(c[stays] for c in columns), grid)
+    tick, pitch, staff, duration, bar, source = (c[stays] for c in columns)
+    kept = Written(tick, pitch, staff, duration, bar, source, grid)
     task = Task(
         kept, np.flatnonzero(kept.tick >= low), grid, low, high, home, key_shift(home), True, int(hand), 0,
         _classes(values),

@@ -179,8 +179,9 @@ class Reporter:
         short = {k: ({a: round(b, 4) for a, b in v.items()} if isinstance(v, dict) else v) for k, v in line.items()}
         print(json.dumps(short), flush=True)
         for group, values in (("train", mean), ("validation", figures)):
-            for name, value in values.items() if self.board else ():
-                self.board.add_scalar(f"{group}/{name}", value, run.step)
+            for name, value in values.items():
+                if self.board is not None:
+                    self.board.add_scalar(f"{group}/{name}", value, run.step)
         run.save(self.args.out / "last.pt")
         state = {"step": run.step, "minutes": run.seconds / 60, "validation": figures}
         state |= {"args": {k: str(v) for k, v in vars(self.args).items()}}

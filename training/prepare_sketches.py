@@ -46,7 +46,7 @@ def main() -> None:
     shares = [(args.pack, args.codec, part) for part in np.array_split(np.arange(len(pack.session)), 24)]
     with (
         ProcessPoolExecutor(args.workers, get_context("spawn")) as pool,
-        open(args.pack.with_suffix(".sketches.i16"), "wb") as samples,
+        open(args.pack.with_suffix(".sketches.tmp"), "wb") as samples,
     ):
         codes = []
         for i, part in enumerate(pool.map(sketches, shares)):
@@ -54,6 +54,7 @@ def main() -> None:
                 codes.append(code)
                 samples.write(sound.tobytes())
             print(f"{i + 1} of {len(shares)} parts", flush=True)
+    args.pack.with_suffix(".sketches.tmp").replace(args.pack.with_suffix(".sketches.i16"))
     np.save(args.pack.with_suffix(".sketches.npy"), np.concatenate(codes))
 
 

@@ -51,7 +51,7 @@ class CodePack:
     def sketch_sound(self, clip: int, start: int, frames: int) -> NDArray[np.float32]:
         """(640 frames,) samples of the clip's sketch."""
         at = (int(self.frame_ptr[clip]) + start) * HOP
-        return self.sketch_samples[at : at + frames * HOP].astype(np.float32) / np.float32(32768)
+        return (self.sketch_samples[at : at + frames * HOP] / 32768).astype(np.float32)
 
     def performance(self, clip: int) -> Performance:
         z, n, p = self.z, slice(*self.z["note_ptr"][clip : clip + 2]), slice(*self.z["pedal_ptr"][clip : clip + 2])

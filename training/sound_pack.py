@@ -39,7 +39,7 @@ class SoundPack:
     def sound(self, clip: int, start: int, frames: int) -> NDArray[np.float32]:
         """(640 frames,) samples from frame `start` of a clip."""
         at = int(self.clip_ptr[clip]) + start * HOP
-        return self.audio[at : at + frames * HOP].astype(np.float32) / np.float32(32768)
+        return (self.audio[at : at + frames * HOP] / 32768).astype(np.float32)
 
     def performance(self, clip: int) -> Performance:
         """The notes and pedal of a clip, seconds from its start."""

@@ -6,6 +6,7 @@ OMP_NUM_THREADS=1 python -m training.train_piano_codec --pack data/sound-v1 --ou
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 
 import numpy as np
 import torch
@@ -54,7 +55,10 @@ def main() -> None:
     rank, _, device = join_processes()
     torch.manual_seed(args.seed + rank)
     pack = SoundPack(args.pack)
-    config = CodecConfig(*args.encoder, CodecConfig.encoder_kernel, *args.decoder)
+    config = CodecConfig(
+        encoder_width=args.encoder[0], encoder_depth=args.encoder[1],
+        decoder_width=args.decoder[0], decoder_depth=args.decoder[1],
+    )  # fmt: skip
     crops = Crops(pack, args.frames, args.batch, args.seed * 1000 + rank * 77 + np.random.randint(1 << 30), args.limit)
     held = [c for c in pack.clips("validation") if pack.frames(c) >= 400][::3]
     samples = torch.from_numpy(np.stack([pack.sound(c, 100, 300) for c in held])).to(device)
@@ -77,10 +81,13 @@ def main() -> None:
             figures |= {f"perplexity_{k}": float(spread), f"used_{k}": float(used)}
         return figures
 
-    run = Run(PianoCodec(config), args.rate, device, lambda: PianoCodec(config))
+    def make() -> PianoCodec:
+        return PianoCodec(config)
+
+    run = Run(make(), args.rate, device, make)
     run.resume(args.out / "last.pt")
     seconds = {"held_out_seconds": len(held) * 300 * HOP / 32000, "pack_hours": len(pack.audio) / 32000 / 3600}
-    about = {"kind": "piano codec", "model": run.model.about(), "pack": str(args.pack), **seconds}
+    about = {"kind": "piano codec", "model": asdict(config), "pack": str(args.pack), **seconds}
     train(run, args, crops, losses, validate, about)
 
 

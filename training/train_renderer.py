@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from engine.models.masked_renderer import MaskedRenderer, RendererConfig
-from training.loop import Run, add_arguments, join_processes, train
+from training.loop import Batch, Run, add_arguments, join_processes, train
 from training.renderer_batches import Batches, CodePack
 
 HELD_BATCHES = 4
@@ -49,6 +49,9 @@ def main() -> None:
             figures |= {f"{name}_{k}": float(np.mean([float(p[k]) for p in parts])) for k in parts[0]}
         return figures
 
+    def losses(model: MaskedRenderer, batch: Batch) -> Batch:
+        return model.losses(batch)
+
     def make() -> MaskedRenderer:
         return MaskedRenderer(config, pack.books)
 
@@ -59,7 +62,7 @@ def main() -> None:
         run.average.load_state_dict(state, strict=False)
     run.resume(args.out / "last.pt")
     about = {"kind": "renderer", "model": config.to_json(), "pack": str(args.pack), "codec": pack.codec}
-    train(run, args, batches, lambda model, batch: model.losses(batch), validate, about)
+    train(run, args, batches, losses, validate, about)
 
 
 if __name__ == "__main__":

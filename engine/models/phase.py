@@ -90,7 +90,7 @@ class PhaseFinder:
         start = max(WINDOW // 2 - self._count * HOP, 0)  # nothing sounds before sample 0
         self._count += len(fresh)
         self._overlap, self._weight = sound[final : final + WINDOW], weight[final : final + WINDOW]
-        return sound[start:final] / np.maximum(weight[start:final], 0.05)
+        return (sound[start:final] / np.maximum(weight[start:final], 0.05)).astype(np.float32)
 
 
 def to_sound(magnitudes: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -8,7 +8,7 @@ also makes them far easier to predict from notes. The decoder may be told the no
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -84,7 +84,7 @@ class PianoCodec(nn.Module):
         self.decoder = nn.Sequential(*(ConvNeXt(width, config.decoder_kernel) for _ in range(config.decoder_depth)))
         self.to_spectrum = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, STEPS * BINS))
         with torch.no_grad():
-            self.to_spectrum[1].weight.mul_(0.2)
+            dict(self.to_spectrum.named_parameters())["1.weight"].mul_(0.2)
         window = torch.hann_window
         self.register_buffer("window", window(WINDOW), persistent=False)
         self.register_buffer("short_window", window(SHORT_WINDOW), persistent=False)
@@ -170,10 +170,6 @@ class PianoCodec(nn.Module):
             parts["loss"] = parts["loss"] + 0.25 * quantised.commitment
             parts["commitment"] = quantised.commitment
         return parts
-
-    def about(self) -> dict:
-        """The shape, for config.json."""
-        return asdict(self.config)
 
 
 def spectral_distance(log: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:

@@ -39,7 +39,7 @@ class Weights:
         by_index, by_time = (_array(angles(*at, self.head))[0, 0] for at in ((one, none), (none, one)))
         self.turns = by_index[:half], by_time[half:]  # what one step, and one quarter, turn each pair
         pitch = torch.arange(128)
-        tables = [t.weight for t in model.step]
+        tables = [t.weight for t in model.step.children() if isinstance(t, torch.nn.Embedding)]
         tables[0] = tables[0][NOTE].expand(1, -1)
         tables[1] = tables[1] + model.pitch_class(pitch % 12) + model.octave(pitch // 12)
         self.tables = [_array(t) for t in tables]
