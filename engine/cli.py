@@ -29,6 +29,7 @@ EXAMPLES = """examples:
   etude perform fugue.musicxml -o for-the-daw.mid --format locked
   etude preview fugue.mid -o fugue.wav
   etude curves fugue.mid --score fugue.musicxml -o fugue.html
+  etude compare fugue.musicxml mine.mid hers.mid his.mid -o three.html --csv three.csv
   etude render fugue.mid --prompt goldberg -o fugue.wav
   etude render fugue.mid --prompt hers.wav --prompt-midi hers.mid -o fugue.flac --seed 3
   etude codec recording.wav -o coded.wav
@@ -99,6 +100,7 @@ def _in_words(command: str, result: dict[str, Any]) -> str:
     if command == "import-weights":
         return f"{result['output']}: {result['tensors']} tensors, every one used; {result['parameters']} parameters"
     facts = [f"{result['notes']} notes"] if "notes" in result else []
+    facts += [f"{len(result['performances'])} performances"] if "performances" in result else []
     facts += [f"{result['duration_sec']:.1f} s"] if "duration_sec" in result else []
     facts += [f"style {result['style']}, seed {result['seed']}"] if "seed" in result else []
     facts += [f"sounding like {result['prompt']}, seed {result['render_seed']}"] if "render_seed" in result else []
@@ -110,7 +112,7 @@ def _in_words(command: str, result: dict[str, Any]) -> str:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    from engine import commands, compose_commands, import_commands, listen_commands, sound_commands
+    from engine import commands, compare_commands, compose_commands, import_commands, listen_commands, sound_commands
 
     raw = argparse.RawDescriptionHelpFormatter
     parser = _Parser(
@@ -161,6 +163,7 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--reference", type=Path, metavar="HUMAN.mid", help="another performance to draw underneath")
     add_output(p, "OUT.html")
 
+    compare_commands.add_commands(add)
     p = add("convert", commands.convert, "Write a score as MusicXML, or evenly played as MIDI.")
     p.add_argument("input", type=Path, metavar="IN")
     p.add_argument("output", type=Path, metavar="OUT")

@@ -47,7 +47,7 @@ def curves_figure(
         traces += _traces(score, reference, reference_alignment, human=True)
     traces += _traces(score, performance, alignment or Alignment.identity(len(score)), human=False)
     # a plain dictionary, checked once here by plotly's own reader
-    return Figure({"data": traces, "layout": _layout(score, traces)})
+    return Figure({"data": traces, "layout": panels_layout(score, traces)})
 
 
 def _traces(score: Score, performance: Performance, alignment: Alignment, human: bool) -> list[dict[str, Any]]:
@@ -101,8 +101,9 @@ def _tempo(
     return np.round(beat[first], 3), np.round(60 / beat_period[first], 2)
 
 
-def _layout(score: Score, traces: list[dict[str, Any]]) -> dict[str, Any]:
-    start, label = _bars(score)
+def panels_layout(score: Score, traces: list[dict[str, Any]]) -> dict[str, Any]:
+    """Four stacked panels over one axis of bars, scaled to the traces' values in yaxis y, y2, y3, y4."""
+    start, label = barlines(score)
     steps = (1, 2, 4, 5, 10, 20, 50, 100, len(start))
     every = next(k for k in steps if len(start) <= k * MAX_BAR_LABELS or k >= len(start))
     gap, n = 0.05, len(PANELS)
@@ -156,7 +157,7 @@ def _log_range(traces: list[dict[str, Any]], axis: str) -> list[float]:
     return [float(min(low, -0.35)) - 0.05, float(max(high, 0.3)) + 0.05]
 
 
-def _bars(score: Score) -> tuple[NDArray, list[str]]:
+def barlines(score: Score) -> tuple[NDArray, list[str]]:
     """Position in beats and printed number of each barline."""
     m = score.measures
     length = beat_quarters(m.ts_num, m.ts_den)

@@ -14,12 +14,13 @@ from engine.models.ecpt import Ecpt, EcptConfig
 from engine.models.xmvae_network import XMVAE, XMVAEConfig
 from engine.music.alignment import read_match
 from engine.music.expression import encode_expression
+from engine.side_by_side import pearson
 from engine.tokens.ecp import encode
 from engine.tokens.tables import BEAT_PERIOD, FAMILY, IGN, METRIC, NOTE, VELOCITY
 from training import questions
 from training.pack import PackWriter
 from training.passages import describe, find, onset_of, passages, quantities
-from training.probes import balanced_accuracy, bootstrap, logistic, pearson, predicted_by_fold, probe, without_piece
+from training.probes import balanced_accuracy, bootstrap, logistic, predicted_by_fold, probe, without_piece
 from training.questions import MeanPlaying, agreement, among_humans, closeness, deadpan, slope
 from training.segments import FORMAT, PERFORMANCE, Corpus
 from training.style_questions import Sources, transfer

@@ -128,20 +128,6 @@ def without_piece(x: NDArray, piece: ArrayLike) -> tuple[NDArray[np.float64], ND
     return x[rows] - others, rows
 
 
-def pearson(a: NDArray, b: NDArray, least: int = 8) -> float:
-    """Correlation of the entries known in both (NaN is unknown); NaN below `least` of them, 0 when one is constant.
-
-    >>> pearson(np.array([1, 2, 3, np.nan]), np.array([2, 4, 6, 0]), least=3)
-    1.0
-    """
-    known = np.isfinite(a) & np.isfinite(b)
-    if known.sum() < least:
-        return np.nan
-    a, b = a[known] - a[known].mean(), b[known] - b[known].mean()
-    size = np.sqrt((a**2).sum() * (b**2).sum())
-    return float((a * b).sum() / size) if size > 1e-9 else 0.0
-
-
 def table(header: tuple[str, ...], rows: list[tuple[object, ...]]) -> str:
     """A markdown table.
 

@@ -27,11 +27,12 @@ from engine.models.ecpt import Ecpt
 from engine.models.xmvae import XmvaeSampling, encode_performance, render, render_tokens, sample
 from engine.models.xmvae_network import XMVAE, Via, composer_losses, pianist_losses
 from engine.music.types import Performance
+from engine.side_by_side import pearson
 from engine.tokens.grid import token_ticks
 from engine.tokens.tables import BEAT_PERIOD, DURATION, FAMILY, NOTE, POSITION
 from training import style_questions, train_baselines
 from training.passages import QUANTITIES, Passage, onset_of, passages, quantities
-from training.probes import Figure, bootstrap, pearson, table
+from training.probes import Figure, bootstrap, table
 from training.segments import PERFORMANCE, Corpus, collate, values_of
 from training.train_baselines import notes_in, played_notes, predictions_in
 from training.train_prior import load_prior, load_xmvae

@@ -21,11 +21,12 @@ from engine.models.style import descriptors
 from engine.models.xmvae import render_tokens, style_of
 from engine.models.xmvae_network import XMVAE
 from engine.music.types import Expression
+from engine.side_by_side import pearson
 from engine.tokens.tables import FAMILY, NOTE, PITCH
 from training.export import pianist_of
 from training.pack import Pack
 from training.passages import DESCRIPTORS, describe, passages
-from training.probes import bootstrap, pearson, probe, table, without_piece
+from training.probes import bootstrap, probe, table, without_piece
 from training.segments import PERFORMANCE, Corpus, values_of
 from training.train_prior import load_xmvae
 
