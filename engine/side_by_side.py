@@ -238,7 +238,7 @@ def figure_text(value: float, digits: int) -> str:
     >>> figure_text(-0.25, 1), figure_text(float("nan"), 1)
     ('−0.2', '–')
     """
-    return f"{value:.{digits}f}".replace("-", "−") if np.isfinite(value) else "–"
+    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−") if np.isfinite(value) else "–"
 
 
 def tables_html(score: Score, shapes: Sequence[Shape]) -> str:

@@ -106,7 +106,7 @@ def _worm_layout(score: Score, shapes: Sequence[Shape], paths: list) -> dict[str
         "xaxis": {**axis, "title": {"text": "Tempo, beats per minute"}, "range": _range(p[0] for p in paths)},
         "yaxis": {**axis, "title": {"text": "Loudness, MIDI velocity"}, "range": _range(p[1] for p in paths)},
         "sliders": [{
-            "active": len(steps) - 1, "steps": steps, "currentvalue": {"prefix": "Bar ", "font": {"size": 12}},
+            "active": len(steps) - 1, "steps": steps, "currentvalue": {"prefix": "Bar ", "font": {"size": 12, "color": "#888"}},
             "pad": {"t": 34, "b": 4}, "ticklen": 0, "minorticklen": 0, "font": {"color": "rgba(0,0,0,0)", "size": 1},
             "bgcolor": "#888", "activebgcolor": "#1e96ff", "bordercolor": "rgba(128,128,128,.5)", "len": 1, "x": 0,
         }],

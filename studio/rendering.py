@@ -18,7 +18,8 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from engine.music.types import AudioClip, BadInput, Performance
+from engine.music.expression import group_median
+from engine.music.types import Alignment, AudioClip, BadInput, Performance, Score
 from engine.sound.clip import encode_audio, to_int16
 from engine.sound.prompts import SAMPLE_RATE, Prompt
 from engine.sound.provenance import describe_render
@@ -59,6 +60,7 @@ class Render:
         self.number, self.wish, self.weights = number, wish, weights
         self.title, self.doc, self.grid = session.title, session.doc, session.grid
         self.performance: Performance = session.performance
+        self.alignment: Alignment = session.alignment
         self.reference: Reference | None = session.reference
         self.human_grid = human_grid(session)
         self.folder = folder
@@ -192,6 +194,7 @@ class Renders:
 
         def work(job: Job) -> Callable[[], Any]:
             ready.wait(10)
+            desk.await_models(job)
             if render.wish.listen and render.wish.prompt.notes is None:
                 job.begin("Listening to the reference")
                 prompt = render.wish.prompt
@@ -228,11 +231,14 @@ def human_grid(session: Session) -> Grid | None:
     """Where the score's times fall in the human performance, from the notes that both have; None without one."""
     if session.score is None or session.reference is None:
         return None
-    found = session.reference.alignment
-    quarter, group = np.unique(session.score.onset_quarter[found.score_index], return_inverse=True)
-    onset = session.reference.performance.onset_sec[found.performance_index]
-    sec = np.array([np.median(onset[group == i]) for i in range(len(quarter))])
-    return Grid.through(quarter, sec)
+    return aligned_grid(session.score, session.reference.performance, session.reference.alignment)
+
+
+def aligned_grid(score: Score, performance: Performance, alignment: Alignment) -> Grid:
+    """Where the score's times fall in a performance: at the median of the notes that are matched at one onset."""
+    quarter, group = np.unique(score.onset_quarter[alignment.score_index], return_inverse=True)
+    onset = performance.onset_sec[alignment.performance_index]
+    return Grid.through(quarter, group_median(onset, group))
 
 
 def span_of_bars(session: Session, first: int, last: int) -> tuple[float, float]:

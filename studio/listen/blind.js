@@ -36,11 +36,6 @@ function hear(which) {
   heard = key;
   begin(key, sampleAt(s, Math.min(at, trial.to - 1e-3)));
 }
-function loopOn() {          // called while something plays
-  if (!testing || !trial || !live || !looped) return;
-  const s = sounds.get(live.key), [from, to] = looped(s);
-  if (position() >= to - 0.02 * RATE) begin(live.key, from);
-}
 function guess(which) {
   if (!trial) return;
   if (!trial.heardX) return sayBlind('Listen to X first.');

@@ -1,4 +1,8 @@
-// The player, part 4 of 4: what Python says, what it is asked, and what stands on the page.
+// The player, part 4 of 4: what Python says, what it is asked, and what stands on the page. Given by Gradio: element,
+// trigger, props, watch. Events raised, in quotes so that Gradio makes a listener of each: 'more', 'halt', 'other',
+// 'save'. The parts are joined and run once.
+const WHO = 'listen';
+const yardstick = () => sounds.get(`render${current}`);
 const renders = new Map();        // number -> {about, state}
 let current = 0, wanted = '';     // the render that is shown; the sound that shall play as soon as it is here
 let asking = 0, askedAt = 0;      // the render whose next sound was asked for
@@ -30,7 +34,7 @@ function receiveBegun({ begun, state }) {
   if (live) hush();
   quarter = quarterOf(s, 0); heard = wanted = key;
   wake();
-  document.dispatchEvent(new CustomEvent('etude:sounds', { detail: { by: 'listen' } }));
+  document.dispatchEvent(new CustomEvent('etude:sounds', { detail: { by: WHO } }));
 }
 function forget(number) {
   renders.delete(number);
@@ -174,9 +178,9 @@ function tellRoll() {
   const s = sounds.get(heard), r = renders.get(current);
   if (!s || !r || testing || !s.grid || live?.key === 'tried') return;
   const q = live && live.key === heard ? quarterOf(s, position()) : quarter;
-  document.dispatchEvent(new CustomEvent('etude:heard', { detail: { doc: r.about.doc, quarter: q, playing: !!live, preview: heard.startsWith('preview') } }));
+  document.dispatchEvent(new CustomEvent('etude:heard', { detail: { doc: r.about.doc, by: WHO, quarter: q, playing: !!live, preview: heard.startsWith('preview') } }));
 }
-function release() { document.dispatchEvent(new CustomEvent('etude:heard', { detail: { doc: 0 } })); }
+function release() { document.dispatchEvent(new CustomEvent('etude:heard', { detail: { doc: 0, by: WHO } })); }
 let ticking = false;
 function tick() {
   if (ticking) return;
@@ -194,12 +198,16 @@ function on(name, fn) {
   document.addEventListener('etude:' + name, heardIt);
 }
 on('sounds', ({ by }) => {
-  if (by === 'listen' || by === 'tried') { if (by === 'tried') release(); return; }
+  if (by === WHO || by === 'tried') { if (by === 'tried') release(); return; }
   wanted = ''; if (live) hush(); release(); show();
 });
-on('goto', ({ doc, quarter: q }) => { const r = renders.get(current); if (r && r.about.doc === doc) goTo(q); });
-on('toggle', () => toggle());
-on('rest', () => { wanted = ''; if (live) hush(); quarter = 0; release(); show(); });
+on('goto', ({ doc, to, quarter: q }) => { const r = renders.get(current); if (to === WHO && r && r.about.doc === doc) goTo(q); });
+on('toggle', ({ to }) => { if (to === WHO) toggle(); });
+on('rest', ({ to }) => {
+  if (to !== WHO) return;
+  wanted = ''; if (live) hush();
+  quarter = 0; release(); show();
+});
 on('changed', () => {
   for (const r of renders.values()) r.stale = true;
   if (live && live.key !== 'tried' && !testing) hush();

@@ -3,9 +3,9 @@
 Its value goes one way, from Python to the page. Events: `listen.more` (more of a render's sound is wanted),
 `listen.halt` (cancel it), `listen.other` (the sound that it is compared with is wanted), `listen.save`; each names the
 render. On `document` it shares with the roll:
-    etude:heard   {doc, quarter, playing, preview} | {doc: 0}    to the roll: where its playhead is
-    etude:goto    {doc, quarter}                                 from the roll: its ruler was clicked
-    etude:toggle, etude:rest, etude:changed                      from the roll: play or pause; stop; other notes now
+    etude:heard   {doc, by, quarter, playing, preview} | {doc: 0, by}   to the roll: where its playhead is, who says so
+    etude:goto    {doc, to, quarter}                                    from the roll: its ruler was clicked
+    etude:toggle, etude:rest {to}; etude:changed                        from the roll: play or pause; stop; other notes
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-// The player under the roll, part 1 of 4: sounds as they arrive, played without a seam, another taking over at the same
-// musical moment. Given by Gradio: element, trigger, props, watch. Events raised, in quotes so that Gradio makes a
-// listener of each: 'more', 'halt', 'other', 'save'. The parts are joined and run once.
+// A player of sounds as they arrive, without a seam, another taking over at the same musical moment. Part of the player
+// of renders (studio/listen) and of compared performances (studio/compare), which give it: WHO, yardstick() (the sound
+// whose loudness the others are given), want(key), show(), tellRoll(), tick().
 const $ = selector => element.querySelector(selector);
 const RATE = 32000, AHEAD_SEC = 3, PIECE_SEC = 1.5, FADE_SEC = 0.015, REFILL_SEC = 0.8;
 const sounds = new Map();   // key -> {key, data, n, total, over, from, grid}: samples; ms of the first; quarters and ms
@@ -40,7 +40,7 @@ function power(s, a, b) {
   return count ? Math.sqrt(sum / count) : 0;
 }
 function levelOf(s) {
-  const norm = sounds.get(`render${current}`);
+  const norm = yardstick();
   if (!norm || !norm.n || s === norm || !$('.level').checked) return 1;
   const span = s.grid && norm.grid ? [sampleAt(s, quarterOf(norm, 0)), sampleAt(s, quarterOf(norm, norm.n))] : [0, s.n];
   const theirs = power(s, ...span), ours = power(norm, 0, norm.n);
@@ -69,7 +69,7 @@ function begin(key, sample) {
   gain.gain.setValueAtTime(0, at); gain.gain.linearRampToValueAtTime(levelOf(s), at + FADE_SEC);
   gain.connect(context.destination);
   live = { key, gain, nodes: [], next: sample, end: at, anchor: [at, sample], starved: false };
-  if (key !== 'tried') document.dispatchEvent(new CustomEvent('etude:sounds', { detail: { by: 'listen' } }));
+  if (key !== 'tried') document.dispatchEvent(new CustomEvent('etude:sounds', { detail: { by: WHO } }));
   else document.dispatchEvent(new CustomEvent('etude:sounds', { detail: { by: 'tried' } }));
   pump(); tick(); show();
 }
@@ -129,6 +129,11 @@ function toggle() {
     if (s && s.grid && s.over && startOf(s) >= s.n - 100) quarter = quarterOf(s, 0);
     listenTo(heard, true);
   }
+}
+function loopOn() {          // called while something plays
+  if (!live || !looped) return;
+  const s = sounds.get(live.key), [from, to] = s && s.grid ? looped(s) : [0, 1 / 0];
+  if (position() >= to - 0.02 * RATE) begin(live.key, from);
 }
 function goTo(q) {
   quarter = q;

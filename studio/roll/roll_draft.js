@@ -58,7 +58,7 @@ audio.addEventListener('play', () => {
 });
 
 // ---- the player of renders, under the roll, is heard instead: it says where we are, and the roll's buttons are its ----
-let borrowed = null;   // {quarter, playing, preview}
+let borrowed = null;   // {by, quarter, playing, preview}
 const share = (name, detail = {}) => document.dispatchEvent(new CustomEvent('etude:' + name, { detail }));
 function giveBack() {     // the roll's own sound goes on from where the other one stood
   const q = borrowed.quarter;
@@ -66,7 +66,7 @@ function giveBack() {     // the roll's own sound goes on from where the other o
   if (soundTag) audio.currentTime = Math.max(0, msAt(q)) / 1000; else resume = q;
 }
 listen('heard', detail => {
-  if (!detail.doc || detail.doc !== doc.id) { if (borrowed) giveBack(); } else borrowed = detail;
+  if (!detail.doc || detail.doc !== doc.id) { if (borrowed && borrowed.by === detail.by) giveBack(); } else borrowed = detail;
   if (borrowed && borrowed.playing) { wantPlay = false; follow(X(playheadMs())); }
   showButtons(); paint();
 });

@@ -153,7 +153,7 @@ function receiveSound(value) {
 const playheadMs = () => borrowed ? Math.max(0, msAt(borrowed.quarter)) : soundTag ? audio.currentTime * 1000 : resume === null ? 0 : Math.max(0, msAt(resume));
 function playPause() {
   if (!doc.id) return;
-  if (borrowed && (borrowed.playing || !borrowed.preview)) return share('toggle');
+  if (borrowed && (borrowed.playing || !borrowed.preview)) return share('toggle', { to: borrowed.by });
   if (borrowed) giveBack();
   if (!soundTag) { wantPlay = !wantPlay; settle(0); say(wantPlay ? 'Preparing the sound' : ''); }
   else if (audio.paused) audio.play().catch(() => {}); else audio.pause();
@@ -161,13 +161,13 @@ function playPause() {
 }
 function stop() {
   wantPlay = false; resume = null; audio.pause();
-  if (borrowed) { borrowed = null; share('rest'); }
+  if (borrowed) { const { by } = borrowed; borrowed = null; share('rest', { to: by }); }
   if (soundTag) audio.currentTime = 0;
   view.t0 = 0; showButtons(); paint();
 }
 function seek(ms) {
   ms = Math.max(0, ms);
-  if (borrowed) { borrowed.quarter = quarterAt(ms); share('goto', { doc: doc.id, quarter: borrowed.quarter }); return paint(); }
+  if (borrowed) { borrowed.quarter = quarterAt(ms); share('goto', { doc: doc.id, to: borrowed.by, quarter: borrowed.quarter }); return paint(); }
   if (soundTag) audio.currentTime = ms / 1000; else resume = quarterAt(ms);
   paint();
 }
