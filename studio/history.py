@@ -24,7 +24,9 @@ def replaced(now: Session, new: Session) -> Session:
     docs = now.docs + 1
     past = now.past if now.score is None else (*now.past, alone(now))[-KEPT:]
     comparison = new.comparison.with_votes_of(now.comparison)
-    return replace(new, doc=docs, docs=docs, past=past, future=(), takes=now.takes, comparison=comparison)
+    return replace(
+        new, doc=docs, docs=docs, past=past, future=(), takes=now.takes, since=now.since, comparison=comparison
+    )
 
 
 def back(now: Session) -> Session:
@@ -34,7 +36,9 @@ def back(now: Session) -> Session:
     future = now.future if now.score is None else (alone(now), *now.future)
     last = now.past[-1]
     comparison = last.comparison.with_votes_of(now.comparison)
-    return replace(last, past=now.past[:-1], future=future, docs=now.docs, takes=now.takes, comparison=comparison)
+    return replace(
+        last, past=now.past[:-1], future=future, docs=now.docs, takes=now.takes, since=now.since, comparison=comparison
+    )
 
 
 def forward(now: Session) -> Session:
@@ -44,7 +48,9 @@ def forward(now: Session) -> Session:
     past = now.past if now.score is None else (*now.past, alone(now))
     after = now.future[0]
     comparison = after.comparison.with_votes_of(now.comparison)
-    return replace(after, past=past, future=now.future[1:], docs=now.docs, takes=now.takes, comparison=comparison)
+    return replace(
+        after, past=past, future=now.future[1:], docs=now.docs, takes=now.takes, since=now.since, comparison=comparison
+    )
 
 
 def went_on(session: Session) -> Session:

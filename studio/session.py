@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.music.types import Alignment, Performance, Score, Style
+from engine.sound.prompts import Prompt
 from studio.jobs import Jobs
 from studio.pins import Comparison
 
@@ -137,6 +138,7 @@ class Session:
     doc, take, rev  counters: the score opened, the rendering of it, the visitor's edits so far
     past, future    the pieces that undo and redo bring back, nearest last and nearest first; see studio.history
     docs, takes     how many scores were opened; what was composed, newest last
+    since           pieces up to this number were here before a project was opened and are no part of it
     comparison      performances that were kept to be compared, and the votes of listeners; see studio.pins
     """
 
@@ -158,6 +160,7 @@ class Session:
     future: tuple[Session, ...] = ()
     docs: int = 0
     takes: tuple[Take, ...] = ()
+    since: int = 0
     comparison: Comparison = Comparison()
 
     @property
@@ -302,6 +305,9 @@ class Document:
         self.renders = Renders()
         self.selection = Selection()
         self.corpus_open = False
+        self.settings: dict[str, object] = {}  # what the panels say, see studio.project_panel
+        self.prompt: Prompt | None = None  # the reference of the visitor's own
+        self.on_change: Callable[[], None] = lambda: None  # called after every change, from any thread
         self._waiting: dict[int, Callable[[Session], Session]] = {}
         self._folder: Path | None = None
         self._previews = 0
@@ -322,7 +328,8 @@ class Document:
             if new.doc != self._session.doc:
                 self._waiting.clear()
             self._session = new
-            return new
+        self.on_change()
+        return new
 
     def patch(self, doc: int, rev: int, apply: Callable[[Session], Session]) -> Session:
         """Apply an edit from the browser, in the order of its revision numbers."""
@@ -337,7 +344,9 @@ class Document:
                 if following not in self._waiting:
                     break
                 self._session = replace(self._waiting.pop(following)(self._session), rev=following)
-            return self._session
+            now = self._session
+        self.on_change()
+        return now
 
     def folder(self) -> Path:
         """A directory of this visitor's own for the files that leave the studio."""
