@@ -172,6 +172,14 @@ def fidelity_table(material: Material, r: Rendering, count: int, seconds: float,
             _middle([decay_time(p.clip) for p in prompts.values()]),
         ]
     )
+    say("prompt fidelity: the pianos themselves")
+    true = np.stack([[long_term_spectrum(c) for c in material.originals(n, pieces, seconds)] for n in names], 1)
+    real = np.array([[[spectrum_distance(m, w) for w in wanted] for m in row] for row in true])
+    pairs = np.mean([(real[:, j][:, own != j] > real[:, j, j][:, None]).mean() for j in own])
+    to_own = float(np.mean([real[:, j, j] for j in own]))
+    to_others = float(np.mean([real[:, j][:, own != j] for j in own]))
+    nearest = float((real.argmin(2) == own).mean())
+    rows.append(["the pianos themselves", nearest, float(pairs), "-", to_own, to_others, "-", "-"])
     columns = (
         "prompt",
         "nearest of all",
@@ -182,7 +190,9 @@ def fidelity_table(material: Material, r: Rendering, count: int, seconds: float,
         "decay, s",
         "prompt's decay, s",
     )
-    return Table(f"Prompt fidelity: {count} pieces x {len(names)} prompts, long-term spectra", columns, rows)
+    remark = "The pianos themselves: what each prompt's own instrument reaches in the same or other music; the ceiling."
+    title = f"Prompt fidelity: {count} pieces x {len(names)} prompts, long-term spectra"
+    return Table(title, columns, rows, [remark])
 
 
 def prompt_table(material: Material, r: Rendering, count: int, seconds: float, say: Say, quick: bool = False) -> Table:

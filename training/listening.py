@@ -152,6 +152,15 @@ class Material:
             found[name.split("_")[-1] + ", real"] = prepare_prompt(clip, 0.0, seconds, notes, name)
         return found
 
+    def originals(self, prompt: str, pieces: Sequence[Performance], seconds: float) -> list[AudioClip]:
+        """The instrument of a prompt in other music: a sampled one plays the pieces, of a recording come other parts."""
+        piano, room = prompt.split(", ")
+        if room == "real":
+            name = next(n for n in (*CALM[:1], *DENSE[:1]) if n.endswith(piano))
+            return [self.real(name, 10.0 + 15.0 * i, seconds)[0] for i in range(len(pieces))]
+        sounds = [self.unseen_pianos()[piano](p).samples for p in pieces]
+        return [levelled(AudioClip(muffled_room(s) if room == "in a hall" else s, RATE)) for s in sounds]
+
 
 def muffled_room(samples: np.ndarray) -> np.ndarray:
     """The sound further away, in a hall: four times the preview's room, the treble taken by the way."""
