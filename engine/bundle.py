@@ -28,7 +28,6 @@ from engine.music.types import BundleError
 from engine.tokens.writing import FIELD_SIZES, METERS, NOTE_TICKS
 
 FORMAT_VERSION = 1
-CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints"
 
 
 @dataclass(frozen=True)

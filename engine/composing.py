@@ -44,6 +44,7 @@ from engine.tokens.writing import (
 __all__ = ["TOP_P", "Conditions", "Prior", "compose", "continue_score", "infill", "kept_notes"]
 
 OnNote = Callable[[int, float, float, int, int], None]
+OnStep = Callable[[float], None]
 MAX_NOTES, MAX_BARS, MAX_TAKES = 4000, 400, 8
 _PASSAGE_BARS = 24
 _ASK_FOR = 1.1  # times the density: pieces come out a little emptier than asked (training/LOG.md)
@@ -184,6 +185,18 @@ def infill(
     )  # fmt: skip
     written = _run(model, task, score.measures, takes, seed, temperature, top_p, on_note)
     return [_merge(score, ~selected, rows, score.measures) for rows in written]
+
+
+def stepped(on_note: OnNote | None, on_step: OnStep | None) -> OnNote:
+    """Before each note, ask `on_step` whether to go on; how much is done only the listener to the notes can tell."""
+
+    def heard(take: int, onset: float, duration: float, pitch: int, staff: int) -> None:
+        if on_step is not None:
+            on_step(0.0)
+        if on_note is not None:
+            on_note(take, onset, duration, pitch, staff)
+
+    return heard
 
 
 # ---- the grid and what is known of a score

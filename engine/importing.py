@@ -23,7 +23,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from engine.bundle import CHECKPOINTS, FORMAT_VERSION, _fits, _read_folder, weights_digest
+from engine.bundle import FORMAT_VERSION, _fits, _read_folder, weights_digest
+from engine.folders import CHECKPOINTS
 from engine.models.encodec import CODEBOOK_SIZE, NUM_CODEBOOKS, PianoEncodec
 from engine.models.seanet import SEANetConfig
 from engine.models.valle import Valle, ValleConfig

@@ -16,7 +16,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.bundle import CHECKPOINTS
+from engine.folders import CHECKPOINTS
 from engine.music.expression import score_beats
 from engine.music.types import BadInput, Performance, Score
 from engine.sanity import key_share, longest_loop

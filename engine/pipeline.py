@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.bundle import (
-    CHECKPOINTS,
     CodecBundle,
     ComposerBundle,
     PianistBundle,
@@ -22,11 +21,12 @@ from engine.bundle import (
     open_pianist,
     open_renderer,
 )  # fmt: skip
-from engine.composing import TOP_P, Conditions, OnNote, compose, continue_score, infill, kept_notes
+from engine.composing import TOP_P, Conditions, OnNote, OnStep, compose, continue_score, infill, kept_notes, stepped
+from engine.folders import CHECKPOINTS, CODEC, COMPOSER, PIANIST, RENDERER, profiles
 from engine.models.conditions import COMPOSERS, KEYS, METER_NAMES, PERIODS
 from engine.models.features import score_features
 from engine.models.pianist import Reader, encode_style, from_channels, to_channels
-from engine.models.style import AXES, Axis
+from engine.models.style import AXES, Axis, moved
 from engine.music.alignment import align
 from engine.music.expression import apply_strength, decode_expression, encode_expression, steady_pedal
 from engine.music.types import Alignment, AudioClip, BadInput, Expression, Performance, Score, Strength, Style
@@ -36,10 +36,6 @@ from engine.sound.prompts import Prompt, gallery
 from engine.sound.transcribe import transcribe
 from engine.valle_rendering import ValleRenderer, open_paper_renderer
 
-PIANIST = "pianist-v1"
-COMPOSER = "composer-v1"
-CODEC = "piano-codec-v1"
-RENDERER = "renderer-v1"
 _READERS_KEPT = 8  # scores whose reading stays in memory
 
 
@@ -84,27 +80,29 @@ class Engine:
     def compose(
         self, conditions: Conditions = Conditions(), notes: int = 256, bars: int = 0, takes: int = 1, seed: int = 0,
         temperature: float = 1.0, top_p: float = TOP_P, on_note: OnNote | None = None, passage: bool = False,
+        on_step: OnStep | None = None,
     ) -> list[Score]:  # fmt: skip
-        """New pieces, one a take; see `engine.composing.compose`."""
-        model, prior = self.composer.model, self.composer.prior
-        return compose(model, prior, conditions, notes, bars, takes, seed, temperature, top_p, on_note, passage)
+        """New pieces, one a take; see `engine.composing.compose`. Before each note `on_step` is called, too."""
+        model, prior, heard = self.composer.model, self.composer.prior, stepped(on_note, on_step)
+        return compose(model, prior, conditions, notes, bars, takes, seed, temperature, top_p, heard, passage)
 
     def continue_score(
         self, score: Score, notes: int = 128, bars: int = 0, takes: int = 1, seed: int = 0, temperature: float = 1.0,
         top_p: float = TOP_P, conditions: Conditions = Conditions(), on_note: OnNote | None = None,
+        on_step: OnStep | None = None,
     ) -> list[Score]:  # fmt: skip
-        """The score with more written after it; see `engine.composing.continue_score`."""
-        model = self.composer.model
-        return continue_score(model, score, notes, bars, takes, seed, temperature, top_p, conditions, on_note)
+        """The score with more written after it; see `engine.composing.continue_score`; `on_step` as in compose."""
+        model, heard = self.composer.model, stepped(on_note, on_step)
+        return continue_score(model, score, notes, bars, takes, seed, temperature, top_p, conditions, heard)
 
     def infill(
         self, score: Score, selected: NDArray[np.bool_], span: tuple[float, float], takes: int = 1, seed: int = 0,
         temperature: float = 1.0, top_p: float = TOP_P, conditions: Conditions = Conditions(),
-        on_note: OnNote | None = None,
+        on_note: OnNote | None = None, on_step: OnStep | None = None,
     ) -> list[Score]:  # fmt: skip
-        """The score with the selected notes written anew; see `engine.composing.infill`."""
-        model = self.composer.model
-        return infill(model, score, selected, span, takes, seed, temperature, top_p, conditions, on_note)
+        """The score with the selected notes written anew; see `engine.composing.infill`; `on_step` as in compose."""
+        model, heard = self.composer.model, stepped(on_note, on_step)
+        return infill(model, score, selected, span, takes, seed, temperature, top_p, conditions, heard)
 
     def perform_edit(
         self, old: Score, performance: Performance, new: Score, style: Style = Style(),
@@ -149,20 +147,10 @@ class Engine:
         self, z_axes: Sequence[float] = (), base: Sequence[float] = (), strength: Strength = Strength(), seed: int = 0
     ) -> Style:
         """A Style: the latent `base` (Default when empty), moved by the sliders `z_axes` (standard deviations each)."""
-        size = self.pianist.model.config.style_size
-        if len(z_axes) > len(AXES) or len(base) not in (0, size):
-            raise BadInput(
-                f"A style has up to {len(AXES)} axis values on a base of {size}; {len(z_axes)} and {len(base)} arrived."
-            )
-        z = np.zeros(size)
-        z[: len(base)] = base
-        moved = np.asarray(z_axes, float) @ self.pianist.sliders[: len(z_axes)]
-        z[: len(AXES)] += moved
-        if not np.isfinite(z).all() or np.abs(z).max(initial=0) > 10:
-            raise BadInput("A style value is outside -10 to 10; sliders go from -3 to 3.")
+        z = moved(z_axes, base, self.pianist.sliders, self.pianist.model.config.style_size)
         if seed < 0:
             raise BadInput(f"The seed is {seed}; use a whole number from 0.")
-        return Style(tuple(float(v) for v in z), strength, int(seed))
+        return Style(z, strength, int(seed))
 
     def perform(
         self, score: Score, style: Style = Style(), keep: Performance | None = None,
@@ -198,6 +186,12 @@ class Engine:
     def expression(self, score: Score, performance: Performance, alignment: Alignment | None = None) -> Expression:
         """Tempo, timing, velocity, articulation and pedal of a performance; alignment None means note i is note i."""
         return encode_expression(score, performance, alignment or Alignment.identity(len(score)))
+
+    def align(
+        self, score: Score, performance: Performance, on_step: Callable[[float], None] | None = None
+    ) -> Alignment:
+        """Which played note is which written one; see `engine.music.alignment.align`."""
+        return align(score, performance, on_step)
 
     def style_from(
         self, score: Score, performance: Performance, alignment: Alignment | None = None
@@ -268,9 +262,11 @@ class Engine:
     @property
     def profiles(self) -> tuple[str, ...]:
         """The renderers there are: "product", and "paper" once the published weights have been imported."""
-        folder = self.checkpoints / "imported"
-        whole = all((folder / kind / "config.json").exists() for kind in ("midi-valle", "piano-encodec"))
-        return ("product", "paper") if whole else ("product",)
+        return profiles(self.checkpoints)
+
+    def weights(self, profile: str = "product") -> str:
+        """Digest of the weights that a render is made with. Raises BundleError when they are missing or damaged."""
+        return self._sounding(profile).digest
 
     def _sounding(self, profile: str) -> Renderer | ValleRenderer:
         if profile == "paper":

@@ -187,6 +187,7 @@ def writing(
                 job.step(min(0.99, len(job.draft) / wanted))
 
         span = max(1e-6, wish.takes * ((upto - start) if upto else wish.bars * bar))
+        desk.await_models(job)
         change = write(on_note, job.step)
         session = document.update(job.unless_stopped(change))
         note = f"{wish.takes} takes are" if wish.takes > 1 else "The take is"

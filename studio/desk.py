@@ -1,4 +1,4 @@
-"""The engine as all visitors share it: loaded once, on first use, its results remembered by their content."""
+"""The engine as all visitors share it: started once, on first use, its results remembered by their content."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.music.types import Alignment, AudioClip, BadInput, Performance, Score, Style
+from engine.music.types import Alignment, AudioClip, BadInput, BundleError, Performance, Score, Style
+from engine.worker_engine import WorkerEngine
 from studio.examples import EXAMPLES, FIRST, Example
-from studio.jobs import Step, unwatched
+from studio.jobs import Job, Step, unwatched
 
 if TYPE_CHECKING:
+    from engine.models.style import Axis
     from engine.music.engrave import Engraving
-    from engine.pipeline import Axis, Engine
+    from engine.pipeline import Engine
     from studio.composing import OnNote, Wish
     from studio.rendering import RenderWish
 
@@ -73,9 +75,12 @@ class Memory:
 
 
 class Desk:
-    """One per process. Nothing of a visitor is kept here, only answers that depend on their questions alone."""
+    """One per process. Nothing of a visitor is kept here, only answers that depend on their questions alone.
 
-    def __init__(self, engine: Engine | None = None) -> None:
+    engine  an Engine in this process, which is also the default, or a WorkerEngine with processes of its own
+    """
+
+    def __init__(self, engine: Engine | WorkerEngine | None = None) -> None:
         self._engine, self._loading = engine, threading.Lock()
         self.pianist, self.composer, self.pianos_free = Turns(1), Turns(1), Turns(SOUNDING)
         self.renderer = Turns(1)
@@ -83,14 +88,22 @@ class Desk:
         self._engravings = Memory(16)
 
     @property
-    def engine(self) -> Engine:
-        """The engine, loaded by whoever asks first."""
+    def engine(self) -> Engine | WorkerEngine:
+        """The engine, made by whoever asks first."""
         with self._loading:
             if self._engine is None:
                 from engine.pipeline import Engine
 
                 self._engine = Engine.load()
             return self._engine
+
+    def await_models(self, job: Job) -> None:
+        """Wait until the models are loaded, if they are in a process that has just started; the job says so."""
+        if isinstance(self.engine, WorkerEngine) and not self.engine.ready:
+            doing = job.text
+            job.begin("Loading the models")
+            self.engine.wait(job.step)
+            job.begin(doing)
 
     def warm(self) -> None:
         """Load what the first visitor would have to wait for; call it from a thread of its own."""
@@ -112,8 +125,11 @@ class Desk:
 
     @property
     def presets(self) -> dict[str, tuple[float, ...]]:
-        """Named styles."""
-        return self.engine.presets
+        """Named styles; the default alone where the checkpoint does not tell them, as playing will say."""
+        try:
+            return self.engine.presets
+        except BundleError:
+            return {"Default": ()}
 
     @property
     def pianos(self) -> dict[str, str]:
@@ -125,13 +141,13 @@ class Desk:
     @property
     def profiles(self) -> tuple[str, ...]:
         """The renderers that can be used: "product", and "paper" where its weights have been imported."""
-        return tuple(getattr(self.engine, "profiles", ("product",)))
+        return self.engine.profiles
 
     def render_weights(self, profile: str) -> str:
         """Digest of the weights that a render is made with. Raises BundleError when they are missing or damaged."""
         if profile not in self.profiles:
             raise BadInput(f"That renderer is not known here; choose one of {', '.join(self.profiles)}.")
-        return (self.engine.renderer if profile == "product" else self.engine.paper).digest
+        return self.engine.weights(profile)
 
     def read_example(self, example: Example, step: Step = unwatched) -> Score:
         """An example's score, read once."""
@@ -173,13 +189,15 @@ class Desk:
     def compose(self, wish: Wish, on_note: OnNote, step: Step = unwatched) -> list[Score]:
         """New pieces, one a take; `on_note` hears every note and may raise to cancel, `step` while it waits."""
         with self.composer.turn(step):
-            return self.engine.compose(wish.conditions(), wish.notes, wish.bars, *wish.sampling(), on_note=on_note)
+            return self.engine.compose(
+                wish.conditions(), wish.notes, wish.bars, *wish.sampling(), on_note=on_note, on_step=step
+            )
 
     def continue_score(self, score: Score, wish: Wish, on_note: OnNote, step: Step = unwatched) -> list[Score]:
         """The score with more after it, one a take; as in compose."""
         with self.composer.turn(step):
             return self.engine.continue_score(
-                score, wish.notes, wish.bars, *wish.sampling(), wish.conditions(), on_note=on_note
+                score, wish.notes, wish.bars, *wish.sampling(), wish.conditions(), on_note=on_note, on_step=step
             )
 
     def infill(
@@ -188,7 +206,9 @@ class Desk:
     ) -> list[Score]:  # fmt: skip
         """The score with the selected notes written anew, one a take; as in compose."""
         with self.composer.turn(step):
-            return self.engine.infill(score, selected, span, *wish.sampling(), wish.conditions(), on_note=on_note)
+            return self.engine.infill(
+                score, selected, span, *wish.sampling(), wish.conditions(), on_note=on_note, on_step=step
+            )
 
     def preview(self, performance: Performance, piano: str, step: Step = unwatched) -> AudioClip:
         """The sound of a performance; `step` as in perform."""
@@ -228,11 +248,10 @@ class Desk:
 
     def align(self, score: Score, performance: Performance, step: Step = unwatched) -> Alignment:
         """Which played note is which written one; `step` as in perform."""
-        from engine.music.alignment import align
 
         def make() -> Alignment:
             with self.pianist.turn(step):
-                return align(score, performance, step)
+                return self.engine.align(score, performance, step)
 
         return self._other.recall(("align", score.digest, performance.digest), make)
 

@@ -102,6 +102,7 @@ def connect_opening(demo: gr.Blocks, page: Page, desk: Desk) -> None:
         def work(job: Job) -> Callable[[], Shown]:
             score, title, remark = read(job)
             job.begin("Playing")
+            desk.await_models(job)
             opened = actions.open_piece(desk, document.session, score, title, controls, example, job.step)
             session = document.update(job.unless_stopped(lambda now: history.replaced(now, opened)))
             document.jobs.stop("play", "human", "sound")
@@ -170,6 +171,7 @@ def restyling(page: Page, desk: Desk) -> Callable[..., Shown]:
             opening = document.jobs.running("open")
             while opening is not None and not opening.wait(0.2):
                 job.step()
+            desk.await_models(job)
             change = actions.restyle(desk, document.session, controls, job.step)
             session = document.update(job.unless_stopped(change))
             return lambda: redraw(page, session, show, note=kept_edits(session))

@@ -5,11 +5,12 @@ A `Render` belongs to the notes as they were when it was begun; edits made later
 
 from __future__ import annotations
 
+import io
 import math
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,7 @@ class Render:
         self.made, self.share = 0, 0.0  # samples; of the work
         self.total = _expected(self.performance, wish.span)
         self.job: Job | None = None
+        self.made_as = ""  # what a file of it says; "" until it comes from a project
         self._begun: float | None = None
         self._more = threading.Condition()
         self._file = folder / f"render-{number}.pcm"
@@ -76,6 +78,11 @@ class Render:
     def over(self) -> bool:
         """Finished, refused or stopped."""
         return self.job is not None and self.job.over
+
+    @property
+    def seconds(self) -> float:
+        """How long the sound that has been made lasts."""
+        return self.made / SAMPLE_RATE
 
     @property
     def complete(self) -> bool:
@@ -146,16 +153,34 @@ class Render:
         """The sound as a file to take away, with how it was made inside. kind: wav or flac."""
         if not self.made:
             raise BadInput("Nothing of this render has been made yet, so there is nothing to save; wait a moment.")
+        name, known = f"{actions.safe_name(self.title)}-render-{self.number}.{kind}", self.folder / self._flac
+        if kind == "flac" and self.over and known.exists():
+            return name, known.read_bytes()
         wish = self.wish
-        comment = describe_render(
+        comment = self.made_as or describe_render(
             wish.prompt, self.performance, seed=wish.seed, temperature=wish.temperature, span=wish.span,
             profile=wish.profile, weights=self.weights, piece=self.title,
         )  # fmt: skip
-        return f"{actions.safe_name(self.title)}-render-{self.number}.{kind}", encode_audio(self.clip(), kind, comment)
+        data = encode_audio(self.clip(), kind, comment)
+        if kind == "flac" and self.over:
+            known.write_bytes(data)
+        return name, data
+
+    @property
+    def _flac(self) -> str:
+        return f"render-{self.number}.flac"
+
+    def fill(self, flac: bytes, made_as: str) -> None:
+        """Take all the sound from a project's FLAC, and what a file of it shall say."""
+        samples, _ = soundfile.read(io.BytesIO(flac), dtype="int16")
+        self._file.write_bytes(samples.tobytes())
+        (self.folder / self._flac).write_bytes(flac)
+        self.made = self.total = len(samples)
+        self.share, self.made_as = 1.0, made_as
 
     def remove(self) -> None:
         """Forget the sound."""
-        for path in (self._file, *self.folder.glob(f"render-{self.number}-*.wav")):
+        for path in (self._file, self.folder / self._flac, *self.folder.glob(f"render-{self.number}-*.wav")):
             path.unlink(missing_ok=True)
 
 
@@ -176,6 +201,28 @@ class Renders:
         """The render of this number, if it is still kept."""
         with self._lock:
             return self._kept.get(number) if type(number) is int else None
+
+    def kept(self) -> list[Render]:
+        """The renders that are kept, oldest first."""
+        with self._lock:
+            return list(self._kept.values())
+
+    @property
+    def kept(self) -> tuple[Render, ...]:
+        """All of them, oldest first."""
+        with self._lock:
+            return tuple(self._kept.values())
+
+    def replace(self, make: Sequence[Callable[[int], Render]]) -> None:
+        """Others in their place, each made for its new number."""
+        self.jobs.stop()
+        with self._lock:
+            for old in self._kept.values():
+                old.remove()
+            self._kept.clear()
+            for one in make:
+                self._number += 1
+                self._kept[self._number] = one(self._number)
 
     def begin(self, desk: Desk, session: Session, wish: RenderWish, folder: Path) -> Render:
         """Start a render; the one that is still being made is stopped. Raises BadInput."""
@@ -243,9 +290,14 @@ def aligned_grid(score: Score, performance: Performance, alignment: Alignment) -
 
 def span_of_bars(session: Session, first: int, last: int) -> tuple[float, float]:
     """Performed seconds of bars, by their printed numbers, both ends included. Raises BadInput."""
-    score, grid = session.score, session.grid
-    if score is None or grid is None:
+    if session.score is None or session.grid is None:
         raise BadInput(actions.NOTHING_OPEN)
+    a, b = (float(session.grid.sec_at(quarter)) for quarter in quarters_of_bars(session.score, first, last))
+    return max(0.0, a - 0.1), max(a + LEAST_SPAN_SEC, b)
+
+
+def quarters_of_bars(score: Score, first: int, last: int) -> tuple[float, float]:
+    """From where to where bars go, by their printed numbers, both ends included. Raises BadInput."""
     m = score.measures
     starts, ends = np.flatnonzero(m.number == first), np.flatnonzero(m.number == last)
     ends = ends[ends >= starts[0]] if len(starts) else ends
@@ -254,9 +306,7 @@ def span_of_bars(session: Session, first: int, last: int) -> tuple[float, float]
             f"Bars {first} to {last} are not in this piece; its bars are {m.number.min()} to {m.number.max()}, "
             "give the earlier one first."
         )
-    a = float(grid.sec_at(m.onset_quarter[starts[0]]))
-    b = float(grid.sec_at(m.onset_quarter[ends[0]] + m.duration_quarter[ends[0]]))
-    return max(0.0, a - 0.1), max(a + LEAST_SPAN_SEC, b)
+    return float(m.onset_quarter[starts[0]]), float(m.onset_quarter[ends[0]] + m.duration_quarter[ends[0]])
 
 
 def _expected(performance: Performance, span: tuple[float, float | None]) -> int:

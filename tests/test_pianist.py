@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from engine.bundle import CHECKPOINTS, BundleError, open_pianist
+from engine.bundle import BundleError, open_pianist
+from engine.folders import CHECKPOINTS
 from engine.models.features import NUM_FEATURES, composer_index, score_features
 from engine.models.pianist import (
     CHANNELS,

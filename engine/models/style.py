@@ -6,10 +6,13 @@ Pati and Lerch 2020): each in standard deviations from what pianists do with the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from engine.music.types import BadInput
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,24 @@ AXES = (
     Axis("lead", "Melody lead", "with the bass", "ahead"),
     Axis("pedal", "Pedal", "dry", "pedalled"),
 )
+
+
+def moved(z_axes: Sequence[float], base: Sequence[float], sliders: NDArray, size: int) -> tuple[float, ...]:
+    """z of `size` numbers: `base` (zeros when empty), moved by sliders (standard deviations each).
+
+    sliders  (9, 9): row a is what slider a adds to the first nine numbers per deviation
+    Raises BadInput for too many sliders, another base, and values beyond -10 to 10.
+    """
+    if len(z_axes) > len(AXES) or len(base) not in (0, size):
+        raise BadInput(
+            f"A style has up to {len(AXES)} axis values on a base of {size}; {len(z_axes)} and {len(base)} arrived."
+        )
+    z = np.zeros(size)
+    z[: len(base)] = base
+    z[: len(AXES)] += np.asarray(z_axes, float) @ sliders[: len(z_axes)]
+    if not np.isfinite(z).all() or np.abs(z).max(initial=0) > 10:
+        raise BadInput("A style value is outside -10 to 10; sliders go from -3 to 3.")
+    return tuple(float(v) for v in z)
 
 
 def descriptors(

@@ -86,12 +86,13 @@ def score_from_bytes(data: bytes) -> Score:
         raise ValueError("these bytes are not a Score; write them with score_to_bytes") from error
 
 
-def _write_frame(stream: BinaryIO, payload: bytes) -> None:
+def write_frame(stream: BinaryIO, payload: bytes) -> None:
+    """Send one message of up to 4 GB through a pipe, its length first."""
     stream.write(struct.pack(">I", len(payload)) + payload)
     stream.flush()
 
 
-def _read_frame(stream: BinaryIO) -> bytes | None:
+def read_frame(stream: BinaryIO) -> bytes | None:
     """The next frame; None when the stream ends, or at a length that nobody sends."""
     head = stream.read(4)
     if head is None or len(head) < 4:
@@ -164,7 +165,7 @@ class ReaderChild:
         assert self.process.stdin is not None
         self.jobs += 1
         try:
-            _write_frame(self.process.stdin, f"{kind} {READ_SECONDS}".encode().ljust(16) + data)
+            write_frame(self.process.stdin, f"{kind} {READ_SECONDS}".encode().ljust(16) + data)
             answer = self._next_frame(WAIT_SECONDS, check)
         except TimeoutError as error:
             self.stop()
@@ -207,7 +208,7 @@ class ReaderChild:
 
 def _read_or_none(stream: BinaryIO) -> bytes | None:
     try:
-        return _read_frame(stream)
+        return read_frame(stream)
     except (OSError, ValueError):  # closed under our feet
         return None
 
@@ -289,11 +290,11 @@ def main() -> None:
     load_partitura()
     assert notation.part_to_score
     _limit()
-    _write_frame(answers, b"ready")
-    while (request := _read_frame(requests)) is not None:
+    write_frame(answers, b"ready")
+    while (request := read_frame(requests)) is not None:
         kind, seconds = request[:16].decode().split()
         _allow(int(seconds))
-        _write_frame(answers, _answer(kind, request[16:]))
+        write_frame(answers, _answer(kind, request[16:]))
 
 
 if __name__ == "__main__":
