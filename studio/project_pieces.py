@@ -191,14 +191,14 @@ def _pedal(spans: object) -> tuple[tuple[float, float], ...] | None:
     return tuple((float(a), float(b)) for a, b in pairs)
 
 
-def read_reference(table: object, score: Score, shelf: Unshelf) -> Reference | None:
-    """The human performance of reference_table. Raises Damaged."""
+def read_reference(table: object, score: Score | None, shelf: Unshelf) -> Reference | None:
+    """The human performance of reference_table, of this score if it is there. Raises Damaged."""
     if table is None:
         return None
     t = keyed(table, "name", "performance", "alignment")
     played = shelf.performance(t["performance"])
-    found = read_alignment(t["alignment"], len(score), len(played))
-    if len(np.unique(score.onset_quarter[found.score_index])) < 2:
+    found = read_alignment(t["alignment"], MOST_NOTES if score is None else len(score), len(played))
+    if score is not None and len(np.unique(score.onset_quarter[found.score_index])) < 2:
         raise Damaged("its human performance has nothing in common with the score")
     return Reference(played, found, text(t["name"], "name"))
 
@@ -242,4 +242,3 @@ def read_take(table: object, number: int, shelf: Unshelf) -> Take:
         column(t["fresh"], "fresh", 0, 1, np.int8, len(score)).astype(bool),
         Session() if t["base"] is None else read_piece(t["base"], shelf),
     )  # fmt: skip
-
