@@ -36,7 +36,7 @@ _MOMENT = (1980, 1, 1, 0, 0, 0)  # of every entry: zip cannot leave it out
 
 def looks_like_project(data: bytes, filename: str) -> bool:
     """Whether a file from a visitor means to be a project, by its first entry or its name; it may still be damaged."""
-    return data[:4] == b"PK\x03\x04" and data[30 : 30 + len(HEAD)] == HEAD.encode() or filename.endswith(SUFFIX)
+    return (data[:4] == b"PK\x03\x04" and data[30 : 30 + len(HEAD)] == HEAD.encode()) or filename.endswith(SUFFIX)
 
 
 def pack(members: Mapping[str, bytes], about: Mapping[str, Any]) -> bytes:

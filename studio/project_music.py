@@ -1,4 +1,4 @@
-"""Scores, performances and prompts as members of a project file, exactly: what is read is what was written, bit for bit.
+"""Scores, performances and prompts as members of a project file, bit for bit as they were.
 
 A `Shelf` holds each of them once, however many pieces, takes and renders use it.
 """

@@ -202,11 +202,6 @@ class Renders:
         with self._lock:
             return self._kept.get(number) if type(number) is int else None
 
-    def kept(self) -> list[Render]:
-        """The renders that are kept, oldest first."""
-        with self._lock:
-            return list(self._kept.values())
-
     @property
     def kept(self) -> tuple[Render, ...]:
         """All of them, oldest first."""
