@@ -38,6 +38,8 @@ EXAMPLES = """examples:
   etude transcribe recording.wav -o heard.mid
   etude evaluate-audio renders/ recordings/ --midi performances/
   etude import-weights midi-valle best-valid-loss.pt
+  etude batch perform scores/ -o performances/ --style WangA
+  etude batch render performances/ -o sounds/ --prompt goldberg --jobs 2
   etude styles --json
 """
 
@@ -112,7 +114,15 @@ def _in_words(command: str, result: dict[str, Any]) -> str:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    from engine import commands, compare_commands, compose_commands, import_commands, listen_commands, sound_commands
+    from engine import (
+        batch,
+        commands,
+        compare_commands,
+        compose_commands,
+        import_commands,
+        listen_commands,
+        sound_commands,
+    )  # fmt: skip
 
     raw = argparse.RawDescriptionHelpFormatter
     parser = _Parser(
@@ -177,15 +187,16 @@ def build_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
 
     listen_commands.add_commands(add)
+    batch.add_commands(add)
     p = add("styles", commands.styles, "List the style axes and the named styles.")
     p.add_argument("--checkpoints", type=Path, metavar="FOLDER", help="models to use instead of the repository's")
     return parser
 
 
-def _join_negative(argv: Sequence[str]) -> list[str]:
+def join_negative(argv: Sequence[str]) -> list[str]:
     """Let `--z -1,0` be written with a space: argparse would take -1,0 for an option.
 
-    >>> _join_negative(["--z", "-1,0", "--seed", "3"])
+    >>> join_negative(["--z", "-1,0", "--seed", "3"])
     ['--z=-1,0', '--seed', '3']
     """
     out: list[str] = []
@@ -199,7 +210,12 @@ def _join_negative(argv: Sequence[str]) -> list[str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status: 0, 2 for an error of the caller, 1 for one of ours, 130 when stopped."""
-    arguments = build_parser().parse_args(_join_negative(sys.argv[1:] if argv is None else argv))
+    parser = build_parser()
+    arguments, rest = parser.parse_known_args(join_negative(sys.argv[1:] if argv is None else argv))
+    if arguments.command == "batch":
+        arguments.rest = rest  # options of the single command
+    elif rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
     progress = Progress(quiet=arguments.quiet or arguments.json)
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # what libraries print is no part of the result
@@ -214,7 +230,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(json.dumps(result) if arguments.json else _in_words(arguments.command, result), flush=True)
     except BrokenPipeError:  # `etude styles | head -1`: the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+    return 2 if result.get("failed") else 0
 
 
 def _complain(error: Exception, as_json: bool) -> int:

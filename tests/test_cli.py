@@ -18,6 +18,7 @@ from engine.music.types import BadInput, Marks, Measures, Score
 
 COMMANDS = (
     "perform", "preview", "curves", "convert", "styles", "metrics", "render", "codec", "transcribe", "import-weights",
+    "batch",
 )  # fmt: skip
 
 
