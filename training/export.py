@@ -8,20 +8,19 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import subprocess
 from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 
-from engine.bundle import FORMAT_VERSION, open_pianist, weights_digest
+from engine.bundle import open_pianist
 from engine.models.features import Features, score_features
 from engine.models.pianist import Pianist, PianistConfig, Sampling, encode_style
 from engine.models.style import AXES
 from training.batches import Corpus, Expected
 from training.eval_style import decoupled, effects, sweep
+from training.finished_run import FinishedRun, report_size, write_config
 from training.pack import Pack
 
 MIN_PIECES = 5  # a pianist becomes a preset with at least this many works
@@ -86,35 +85,21 @@ def main() -> None:
     parser.add_argument("--sampling", type=json.loads, default={}, help="JSON that overrides the sampling settings")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    about = json.loads((args.run / "config.json").read_text())
-    state = torch.load(args.run / "last.pt", map_location="cpu", weights_only=True)
-    model = Pianist(PianistConfig(**about["model"]))
-    tensors = {k: v.half().contiguous() for k, v in state["average"].items()}
+    run = FinishedRun(args.run)
+    model, tensors = Pianist(PianistConfig(**run.about["model"])), run.half()
     model.load_state_dict({k: v.float() for k, v in tensors.items()})
-    args.out.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, args.out / "model.safetensors")
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
-    command = " ".join(f"--{k.replace('_', '-')} {v}" for k, v in about["args"].items())
-    config = {
-        "format_version": FORMAT_VERSION, "kind": "pianist", "model": about["model"], "axes": [a.name for a in AXES],
-        "sampling": SAMPLING | args.sampling, "weights_sha256": weights_digest(args.out / "model.safetensors"),
-        "training": {
-            "command": f"python -m training.train_pianist {command}", "commit": commit, "pack": about["pack"],
-            "steps": state["step"], "minutes": round(state["seconds"] / 60, 1),
-        },
-        "validation": about["validation"], "licence": "CC BY-NC-SA 4.0",
-    }  # fmt: skip
+    config = run.publish(
+        args.out, "pianist", "train_pianist", tensors, axes=[a.name for a in AXES], sampling=SAMPLING | args.sampling
+    )
     pack = Pack(args.pack)
     deviation = Expected.fit(Corpus(pack, "train"), model.config.window).deviation
     sampling = Sampling(**{k: tuple(v) if isinstance(v, list) else v for k, v in config["sampling"].items()})
     config["sliders"] = slider_basis(model, sampling, pack, deviation)
     config["axis_deviation"] = [round(float(v), 5) for v in deviation]
-    (args.out / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+    write_config(args.out, config)
     (args.out / "presets.json").write_text(json.dumps(presets(model, pack), indent=1) + "\n")
     open_pianist(args.out)
-    print(f"{args.out}: {sum(f.stat().st_size for f in args.out.iterdir()) / 2**20:.1f} MiB")
+    report_size(args.out)
 
 
 if __name__ == "__main__":

@@ -6,20 +6,18 @@
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 
-from engine.bundle import FORMAT_VERSION, grammar_digest, open_composer, weights_digest
+from engine.bundle import grammar_digest, open_composer
 from engine.models.composer import Composer, ComposerConfig
 from engine.models.conditions import COMPOSERS, PERIODS
 from engine.tokens.writing import NOTE_TICKS, OTHER_METER, TICKS_PER_QUARTER, is_minor, key_shift
 from training.composer_batches import Piece, piece_weights, read_pieces
+from training.finished_run import FinishedRun, report_size
 
 PRIOR_ROWS = 4096
 _NOTES = 256
@@ -53,29 +51,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    about = json.loads((args.run / "config.json").read_text())
-    state = torch.load(args.run / "last.pt", map_location="cpu", weights_only=True)
-    Composer(ComposerConfig(**about["model"])).load_state_dict(state["average"])
-    tensors = {k: v.half().contiguous() for k, v in state["average"].items()}
+    run = FinishedRun(args.run)
+    Composer(ComposerConfig(**run.about["model"])).load_state_dict(run.state["average"])
+    tensors = run.half()
     tensors["pieces"] = torch.from_numpy(prior_rows(read_pieces(args.pack, "train"), PRIOR_ROWS))
-    args.out.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, args.out / "model.safetensors")
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
-    command = " ".join(f"--{k.replace('_', '-')} {v}" for k, v in about["args"].items())
-    config = {
-        "format_version": FORMAT_VERSION, "kind": "composer", "model": about["model"], "grammar": grammar_digest(),
-        "weights_sha256": weights_digest(args.out / "model.safetensors"),
-        "training": {
-            "command": f"python -m training.train_composer {command}", "commit": commit, "pack": about["pack"],
-            "steps": state["step"], "minutes": round(state["seconds"] / 60, 1),
-        },
-        "validation": about["validation"], "licence": "CC BY-NC-SA 4.0",
-    }  # fmt: skip
-    (args.out / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+    run.publish(args.out, "composer", "train_composer", tensors, grammar=grammar_digest())
     open_composer(args.out)
-    print(f"{args.out}: {sum(f.stat().st_size for f in args.out.iterdir()) / 2**20:.1f} MiB")
+    report_size(args.out)
 
 
 if __name__ == "__main__":

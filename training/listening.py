@@ -153,7 +153,7 @@ class Material:
         return found
 
     def originals(self, prompt: str, pieces: Sequence[Performance], seconds: float) -> list[AudioClip]:
-        """The instrument of a prompt in other music: a sampled one plays the pieces, of a recording come other parts."""
+        """A prompt's instrument in other music: a sampled one plays the pieces, of a recording come other parts."""
         piano, room = prompt.split(", ")
         if room == "real":
             name = next(n for n in (*CALM[:1], *DENSE[:1]) if n.endswith(piano))

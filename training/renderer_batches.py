@@ -14,7 +14,7 @@ from engine.models.colour import WINDOW, prompt_colours
 from engine.models.masked_renderer import SPAN
 from engine.music.types import Performance
 from engine.tokens.note_frames import WIDTH, note_frames
-from training.sound_pack import HOP, SoundPack
+from training.sound_pack import HOP, SoundPack, clip_performance
 
 FRAME_RATE = 50.0
 REAL_SHARE = 0.12
@@ -54,11 +54,7 @@ class CodePack:
         return (self.sketch_samples[at : at + frames * HOP] / 32768).astype(np.float32)
 
     def performance(self, clip: int) -> Performance:
-        z, n, p = self.z, slice(*self.z["note_ptr"][clip : clip + 2]), slice(*self.z["pedal_ptr"][clip : clip + 2])
-        return Performance(
-            z["onset_sec"][n], z["duration_sec"][n], z["pitch"][n], z["velocity"][n],
-            z["pedal_sec"][p], z["pedal_value"][p],
-        )  # fmt: skip
+        return clip_performance(self.z, clip)
 
     def notes(self, clip: int, start: int, frames: int) -> NDArray[np.float32]:
         return note_frames(self.performance(clip), FRAME_RATE, start, frames)

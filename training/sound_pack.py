@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,15 @@ from engine.music.types import Performance
 from engine.tokens.note_frames import note_frames
 
 HOP, FRAME_RATE = 640, 50.0
+
+
+def clip_performance(z: Mapping[str, NDArray], clip: int) -> Performance:
+    """The notes and pedal of a clip, seconds from its start, out of a pack's columns."""
+    n, p = slice(*z["note_ptr"][clip : clip + 2]), slice(*z["pedal_ptr"][clip : clip + 2])
+    return Performance(
+        z["onset_sec"][n], z["duration_sec"][n], z["pitch"][n], z["velocity"][n],
+        z["pedal_sec"][p], z["pedal_value"][p],
+    )  # fmt: skip
 
 
 class SoundPack:
@@ -43,11 +53,7 @@ class SoundPack:
 
     def performance(self, clip: int) -> Performance:
         """The notes and pedal of a clip, seconds from its start."""
-        z, n, p = self.z, slice(*self.z["note_ptr"][clip : clip + 2]), slice(*self.z["pedal_ptr"][clip : clip + 2])
-        return Performance(
-            z["onset_sec"][n], z["duration_sec"][n], z["pitch"][n], z["velocity"][n],
-            z["pedal_sec"][p], z["pedal_value"][p],
-        )  # fmt: skip
+        return clip_performance(self.z, clip)
 
     def notes(self, clip: int, start: int, frames: int) -> NDArray[np.float32]:
         """(frames, WIDTH) of `engine.tokens.note_frames` from frame `start` of a clip."""
