@@ -38,8 +38,8 @@ def check_output(path: Path, inputs: Sequence[Path]) -> None:
         raise BadInput(f"The output {path} would replace an input file; give it another name.")
 
 
-def write_output(path: Path, data: bytes) -> None:
-    """Write aside, then rename: the old file stays whole until the new one is. Raises BadInput."""
+def write_aside(path: Path, data: bytes) -> None:
+    """Write aside, then rename: whoever looks finds the old file whole, or the new one. Raises OSError."""
     aside = None
     try:
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name[:40]}.", delete=False) as file:
@@ -51,9 +51,17 @@ def write_output(path: Path, data: bytes) -> None:
         os.umask(umask)
         aside.chmod(0o666 & ~umask)
         aside.replace(path)
-    except OSError as error:
+    except OSError:
         if aside is not None:
             aside.unlink(missing_ok=True)
+        raise
+
+
+def write_output(path: Path, data: bytes) -> None:
+    """write_aside for a person at a command line. Raises BadInput."""
+    try:
+        write_aside(path, data)
+    except OSError as error:
         raise BadInput(f"{path} could not be written ({error.strerror}); the old file, if any, is untouched.") from None
 
 

@@ -27,7 +27,8 @@ MOST_QUARTERS = 40_000
 MOST_SEC = 200_000.0  # the slowest style of the longest score
 MOST_PEDAL = 400_000
 _INT16 = 32_767
-_SCORE = {  # name: lowest, highest, dtype
+Limits = dict[str, tuple[float, float, Any]]
+_SCORE: Limits = {  # name: lowest, highest, dtype
     "onset_quarter": (-MOST_QUARTERS, MOST_QUARTERS, np.float64),
     "duration_quarter": (0, MOST_QUARTERS, np.float64),
     "pitch": (0, 127, np.int16),
@@ -36,7 +37,7 @@ _SCORE = {  # name: lowest, highest, dtype
     "voice": (-_INT16, _INT16, np.int16),
     "grace": (0, 1, np.int8),
 }
-_MEASURES = {
+_MEASURES: Limits = {
     "onset_quarter": (-MOST_QUARTERS, MOST_QUARTERS, np.float64),
     "duration_quarter": (0, MOST_QUARTERS, np.float64),
     "position_quarter": (-MOST_QUARTERS, MOST_QUARTERS, np.float64),
@@ -45,7 +46,7 @@ _MEASURES = {
     "fifths": (-40, 40, np.int16),
     "number": (-1_000_000, 1_000_000, np.int32),
 }
-_PERFORMANCE = {
+_PERFORMANCE: Limits = {
     "onset_sec": (-60, MOST_SEC, np.float64),
     "duration_sec": (0, MOST_SEC, np.float64),
     "pitch": (0, 127, np.int16),
@@ -214,7 +215,7 @@ def read_flac(data: bytes, longest_sec: float) -> NDArray[np.int16]:
         raise Damaged("its sound cannot be read") from error
     if len(samples) > longest_sec * SAMPLE_RATE:
         raise Damaged(f"its sound lasts over {longest_sec:.0f} s")
-    return samples
+    return np.asarray(samples, np.int16)
 
 
 def prompt_table(prompt: Prompt, shelf: Shelf) -> dict[str, Any]:
