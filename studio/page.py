@@ -8,9 +8,11 @@ from pathlib import Path
 import gradio as gr
 
 from engine.music.safe import warm_up
+from studio.api import connect_api, has_mcp
 from studio.compose_events import connect_compose
 from studio.desk import Desk
 from studio.events import connect
+from studio.fetch import fetch_nothing
 from studio.layout import build
 from studio.render_events import connect_render
 from studio.view_events import connect_views
@@ -21,6 +23,7 @@ _HERE = Path(__file__).parent
 def build_studio(desk: Desk) -> gr.Blocks:
     """The studio as a gradio app, not yet served."""
     with gr.Blocks(title="Étude", analytics_enabled=False, fill_width=True, delete_cache=(600, 3600)) as demo:
+        connect_api(desk)  # first, so that no event of the page takes an endpoint's name
         page = build(desk)
         connect(demo, page, desk)
         connect_compose(page, desk)
@@ -32,6 +35,7 @@ def build_studio(desk: Desk) -> gr.Blocks:
 
 def launch_studio(desk: Desk, host: str = "127.0.0.1", port: int = 7860, block: bool = True) -> gr.Blocks:
     """Build the page and serve it, with the limits that a public server needs; the models load meanwhile."""
+    fetch_nothing()
     demo = build_studio(desk)
     threading.Thread(target=warm_up, daemon=True).start()  # the process that reads scores
     threading.Thread(target=_warm, args=(desk,), daemon=True).start()
@@ -49,6 +53,7 @@ def launch_studio(desk: Desk, host: str = "127.0.0.1", port: int = 7860, block: 
         css_paths=[_HERE / "studio.css"],
         js=(_HERE / "page.js").read_text(encoding="utf-8"),
         ssr_mode=False,
+        mcp_server=has_mcp(),
         prevent_thread_lock=not block,
     )
     return demo
