@@ -153,7 +153,7 @@ class Renderer:
         return log[0, start - low : end - low].float().clamp(math.log(FLOOR), 8).flatten(0, 1).exp().numpy()
 
     def _read(self, prompt: Prompt) -> tuple[Memory, Tensor, Tensor]:
-        codes = self.codec.encode(torch.from_numpy(np.array(prompt.clip.samples))[None])[0].T[:PROMPT_FRAMES]
+        codes = self.codec.encode(torch.from_numpy(np.array(prompt.clip.samples))[None], 1)[0].T[:PROMPT_FRAMES]
         frames = len(codes)
         heard, sketch = torch.zeros(frames, WIDTH), torch.zeros_like(codes)
         if prompt.notes is not None:
@@ -183,7 +183,7 @@ class Renderer:
         """Codes (end - start, K) of frames of the sketch, encoded with what stands on both sides."""
         low, hop = start - SKETCH_MARGIN, self.codec.hop_length
         sound = torch.from_numpy(sketch.sound(low * hop, (end + SKETCH_MARGIN) * hop))
-        return self.codec.encode(sound[None])[0].T[start - low : end - low]
+        return self.codec.encode(sound[None], 1)[0].T[start - low : end - low]
 
     def _write(
         self, past: Tensor, notes: Tensor, sketch: Tensor, prompt: tuple[Memory, Tensor, Tensor],

@@ -108,6 +108,13 @@ def test_residual_books_each_lessen_the_error():
     error = [float((u - model.decode(codes[..., :k])).square().mean()) for k in (1, 2, 3)]
     assert error[0] > error[1] > error[2]
     assert torch.equal(model(u).codes, codes)
+    wide = model.encode(u, 8)
+    nearer = (u - model.decode(wide)).square().sum(-1), (u - model.decode(codes)).square().sum(-1)
+    assert (nearer[0] <= nearer[1] + 1e-5).float().mean() > 0.97
+    assert nearer[0].mean() < nearer[1].mean()
+    every = torch.cartesian_prod(*(torch.arange(32) for _ in range(3)))
+    best = (u[0, 0] - model.decode(every)).square().sum(-1).min()
+    assert (u[0, 0] - model.decode(model.encode(u[:1, :1], 32**3))).square().sum() == pytest.approx(float(best), rel=1e-4)
     assert len(codes[..., 0].unique()) > 0.8 * 32
 
 

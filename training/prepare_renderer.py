@@ -40,7 +40,7 @@ def encode(share: tuple[Path, Path, NDArray[np.int64]]) -> list[NDArray[np.int16
     out = []
     for clip in share[2].tolist():
         sound = torch.from_numpy(pack.sound(clip, 0, pack.frames(clip)))
-        out.append(codec.encode(sound[None])[0].T.to(torch.int16).numpy())
+        out.append(codec.encode(sound[None], 1)[0].T.to(torch.int16).numpy())
     return out
 
 

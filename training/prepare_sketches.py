@@ -31,7 +31,7 @@ def sketches(share: tuple[Path, Path, NDArray[np.int64]]) -> list[tuple[NDArray[
     for clip in share[2].tolist():
         frames = pack.frames(clip)
         sound = whole(preview, pack.performance(clip), frames * codec.hop_length)
-        code = codec.encode(torch.from_numpy(sound)[None])[0].T.to(torch.int16).numpy()
+        code = codec.encode(torch.from_numpy(sound)[None], 1)[0].T.to(torch.int16).numpy()
         out.append((code, np.round(np.clip(sound, -1, 1) * 32767).astype(np.int16)))
     return out
 

@@ -23,6 +23,7 @@ WINDOW, HOP = 2048, 320  # of the analysed and predicted spectrum
 BINS = WINDOW // 2 + 1
 SHORT_WINDOW, SHORT_HOP, SHORT_BANDS = 512, 160, 48  # a second look at the sound, for onsets
 FLOOR = 5e-3  # magnitudes below are not told apart: -100 dBFS
+BEAM = 8
 STEPS = 2  # predicted spectra a frame
 
 
@@ -132,11 +133,14 @@ class PianoCodec(nn.Module):
         return log.reshape(*log.shape[:2], STEPS, BINS)
 
     @torch.inference_mode()
-    def encode(self, samples: Tensor) -> Tensor:
-        """(B, num_samples) at 32 kHz -> codes (B, 4, F), F = ceil(num_samples / 640)"""
+    def encode(self, samples: Tensor, beam: int = BEAM) -> Tensor:
+        """(B, num_samples) at 32 kHz -> codes (B, 4, F), F = ceil(num_samples / 640)
+
+        beam  as in `ResidualQuantiser.encode`; 1 is quicker, and what the renderer was trained on
+        """
         samples = F.pad(samples, (0, -samples.shape[-1] % self.hop_length))
         seen, _ = self.analyse(samples)
-        return self.quantiser.encode(self.latents(seen)).transpose(1, 2)
+        return self.quantiser.encode(self.latents(seen), beam).transpose(1, 2)
 
     @torch.inference_mode()
     def decode(self, codes: Tensor, notes: Tensor | None = None) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from engine.models.quantize import VectorQuantiser
 
+_SEARCHED = 1024  # vectors at a time
 DECAY, DEAD = 0.98, 0.25  # a codec's encoder moves fast at first, and every code is wanted
 
 
@@ -54,13 +55,27 @@ class ResidualQuantiser(nn.Module):
                 codes.append(found.codes)
             return Residual(u + (latent - u).detach(), torch.stack(codes, -1), commitment)
 
-    def encode(self, u: Tensor) -> Tensor:
-        """(..., D) -> codes (..., K)"""
-        left, codes = u.float(), []
+    def encode(self, u: Tensor, beam: int = 1) -> Tensor:
+        """(..., D) -> codes (..., K), keeping the best `beam` beginnings at each book; 1 takes the nearest each time.
+
+        More come closer in the end: a book that serves the first step best may leave the worse remainder.
+        """
+        flat = u.reshape(-1, u.shape[-1]).float()
+        codes = torch.cat([self._search(part, beam) for part in flat.split(_SEARCHED)])
+        return codes.reshape(*u.shape[:-1], -1)
+
+    def _search(self, u: Tensor, beam: int) -> Tensor:
+        """(n, D) -> (n, K)"""
+        left, codes = u[:, None], torch.zeros(len(u), 1, 0, dtype=torch.int64, device=u.device)
         for book in self.listed():
-            codes.append(book.nearest(left))
-            left = left - book.codebook[codes[-1]]
-        return torch.stack(codes, -1)
+            entries = book.codebook
+            distance = left.square().sum(-1, keepdim=True) - 2 * left @ entries.T + entries.square().sum(-1)
+            best = distance.flatten(1).topk(min(beam, distance[0].numel()), largest=False).indices
+            before, code = best // len(entries), best % len(entries)
+            left = left.take_along_dim(before[..., None], 1) - entries[code]
+            codes = torch.cat([codes.take_along_dim(before[..., None], 1), code[..., None]], -1)
+        nearest = left.square().sum(-1).argmin(1)
+        return codes[torch.arange(len(u), device=u.device), nearest]
 
     def decode(self, codes: Tensor) -> Tensor:
         """Codes (..., K' <= K) -> (..., D), from the first K' books"""

@@ -14,21 +14,21 @@ bundles=${BUNDLES:-runs/bundles}
 sf2=/usr/share/sounds/sf2
 [ -e data/banks/timgm ] || $python -m training.note_banks soundfont $sf2/TimGM6mb.sf2 data/banks/timgm
 [ -e data/banks/musescore ] || $python -m training.note_banks soundfont $sf2/MuseScore_General_Full.sf2 data/banks/musescore
-for seed in 1 2 3 4; do
+for seed in 1 2 3 4 5 6; do
     [ -e data/banks/strings-$seed ] || $python -m training.note_banks strings data/banks/strings-$seed --seed $seed
 done
-[ -e data/sound-v1/index.npz ] || $python -m training.render_pack --out data/sound-v1 --hours "${HOURS:-13}" --workers "$(nproc)" \
+[ -e data/sound-v2/index.npz ] || $python -m training.render_pack --out data/sound-v2 --hours "${HOURS:-13.5}" --workers "$(nproc)" --seed 7 \
     --banks "$banks"/upright-kw "$banks"/upright-kw "$banks"/headroom-{close,close,decca,decca} "$banks"/old-piano-fb \
-    data/banks/{timgm,musescore,musescore} data/banks/strings-{1,2,3,4} \
+    data/banks/{timgm,musescore,musescore} data/banks/strings-{1,2,3,4,5,6} \
     --maestro "$maestro" --real "$data"/audio/real --real-midi "$data"/audio/real_midi
-$python -m training.train_piano_codec --pack data/sound-v1 --out runs/piano-codec-v1 --minutes "${CODEC_MINUTES:-44}" --rate 1.5e-3
-[ -e data/renderer-v1.npz ] || $python -m training.prepare_renderer --pack data/sound-v1 --codec runs/piano-codec-v1 \
-    --out data/renderer-v1.npz --workers "$(nproc)"
+$python -m training.train_piano_codec --pack data/sound-v2 --out runs/piano-codec-v1 --minutes "${CODEC_MINUTES:-44}" --rate 1.5e-3
+[ -e data/renderer-v2.npz ] || $python -m training.prepare_renderer --pack data/sound-v2 --codec runs/piano-codec-v1 \
+    --out data/renderer-v2.npz --workers "$(nproc)"
 $python -m training.export_sound codec --run runs/piano-codec-v1 --out "$bundles"/piano-codec-v1
-[ -e data/renderer-v1.sketches.npy ] || $python -m training.prepare_sketches --pack data/renderer-v1.npz \
+[ -e data/renderer-v2.sketches.npy ] || $python -m training.prepare_sketches --pack data/renderer-v2.npz \
     --codec "$bundles"/piano-codec-v1 --workers "$(nproc)"
-$python -m training.train_renderer --pack data/renderer-v1.npz --out runs/renderer-v2 --minutes "${MINUTES:-60}" --batch 12 --rate 2e-3
-$python -m training.tune_decoder --pack data/renderer-v1.npz --codec "$bundles"/piano-codec-v1 --renderer runs/renderer-v2 \
-    --out runs/note-decoder-v2 --minutes "${DECODER_MINUTES:-24}" --batch 6 --rate 1.5e-3
-$python -m training.export_sound renderer --run runs/renderer-v2 --decoder runs/note-decoder-v2 --codec "$bundles"/piano-codec-v1 \
-    --out "$bundles"/renderer-v1
+$python -m training.train_renderer --pack data/renderer-v2.npz --out runs/renderer-v3 --minutes "${MINUTES:-120}" --batch 12 --rate 1.5e-3
+$python -m training.tune_decoder --pack data/renderer-v2.npz --sound data/sound-v2 --codec "$bundles"/piano-codec-v1 --renderer runs/renderer-v3 \
+    --out runs/sketch-decoder-v1 --minutes "${DECODER_MINUTES:-90}" --batch 6 --rate 1.2e-3
+$python -m training.export_sound renderer --run runs/renderer-v3 --decoder runs/sketch-decoder-v1 --codec "$bundles"/piano-codec-v1 \
+    --out "$bundles"/renderer-v2
