@@ -6,15 +6,19 @@ import argparse
 import os
 
 # Before gradio, numpy and torch are imported: no telemetry, no network, and one thread a job: two are ten times slower
-# as soon as anything else runs on a small machine.
+# as soon as anything else runs on a small machine. Hosts with more cores say so in CPU_CORES; half of them then.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+_cores = os.environ.get("CPU_CORES", "")
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(_name, "1")
+    os.environ.setdefault(_name, str(max(1, int(_cores) // 2)) if _cores.isdecimal() else "1")
 
 
 def main() -> None:
     """Read the command line, build the page, serve it."""
+    from studio.zero import announce
+
+    announce()
     from engine.worker_engine import open_engine
 
     parser = argparse.ArgumentParser(description=__doc__)
