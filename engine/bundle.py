@@ -21,7 +21,7 @@ from engine.models.masked_renderer import MaskedRenderer, RendererConfig
 from engine.models.note_decoder import NoteDecoder
 from engine.models.pianist import Pianist, PianistConfig, Sampling
 from engine.models.piano_codec import CodecConfig, PianoCodec
-from engine.models.piece_prior import Prior
+from engine.models.piece_prior import PRIOR_COLUMNS, Prior
 from engine.models.stepping import Weights
 from engine.models.style import AXES
 from engine.music.types import BundleError
@@ -98,7 +98,10 @@ def open_composer(folder: Path) -> ComposerBundle:
             f"Checkpoint {folder.name} has another note grammar than this program; use the version it came with."
         )
     with _fits(folder):
-        prior = Prior(tensors.pop("pieces").numpy())
+        pieces = tensors.pop("pieces").numpy()
+        if pieces.ndim != 2 or pieces.shape[1] != len(PRIOR_COLUMNS) or not len(pieces):
+            raise ValueError(f"pieces are (n, {len(PRIOR_COLUMNS)}), got {pieces.shape}")
+        prior = Prior(pieces)
         model = Composer(ComposerConfig(**config["model"]))
         model.load_state_dict(tensors)
     return ComposerBundle(Weights(model.eval()), prior, config["weights_sha256"][:12], config)

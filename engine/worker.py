@@ -1,8 +1,8 @@
 """A worker: the process that does the engine's work, so that the server holds no model and outlives every crash.
 
-`python -m engine.worker models` holds the Engine, `python -m engine.worker sound` the preview pianos. Requests come on
-standard input, answers go to standard output (engine.worker_wire); when the input ends, which it does when the server
-is gone, however it went, so does the worker. The server's side is engine.worker_process.
+`python -m engine.worker models 4711` holds the Engine, `... sound 4711` the preview pianos; 4711 is the server.
+Requests come on standard input, answers go to standard output (engine.worker_wire); when the server is gone, however it
+went, so is the worker. The server's side is engine.worker_process.
 
     ("do", number, method, arguments, options, callbacks)    callbacks  names of options that are called back
     ("stop", number)                                         the job ends at its next step
@@ -55,10 +55,13 @@ class Host:
         self._speaking, self._stops = threading.Lock(), dict[int, threading.Event]()
 
     def say(self, *message: Any) -> None:
-        """Send one message."""
+        """Send one message; the end, when nobody hears it."""
         data = to_bytes(message)
-        with self._speaking:
-            write_frame(self._answers, data)
+        try:
+            with self._speaking:
+                write_frame(self._answers, data)
+        except OSError:
+            os._exit(0)
 
     def serve(self, requests: BinaryIO) -> None:
         """Answer until the requests end."""
@@ -142,12 +145,15 @@ def _load_rest(engine: Any) -> None:
 
 
 def main() -> None:
-    """Serve. Arguments: "models" or "sound", and the folder of checkpoints. Prints of the libraries go to the log."""
-    kind, *rest = sys.argv[1:]
+    """Serve. Arguments: "models" or "sound", the server's process, the folder of checkpoints.
+
+    Prints of the libraries go to the log.
+    """
+    kind, parent, *rest = sys.argv[1:]
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's: it ends, and so does our input
     requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_end_with, args=(int(parent),), daemon=True).start()
     warnings.simplefilter("ignore")
     holder = _hold(kind, Path(rest[0]) if rest else None)
     host = Host(holder, METHODS[kind], answers)

@@ -52,7 +52,8 @@ class Child:
     def __init__(self, kind: str, folder: Path | None, on_end: Callable[[Child], None]) -> None:
         root = str(Path(__file__).resolve().parents[1])
         path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
-        arguments = [sys.executable, "-m", "engine.worker", kind, *([str(folder)] if folder is not None else [])]
+        arguments = [sys.executable, "-m", "engine.worker", kind, str(os.getpid())]
+        arguments += [] if folder is None else [str(folder)]
         self.process = subprocess.Popen(
             arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": path}
         )
