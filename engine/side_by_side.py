@@ -223,8 +223,8 @@ def agreement(a: Shape, b: Shape) -> Agreement:
         return pearson(*(np.where(both, getattr(s.expression, name), np.nan) for s in (a, b)))
 
     tempo = pearson(np.log2(a.tempo), np.log2(b.tempo))
-    notes = [over_notes(name) for name in ("velocity", "timing_sec", "articulation_log2")]
-    return Agreement(a.name, b.name, tempo, *notes, int(both.sum()))
+    velocity, timing, articulation = (over_notes(n) for n in ("velocity", "timing_sec", "articulation_log2"))
+    return Agreement(a.name, b.name, tempo, velocity, timing, articulation, int(both.sum()))
 
 
 def agreements(shapes: Sequence[Shape]) -> list[Agreement]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import gradio as gr
 
 from studio.actions import BORROWED, DEFAULT
+from studio.compare_panel import ComparePanel, CompareStage, build_compare, build_stage
 from studio.compose_panel import ComposePanel, build_compose
 from studio.desk import Desk
 from studio.examples import EMPTY, EXAMPLES, FIRST
@@ -59,6 +60,9 @@ class Page:
     score: ScoreView
     corpus: gr.HTML
     corpus_box: gr.Accordion
+    compare_tab: gr.Tab
+    compare_panel: ComparePanel
+    compare: CompareStage
 
     @property
     def controls(self) -> list:
@@ -100,6 +104,7 @@ def build(desk: Desk) -> Page:
             roll = PianoRoll(elem_id="roll")
             listen = Listen(elem_id="listen")
             takes = TakeStrip(elem_id="takes")
+            compare = build_stage()
             piano, downloads = _take_away(desk)
             with gr.Accordion("Score", open=False, elem_id="score-box", elem_classes="card"):
                 score = ScoreView(elem_id="score")
@@ -115,12 +120,14 @@ def build(desk: Desk) -> Page:
                 strengths, human, discard = _strength(), _human(), _edits()
             with gr.Tab("Render", id="render", elem_id="render-tab", render_children=True):
                 render = build_render(desk)
+            with gr.Tab("Compare", id="compare", elem_id="compare-tab", render_children=True) as compare_tab:
+                compare_panel = build_compare()
     gr.HTML(_credits(), elem_id="credits")
     return Page(
         document=document, example=example, open_file=open_file, roll=roll, curves=curves, strengths=strengths,
         piano=piano, downloads=downloads, discard=discard, compose=compose, render=render,
         listen=listen, takes=takes, score=score, corpus=corpus,
-        corpus_box=corpus_box, **style, **human,
+        corpus_box=corpus_box, compare_tab=compare_tab, compare_panel=compare_panel, compare=compare, **style, **human,
     )  # fmt: skip
 
 

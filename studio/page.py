@@ -9,6 +9,7 @@ import gradio as gr
 
 from engine.music.safe import warm_up
 from studio.api import connect_api, has_mcp
+from studio.compare_events import connect_compare
 from studio.compose_events import connect_compose
 from studio.desk import Desk
 from studio.events import connect
@@ -28,6 +29,7 @@ def build_studio(desk: Desk) -> gr.Blocks:
         connect(demo, page, desk)
         connect_compose(page, desk)
         connect_render(page, desk)
+        connect_compare(page, desk)
         connect_views(page, desk)
     demo.queue(max_size=32, default_concurrency_limit=1)
     return demo

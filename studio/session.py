@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,9 @@ from engine.music.types import Alignment, Performance, Score, Style
 from engine.sound.prompts import Prompt
 from studio.jobs import Jobs
 from studio.pins import Comparison
+
+if TYPE_CHECKING:
+    from studio.study import Study
 
 PEDAL_DOWN = 64  # controller values from here on hold the dampers up
 MIN_BEAT_SEC = 0.001  # beats closer than this could not be told apart on the roll
@@ -305,6 +309,8 @@ class Document:
         self.renders = Renders()
         self.selection = Selection()
         self.corpus_open = False
+        self.study: Study | None = None
+        self.studies = 0  # how many were begun
         self.settings: dict[str, object] = {}  # what the panels say, see studio.project_panel
         self.prompt: Prompt | None = None  # the reference of the visitor's own
         self.on_change: Callable[[], None] = lambda: None  # called after every change, from any thread
