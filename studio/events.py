@@ -16,8 +16,8 @@ from typing import Any
 
 import gradio as gr
 
-from engine.music.safe import mended, open_performance, open_score, remarks
-from engine.music.types import BadInput, Score
+from engine.music.safe import mended, open_performance
+from engine.music.types import BadInput
 from studio import actions, history
 from studio.answers import (
     NEXT_WAIT,
@@ -34,7 +34,7 @@ from studio.answers import (
     without_borrowed,
 )
 from studio.desk import Desk
-from studio.examples import EMPTY, EXAMPLES
+from studio.examples import EXAMPLES
 from studio.jobs import Job
 from studio.layout import Page
 from studio.session import Document, Session
@@ -44,10 +44,9 @@ PREVIEW_FLAC_SEC = 90  # longer previews travel as FLAC, half the bytes; shorter
 NOT_DONE = "Not done"
 
 
-def connect(demo: gr.Blocks, page: Page, desk: Desk) -> None:
+def connect(page: Page, desk: Desk) -> None:
     """Attach every event of the page; called once, inside the same gr.Blocks."""
     connect_jobs(page)
-    connect_opening(demo, page, desk)
     connect_style(page, desk)
     connect_roll(page, desk)
     connect_human(page, desk)
@@ -87,67 +86,6 @@ def connect_jobs(page: Page) -> None:
     # Only the queue can show a notice; unqueued, an error is an answer with status 500 and no words.
     page.roll.refused(refused, page.document, None, **{**PRIVATE, "queue": True})
     page.roll.cancel(lambda document: document.jobs.stop(by="visitor"), page.document, None, **PRIVATE)
-
-
-def connect_opening(demo: gr.Blocks, page: Page, desk: Desk) -> None:
-    """Examples and uploads."""
-    inputs = [page.document, page.human_show, *page.controls]
-
-    def opening(
-        document: Document, read: Callable[[Job], tuple[Score, str, str]], show: bool, values: tuple, example: str = ""
-    ) -> Shown:
-        """read  score, title, remarks; example  its name, "" for an upload"""
-        controls = without_borrowed(as_controls(values, len(desk.axes)))
-
-        def work(job: Job) -> Callable[[], Shown]:
-            score, title, remark = read(job)
-            job.begin("Playing")
-            desk.await_models(job)
-            opened = actions.open_piece(desk, document.session, score, title, controls, example, job.step)
-            session = document.update(job.unless_stopped(lambda now: history.replaced(now, opened)))
-            document.jobs.stop("play", "human", "sound")
-            note = f"{len(score):,} notes. {remark}" if remark else f"{len(score):,} notes"
-            return lambda: {
-                **redraw(page, session, show, score=True, note=note),
-                **human_controls(page, session, desk, controls),
-                page.example: example or None,
-            }
-
-        return begin(page, document, "open", "Opening", work)
-
-    @said(page)
-    def open_example(document: Document, show: bool, *values: Any) -> Shown:
-        *panel, name = values
-        if name == EMPTY:
-            document.jobs.stop()
-            empty = Session(controls=without_borrowed(as_controls(tuple(panel), len(desk.axes))), example=EMPTY)
-            session = document.update(lambda now: history.replaced(now, empty))
-            note = "Compose something, or open a score"
-            return {
-                **redraw(page, session, show, score=True, note=note),
-                **human_controls(page, session, desk, session.controls),
-            }
-        if name not in EXAMPLES:
-            raise BadInput("That example is not known here; choose one from the list.")
-        example = EXAMPLES[name]
-        return opening(
-            document, lambda job: (desk.read_example(example, job.step), example.title, ""), show, tuple(panel), name
-        )
-
-    @said(page)
-    def open_upload(path: str, document: Document, show: bool, *values: Any) -> Shown:
-        file = Path(path)
-        data = file.read_bytes()
-
-        def read(job: Job) -> tuple[Score, str, str]:
-            score = open_score(data, file.name, job.step)
-            return score, score.title or file.stem, ". ".join(remarks(data))
-
-        return opening(document, read, show, values)
-
-    for chosen in (demo.load, page.example.select):
-        chosen(open_example, [*inputs, page.example], page.outputs, **PRIVATE)
-    page.open_file.upload(open_upload, [page.open_file, *inputs], page.outputs, **PRIVATE)
 
 
 def kept_edits(session: Session) -> str:

@@ -11,15 +11,17 @@ from studio.compare_panel import ComparePanel, CompareStage, build_compare, buil
 from studio.compose_panel import ComposePanel, build_compose
 from studio.desk import Desk
 from studio.examples import EMPTY, EXAMPLES, FIRST
+from studio.help import Help, build_help
 from studio.listen.listen import Listen
 from studio.render_panel import RenderPanel, build_render
 from studio.roll.roll import PianoRoll
 from studio.score.score import ScoreView
 from studio.session import Document
 from studio.takes.takes import TakeStrip
+from studio.welcome import Welcome, build_welcome
 
 STRENGTHS = ("Tempo", "Timing", "Velocity", "Articulation", "Pedal")
-SCORE_FILES = [".musicxml", ".xml", ".mxl", ".mid", ".midi", ".krn", ".mei"]
+OPEN_FILES = [".musicxml", ".xml", ".mxl", ".mid", ".midi", ".krn", ".mei", ".etude"]
 MIDI_FILES = [".mid", ".midi"]
 SESSION_SEC = 6 * 3600.0
 
@@ -34,6 +36,10 @@ class Page:
     document: gr.State
     example: gr.Dropdown
     open_file: gr.UploadButton
+    save_project: gr.Button
+    welcome: Welcome
+    tabs: gr.Tabs
+    help_box: Help
     roll: PianoRoll
     curves: gr.Plot
     preset: gr.Dropdown
@@ -91,14 +97,16 @@ def build(desk: Desk) -> Page:
             min_width=240,
         )
         open_file = gr.UploadButton(
-            "Open a score…",
-            file_types=SCORE_FILES,
+            "Open…",
+            file_types=OPEN_FILES,
             type="filepath",
             variant="primary",
             elem_id="open",
             size="md",
-            min_width=130,
+            min_width=90,
         )
+        save_project = gr.Button("Save project", elem_id="save-project", size="md", min_width=120)
+    welcome = build_welcome()
     with gr.Row(elem_id="work"):
         with gr.Column(scale=4, min_width=560, elem_id="stage"):
             roll = PianoRoll(elem_id="roll")
@@ -112,7 +120,8 @@ def build(desk: Desk) -> Page:
                 curves = gr.Plot(show_label=False, elem_id="curves", container=False)
             with gr.Accordion("Beside the corpus", open=False, elem_id="corpus-box", elem_classes="card") as corpus_box:
                 corpus = gr.HTML(elem_id="corpus")
-        with gr.Column(scale=1, min_width=330, elem_id="panel"), gr.Tabs(elem_id="desk", selected="perform"):
+            help_box = build_help()
+        with gr.Column(scale=1, min_width=330, elem_id="panel"), gr.Tabs(elem_id="desk", selected="perform") as tabs:
             with gr.Tab("Compose", id="compose", elem_id="compose-tab", render_children=True):
                 compose = build_compose(desk)
             with gr.Tab("Perform", id="perform", elem_id="perform-tab"):
@@ -124,7 +133,8 @@ def build(desk: Desk) -> Page:
                 compare_panel = build_compare()
     gr.HTML(_credits(), elem_id="credits")
     return Page(
-        document=document, example=example, open_file=open_file, roll=roll, curves=curves, strengths=strengths,
+        document=document, example=example, open_file=open_file, save_project=save_project, welcome=welcome, tabs=tabs,
+        help_box=help_box, roll=roll, curves=curves, strengths=strengths,
         piano=piano, downloads=downloads, discard=discard, compose=compose, render=render,
         listen=listen, takes=takes, score=score, corpus=corpus,
         corpus_box=corpus_box, compare_tab=compare_tab, compare_panel=compare_panel, compare=compare, **style, **human,

@@ -5,4 +5,8 @@
       e.target.dispatchEvent(new PointerEvent('pointerup', { bubbles: true }));
   };
   document.addEventListener('keyup', release);
+  document.addEventListener('click', e => {       // a worked example ends with something to hear
+    if (e.target.closest && e.target.closest('#start-fugue, #start-nocturne, #start-musicxml'))
+      document.dispatchEvent(new CustomEvent('etude:soon'));
+  });
 }

@@ -15,8 +15,11 @@ from studio.desk import Desk
 from studio.events import connect
 from studio.fetch import fetch_nothing
 from studio.layout import build
+from studio.project_events import connect_projects, kept_file
+from studio.project_store import Keeper, Store, state_folder
 from studio.render_events import connect_render
 from studio.view_events import connect_views
+from studio.welcome_events import connect_welcome
 
 _HERE = Path(__file__).parent
 
@@ -26,7 +29,9 @@ def build_studio(desk: Desk) -> gr.Blocks:
     with gr.Blocks(title="Étude", analytics_enabled=False, fill_width=True, delete_cache=(600, 3600)) as demo:
         connect_api(desk)  # first, so that no event of the page takes an endpoint's name
         page = build(desk)
-        connect(demo, page, desk)
+        connect(page, desk)
+        connect_projects(demo, page, desk, Keeper(Store(state_folder()), kept_file))
+        connect_welcome(page, desk)
         connect_compose(page, desk)
         connect_render(page, desk)
         connect_compare(page, desk)

@@ -205,6 +205,9 @@ def adopt(document: Document, project: Project) -> Session:
     document.settings, document.prompt = dict(project.settings), project.prompt
     session = document.update(change)
     document.renders.replace([_maker(saved, shift, folder) for saved in project.renders])
+    digest = "" if session.rendered is None else session.performance.digest
+    for render in document.renders.kept:
+        render.outdated = render.performance.digest != digest
     return session
 
 

@@ -133,7 +133,7 @@ class Keeper:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, daemon=True)
                 self._thread.start()
-        document.on_change = lambda: self._changed(key)
+        document.on_change, document.on_close = (lambda: self._changed(key)), self.leave
 
     def _changed(self, key: int) -> None:
         with self._condition:

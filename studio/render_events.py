@@ -19,7 +19,7 @@ from studio.desk import Desk
 from studio.jobs import Job
 from studio.layout import Page
 from studio.listen.listen import began, compared_sound, part_of, prompt_sound, refusal, saved, state_of
-from studio.render_panel import OWN, PARTS, credit_line
+from studio.render_panel import KEPT, OWN, PARTS, credit_line
 from studio.rendering import COMPARED, RenderWish, compared, span_of_bars
 from studio.session import Document
 
@@ -33,9 +33,14 @@ def connect_render(page: Page, desk: Desk) -> None:
     connect_player(page, desk)
 
 
-def as_prompt(values: tuple) -> Prompt:
-    """The panel's prompt, from RenderPanel.asked_of_prompt, checked: a client may send anything."""
+def as_prompt(values: tuple, own: Prompt | None = None) -> Prompt:
+    """The panel's prompt, from RenderPanel.asked_of_prompt, checked: a client may send anything.
+
+    own  the visitor's recording that came with a project
+    """
     key, recording, start, seconds, midi = values
+    if key == KEPT and own is not None:
+        return own
     if key != OWN:
         prompts = gallery()
         if key not in prompts:
@@ -90,7 +95,7 @@ def connect_panel(page: Page, desk: Desk) -> None:
         count = len(panel.asked_of_prompt)
         if document.session.score is None:
             raise BadInput(actions.NOTHING_OPEN)
-        wish = as_wish(document, as_prompt(values[:count]), values[count:], desk.profiles)
+        wish = as_wish(document, as_prompt(values[:count], document.prompt), values[count:], desk.profiles)
         made = document.renders.begin(desk, document.session, wish, document.folder())
         made.wait(0, MORE_WAIT)
         return {page.listen: began(made, document.renders)}
@@ -102,7 +107,7 @@ def connect_panel(page: Page, desk: Desk) -> None:
     @said(page)
     def hear(document: Document, *values: Any) -> Shown:
         path = document.preview_file("wav")
-        prompt = as_prompt(values)
+        prompt = as_prompt(values, document.prompt)
         path.write_bytes(actions.audio_bytes(prompt.clip, "wav"))
         return {page.listen: prompt_sound(prompt, path)}
 

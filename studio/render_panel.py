@@ -10,7 +10,7 @@ import gradio as gr
 from engine.sound.prompts import LONGEST_SEC, SHORTEST_SEC, about_gallery
 from studio.desk import Desk
 
-OWN = "own"
+OWN, KEPT = "own", "kept"  # a recording that is opened here; one that came with a project
 PARTS = ("Whole piece", "These bars")
 MIDI_FILES = [".mid", ".midi"]
 PROFILES = {"product": "Étude’s renderer", "paper": "MIDI-VALLE, as published"}
@@ -68,7 +68,7 @@ def credit_line(key: str) -> str:
     about = about_gallery().get(key)
     if about is None:
         low, high = f"{SHORTEST_SEC:g}", f"{LONGEST_SEC:g}"
-        return f"<p class='hint'>{low} to {high} s of a piano alone; it is not kept after your visit.</p>"
+        return f"<p class='hint'>{low} to {high} s of a piano alone, kept with your work.</p>"
     return f"<p class='hint'>{html.escape(about['credit'])}</p>"
 
 

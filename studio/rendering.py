@@ -68,7 +68,8 @@ class Render:
         self.made, self.share = 0, 0.0  # samples; of the work
         self.total = _expected(self.performance, wish.span)
         self.job: Job | None = None
-        self.made_as = ""  # what a file of it says; "" until it comes from a project
+        self.filled, self.made_as = False, ""  # whether it came with a project; what a file of it says then
+        self.outdated = False  # the notes had been changed when it came
         self._begun: float | None = None
         self._more = threading.Condition()
         self._file = folder / f"render-{number}.pcm"
@@ -176,7 +177,7 @@ class Render:
         self._file.write_bytes(samples.tobytes())
         (self.folder / self._flac).write_bytes(flac)
         self.made = self.total = len(samples)
-        self.share, self.made_as = 1.0, made_as
+        self.share, self.filled, self.made_as = 1.0, True, made_as
 
     def remove(self) -> None:
         """Forget the sound."""

@@ -313,7 +313,9 @@ class Document:
         self.studies = 0  # how many were begun
         self.settings: dict[str, object] = {}  # what the panels say, see studio.project_panel
         self.prompt: Prompt | None = None  # the reference of the visitor's own
+        self.prompt_source: object = None  # what that was made of
         self.on_change: Callable[[], None] = lambda: None  # called after every change, from any thread
+        self.on_close: Callable[[Document], None] = lambda document: None  # called while its files are still there
         self._waiting: dict[int, Callable[[Session], Session]] = {}
         self._folder: Path | None = None
         self._previews = 0
@@ -374,6 +376,7 @@ class Document:
         """Stop the visitor's jobs and remove their files, when the session ends."""
         self.jobs.stop()
         self.renders.close()
+        self.on_close(self)
         with self._lock:
             if self._folder is not None:
                 shutil.rmtree(self._folder, ignore_errors=True)

@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -38,7 +39,8 @@ def serving() -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     own = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}  # the app's choice, not the tests'
-    environment = {**own, "PYTHONUNBUFFERED": "1"}
+    state = tempfile.TemporaryDirectory(prefix="etude-state-")  # what visitors leave there, none of the developer's
+    environment = {**own, "PYTHONUNBUFFERED": "1", "ETUDE_STATE_DIR": state.name}
     server = subprocess.Popen([sys.executable, "app.py", "--port", str(port)], cwd=ROOT, env=environment)
     url = f"http://127.0.0.1:{port}/"
     try:
@@ -55,6 +57,7 @@ def serving() -> Iterator[str]:
     finally:
         server.terminate()
         server.wait(20)
+        state.cleanup()
 
 
 @contextmanager

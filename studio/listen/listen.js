@@ -15,6 +15,7 @@ function receive(value) {
   const news = JSON.parse(value.news);
   if (value.file && value.file.url) takeAway(value.file);
   if (news.refused) { const r = renders.get(news.number); if (r) r.problem = news.refused; else problem = news.refused; }
+  if (news.kept) receiveKept(news.kept);
   if (news.begun) receiveBegun(news);
   if (news.state) receiveState(news.state);
   if (value.audio && value.audio.url) receiveAudio(news, value.audio.url);
@@ -22,15 +23,24 @@ function receive(value) {
   show();
 }
 let problem = '';
+function receiveKept(numbers) {     // a project was opened: its renders in the place of these
+  if (testing) openBlind(false);
+  if (live) hush();
+  for (const number of [...renders.keys()]) forget(number);
+  current = 0; heard = wanted = '';
+  for (const number of numbers) trigger('more', { render: number, have: 0, begun: false });
+}
 function receiveBegun({ begun, state }) {
   if (renders.has(state.number)) return;
   if (testing) openBlind(false);
   for (const r of renders.values()) r.late = r.late || begun.doc !== r.about.doc;
-  renders.set(state.number, { about: begun, state, stale: false, problem: '' });
+  renders.set(state.number, { about: begun, state, stale: !!begun.outdated, problem: '' });
   while (renders.size > KEPT) forget(renders.keys().next().value);
+  if (begun.quiet && current > state.number) return void sound(`render${state.number}`, { grid: begun.grid, from: begun.from });
   current = state.number; problem = '';
   const key = `render${current}`, s = sound(key, { grid: begun.grid, from: begun.from });
   s.total = state.total;
+  if (begun.quiet) { heard = key; return; }       // it came with a project: there to be played
   if (live) hush();
   quarter = quarterOf(s, 0); heard = wanted = key;
   wake();
@@ -208,8 +218,8 @@ on('rest', ({ to }) => {
   wanted = ''; if (live) hush();
   quarter = 0; release(); show();
 });
-on('changed', () => {
-  for (const r of renders.values()) r.stale = true;
+on('changed', ({ same }) => {
+  for (const r of renders.values()) if (same || !r.about.quiet) r.stale = true;
   if (live && live.key !== 'tried' && !testing) hush();
   wanted = wanted.startsWith('render') ? wanted : '';
   release(); show();

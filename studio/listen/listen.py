@@ -105,6 +105,7 @@ def began(render: Render, renders: Renders) -> dict:
         "temperature": wish.temperature, "from": round(1000 * wish.span[0]), "rate": SAMPLE_RATE, "doc": render.doc,
         "grid": _grid(render.grid), "human": _grid(render.human_grid),
         "human_name": render.reference.name if render.reference else "", "profile": wish.profile,
+        "quiet": render.filled, "outdated": render.outdated,
     }  # fmt: skip
     return part_of(render, 0, renders, about)
 
@@ -114,6 +115,11 @@ def part_of(render: Render, have: int, renders: Renders, about: dict | None = No
     state = _state(render, renders)  # before the sound is read: none of what `over` promises can be missing then
     path = render.part(have)
     return {"news": _news(state=state, begun=about, of=f"render{render.number}", first=have), "audio": path}
+
+
+def announced(renders: Renders) -> dict:
+    """Other renders in the place of those that the page has; it asks for each of them."""
+    return {"news": _news(kept=[render.number for render in renders.kept])}
 
 
 def state_of(render: Render, renders: Renders) -> dict:

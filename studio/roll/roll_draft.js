@@ -120,4 +120,5 @@ listen('selection', detail => {
   if (sel.size) reveal(Math.min(...[...sel].map(id => notes.get(id).on)));
   showButtons(); paint();
 });
+listen('soon', () => { soon = performance.now(); });   // a worked example was chosen: what comes is to be heard
 listen('seek', detail => { if (detail.doc === doc.id) { dropDraft(); seek(Math.max(0, msAt(detail.quarter))); } });

@@ -2,6 +2,8 @@
 let soundTag = '', soundGrid = null;     // "doc.take.rev" of the notes that the player's sound was made of
 let resume = null, wantPlay = false;     // a musical position, quarters, to go on from when new sound comes
 let settleTimer = 0, asked = 0, freshest = 0;
+const SOON = 60000;                      // milliseconds in which a piece that was asked for begins to play by itself
+let soon = -SOON;                        // when it was asked for
 const PATIENCE = 8000;                   // milliseconds until an unanswered question is asked again
 const sent = [];                         // patches that Python may not have seen yet: [{rev, patch}]
 let undo = [], redo = [];                // [{undo: patch, redo: patch, label}]
@@ -91,7 +93,7 @@ function receiveNotes(value) {
     rev = Math.max(rev, value.rev);
   } else {
     rev = value.rev; sel = new Set(); pedalSel = -1; unshelve(next.id, value.take); draft = null; sent.length = 0; nextId = next.n + 1;
-    audio.removeAttribute('src'); audio.load(); resume = null; wantPlay = false; cursor.shown = false;
+    audio.removeAttribute('src'); audio.load(); resume = null; wantPlay = performance.now() - soon < SOON; soon = -SOON; cursor.shown = false;
     readTheme(); fit(false);
   }
   for (const id of notes.keys()) nextId = Math.max(nextId, id + 1);
@@ -128,7 +130,7 @@ function settle(wait) {      // ask for sound once the notes have been left alon
 }
 function hush(keepPlace) {   // the notes are about to differ from the sound
   if (borrowed && keepPlace) resume = borrowed.quarter;
-  borrowed = null; share('changed');
+  borrowed = null; share('changed', { same: keepPlace });
   if (keepPlace && soundTag && audio.src) {
     const playing = !audio.paused;
     if (playing || resume === null) resume = quarterAt(audio.currentTime * 1000, soundGrid || doc.grid);

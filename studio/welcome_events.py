@@ -1,0 +1,104 @@
+"""The four worked examples of the start card: each does on the page what a visitor would do. See studio.events.
+
+A worked example ends with something to hear: studio/page.js tells the roll to play what comes, or presses Compose or
+Render when the panel is filled in.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from engine.music.types import BadInput
+from studio import actions
+from studio.answers import PRIVATE, Shown, panel_values, said
+from studio.desk import Desk
+from studio.examples import FIRST, FOLDER
+from studio.help import PARTS as HELP
+from studio.help import help_text
+from studio.layout import Page
+from studio.open_events import opening_example, opening_file, opening_nothing
+from studio.render_panel import PARTS, credit_line
+from studio.session import Controls, Document
+
+PIANIST = "WangA"
+MUSICXML = "schubert-moment-musical-3.mxl"
+STAND_IN = "gymnopedie"  # of the gallery, until the visitor has a recording of their own
+BARS = 4  # rendered: the sound begins after a second, and is not long in coming
+
+
+def connect_welcome(page: Page, desk: Desk) -> None:
+    """Attach the events of the card; called once, inside an open gr.Blocks."""
+    start, inputs = page.welcome, [page.document, page.human_show]
+    tours = {name: button.click for name, button in start.tours.items()}
+
+    def plain(preset: str = actions.DEFAULT) -> Controls:
+        return Controls(preset=preset, axes=(0.0,) * len(page.axes))
+
+    @said(page)
+    def fugue(document: Document, show: bool) -> Shown:
+        controls = plain(PIANIST if PIANIST in desk.presets else actions.DEFAULT)
+        panel = panel_values(page, controls)
+        shown = opening_example(page, desk, document, FIRST, show, controls)
+        return {**panel, **shown, page.tabs: gr.Tabs(selected="perform")}
+
+    tours["fugue"](fugue, inputs, [*page.outputs, page.tabs], **PRIVATE)
+
+    @said(page)
+    def musicxml(document: Document, show: bool) -> Shown:
+        panel = panel_values(page, plain())
+        shown = opening_file(page, desk, document, FOLDER / MUSICXML, show, plain())
+        return {**panel, **shown, page.tabs: gr.Tabs(selected="perform")}
+
+    tours["musicxml"](musicxml, inputs, [*page.outputs, page.tabs], **PRIVATE)
+    connect_nocturne(page, desk, plain())
+    connect_phone(page)
+
+    def closing(browser: Any) -> tuple:
+        return gr.update(visible=False), {**(browser if isinstance(browser, dict) else {}), "start": False}
+
+    start.close.click(closing, start.browser, [start.card, start.browser], **PRIVATE)
+    page.help_box.again.click(lambda: gr.update(visible=True), None, start.card, **PRIVATE)
+    help_box = page.help_box  # its documents come when it is opened
+    help_box.box.expand(lambda: [help_text(file) for file in HELP.values()], None, list(help_box.sides), **PRIVATE)
+
+
+def connect_nocturne(page: Page, desk: Desk, controls: Controls) -> None:
+    """Compose after Chopin on an empty page."""
+    c = page.compose
+
+    @said(page)
+    def nocturne(document: Document, show: bool) -> Shown:
+        shown = opening_nothing(page, desk, document, show, controls)
+        slow = {c.who: "composer:Chopin", c.key: "", c.meter: "12/8", c.tempo: "54", c.density: "", c.takes: 1}
+        slow |= {c.seed: "", c.temperature: 1, c.length: 12, c.unit: "bars"}
+        return {**panel_values(page, controls), **shown, **slow, page.tabs: gr.Tabs(selected="compose")}
+
+    fields = [c.who, c.key, c.meter, c.tempo, c.density, c.takes, c.seed, c.temperature, c.length, c.unit]
+    page.welcome.tours["nocturne"].click(
+        nocturne, [page.document, page.human_show], [*page.outputs, *fields, page.tabs], **PRIVATE
+    ).then(None, None, None, js="() => document.querySelector('#compose').click()")
+
+
+def connect_phone(page: Page) -> None:
+    """Render the first bars like a recording; the visitor's own takes its place."""
+    r = page.render
+
+    @said(page)
+    def phone(document: Document) -> Shown:
+        score = document.session.score
+        if score is None:
+            raise BadInput(actions.NOTHING_OPEN)
+        number = score.measures.number
+        note = "In the sound of an old recording. For your own: Sound like, A recording of my own…, file or microphone"
+        return {
+            r.prompt: STAND_IN, r.credit: credit_line(STAND_IN), r.own: gr.update(visible=False), r.part: PARTS[1],
+            r.first_bar: int(number[0]), r.last_bar: int(number[min(BARS, len(number)) - 1]),
+            page.tabs: gr.Tabs(selected="render"), page.roll: {"note": note},
+        }  # fmt: skip
+
+    page.welcome.tours["phone"].click(
+        phone, page.document,
+        [r.prompt, r.credit, r.own, r.part, r.first_bar, r.last_bar, page.tabs, page.roll], **PRIVATE,
+    ).then(None, None, None, js="() => document.querySelector('#render').click()")  # fmt: skip
