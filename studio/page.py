@@ -15,6 +15,7 @@ from studio.desk import Desk
 from studio.events import connect
 from studio.fetch import fetch_nothing
 from studio.layout import build
+from studio.leaving import connect_leaving
 from studio.project_events import connect_projects, kept_file
 from studio.project_store import Keeper, Store, state_folder
 from studio.render_events import connect_render
@@ -36,6 +37,7 @@ def build_studio(desk: Desk) -> gr.Blocks:
         connect_render(page, desk)
         connect_compare(page, desk)
         connect_views(page, desk)
+        connect_leaving(demo, page.document)
     demo.queue(max_size=32, default_concurrency_limit=1)
     return demo
 
