@@ -5,6 +5,18 @@
       e.target.dispatchEvent(new PointerEvent('pointerup', { bubbles: true }));
   };
   document.addEventListener('keyup', release);
+  // A file dropped anywhere is opened as Open… would, unless it falls where recordings go.
+  const ours = e => e.dataTransfer && [...e.dataTransfer.types].includes('Files') && !(e.target.closest && e.target.closest('#render-recording, input[type=file]'));
+  document.addEventListener('dragover', e => { if (ours(e)) e.preventDefault(); });
+  document.addEventListener('drop', e => {
+    const input = document.querySelector('#top input[type=file]');
+    if (!ours(e) || !input || !e.dataTransfer.files.length) return;
+    e.preventDefault();
+    const one = new DataTransfer();
+    one.items.add(e.dataTransfer.files[0]);
+    input.files = one.files;
+    input.dispatchEvent(new Event('change', { bubbles: true }));
+  });
   document.addEventListener('click', e => {       // a worked example ends with something to hear
     if (e.target.closest && e.target.closest('#start-fugue, #start-nocturne, #start-musicxml'))
       document.dispatchEvent(new CustomEvent('etude:soon'));

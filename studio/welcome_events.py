@@ -64,6 +64,12 @@ def connect_welcome(page: Page, desk: Desk) -> None:
     help_box.box.expand(lambda: [help_text(file) for file in HELP.values()], None, list(help_box.sides), **PRIVATE)
 
 
+def pressing(name: str) -> str:
+    """JavaScript that presses a button as soon as it is on the page: its tab may have to be made first."""
+    found = f"const b = document.querySelector('#{name}'); if (b) return b.click();"
+    return f"() => {{ const press = left => {{ {found} if (left) setTimeout(press, 100, left - 1); }}; press(50); }}"
+
+
 def connect_nocturne(page: Page, desk: Desk, controls: Controls) -> None:
     """Compose after Chopin on an empty page."""
     c = page.compose
@@ -78,7 +84,7 @@ def connect_nocturne(page: Page, desk: Desk, controls: Controls) -> None:
     fields = [c.who, c.key, c.meter, c.tempo, c.density, c.takes, c.seed, c.temperature, c.length, c.unit]
     page.welcome.tours["nocturne"].click(
         nocturne, [page.document, page.human_show], [*page.outputs, *fields, page.tabs], **PRIVATE
-    ).then(None, None, None, js="() => document.querySelector('#compose').click()")
+    ).then(None, None, None, js=pressing("compose"))
 
 
 def connect_phone(page: Page) -> None:
@@ -101,4 +107,4 @@ def connect_phone(page: Page) -> None:
     page.welcome.tours["phone"].click(
         phone, page.document,
         [r.prompt, r.credit, r.own, r.part, r.first_bar, r.last_bar, page.tabs, page.roll], **PRIVATE,
-    ).then(None, None, None, js="() => document.querySelector('#render').click()")  # fmt: skip
+    ).then(None, None, None, js=pressing("render"))  # fmt: skip

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,14 +33,14 @@ SHORT = "Chopin, Prélude op. 28 no. 7"
 
 
 @contextmanager
-def serving() -> Iterator[str]:
-    """The address of a server of its own, on a free port."""
+def serving(port: int = 0, state_folder: str = "") -> Iterator[str]:
+    """The address of a server of its own; a free port and an empty folder of state unless they are given."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        port = port or probe.getsockname()[1]
     own = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}  # the app's choice, not the tests'
     state = tempfile.TemporaryDirectory(prefix="etude-state-")  # what visitors leave there, none of the developer's
-    environment = {**own, "PYTHONUNBUFFERED": "1", "ETUDE_STATE_DIR": state.name}
+    environment = {**own, "PYTHONUNBUFFERED": "1", "ETUDE_STATE_DIR": state_folder or state.name}
     server = subprocess.Popen([sys.executable, "app.py", "--port", str(port)], cwd=ROOT, env=environment)
     url = f"http://127.0.0.1:{port}/"
     try:
@@ -61,12 +61,12 @@ def serving() -> Iterator[str]:
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
+def chromium(arguments: Sequence[str] = ARGUMENTS) -> Iterator[Browser]:
     """The system's Chromium, without a window."""
     path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
     assert path, "no Chromium on this machine: install the system's chromium, or set CHROMIUM to its path"
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=path, args=list(arguments))
         yield browser
         browser.close()
 

@@ -1,0 +1,184 @@
+"""A visitor's work: taken away as a file, opened again, back after a reload and a restart; the worked examples."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from pages import SHORT, Visitor, chromium, serving, visit
+from playwright.sync_api import Browser, expect
+
+from engine.sound.prompts import FOLDER, gallery
+from studio.project import read_project
+
+LONG = 60_000  # ms, on a busy machine
+
+
+def title(visitor: Visitor) -> str:
+    return visitor.page.locator("#roll .title").inner_text()
+
+
+def edit(visitor: Visitor) -> None:
+    """The first note a semitone higher."""
+    rev = visitor.data("rev")
+    visitor.canvas.focus()
+    visitor.page.keyboard.press("n")
+    visitor.page.keyboard.press("ArrowUp")
+    visitor.wait(f"d.rev !== '{rev}'")
+
+
+def save(visitor: Visitor) -> tuple[str, bytes]:
+    with visitor.page.expect_download(timeout=LONG) as waiting:
+        visitor.page.locator("#save-project").click()
+    return waiting.value.suggested_filename, Path(waiting.value.path()).read_bytes()
+
+
+def open_file(visitor: Visitor, name: str, data: bytes) -> None:
+    file = {"name": name, "mimeType": "application/octet-stream", "buffer": data}
+    visitor.page.locator("#top input[type=file]").set_input_files(file)  # type: ignore[arg-type]
+
+
+def drop_file(visitor: Visitor, name: str, data: bytes) -> None:
+    """As if a file had been dragged from the desktop onto the roll."""
+    script = """([name, bytes]) => {
+        const moved = new DataTransfer();
+        moved.items.add(new File([new Uint8Array(bytes)], name));
+        document.querySelector('#roll canvas.roll').dispatchEvent(
+            new DragEvent('drop', { bubbles: true, cancelable: true, dataTransfer: moved }));
+    }"""
+    visitor.page.evaluate(script, [name, list(data)])
+
+
+def render_two_bars(visitor: Visitor) -> None:
+    page = visitor.page
+    page.get_by_role("tab", name="Render").click()
+    page.locator("#render-part input").click()
+    page.get_by_role("option", name="These bars").click()
+    page.locator("#render-first input").fill("1")
+    page.locator("#render-last input").fill("2")
+    page.locator("#render-seed input").fill("11")
+    page.locator("#render").click()
+    page.wait_for_function("() => document.querySelector('#listen .listen').dataset.whole === 'true'", timeout=2 * LONG)
+
+
+def test_a_project_is_saved_opened_and_refused(visitor: Visitor, browser: Browser, address: str) -> None:
+    visitor.open(SHORT)
+    edit(visitor)
+    render_two_bars(visitor)
+    name, data = save(visitor)
+    assert name == "Chopin-Prelude-op-28-no-7.etude"
+    project = read_project(data)
+    assert project.session.edited == 1
+    assert project.settings["render-seed"] == 11
+    assert len(project.renders) == 1
+
+    other = visit(browser, address)
+    open_file(other, name, data)
+    expect(other.page.locator("#roll .title")).to_have_text(project.session.title, timeout=LONG)
+    other.wait(f"+d.count === {len(project.session.performance)}")
+    other.page.get_by_role("tab", name="Render").click()
+    expect(other.page.locator("#render-seed input")).to_have_value("11", timeout=LONG)
+    other.page.wait_for_function(
+        "() => document.querySelector('#listen .listen').dataset.whole === 'true'", timeout=LONG
+    )
+    assert other.page.locator("#listen .listen").get_attribute("data-playing") == "false", "nothing plays by itself"
+    assert save(other)[1] == data, "saved again it is the same, byte for byte"
+    assert other.performance().pitch[0] == visitor.performance().pitch[0]
+
+    drop_file(other, "mine.etude", data[: len(data) // 2])
+    expect(other.page.get_by_text("damaged or cut off")).to_be_visible(timeout=LONG)
+    assert title(other) == project.session.title, "the piece on the page stays"
+    other.canvas.focus()
+    while title(other) == project.session.title:  # undo leads back to what was open before
+        other.page.keyboard.press("Control+z")
+        time.sleep(0.5)
+    assert other.errors == []
+    other.page.context.close()
+
+
+def test_work_is_back_after_a_reload_and_after_a_restart(tmp_path: Path) -> None:
+    mine = str(FOLDER / "goldberg.flac") if (FOLDER / "goldberg.flac").exists() else ""
+    with chromium() as browser:
+        with serving(state_folder=str(tmp_path)) as address:
+            visitor = visit(browser, address)
+            assert visitor.page.locator("#back-bar").count() == 0
+            visitor.open(SHORT)
+            edit(visitor)
+            visitor.page.get_by_role("tab", name="Render").click()
+            if mine:
+                visitor.page.locator("#render-prompt input").click()
+                visitor.page.get_by_role("option", name="A recording of my own").click()
+                visitor.page.locator("#render-own input[type=file]").first.set_input_files(mine)
+            pitches = visitor.performance().pitch.tolist()
+            until = time.monotonic() + 60
+            while not _kept(tmp_path, 1, bool(mine)):
+                assert time.monotonic() < until, "nothing was kept"
+                time.sleep(0.2)
+            visitor.page.reload(wait_until="domcontentloaded")
+            expect(visitor.page.locator("#back-word")).to_contain_text("Welcome back", timeout=LONG)
+            expect(visitor.page.locator("#roll .title")).to_have_text(SHORT, timeout=LONG)
+            visitor.wait_for_sound(60)
+            assert visitor.performance().pitch.tolist() == pitches
+        with serving(port=int(address.split(":")[2].strip("/")), state_folder=str(tmp_path)):
+            visitor.page.reload(wait_until="domcontentloaded")
+            expect(visitor.page.locator("#roll .title")).to_have_text(SHORT, timeout=LONG)
+            visitor.wait_for_sound(60)
+            assert visitor.performance().pitch.tolist() == pitches
+            visitor.page.get_by_role("tab", name="Render").click()
+            if mine:
+                expect(visitor.page.locator("#render-prompt input")).to_have_value("goldberg.flac (yours)")
+            stranger = visit(browser, address)
+            assert title(stranger) != SHORT, "only this browser finds it"
+            visitor.page.locator("#back-afresh").click()
+            expect(visitor.page.locator("#roll .title")).to_contain_text("Fugue", timeout=LONG)
+            expect(visitor.page.locator("#back-bar")).to_have_count(0, timeout=LONG)
+
+
+def _kept(folder: Path, edited: int, prompt: bool) -> bool:
+    files = list(folder.glob("*.etude"))
+    if len(files) != 1:
+        return False
+    project = read_project(files[0].read_bytes())
+    return project.session.edited == edited and (project.prompt is not None) == prompt
+
+
+@pytest.mark.parametrize("tour", ["fugue", "nocturne", "musicxml", "phone"])
+def test_every_worked_example_sounds(visitor: Visitor, tour: str) -> None:
+    page = visitor.page
+    visitor.wait_for_sound(60)
+    began = time.perf_counter()
+    page.locator(f"#start-{tour}").click()
+    if tour == "phone":
+        page.wait_for_function(
+            "() => document.querySelector('#listen .listen').dataset.playing === 'true'", timeout=2 * LONG
+        )
+        assert gallery()["gymnopedie"].name in page.locator("#listen .which").inner_text()
+    else:
+        page.wait_for_function("() => !document.querySelector('#roll audio').paused", timeout=2 * LONG)
+    print(f"{tour}: something to hear after {time.perf_counter() - began:.1f} s")
+    if tour == "fugue":
+        expect(page.locator("#preset input")).to_have_value("WangA")
+    if tour == "nocturne":
+        expect(page.locator("#takes")).to_contain_text("12/8")
+
+
+def test_the_start_card_is_closed_for_good_and_help_opens(visitor: Visitor) -> None:
+    page = visitor.page
+    page.locator("#start-close").click()
+    expect(page.locator("#start")).to_have_count(0, timeout=LONG)
+    page.reload(wait_until="domcontentloaded")
+    visitor.wait("+d.count > 0", 60)
+    time.sleep(1)
+    assert page.locator("#start").count() == 0
+    page.get_by_role("button", name="Help").click()
+    for side, words in (
+        ("Every control", "Piano roll"),
+        ("Words", "alignment"),
+        ("Models", "Pianist"),
+        ("Limits", "MB"),
+    ):
+        page.locator("#help").get_by_role("tab", name=side).click()
+        expect(page.locator(".help-text:visible")).to_contain_text(words, timeout=LONG)
+    page.locator("#help-start").click()
+    expect(page.locator("#start")).to_be_visible(timeout=LONG)
