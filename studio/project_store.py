@@ -13,6 +13,7 @@ import secrets
 import sys
 import threading
 import time
+import traceback
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -143,7 +144,7 @@ class Keeper:
     def flush(self, token: str = "") -> None:
         """Write now what is waiting, of this token or of all."""
         with self._condition:
-            keys = [key for key in self._due if not token or self._known[key][1] == token]
+            keys = [key for key in self._due if not token or self._known.get(key, (None, ""))[1] == token]
         for key in keys:
             self._write(key)
 
@@ -186,8 +187,10 @@ class Keeper:
                 if data is not None:
                     self.store.write(known[1], data)
                 self._said = False
-            except (BadInput, OSError) as problem:
+            except Exception as problem:  # whatever it is, the next visitor's work is kept
                 if not self._said:
                     print(f"Étude: a visitor's work could not be kept. {problem}", flush=True)
+                if not isinstance(problem, (BadInput, OSError)):
+                    traceback.print_exc()
                 self._said = True
             self._rest_sec = LEAST_REST * (time.monotonic() - began)

@@ -128,6 +128,8 @@ def connect_player(page: Page, desk: Desk) -> None:
         if data.get("begun") is False:  # the page has missed its beginning
             return began(render, document.renders)
         render.wait(have, MORE_WAIT)
+        if render.over and not render.filled:
+            document.on_change()
         return part_of(render, have, document.renders)
 
     def halt(event: gr.EventData, document: Document) -> dict:

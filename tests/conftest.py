@@ -1,6 +1,7 @@
 """Set before numpy and torch are loaded: one thread (a second waits on a busy machine), no telemetry, no network."""
 
 import os
+import tempfile
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("ETUDE_STATE_DIR", os.path.join(tempfile.gettempdir(), f"etude-tests-{os.getpid()}"))
 
 
 @pytest.fixture(scope="module")
