@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from engine.curves import curves_figure
+from engine.music.expression import beat_quarters
 from studio.jobs import Job
 from studio.session import NoteEdit, Session, Take
 
@@ -60,19 +61,25 @@ def roll_document(session: Session) -> str:
 
 
 def roll_score(session: Session) -> str:
-    """The score layer as one JSON string: [[onset, duration, pitch, staff], ...] in quarters, and the bars."""
+    """The score layer as one JSON string.
+
+    notes  [[onset, duration, pitch, staff], ...] in quarters
+    bars   [[onset, printed number, quarters of a beat, where in its bar it begins], ...] in quarters
+    """
     score = session.score
     if score is None:
         return json.dumps({"id": 0, "title": "Nothing here yet", "composer": "", "notes": [], "bars": [], "end": 0})
     m = score.measures
     columns = (score.onset_quarter.round(4), score.duration_quarter.round(4), score.pitch, score.staff)
+    beat = beat_quarters(m.ts_num, m.ts_den)
+    bars = (m.onset_quarter.round(4), m.number, beat, m.position_quarter.round(4))
     return json.dumps(
         {
             "id": session.doc,
             "title": session.title,
             "composer": score.composer,
             "notes": [list(row) for row in zip(*(c.tolist() for c in columns), strict=True)],
-            "bars": [list(row) for row in zip(m.onset_quarter.round(4).tolist(), m.number.tolist(), strict=True)],
+            "bars": [list(row) for row in zip(*(c.tolist() for c in bars), strict=True)],
             "end": round(m.end_quarter, 4),
         },
         separators=(",", ":"),

@@ -44,9 +44,17 @@ async function receiveAudio(news, url) {
   const s = sound(news.sound, { grid: news.grid, from: news.start });
   append(s, 0, samples); s.over = true;
   forgetSome();
-  if (wanted === news.sound) { wanted = ''; if (study) hearIn(news.sound); else begin(news.sound, startOf(s)); }
+  if (wanted === news.sound) {
+    wanted = '';
+    if (study) hearIn(news.sound); else { listenTo(news.sound, true); fetchOthers(); }
+  }
   show();
 }
+function choose(id) {             // what is heard goes on until the other is here
+  if (live && !ready(id)) { wanted = id; want(id); return show(); }
+  listenTo(id, false); fetchOthers();
+}
+function fetchOthers() { for (const e of state.entries) if (e.drawn && live) want(e.sound); }
 function forgetSome() {           // long pieces: keep what was heard last
   let total = [...sounds.values()].reduce((sum, s) => sum + s.n, 0);
   for (const [key, s] of sounds) {
@@ -91,7 +99,7 @@ function buildEntries() {
     const li = document.createElement('li'), box = document.createElement('input');
     box.type = 'checkbox'; box.checked = entry.drawn; box.title = 'Draw it'; box.setAttribute('aria-label', `Draw ${entry.name}`);
     box.onchange = () => trigger('keep', { key: entry.key, out: !box.checked });
-    const hear = button(entry.name, `Hear ${entry.name}`, () => listenTo(entry.sound, false), { key: entry.key });
+    const hear = button(entry.name, `Hear ${entry.name}`, () => choose(entry.sound), { key: entry.key });
     hear.className = 'hear'; hear.setAttribute('role', 'radio');
     li.append(box, swatch(entry), hear);
     if (entry.pin) { const drop = button('✕', `Forget ${entry.name}`, () => trigger('drop', { key: entry.key }), {}); drop.className = 'drop'; li.append(drop); }
@@ -149,19 +157,22 @@ function on(name, fn) {
   const heardIt = e => element.isConnected ? fn(e.detail || {}) : document.removeEventListener('etude:' + name, heardIt);
   document.addEventListener('etude:' + name, heardIt);
 }
-let lookAgain = 0;
+let lookAgain = 0, passage = null;      // quarters that the roll repeats
+
 function lookSoon(wait) { clearTimeout(lookAgain); lookAgain = setTimeout(() => { if (visible()) trigger('look', {}); }, wait); }
 on('sounds', ({ by }) => { if (by === WHO) return; wanted = ''; if (live) hush(); release(); show(); });
 on('goto', ({ doc, to, quarter: q }) => { if (to === WHO && doc === state.doc) goTo(q); });
 on('toggle', ({ to }) => { if (to === WHO && !study) toggle(); });
 on('rest', ({ to }) => { if (to !== WHO) return; wanted = ''; if (live) hush(); quarter = 0; release(); show(); });
 on('changed', () => lookSoon(900));
+on('loop', ({ doc, span }) => { passage = doc === state.doc ? span : null; if (!study) looped = passageOf(passage); });
 on('clock', ({ doc, quarter: q, playing }) => {
   if (doc !== state.doc) return lookSoon(900);
   if (!live && !study && playing) quarter = q;              // switching goes on where the roll is heard
+  if (place !== null && q !== place) moved = true;
   place = q; needles();
 });
-$('.play').onclick = () => toggle();
+$('.play').onclick = () => { toggle(); fetchOthers(); };
 $('.level').onchange = () => { if (live) begin(live.key, position()); };
 document.addEventListener('pointerdown', e => { if (element.isConnected && element.contains(e.target)) wake(); });
 new IntersectionObserver(entries => { if (entries.some(e => e.isIntersecting)) lookSoon(50); }).observe(element);
@@ -181,6 +192,7 @@ function sheetOver(gd) {
   pen.setTransform(dpr, 0, 0, dpr, 0, 0); pen.clearRect(0, 0, w, h);
   return pen;
 }
+let moved = false;                // whether the paths show where the music is, or where their slider is
 function needles() {
   if (place === null || !visible()) return;
   const curves = plotOf('compare-curves'), worm = plotOf('compare-worm');
@@ -192,6 +204,9 @@ function needles() {
 }
 function drawWorm(gd) {
   const pen = sheetOver(gd), { xaxis, yaxis } = gd._fullLayout;
+  if (!gd.dataset.slides) { gd.dataset.slides = 'yes'; gd.addEventListener('pointerdown', e => { if (e.target.closest('.slider-group')) { moved = false; needles(); } }, true); }
+  for (const points of gd.querySelectorAll('.points')) points.style.visibility = moved ? 'hidden' : '';
+  if (!moved) return;
   const px = (x, y) => [xaxis.l2p(x) + xaxis._offset, yaxis.l2p(y) + yaxis._offset];
   for (const trace of gd._fullData) {
     const at = trace.customdata;

@@ -7,7 +7,7 @@ function receiveStudy(next) {
   if (live) hush();
   if (!next && study) for (const key of [...sounds.keys()]) if (key.startsWith('study')) sounds.delete(key);
   study = next; ranked = ''; listened = new Set();
-  looped = study ? s => [sampleAt(s, study.from), Math.min(s.n, sampleAt(s, study.to))] : null;
+  looped = passageOf(study ? [study.from, study.to] : passage);
   if (study) { heard = ''; quarter = study.from; $('.result').hidden = true; for (const [, id] of study.heard) want(id); $('.study').scrollIntoView({ block: 'nearest' }); }
   else heard = state.entries.length ? state.entries[0].sound : '';
   buildStudy();
@@ -36,7 +36,7 @@ function hearIn(id) {
   if (!ready(id)) { wanted = id; if (live) { quarter = at; hush(); } want(id); return show(); }
   listened.add(id);
   const [from, to] = looped(s), sample = sampleAt(s, at);
-  begin(id, sample >= from && sample < to - RATE / 20 ? sample : from);
+  begin(id, sample >= from && sample < Math.min(to, s.n) - RATE / 20 ? sample : Math.max(0, from));
 }
 function answerWith({ choice = '', rating = 0, next }) {
   if (!study) return;

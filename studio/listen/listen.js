@@ -212,6 +212,7 @@ on('sounds', ({ by }) => {
   wanted = ''; if (live) hush(); release(); show();
 });
 on('goto', ({ doc, to, quarter: q }) => { const r = renders.get(current); if (to === WHO && r && r.about.doc === doc) goTo(q); });
+on('loop', ({ doc, span }) => { const r = renders.get(current); if (!testing) looped = passageOf(r && r.about.doc === doc ? span : null); });
 on('toggle', ({ to }) => { if (to === WHO) toggle(); });
 on('rest', ({ to }) => {
   if (to !== WHO) return;

@@ -130,10 +130,13 @@ function toggle() {
     listenTo(heard, true);
   }
 }
+const passageOf = span => span && (s => [sampleAt(s, span[0]), sampleAt(s, span[1])]);
 function loopOn() {          // called while something plays
   if (!live || !looped) return;
-  const s = sounds.get(live.key), [from, to] = s && s.grid ? looped(s) : [0, 1 / 0];
-  if (position() >= to - 0.02 * RATE) begin(live.key, from);
+  const s = sounds.get(live.key);
+  if (!s || !s.grid) return;
+  const [from, to] = looped(s), start = Math.max(0, from), end = Math.min(s.over ? s.n : Infinity, to);
+  if (end - start > RATE / 10 && position() >= end - 0.02 * RATE) begin(live.key, start);
 }
 function goTo(q) {
   quarter = q;

@@ -14,7 +14,7 @@ import gradio as gr
 from gradio.data_classes import FileData, GradioModel
 
 _HERE = Path(__file__).parent
-PARTS = ("roll_view.js", "roll_sound.js", "roll_draft.js", "roll_edit.js")
+PARTS = ("roll_view.js", "roll_sound.js", "roll_draft.js", "roll_loop.js", "roll_table.js", "roll_edit.js")
 
 
 class RollData(GradioModel):

@@ -1,4 +1,4 @@
-// The piano roll, part 3 of 4: notes that the composer is writing or a take that is heard, the pieces before and after
+// The piano roll, part 3 of 6: notes that the composer is writing or a take that is heard, the pieces before and after
 // this one, and what the roll shares with the engraved page and the takes.
 
 // ---- a draft: drawn, not edited; the piece is under it, or hidden when the draft stands alone ----
@@ -103,6 +103,7 @@ function tellAll() {
   }
   if (told.sel !== sel || told.size !== sel.size) {
     told.sel = sel; told.size = sel.size;
+    followSelection();
     const chosen = [...sel].filter(id => id <= doc.n).map(id => id - 1);
     tell('selection', { by: 'roll', bars: null, notes: chosen });
     choose(chosen, null);

@@ -1,4 +1,4 @@
-// The piano roll, part 4 of 4: edits by mouse, touch and keyboard. Every change is a patch; undo is the inverse patch.
+// The piano roll, part 6 of 6: edits by mouse, touch and keyboard. Every change is a patch; undo is the inverse patch.
 const row = n => [n.id, n.pitch, Math.round(n.on), Math.round(n.dur), n.vel];
 const spansOf = list => list.map(([a, b]) => [Math.round(a), Math.max(Math.round(a) + 1, Math.round(b))]);
 
@@ -8,6 +8,7 @@ function apply(patch) {
   if ('pedal' in patch) { ownPedal = patch.pedal !== null; pedal = ownPedal ? patch.pedal : doc.pianistPedal; pedalSel = -1; }
   sel = new Set([...sel].filter(id => notes.has(id)));
   mapImage = null;
+  refreshTable();
 }
 function publish(patch, label, fresh = false) {
   hush(true);
@@ -96,7 +97,7 @@ cv.addEventListener('pointerdown', e => {
   if (!doc.id) return;
   if (y >= mapY()) { drag = { kind: 'map' }; return mapTo(x); }
   if (x < KEY_W) { if (y > RULER_H && y < pedalY()) beep(clampPitch(P(y))); return; }
-  if (y < RULER_H) { drag = { kind: 'seek' }; return seek(T(x)); }
+  if (y < RULER_H) return rulerDown(e, x);
   if (y >= velY()) {
     let near = [...notes.values()].filter(n => Math.abs(X(n.on) - x) < 5);
     if (!near.length) return;
@@ -122,13 +123,14 @@ cv.addEventListener('pointermove', e => {
   const x = e.offsetX, y = e.offsetY, d = drag;
   if (!d) {
     const n = hit(x, y);
-    cv.style.cursor = y >= mapY() || y < RULER_H ? 'pointer' : y >= velY() ? 'ns-resize' : y >= pedalY() ? 'ew-resize' :
+    cv.style.cursor = y < RULER_H && loopEdge(x) >= 0 ? 'ew-resize' : y >= mapY() || y < RULER_H ? 'pointer' : y >= velY() ? 'ns-resize' : y >= pedalY() ? 'ew-resize' :
       n ? (edge(n, x) ? 'ew-resize' : 'grab') : tool === 'draw' ? 'crosshair' : 'default';
     return;
   }
   d.x = x; d.y = y;
   if (d.kind === 'map') return mapTo(x);
   if (d.kind === 'seek') return seek(T(x));
+  if (d.kind === 'loop') return loopMoved(d, x);
   if (d.kind === 'pan') scrollTo(d.t0 - (x - d.x0) / view.pxPerMs);
   if (d.kind === 'pedal') d.spans = pedalMoved(d);
   if (d.kind === 'vel') { d.dv = Math.round((d.y0 - y) / (VEL_H - 10) * 127); live.textContent = `velocity ${moved(notes.get([...d.ids][0])).vel}`; }
@@ -143,7 +145,8 @@ cv.addEventListener('pointermove', e => {
 function release(e) {
   const d = drag; drag = null; if (!d) return;
   const x = e.offsetX, y = e.offsetY, ids = d.ids ? [...d.ids].filter(id => notes.has(id)) : [];
-  if (d.kind === 'draw') {
+  if (d.kind === 'loop') loopMade(d);
+  else if (d.kind === 'draw') {
     const dur = Math.abs(x - d.x0) < 4 ? Math.round(msAt(quarterAt(d.on) + (snapQuarter || .5)) - d.on) : snap(T(x)) - d.on;
     add([[d.pitch, d.on, Math.max(30, dur), 72]], 'added');
   } else if (d.kind === 'move' && (d.dt || d.dp)) change(ids, n => ({ ...n, on: Math.max(0, n.on + d.dt), pitch: clampPitch(n.pitch + d.dp) }), 'moved');
@@ -243,6 +246,7 @@ cv.addEventListener('keydown', e => {
     k === 'enter' ? enter :
     k === 'n' ? () => neighbour(1) : k === 'p' ? () => neighbour(-1) :
     k === 'v' ? () => setTool('select') : k === 'd' ? () => setTool('draw') :
+    k === 'l' ? toggleLoop : k === 't' ? toggleTable :
     k === 'g' ? toggleScore : k === 'r' ? reperform :
     k === '+' || k === '=' ? () => zoom(1.3) : k === '-' ? () => zoom(1 / 1.3) : k === 'f' ? () => fit(true) :
     k === '?' ? () => $('.help').click() :
@@ -265,7 +269,7 @@ const onClick = (selector, fn) => { $(selector).onclick = fn; };
 onClick('.play', playPause); onClick('.stop', stop); onClick('.undo', stepBack); onClick('.redo', stepForward);
 onClick('.in', () => zoom(1.3)); onClick('.out', () => zoom(1 / 1.3)); onClick('.fit', () => fit(true));
 onClick('.cancel', () => { $('.busy .what').textContent = 'Cancelling…'; trigger('cancel', {}); });
-onClick('.ghost', toggleScore); onClick('.again', reperform);
+onClick('.ghost', toggleScore); onClick('.loop', toggleLoop); onClick('.notes', toggleTable); onClick('.again', reperform);
 onClick('.help', () => { const box = $('.keys'); box.hidden = !box.hidden; $('.help').setAttribute('aria-expanded', !box.hidden); });
 for (const b of element.querySelectorAll('.tool')) b.onclick = () => setTool(b.dataset.tool);
 $('.snap select').onchange = e => { snapQuarter = +e.target.value; };

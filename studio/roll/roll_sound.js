@@ -1,4 +1,4 @@
-// The piano roll, part 2 of 4: what Python sends, and the sound.
+// The piano roll, part 2 of 6: what Python sends, and the sound.
 let soundTag = '', soundGrid = null;     // "doc.take.rev" of the notes that the player's sound was made of
 let resume = null, wantPlay = false;     // a musical position, quarters, to go on from when new sound comes
 let settleTimer = 0, asked = 0, freshest = 0;
@@ -92,12 +92,13 @@ function receiveNotes(value) {
     sel = new Set([...sel].filter(id => notes.has(id)));
     rev = Math.max(rev, value.rev);
   } else {
-    rev = value.rev; sel = new Set(); pedalSel = -1; unshelve(next.id, value.take); draft = null; sent.length = 0; nextId = next.n + 1;
+    rev = value.rev; sel = new Set(); pedalSel = -1; unshelve(next.id, value.take); draft = null; dropLoop(); sent.length = 0; nextId = next.n + 1;
     audio.removeAttribute('src'); audio.load(); resume = null; wantPlay = performance.now() - soon < SOON; soon = -SOON; cursor.shown = false;
     readTheme(); fit(false);
   }
   for (const id of notes.keys()) nextId = Math.max(nextId, id + 1);
   mapImage = null;
+  refreshTable();
   showButtons();
   asked = 0;      // any sound asked for before was that of other notes
   settle(60);

@@ -1,4 +1,4 @@
-// The piano roll, part 1 of 4: what it holds, time, drawing. The parts are joined and run once per mount.
+// The piano roll, part 1 of 6: what it holds, time, drawing. The parts are joined and run once per mount.
 // Given by Gradio: element, trigger, props, watch. Events raised, in quotes so that Gradio makes a listener of
 // each: 'edit', 'settle', 'reperform', 'waiting', 'collect', 'cancel', 'refused', 'history',
 // 'chosen'.
@@ -103,7 +103,7 @@ function draw() {
   ctx.fillStyle = ink.back; ctx.fillRect(0, 0, w, h);
   ctx.save(); ctx.beginPath(); ctx.rect(KEY_W, 0, w - KEY_W, mapY()); ctx.clip();
   const alone = draft && draft.alone;
-  drawRows(w); if (!alone) drawBars(w);
+  drawRows(w); if (!alone) { drawBars(w); drawLoop(w); }
   ctx.save(); ctx.beginPath(); ctx.rect(KEY_W, RULER_H, w - KEY_W, rollH()); ctx.clip();
   if (draft) ctx.globalAlpha = .3;
   if (showScore && !draft) drawScore(w);
@@ -124,7 +124,7 @@ function draw() {
   drawKeys(); drawMap(w);
   // Lets an end-to-end test turn (ms, pitch) into a pixel without knowing the layout.
   cv.dataset.view = JSON.stringify({ ...view, keyW: KEY_W, rulerH: RULER_H, rowH: rowH(), pedalY: pedalY(), velY: velY(), velH: VEL_H });
-  Object.assign(cv.dataset, { count: notes.size, selected: sel.size, rev, take, doc: doc.id, sound: soundTag, draft: draft ? draft.rows.length : 0, past: doc.past, future: doc.future });
+  Object.assign(cv.dataset, { count: notes.size, selected: sel.size, rev, take, doc: doc.id, sound: soundTag, draft: draft ? draft.rows.length : 0, past: doc.past, future: doc.future, loop: loop ? loop.join(' ') : '', looping });
   showClock(); tellAll();
   if (!audio.paused) { follow(px); paint(); }
 }
