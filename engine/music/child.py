@@ -128,7 +128,10 @@ class ReaderChild:
             env={**os.environ, **quiet, "PYTHONPATH": path, "TMPDIR": self.folder},
         )  # fmt: skip
         self.jobs = 0
-        if self._next_frame(START_SECONDS, check) != b"ready":
+        first = None
+        with contextlib.suppress(TimeoutError):
+            first = self._next_frame(START_SECONDS, check)
+        if first != b"ready":
             self.stop()
             raise BadInput("The part that reads scores could not start; try again in a minute.")
 
