@@ -17,8 +17,8 @@ from engine.music.musicxml import write_musicxml
 from engine.music.types import BadInput, Marks, Measures, Score
 
 COMMANDS = (
-    "perform", "preview", "curves", "convert", "styles", "metrics", "render", "codec", "transcribe", "import-weights",
-    "batch",
+    "perform", "preview", "curves", "compare", "convert", "styles", "metrics", "render", "codec", "transcribe",
+    "import-weights", "batch",
 )  # fmt: skip
 
 
