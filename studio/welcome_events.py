@@ -77,8 +77,8 @@ def connect_nocturne(page: Page, desk: Desk, controls: Controls) -> None:
     @said(page)
     def nocturne(document: Document, show: bool) -> Shown:
         shown = opening_nothing(page, desk, document, show, controls)
-        slow = {c.who: "composer:Chopin", c.key: "", c.meter: "12/8", c.tempo: "54", c.density: "", c.takes: 1}
-        slow |= {c.seed: "", c.temperature: 1, c.length: 12, c.unit: "bars"}
+        slow = {c.who: "composer:Chopin", c.key: "", c.meter: "12/8", c.tempo: "60", c.density: "", c.takes: 1}
+        slow |= {c.seed: "", c.temperature: 1, c.length: 8, c.unit: "bars"}
         return {**panel_values(page, controls), **shown, **slow, page.tabs: gr.Tabs(selected="compose")}
 
     fields = [c.who, c.key, c.meter, c.tempo, c.density, c.takes, c.seed, c.temperature, c.length, c.unit]
