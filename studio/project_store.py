@@ -40,11 +40,12 @@ def state_folder() -> Path:
     told = os.environ.get("ETUDE_STATE_DIR")
     if told:
         return Path(told)
+    home = Path(os.path.expanduser("~"))  # Path.home() raises where there is none
     if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "etude"
+        return Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local") / "etude"
     if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "etude"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "etude"
+        return home / "Library" / "Caches" / "etude"
+    return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "etude"
 
 
 def new_token() -> str:

@@ -23,7 +23,7 @@ from engine.files import write_aside
 from engine.music.types import BadInput, Marks, Measures, Performance, Score
 from studio.project import Project, project_of, read_project, write_project
 from studio.project_container import MOST_ENTRIES, looks_like_project, pack, unpack
-from studio.project_store import Keeper, Store, new_token
+from studio.project_store import Keeper, Store, new_token, state_folder
 from studio.session import Document, Grid, NoteEdit, Session
 
 
@@ -307,6 +307,16 @@ def test_a_full_disk_is_a_sentence_and_leaves_no_half_file(tmp_path: Path, saved
 
 
 # ---- the store and the keeper
+def test_where_work_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ETUDE_STATE_DIR", str(tmp_path))
+    assert state_folder() == tmp_path
+    monkeypatch.delenv("ETUDE_STATE_DIR")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
+    monkeypatch.setattr("sys.platform", "linux")
+    assert state_folder() == tmp_path / "caches" / "etude"
+    assert not (tmp_path / "caches").exists(), "asking makes nothing"
+
+
 def test_the_store_is_private_bounded_and_forgets(tmp_path: Path) -> None:
     store = Store(tmp_path / "state", most_bytes=3000)
     tokens = [new_token() for _ in range(5)]
