@@ -25,7 +25,7 @@ OPEN_FILES = [".musicxml", ".xml", ".mxl", ".mid", ".midi", ".krn", ".mei", ".et
 MIDI_FILES = [".mid", ".midi"]
 SESSION_SEC = 6 * 3600.0
 
-_BRAND = """<div class="brand"><span class="name">Étude</span>
+_BRAND = """<div class="brand"><h1 class="name">Étude</h1>
 <span class="claim">Writes piano music, and plays it</span></div>"""
 
 
