@@ -94,4 +94,5 @@ def _theme() -> gr.themes.Base:
         button_primary_background_fill_hover="*primary_500",
         button_primary_text_color="white",
         slider_color="*primary_500",
+        color_accent="*primary_600",  # white on it, and it on white, stand out (WCAG AA)
     )

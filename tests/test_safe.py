@@ -358,22 +358,32 @@ def mutate_text(data: bytes, r: random.Random) -> bytes:
     return text.encode()
 
 
+def test_a_reader_that_does_not_start_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine that is busy enough; the next file is read."""
+    reader = ReaderChild()
+    monkeypatch.setattr(child_module, "START_SECONDS", 0.0)
+    with pytest.raises(BadInput, match="could not start"):
+        reader.read("musicxml", XML)
+    monkeypatch.undo()
+    assert len(reader.read("musicxml", XML)) == 417
+    reader.stop()
+
+
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("count", [300, pytest.param(5000, marks=pytest.mark.soak)])
 def test_mutated_scores_are_read_or_refused_in_one_sentence(count: int, soak_report: Reporter) -> None:
     r = random.Random(21)
     chopin = short(unpack_mxl((DATA / "chopin_etude_25_2.mxl").read_bytes()))
-    mei = (DATA / "anonymous_mazur_6.mei").read_bytes()
     seeds = [
         short(XML),
         chopin,
         short(unpack_mxl((DATA / "schumann_kreisleriana_4.mxl").read_bytes()), 2),
         write_musicxml(a_score()),
-        mei,
     ]
     others = [
         KERN,
         (DATA / "anonymous_mazur_6.krn").read_bytes()[:2500],
+        (DATA / "anonymous_mazur_6.mei").read_bytes(),
         archive(container("a.xml"), ("a.xml", seeds[3])),
     ]
     read, slowest, before = 0, 0.0, resident_mb()
