@@ -10,6 +10,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -99,9 +100,29 @@ def test_nothing_happens_without_zero_gpu() -> None:
         assert done.returncode == 0, done.stderr
 
 
+@dataclass(frozen=True)
+class Spent:
+    """Seconds: on the clock, and of computing, which does not count how busy the machine is."""
+
+    clock: float
+    computing: float
+
+    def within(self, limit: float, full: bool) -> bool:
+        return (self.clock if full else self.computing) < limit
+
+    def __str__(self) -> str:
+        return f"{self.clock:.1f} s ({self.computing:.1f} s of computing)"
+
+
+def computed(process: int) -> float:
+    """Seconds that a process has computed."""
+    fields = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 @contextmanager
-def hosted(folder: Path, app: Path) -> Iterator[tuple[str, float, Path]]:
-    """Address of an app that is started like a Space, seconds to its first page, and the list of what it tried."""
+def hosted(folder: Path, app: Path) -> Iterator[tuple[str, "Spent", Path]]:
+    """Address of an app that is started like a Space, the time to its first page, and the list of what it tried."""
     log, guard = folder / "tried.txt", folder / "guard"
     guard.mkdir()
     log.touch()
@@ -124,14 +145,14 @@ def hosted(folder: Path, app: Path) -> Iterator[tuple[str, float, Path]]:
         url = f"http://127.0.0.1:{port}/"
         while True:
             assert server.poll() is None, (folder / "output.txt").read_text()[-2000:]
-            assert time.monotonic() - began < 150, "no page after 150 s"
+            assert time.monotonic() - began < 280, "no page after 280 s"
             try:
                 page = urllib.request.urlopen(url, timeout=5).read()
                 break
             except OSError:
                 time.sleep(0.1)
         assert b"gradio" in page
-        yield url, time.monotonic() - began, log
+        yield url, Spent(time.monotonic() - began, computed(server.pid)), log
     finally:
         server.terminate()
         server.wait(20)
@@ -139,18 +160,19 @@ def hosted(folder: Path, app: Path) -> Iterator[tuple[str, float, Path]]:
 
 @pytest.mark.parametrize("_full", [False, pytest.param(True, marks=pytest.mark.soak)])
 def test_first_page_offline_in_a_read_only_folder(_full: bool, soak_report: Reporter, tmp_path: Path) -> None:
-    with hosted(tmp_path, ROOT) as (url, seconds, log):
+    with hosted(tmp_path, ROOT) as (url, spent, log):
         (tmp_path / "piece.musicxml").write_bytes(write_musicxml(little_piece()))
         client = Client(url, verbose=False, download_files=str(tmp_path))
         _, about = client.predict(score=handle_file(tmp_path / "piece.musicxml"), api_name="/perform")
         assert about["notes"] == len(little_piece())
     tried = log.read_text()
-    code = "import time; t = time.monotonic(); import engine, engine.pipeline; print(time.monotonic() - t)"
-    spent = float(subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout)
+    code = "import time; t = time.monotonic(); import engine.pipeline; print(time.monotonic() - t, time.process_time())"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    loading = Spent(*map(float, done.stdout.split()))
     soak_report(
         29, "first page after start, as a Space; import of the engine", asked="under 30 s; under 5 s",
-        found=f"{seconds:.1f} s; {spent:.1f} s; connections tried: {tried or 'none'}",
-        passed=not tried and (seconds < 30 and spent < 5 if _full else seconds < 120),
+        found=f"{spent}; {loading}; connections tried: {tried or 'none'}",
+        passed=not tried and spent.within(30, _full) and loading.within(5 if _full else 15, _full),
     )  # fmt: skip
 
 
@@ -161,7 +183,7 @@ def test_without_weights_it_starts_and_says_so(_full: bool, soak_report: Reporte
         shutil.copytree(ROOT / name, app / name, ignore=shutil.ignore_patterns("__pycache__", "*.pyi"))
     shutil.copy(ROOT / "app.py", app)
     (tmp_path / "piece.musicxml").write_bytes(write_musicxml(little_piece()))
-    with hosted(tmp_path, app) as (url, seconds, log):
+    with hosted(tmp_path, app) as (url, spent, log):
         client = Client(url, verbose=False, download_files=str(tmp_path))
         missing = []
         for endpoint, sent in (
@@ -178,10 +200,10 @@ def test_without_weights_it_starts_and_says_so(_full: bool, soak_report: Reporte
     soak_report(
         25, "start without network, GPU, ffmpeg, weights, home; read-only folder",
         asked="starts within 30 s, says what is missing; what needs no weights works",
-        found=f"{seconds:.1f} s; {' '.join(missing)} Preview {Path(sound).stat().st_size} bytes; "
+        found=f"{spent}; {' '.join(missing)} Preview {Path(sound).stat().st_size} bytes; "
         f"connections tried: {log.read_text() or 'none'}; written: {written or 'nothing'}",
         passed=len(named) == 3 and len(prompts) > 5 and not log.read_text() and not written
-        and seconds < (30 if _full else 120),
+        and spent.within(30, _full),
     )  # fmt: skip
 
 
