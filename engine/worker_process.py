@@ -25,6 +25,7 @@ from engine.worker_wire import from_bytes, to_bytes
 
 START_SEC = 120.0  # importing torch and reading the weights, on a busy machine
 GRACE_SEC = 5.0  # from being told to stop to the end of the process
+TRIES = 3  # a process that dies while it starts is tried again
 BEAT_SEC = 0.1  # how often whoever waits is asked whether it still wants to
 MEMORY_BYTES = 3_500_000_000
 MOST_STARTS = 5  # by itself, in START_SEC; then it waits until somebody asks
@@ -175,14 +176,17 @@ class Worker:
 
     def wait(self, on_step: OnStep | None = None) -> Child:
         """The process, once it is ready; `on_step` is told 0 meanwhile and may raise. Raises EngineStopped."""
-        child, until = self.start(), time.monotonic() + START_SEC
-        while not child.ready.wait(BEAT_SEC):
-            if child.ended.is_set() or time.monotonic() > until:
+        until, tries = time.monotonic() + START_SEC, TRIES
+        while True:
+            child = self.start()
+            if child.ready.wait(BEAT_SEC) and not child.ended.is_set():
+                return child
+            tries -= child.ended.is_set()
+            if not tries or time.monotonic() > until:
                 child.kill()
                 raise EngineStopped(NOT_STARTED)
             if on_step is not None:
                 on_step(0.0)
-        return child
 
     def call(
         self, method: str, *arguments: Any, limit_sec: float, on_step: OnStep | None = None,

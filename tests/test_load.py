@@ -222,7 +222,7 @@ def leaves(server: Server, begin: Callable[[Client], object]) -> float | None:
     tab = urllib.request.urlopen(f"{server.url}gradio_api/heartbeat/{client.session}", timeout=30)
     tab.read(5)
     begin(client)
-    assert until(lambda: client.more(1)["state"]["have"] > 0, 60) is not None, "its render began"
+    assert until(lambda: client.more(1)["state"]["have"] > 0, 200) is not None, "its render began"
     tab.close()
     news = short_render(next_one)
     return until(lambda: next_one.more(news["state"]["number"])["state"]["have"] > 0, 20)
@@ -256,7 +256,7 @@ def test_the_server_survives_its_engine(server: Server) -> None:
     client.edit(1, [[2, 99, 900, 100, 64]])
     before = as_heard(client)
     news = client.render()
-    assert until(lambda: client.more(1)["state"]["have"] > 0, 60) is not None
+    assert until(lambda: client.more(1)["state"]["have"] > 0, 200) is not None
     os.kill(server.worker(), signal.SIGKILL)
     said, seconds = outcome(client, client.more(1), 30)
     assert "it has been started again" in said

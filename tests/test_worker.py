@@ -265,7 +265,7 @@ def kill_while_rendering(desk: Desk, session: Session, folder: Path, how: int) -
     document, renders = Document(), Renders()
     document.update(lambda now: session)
     render = renders.begin(desk, session, RenderWish(prompt(), 1, 1.0), folder)
-    render.wait(0, 60)
+    render.wait(0, 200)
     assert render.made > 0
     pid = desk.engine.models.pid  # type: ignore[union-attr]
     assert pid is not None
