@@ -93,7 +93,7 @@ function receiveNotes(value) {
     rev = Math.max(rev, value.rev);
   } else {
     rev = value.rev; sel = new Set(); pedalSel = -1; unshelve(next.id, value.take); draft = null; dropLoop(); sent.length = 0; nextId = next.n + 1;
-    audio.removeAttribute('src'); audio.load(); resume = null; wantPlay = performance.now() - soon < SOON; soon = -SOON; cursor.shown = false;
+    audio.removeAttribute('src'); audio.load(); resume = null; wantPlay = next.id > 0 && performance.now() - soon < SOON; if (next.id) soon = -SOON; cursor.shown = false;
     readTheme(); fit(false);
   }
   for (const id of notes.keys()) nextId = Math.max(nextId, id + 1);
