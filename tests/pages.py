@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,14 +61,19 @@ def serving(port: int = 0, state_folder: str = "") -> Iterator[str]:
 
 
 @contextmanager
-def chromium(arguments: Sequence[str] = ARGUMENTS) -> Iterator[Browser]:
+def chromium() -> Iterator[Browser]:
     """The system's Chromium, without a window."""
-    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-    assert path, "no Chromium on this machine: install the system's chromium, or set CHROMIUM to its path"
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=list(arguments))
+        browser = playwright.chromium.launch(executable_path=executable(), args=ARGUMENTS)
         yield browser
         browser.close()
+
+
+def executable() -> str:
+    """Where the system's Chromium is."""
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    assert path, "no Chromium on this machine: install the system's chromium, or set CHROMIUM to its path"
+    return path
 
 
 @dataclass
