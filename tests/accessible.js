@@ -29,7 +29,7 @@
         if (+e.tagName[1] > level + 1) wrong.push(`heading ${e.tagName} after level ${level}: ${e.textContent.trim()}`);
         level = +e.tagName[1];
     }
-    if (document.querySelectorAll('h1').length !== 1) wrong.push('the page has not one first heading');
+    if (!document.querySelector('h1')) wrong.push('the page has no first heading');
     if (!document.documentElement.lang) wrong.push('the page names no language');
     if (!document.title) wrong.push('the page has no title');
     if (!document.querySelector('[role=status],[aria-live=polite]')) wrong.push('no live region');
