@@ -183,6 +183,6 @@ def test_the_start_card_is_closed_for_good_and_help_opens(visitor: Visitor) -> N
         ("Limits", "MB"),
     ):
         page.locator("#help").get_by_role("tab", name=side).click()
-        expect(page.locator(".help-text:visible")).to_contain_text(words, timeout=LONG)
+        expect(page.locator(".help-text:visible").first).to_contain_text(words, timeout=LONG)
     page.locator("#help-start").click()
     expect(page.locator("#start")).to_be_visible(timeout=LONG)
