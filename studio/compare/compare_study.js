@@ -16,7 +16,7 @@ function buildStudy() {
   $('.study').hidden = !study;
   if (!study) return;
   const part = study.bars ? `, bars ${study.bars}` : '';
-  $('.ask').textContent = `${study.at + 1} of ${study.of}${part}. ${study.ask} Switch as often as you like; the passage repeats.`;
+  $('.ask').textContent = `${study.at + 1} of ${study.of}${part}. ${study.ask}${study.ask.endsWith('?') ? '' : ', best first.'} Switch as often as you like; the passage repeats.`;
   $('.heard').replaceChildren(...study.heard.map(([letter, id]) => button(letter, `Hear ${letter}`, () => hearIn(id), { id })));
   const answers = study.question === 'human' ? [1, 2, 3, 4, 5, 6, 7].map(v => [String(v), `${v} of 7${v === 1 ? ', a machine' : v === 7 ? ', a human' : ''}`, { rating: v }])
     : study.question === 'rank' ? study.heard.map(([l]) => [l, `${l} is the best of those left`, { next: l }])
