@@ -44,30 +44,33 @@ def test_every_edit_by_mouse(visitor: Visitor) -> None:
     before, page = visitor.performance(), visitor.page
     zoomed_out(visitor)
     start = 1000 * before.end_sec - 3000  # where this piece has nothing above
-    at = visitor.at(start, 98)
+    high = int(view(visitor)["hi"]) - 1
+    low = high - 2
+    assert not set(before.pitch.tolist()) & {high, low}
+    at = visitor.at(start, high)
     page.mouse.dblclick(*at)
     visitor.wait(f"+d.count === {len(before) + 1}")
     page.keyboard.press("Escape")
     scale, x = view(visitor)["pxPerMs"], at[0] + 3
-    visitor.drag((x, at[1]), visitor.at(start + 3 / scale - 800, 96))
+    visitor.drag((x, at[1]), visitor.at(start + 3 / scale - 800, low))
     visitor.wait("+d.rev === 2")
-    moved = note_of(visitor, 96)
-    right = visitor.at(1000 * (moved[0] + moved[1]), 96)
+    moved = note_of(visitor, low)
+    right = visitor.at(1000 * (moved[0] + moved[1]), low)
     visitor.drag((right[0] - 2, right[1]), (right[0] + 40, right[1]))
     visitor.wait("+d.rev === 3")
-    longer = note_of(visitor, 96)
+    longer = note_of(visitor, low)
     assert longer[1] > moved[1] + 0.1
     box, lanes = visitor.canvas.bounding_box(), view(visitor)
     assert box
-    stem = visitor.at(1000 * longer[0], 96)[0]
+    stem = visitor.at(1000 * longer[0], low)[0]
     top, height = box["y"] + 1 + lanes["velY"], lanes["velH"]
     visitor.drag((stem, top + height * (1 - longer[2] / 127)), (stem, top + height * 0.1))
     visitor.wait("+d.rev === 4")
-    assert note_of(visitor, 96)[2] > longer[2] + 20
+    assert note_of(visitor, low)[2] > longer[2] + 20
     pedal = box["y"] + 1 + lanes["pedalY"] + 6
-    visitor.drag((visitor.at(start, 98)[0], pedal), (visitor.at(start + 900, 98)[0], pedal))
+    visitor.drag((visitor.at(start, high)[0], pedal), (visitor.at(start + 900, high)[0], pedal))
     visitor.wait("+d.rev === 5")
-    page.mouse.click(*visitor.at(1000 * longer[0] + 60, 96), button="right")
+    page.mouse.click(*visitor.at(1000 * longer[0] + 60, low), button="right")
     visitor.wait(f"+d.rev === 6 && +d.count === {len(before)}")
     visitor.canvas.focus()
     for _ in range(6):
