@@ -14,6 +14,7 @@ import time
 import zipfile
 from collections.abc import Callable
 from io import BytesIO
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -280,7 +281,7 @@ def test_a_process_killed_while_it_saves_leaves_the_old_or_the_new_file(tmp_path
     assert set(found) == {0, 1}, "the killed processes did save"
 
 
-def _save_with_little_room(path: str, data: bytes, answer: multiprocessing.connection.Connection) -> None:
+def _save_with_little_room(path: str, data: bytes, answer: Connection) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))  # as a full disk: no file may grow beyond 1,000 bytes
     try:
         Store(Path(path)).write("a" * 30, data)
