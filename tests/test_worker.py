@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pickle
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,11 +18,9 @@ import numpy as np
 import pytest
 from soak_report import Reporter
 
-from engine.bundle import open_codec, open_composer, open_pianist, open_renderer
-from engine.folders import CHECKPOINTS, CODEC, COMPOSER, PIANIST, RENDERER
 from engine.models.conditions import Conditions
 from engine.music.engrave import engrave
-from engine.music.types import AudioClip, BadInput, BundleError, Performance, Score, Strength
+from engine.music.types import AudioClip, BadInput, Performance, Score, Strength
 from engine.pipeline import Engine
 from engine.sound.prompts import Prompt, gallery
 from engine.worker_engine import WorkerEngine, open_engine
@@ -468,81 +464,3 @@ def variable(name: str, value: str) -> Iterator[None]:
 def test_where_it_runs_in_the_server(name: str, value: str) -> None:
     with variable(name, value):
         assert isinstance(open_engine(), Engine)
-
-
-# ---- checkpoints
-
-OPEN: dict[str, Callable[[Path], object]] = {
-    PIANIST: open_pianist, COMPOSER: open_composer, CODEC: open_codec,
-    RENDERER: lambda folder: open_renderer(folder, open_codec(CHECKPOINTS / CODEC)),
-}  # fmt: skip
-
-
-def damage(folder: Path, how: str) -> None:
-    """Spoil a checkpoint; of shapes and values the config tells the right digest, as an honest mistake would."""
-    from safetensors.torch import load_file, save_file
-
-    from engine.bundle import weights_digest
-
-    weights, config = folder / "model.safetensors", folder / "config.json"
-    if how == "missing":
-        return weights.unlink()
-    if how == "truncated":
-        weights.write_bytes(weights.read_bytes()[:-1000])
-    elif how == "hash":
-        data = bytearray(weights.read_bytes())
-        data[-1] ^= 1
-        weights.write_bytes(data)
-    else:
-        tensors = load_file(weights)
-        name = next(k for k, v in tensors.items() if v.is_floating_point() and v.dim() == 2)
-        tensors[name] = tensors[name].T.contiguous() if how == "shape" else tensors[name] * float("nan")
-        if how == "shape":
-            tensors[name] = tensors[name][:-1].contiguous()
-        save_file(tensors, weights)
-    if how in ("shape", "nan", "truncated"):
-        config.write_text(json.dumps(json.loads(config.read_text()) | {"weights_sha256": weights_digest(weights)}))
-
-
-DAMAGES = ("missing", "truncated", "hash", "shape", "nan")
-
-
-def refusal_of(name: str, how: str, tmp_path: Path) -> str:
-    """What is said of a checkpoint that is damaged in this way."""
-    folder = tmp_path / how / name
-    shutil.copytree(CHECKPOINTS / name, folder)
-    damage(folder, how)
-    with pytest.raises(BundleError) as refused:
-        OPEN[name](folder)
-    return str(refused.value)
-
-
-@pytest.mark.parametrize("name, how", [*zip(OPEN, DAMAGES, strict=False), (COMPOSER, "shape"), (RENDERER, "nan")])
-def test_a_damaged_checkpoint_is_refused_by_name(name: str, how: str, tmp_path: Path) -> None:
-    said = refusal_of(name, how, tmp_path)
-    assert name in said
-    assert said.count(". ") == 0
-
-
-@pytest.mark.soak
-def test_every_damage_of_every_checkpoint(tmp_path: Path, soak_report: Reporter) -> None:
-    said = {(name, how): refusal_of(name, how, tmp_path) for name in OPEN for how in DAMAGES}
-    named = sum(name in sentence for (name, _), sentence in said.items())
-    soak_report(
-        26, "missing, truncated, wrong hash, wrong shape, NaN: each of the four checkpoints",
-        asked="refused at load with its name", found=f"{named} of {len(said)} refused by name",
-        passed=named == len(said),
-    )  # fmt: skip
-
-
-def test_the_page_comes_up_without_a_pianist(tmp_path: Path) -> None:
-    shutil.copytree(CHECKPOINTS, tmp_path / "all", ignore=shutil.ignore_patterns(PIANIST))
-    engine = WorkerEngine(tmp_path / "all")
-    try:
-        desk = Desk(engine)
-        assert list(desk.presets) == ["Default"]
-        with pytest.raises(BundleError, match=PIANIST):
-            actions.open_piece(desk, Session(), desk.read_example(EXAMPLES[SHORT]), SHORT, Controls())
-        assert len(engine.compose(notes=8)[0]) > 0
-    finally:
-        engine.close()
