@@ -97,7 +97,7 @@ def _worm_layout(score: Score, shapes: Sequence[Shape], paths: list) -> dict[str
         tails = [_tail(path, at) for path in paths]
         moved = {"x": [t["x"] for t in tails], "y": [t["y"] for t in tails]}
         steps.append({"label": labels[bar], "method": "restyle", "args": [moved, moving]})
-    axis = {"gridcolor": GRID, "zeroline": False}
+    axis, label = {"gridcolor": GRID, "zeroline": False}, {"size": 12, "color": "#888"}
     return {
         "height": 470, "margin": {"l": 62, "r": 12, "t": 26 + 18 * (len(shapes) // 3), "b": 40},
         "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)", "font": {"size": 11, "color": "#888"},
@@ -106,7 +106,7 @@ def _worm_layout(score: Score, shapes: Sequence[Shape], paths: list) -> dict[str
         "xaxis": {**axis, "title": {"text": "Tempo, beats per minute"}, "range": _range(p[0] for p in paths)},
         "yaxis": {**axis, "title": {"text": "Loudness, MIDI velocity"}, "range": _range(p[1] for p in paths)},
         "sliders": [{
-            "active": len(steps) - 1, "steps": steps, "currentvalue": {"prefix": "Bar ", "font": {"size": 12, "color": "#888"}},
+            "active": len(steps) - 1, "steps": steps, "currentvalue": {"prefix": "Bar ", "font": label},
             "pad": {"t": 34, "b": 4}, "ticklen": 0, "minorticklen": 0, "font": {"color": "rgba(0,0,0,0)", "size": 1},
             "bgcolor": "#888", "activebgcolor": "#1e96ff", "bordercolor": "rgba(128,128,128,.5)", "len": 1, "x": 0,
         }],
