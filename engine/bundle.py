@@ -18,10 +18,10 @@ from safetensors.torch import load_file
 from engine.models.composer import CONDITION_SIZES, STEP_COLUMNS, STEP_SIZES, Composer, ComposerConfig
 from engine.models.conditions import COMPOSERS
 from engine.models.masked_renderer import MaskedRenderer, RendererConfig
-from engine.models.note_decoder import NoteDecoder
 from engine.models.pianist import Pianist, PianistConfig, Sampling
 from engine.models.piano_codec import CodecConfig, PianoCodec
 from engine.models.piece_prior import PRIOR_COLUMNS, Prior
+from engine.models.sketch_decoder import SketchDecoder
 from engine.models.stepping import Weights
 from engine.models.style import AXES
 from engine.music.types import BundleError
@@ -143,7 +143,7 @@ class RendererBundle:
     """
 
     model: MaskedRenderer
-    decoder: NoteDecoder | None
+    decoder: SketchDecoder | None
     digest: str
     config: dict
 
@@ -160,7 +160,7 @@ def open_renderer(folder: Path, codec: CodecBundle) -> RendererBundle:
         model, decoder = MaskedRenderer(RendererConfig(**config["model"]), books), None
         of_decoder = {k.removeprefix("decoder."): tensors.pop(k) for k in list(tensors) if k.startswith("decoder.")}
         if of_decoder:
-            decoder = NoteDecoder(codec.model, model.config.width).eval()
+            decoder = SketchDecoder(codec.model, model.config.width).eval()
             decoder.load_state_dict(of_decoder)
         missing, unexpected = model.load_state_dict(tensors, strict=False)
         if unexpected or set(missing) - {"books", "scale"}:

@@ -14,7 +14,7 @@ from engine.models.style import AXES
 from engine.music.types import BundleError
 
 CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints"
-PIANIST, COMPOSER, CODEC, RENDERER = "pianist-v1", "composer-v1", "piano-codec-v1", "renderer-v1"
+PIANIST, COMPOSER, CODEC, RENDERER = "pianist-v1", "composer-v1", "piano-codec-v1", "renderer-v2"
 
 
 @dataclass(frozen=True)

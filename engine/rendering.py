@@ -18,11 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.models.colour import Recolour, band_energy, colour
+from engine.models.colour import Recolour, band_energy, colour, prompt_colours
 from engine.models.masked_renderer import MaskedRenderer, Memory
-from engine.models.note_decoder import NoteDecoder
 from engine.models.phase import PhaseFinder
 from engine.models.piano_codec import FLOOR, PianoCodec
+from engine.models.sketch_decoder import SketchDecoder
 from engine.music.types import AudioClip, BadInput, Performance
 from engine.sound.preview import Preview
 from engine.sound.prompts import Prompt
@@ -66,7 +66,7 @@ class Renderer:
 
     def __init__(
         self, codec: PianoCodec, model: MaskedRenderer, digest: str = "", sampling: Sampling = Sampling(),
-        decoder: NoteDecoder | None = None, preview: Preview | None = None,
+        decoder: SketchDecoder | None = None, preview: Preview | None = None,
     ):  # fmt: skip
         self.decoder, self.preview = decoder, preview or Preview()
         self.codec, self.digest, self.sampling = codec.eval(), digest, sampling
@@ -109,9 +109,9 @@ class Renderer:
         notes = torch.from_numpy(note_frames(performance, FRAME_RATE, first, count + FUTURE + MARGIN))
         with torch.inference_mode():
             memory = self._read(prompt)
-        codes = sketched = torch.zeros(0, self.codec.num_codebooks, dtype=torch.int64)
+        codes = torch.zeros(0, self.codec.num_codebooks, dtype=torch.int64)
         sketch = Sketch(self.preview, performance)
-        recolour = self._recolour(prompt)
+        colours, recolour = self._colours(prompt)
         phases, shown = PhaseFinder(), 0  # shown: frames whose spectra went to the phase finder
         for start, fresh in windows(count):
             ahead = min(FUTURE, max(count - start - fresh, 0))
@@ -127,30 +127,26 @@ class Renderer:
                 given = codes[start - past :] if self.sampling.carry else codes[:0]
                 written = self._write(given, piece, drawn, memory, random, temperature, step)
                 codes = torch.cat([codes, written[past : past + fresh]])
-                sketched = torch.cat([sketched, drawn[past : past + fresh]])
                 done = len(codes) if len(codes) == count else max(len(codes) - MARGIN, shown)
-                log = self._spectra(codes, sketched, notes, memory[2], shown, done)
-                if recolour is not None:
-                    log = recolour.add(log, self._magnitudes(sketch, first + shown, first + done))
-            sound = phases.push(log)
+                low, high = max(shown - MARGIN, 0), min(done + MARGIN, len(codes))
+                heard = self._sketch_spectra(sketch, first + low, first + high)
+                log = self._spectra(codes[low:high], heard, notes[low:high], memory[2], colours)
+                made, heard = (x[shown - low : done - low].flatten(0, 1).numpy() for x in (log.exp(), heard))
+            sound = phases.push(recolour.add(made, heard))
             shown = done
             if len(sound):
                 yield AudioClip(np.clip(sound, -1, 1), self.codec.sample_rate)
         yield AudioClip(np.clip(phases.finish(), -1, 1), self.codec.sample_rate)
         report(1.0)
 
-    def _spectra(
-        self, codes: Tensor, sketched: Tensor, notes: Tensor, style: Tensor, start: int, end: int
-    ) -> np.ndarray:  # fmt: skip
-        """Magnitudes (2 (end - start), 1025) of frames start..end, decoded with what stands on both sides."""
-        low, high = max(start - MARGIN, 0), min(end + MARGIN, len(codes))
-        latent = self.codec.quantiser.decode(codes[None, low:high])
-        heard = notes[None, low:high]
+    def _spectra(self, codes: Tensor, sketch: Tensor, notes: Tensor, style: Tensor, colours: Tensor) -> Tensor:
+        """Log magnitudes (F, 2, 1025) of frames of codes (F, K)."""
+        latent = self.codec.quantiser.decode(codes[None])
         if self.decoder is None:
-            log = self.codec.spectra(latent, heard)
+            log = self.codec.spectra(latent, notes[None])
         else:
-            log = self.decoder(latent, self.codec.quantiser.decode(sketched[None, low:high]), heard, style)
-        return log[0, start - low : end - low].float().clamp(math.log(FLOOR), 8).flatten(0, 1).exp().numpy()
+            log = self.decoder(latent, sketch.clamp(min=FLOOR).log()[None], notes[None], style, colours)
+        return log[0].float().clamp(math.log(FLOOR), 8)
 
     def _read(self, prompt: Prompt) -> tuple[Memory, Tensor, Tensor]:
         codes = self.codec.encode(torch.from_numpy(np.array(prompt.clip.samples))[None], 1)[0].T[:PROMPT_FRAMES]
@@ -163,21 +159,22 @@ class Renderer:
         valid = torch.ones(1, frames, dtype=torch.bool)
         return self.model.read_prompt(codes[None], heard[None], sketch[None], noted, valid)
 
-    def _magnitudes(self, sketch: Sketch, start: int, end: int) -> np.ndarray:
-        """Magnitudes (2 (end - start), 1025) of frames of the sketch."""
+    def _sketch_spectra(self, sketch: Sketch, start: int, end: int) -> Tensor:
+        """Magnitudes (end - start, 2, 1025) of frames of the sketch."""
         low, hop = start - 2, self.codec.hop_length
-        log = self.codec.analyse(torch.from_numpy(sketch.sound(low * hop, (end + 2) * hop))[None])[1][0]
-        return log[2:-2].flatten(0, 1).exp().numpy()
+        sound = torch.from_numpy(sketch.sound(low * hop, (end + 2) * hop))
+        return self.codec.magnitudes(sound[None])[0].unflatten(0, (-1, 2))[2:-2]
 
-    def _recolour(self, prompt: Prompt) -> Recolour | None:
-        """Brings a rendering to the prompt's colour, when it is known what is played in the prompt."""
-        if prompt.notes is None or not len(prompt.notes):
-            return None
+    def _colours(self, prompt: Prompt) -> tuple[Tensor, Recolour]:
+        """What the decoder is told of the prompt's colour; what brings a rendering to it, when its notes are known."""
         frames = len(prompt.clip.samples) // self.codec.hop_length
+        samples = torch.from_numpy(np.array(prompt.clip.samples[: frames * self.codec.hop_length]))
         with torch.inference_mode():
-            log = self.codec.analyse(torch.from_numpy(np.array(prompt.clip.samples))[None])[1][0]
-            sketch = self._magnitudes(Sketch(self.preview, prompt.notes), 0, frames)
-        return Recolour(colour(band_energy(log.flatten(0, 1).exp().numpy()), band_energy(sketch)))
+            sound, sketch, wanted = self.codec.magnitudes(samples[None])[0].numpy(), None, None
+            if prompt.notes is not None and len(prompt.notes):
+                sketch = self._sketch_spectra(Sketch(self.preview, prompt.notes), 0, frames).flatten(0, 1).numpy()
+                wanted = colour(band_energy(sound), band_energy(sketch))
+        return torch.from_numpy(prompt_colours(sound, sketch))[None], Recolour(wanted, FLOOR)
 
     def _sketch_codes(self, sketch: Sketch, start: int, end: int) -> Tensor:
         """Codes (end - start, K) of frames of the sketch, encoded with what stands on both sides."""

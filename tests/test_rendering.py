@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from engine.models.colour import Recolour, band_energy, colour
+from engine.models.colour import COLOURS, Recolour, band_energy, colour, prompt_colours
 from engine.models.masked_renderer import MaskedRenderer, RendererConfig
-from engine.models.note_decoder import NoteDecoder, drawn_codes
 from engine.models.piano_codec import CodecConfig, PianoCodec
+from engine.models.sketch_decoder import SketchDecoder, drawn_codes
 from engine.music.types import AudioClip, BadInput, Performance
 from engine.rendering import FRAME_RATE, Renderer, draw, frame_span, windows
 from engine.sound.prompts import Prompt
@@ -190,23 +190,52 @@ def test_draw_follows_the_probabilities():
     assert (draw(log, 0, torch.Generator()) == 0).all()
 
 
-def test_a_decoder_of_its_own_starts_as_the_codecs_and_learns():
+def test_the_decoder_hears_everything_and_learns():
     torch.manual_seed(0)
     codec = PianoCodec(CODEC)
-    decoder = NoteDecoder(codec, 32)
-    latent, notes, style = torch.randn(2, 30, 16), torch.rand(2, 30, WIDTH), torch.randn(2, 32)
-    torch.testing.assert_close(decoder(latent, latent, notes, style), codec.spectra(latent, notes))
-    sketch = torch.randn(2, 30, 16)
+    decoder = SketchDecoder(codec, 32)
+    heard = {
+        "latent": torch.randn(2, 30, 16),
+        "sketch": torch.randn(2, 30, 2, 1025),
+        "notes": torch.rand(2, 30, WIDTH),
+        "style": torch.randn(2, 32),
+        "colours": torch.randn(2, COLOURS),
+    }
     true = torch.randn(2, 30, 2, 1025)
     optimizer = torch.optim.Adam(decoder.parameters(), 1e-2)
-    before = decoder.losses(latent, sketch, notes, style, true)["loss"]
+    before = decoder.losses(**heard, true=true)["loss"]
     for _ in range(5):
         optimizer.zero_grad()
-        decoder.losses(latent, sketch, notes, style, true)["loss"].backward()
+        decoder.losses(**heard, true=true)["loss"].backward()
         optimizer.step()
-    assert decoder.losses(latent, sketch, notes, style, true)["loss"] < before
-    heard, other = decoder(latent, sketch, notes, style), decoder(latent, sketch, notes, -style)
-    assert not torch.allclose(heard, other), "the style is heard"
+    assert decoder.losses(**heard, true=true)["loss"] < before
+    made = decoder(**heard)
+    for name, value in heard.items():
+        assert not torch.allclose(decoder(**{**heard, name: value + 1}), made), name
+
+
+def test_full_trust_is_the_sketch_itself_moved_by_bands():
+    codec = PianoCodec(CODEC)
+    decoder = SketchDecoder(codec, 32)
+    torch.nn.init.constant_(decoder.to_trust[1].bias, 50.0)
+    sketch = torch.randn(1, 8, 2, 1025)
+    rest = torch.randn(1, 8, 16), sketch, torch.rand(1, 8, WIDTH), torch.randn(1, 32), torch.zeros(1, COLOURS)
+    torch.testing.assert_close(decoder(*rest), sketch)
+    torch.nn.init.constant_(decoder.to_shift[1].bias, 0.7)
+    torch.testing.assert_close(decoder(*rest), sketch + 0.7)
+
+
+def test_a_prompts_colours():
+    g = np.random.default_rng(1)
+    sound, sketch = g.random((100, 1025)) + 0.1, g.random((100, 1025)) + 0.1
+    told = prompt_colours(sound, sketch)
+    assert told.shape == (COLOURS,)
+    np.testing.assert_allclose(prompt_colours(2 * sound, sketch)[:25] - told[:25], 0.25 * np.log(2), atol=1e-4)
+    np.testing.assert_allclose(prompt_colours(2 * sound, sketch)[25:50] - told[25:50], np.log(2), atol=1e-4)
+    assert told[-1] == 1
+    assert not prompt_colours(sound, None)[25:].any()
+    twice = prompt_colours(np.concatenate([sound, sound]), None)
+    np.testing.assert_allclose(twice[:25], told[:25], atol=1e-5)
 
 
 def test_drawn_codes_leave_known_frames_alone():
@@ -223,11 +252,22 @@ def test_colour_is_measured_against_the_sketch_and_filtered_in():
     tilt = np.exp(np.linspace(1.0, -1.0, 1025)).astype(np.float32)
     prompt = g.random((150, 1025), np.float32) + 0.1
     wanted = colour(band_energy(prompt * tilt), band_energy(prompt))
-    filtered = Recolour(wanted).add(sketch, sketch)
+    filtered = Recolour(wanted, 1e-6).add(sketch, sketch)
     np.testing.assert_allclose(colour(band_energy(filtered), band_energy(sketch)), wanted, atol=0.05)
-    recolour, parts = Recolour(wanted), []
+    recolour, parts = Recolour(wanted, 1e-6), []
     for i in range(0, 200, 20):
         parts.append(recolour.add(sketch[i : i + 20], sketch[i : i + 20]))
     steps = np.abs(np.diff(np.log(np.concatenate(parts) / sketch), axis=0)).max()
     assert steps < 0.05, "the filter moves without steps"
     assert not colour(np.zeros(25), np.ones(25)).any(), "a silent band has no colour"
+
+
+def test_below_the_decoders_floor_the_sketch_goes_on():
+    loud, quiet = np.full((50, 1025), 1.0, np.float32), np.full((50, 1025), 1e-5, np.float32)
+    loud[:, 600:] = quiet[:, 600:] = 0.0
+    made = np.maximum(loud, 5e-3)
+    filled = Recolour(None, 5e-3).add(made, loud)
+    np.testing.assert_allclose(filled[:, :600], 1.0)
+    assert filled[:, 600:].max() <= 5e-3 * 1.1e-4, "no hiss where the sketch is silent"
+    wanted = colour(band_energy(loud), band_energy(loud))
+    assert Recolour(wanted, 5e-3).add(made, loud)[:, 600:].max() < 1e-5

@@ -2,7 +2,7 @@
 
 python -m training.export_sound codec --run runs/piano-codec-v1 --out checkpoints/piano-codec-v1
 python -m training.export_sound renderer --run runs/renderer-v3 --decoder runs/sketch-decoder-v1 \\
-    --out checkpoints/renderer-v1
+    --out checkpoints/renderer-v2
 """
 
 from __future__ import annotations

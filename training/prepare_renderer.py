@@ -1,7 +1,7 @@
 """Encode a sound pack with a frozen codec: codes and notes, all that the renderer's training reads.
 
-    OMP_NUM_THREADS=1 python -m training.prepare_renderer --pack data/sound-v1 --codec runs/piano-codec-v1 \\
-        --out data/renderer-v1.npz
+    OMP_NUM_THREADS=1 python -m training.prepare_renderer --pack data/sound-v2 --codec runs/piano-codec-v1 \\
+        --out data/renderer-v2.npz
 
 codes (frames, K) int16 of all clips one after the other, frame_ptr (c + 1,), the books (K, size, latent) and the
 columns of the sound pack's index (session, piano, split, notes, pedal).
@@ -46,9 +46,9 @@ def encode(share: tuple[Path, Path, NDArray[np.int64]]) -> list[NDArray[np.int16
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pack", type=Path, default=Path("data/sound-v1"))
+    parser.add_argument("--pack", type=Path, default=Path("data/sound-v2"))
     parser.add_argument("--codec", type=Path, default=Path("runs/piano-codec-v1"))
-    parser.add_argument("--out", type=Path, default=Path("data/renderer-v1.npz"))
+    parser.add_argument("--out", type=Path, default=Path("data/renderer-v2.npz"))
     parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args()
     pack, codec = SoundPack(args.pack), codec_of(args.codec)

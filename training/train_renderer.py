@@ -1,6 +1,6 @@
 """Train the product's renderer on a code pack (`training.prepare_renderer`).
 
-OMP_NUM_THREADS=1 python -m training.train_renderer --pack data/renderer-v1.npz --out runs/renderer-v1 --minutes 60
+OMP_NUM_THREADS=1 python -m training.train_renderer --pack data/renderer-v2.npz --out runs/renderer-v3 --minutes 60
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ HELD_BATCHES = 4
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_arguments(parser, "data/renderer-v1.npz", "runs/renderer-v1")
+    add_arguments(parser, "data/renderer-v2.npz", "runs/renderer-v3")
     parser.add_argument("--held", type=str, default="", help="another code pack, of pianos and pieces not trained on")
     parser.add_argument("--warm", type=Path, help="weights to begin with: another run's last.pt")
     parser.add_argument("--iterative", action="store_true", help="show part of the frames, for several passes")

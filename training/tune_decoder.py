@@ -1,7 +1,7 @@
 """Tune a copy of the codec's decoder to the codes that a trained renderer draws (`engine.models.sketch_decoder`).
 
-    OMP_NUM_THREADS=1 python -m training.tune_decoder --sound data/sound-v1 --pack data/renderer-v1.npz \\
-        --codec checkpoints/piano-codec-v1 --renderer runs/renderer-v1 --out runs/note-decoder-v1 --minutes 25
+    OMP_NUM_THREADS=1 python -m training.tune_decoder --sound data/sound-v2 --pack data/renderer-v2.npz \\
+        --codec checkpoints/piano-codec-v1 --renderer runs/renderer-v3 --out runs/sketch-decoder-v1 --minutes 25
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ def losses(decoder: SketchDecoder, batch: Batch, codec: PianoCodec, renderer: Ma
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_arguments(parser, "data/renderer-v1.npz", "runs/note-decoder-v1")
-    parser.add_argument("--sound", type=Path, default=Path("data/sound-v1"))
+    add_arguments(parser, "data/renderer-v2.npz", "runs/sketch-decoder-v1")
+    parser.add_argument("--sound", type=Path, default=Path("data/sound-v2"))
     parser.add_argument("--codec", type=Path, default=Path("checkpoints/piano-codec-v1"))
-    parser.add_argument("--renderer", type=Path, default=Path("runs/renderer-v1"))
+    parser.add_argument("--renderer", type=Path, default=Path("runs/renderer-v3"))
     parser.add_argument("--warm", type=Path, help="weights to begin with: another run's last.pt")
     parser.add_argument(
         "--held", type=Path, nargs=2, help="code and sound pack of unseen pianos and pieces"

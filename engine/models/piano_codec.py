@@ -101,8 +101,7 @@ class PianoCodec(nn.Module):
         """
         frames = samples.shape[-1] // self.hop_length
         samples = samples[:, : frames * self.hop_length]
-        long = torch.stft(samples, WINDOW, HOP, window=self.window, return_complex=True, pad_mode="constant").abs()
-        long = long[:, :, : STEPS * frames].transpose(1, 2).clamp(min=FLOOR).log()  # (B, 2 F, BINS)
+        long = self.magnitudes(samples).clamp(min=FLOOR).log()  # (B, 2 F, BINS)
         short = torch.stft(
             samples, SHORT_WINDOW, SHORT_HOP, window=self.short_window, return_complex=True, pad_mode="constant"
         ).abs()
@@ -113,6 +112,11 @@ class PianoCodec(nn.Module):
         magnitudes = long.reshape(b, frames, STEPS, BINS)
         seen = torch.cat([long.reshape(b, frames, -1), short.reshape(b, frames, -1)], -1)
         return 0.25 * seen, magnitudes
+
+    def magnitudes(self, samples: Tensor) -> Tensor:
+        """(B, num_samples), whole frames -> magnitudes (B, 2 F, BINS) as they are, below the floor, too"""
+        long = torch.stft(samples, WINDOW, HOP, window=self.window, return_complex=True, pad_mode="constant").abs()
+        return long[:, :, : STEPS * (samples.shape[-1] // self.hop_length)].transpose(1, 2)
 
     def latents(self, seen: Tensor) -> Tensor:
         """(B, F, seen) -> (B, F, latent), before quantisation"""
