@@ -32,6 +32,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--codec", type=Path, default=Path("checkpoints/piano-codec-v1"))
     parser.add_argument("--decoder", type=Path, help="run of training.tune_decoder, to go with a renderer")
+    parser.add_argument("--trust", type=float, default=0.0, help="more of the sketch than was learned, in logits")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     kind, module = KINDS[args.kind]
@@ -40,7 +41,9 @@ def main() -> None:
     if args.decoder:
         decoder = FinishedRun(args.decoder)
         tensors |= {f"decoder.{k}": v for k, v in decoder.half().items()}
+        tensors["decoder.to_trust.1.bias"] = tensors["decoder.to_trust.1.bias"] + args.trust
         more["decoder"] = {k: decoder.about[k] for k in ("args", "step", "minutes", "validation")}
+        more["decoder"]["trust"] = args.trust
     if "codec" in run.about:
         more["codec"] = run.about["codec"]
     run.publish(args.out, kind, module, tensors, **more)
