@@ -285,7 +285,7 @@ def reference() -> dict:
         return json.loads(REFERENCE.read_text())
     except (OSError, ValueError):
         raise BadInput(
-            f"The corpus reference {REFERENCE} is missing or damaged; restore it from the repository."
+            f"The corpus reference {REFERENCE.name} is missing or damaged; restore it from the repository."
         ) from None
 
 
