@@ -137,8 +137,9 @@ def test_tables_without_a_transcriber(
         material, codec, {}, {"product": renderer}, ("fidelity", "picture"), True, tmp_path, lambda sentence: None
     )
     assert [t.title[:7] for t in tables] == ["Prompt ", "Figures"]
-    assert [row[0] for row in tables[0].rows][-1] == "all"
-    assert all(0 <= float(v) <= 1 for v in tables[0].rows[-1][1:4])
+    assert [row[0] for row in tables[0].rows][-2:] == ["all", "the pianos themselves"]
+    assert all(0 <= float(v) <= 1 for v in tables[0].rows[-2][1:4])
+    assert tables[0].value("the pianos themselves", "dB to own") < tables[0].value("all", "dB to own")
     assert "Prompt fidelity" in capsys.readouterr().out
     assert "Prompt fidelity" in (tmp_path / "tables.md").read_text(encoding="utf-8")
     assert json.loads((tmp_path / "tables.json").read_text())[0]["rows"]
