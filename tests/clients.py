@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 import uuid
@@ -23,10 +25,11 @@ ROOT = Path(__file__).parents[1]
 
 @dataclass(frozen=True)
 class Server:
-    """The app in a process of its own."""
+    """The app in a process of its own; what it keeps for a while lies in `folder`."""
 
     url: str
     process: subprocess.Popen
+    folder: Path
 
     @property
     def pid(self) -> int:
@@ -70,11 +73,11 @@ def running(**environment: str) -> Iterator[Server]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
+    folder = Path(tempfile.mkdtemp(prefix="etude-test-"))
     own = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
-    process = subprocess.Popen(
-        [sys.executable, "app.py", "--port", str(port)], cwd=ROOT, env={**own, "PYTHONUNBUFFERED": "1", **environment}
-    )
-    server = Server(f"http://127.0.0.1:{port}/", process)
+    own |= {"PYTHONUNBUFFERED": "1", "TMPDIR": str(folder), "ETUDE_STATE_DIR": str(folder / "state")}
+    process = subprocess.Popen([sys.executable, "app.py", "--port", str(port)], cwd=ROOT, env={**own, **environment})
+    server = Server(f"http://127.0.0.1:{port}/", process, folder)
     try:
         until = time.monotonic() + 240
         while True:
@@ -89,6 +92,7 @@ def running(**environment: str) -> Iterator[Server]:
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(30)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @cache

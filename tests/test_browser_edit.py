@@ -95,7 +95,7 @@ def test_copy_cut_paste_transpose_and_zoom(visitor: Visitor) -> None:
     before, page = visitor.performance(), visitor.page
     zoomed_out(visitor)
     page.keyboard.press("Control+a")
-    assert visitor.data("selected") == str(len(before))
+    visitor.wait(f"+d.selected === {len(before)}")
     page.keyboard.press("ArrowUp")
     visitor.wait("+d.rev === 1")
     page.keyboard.press("Control+c")

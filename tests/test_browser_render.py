@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 from pages import SHORT, Visitor
+from playwright.sync_api import expect
 
 from engine.sound.prompts import FOLDER, gallery
 from engine.sound.provenance import read_description
@@ -56,7 +57,7 @@ def test_render_switch_blind_save(visitor: Visitor) -> None:
     assert visitor.page.locator("#listen .listen").is_hidden(), "who never renders never sees it"
     panel(visitor)
     choose(visitor, "render-prompt", gallery()["goldberg"].name)
-    assert "Ishizaka" in visitor.page.locator("#render-credit").inner_text()
+    expect(visitor.page.locator("#render-credit")).to_contain_text("Ishizaka", timeout=30_000)
     choose(visitor, "render-part", "These bars")
     number(visitor, "render-first", 1)
     number(visitor, "render-last", 3)

@@ -280,16 +280,16 @@ def test_the_server_holds_no_model(server: Server) -> None:
 
 def test_old_files_go_and_those_in_use_stay(server: Server) -> None:
     (client,) = visitors(server, 1)
-    folder = newest_folder()
+    folder = newest_folder(server)
     for i in range(8):
         client.edit(i + 1, [[1, 40 + i, 0, 300, 64]])
         client.finish(client.call("roll", "settle", {}))
     assert 1 <= len(list(folder.glob("preview-*"))) <= 5
 
 
-def newest_folder() -> Path:
+def newest_folder(server: Server) -> Path:
     """The folder of the visitor who came last."""
-    return max(Path(tempfile.gettempdir()).glob("etude-??*"), key=lambda p: p.stat().st_mtime)
+    return max(server.folder.glob("etude-????????"), key=lambda p: p.stat().st_mtime)
 
 
 @pytest.mark.soak
@@ -300,7 +300,7 @@ def test_two_hundred_renders_of_one_visitor(server: Server, soak_report: Reporte
         news = short_render(client)
         said, _ = outcome(client, news, 300)
         assert said == "sound"
-        most = max(most, size(newest_folder()))
+        most = max(most, size(newest_folder(server)))
     kept = client.more(news["state"]["number"])["state"]["have"]
     left = shutil.disk_usage(tempfile.gettempdir()).free
     soak_report(

@@ -316,7 +316,8 @@ def _distance(a: np.ndarray, b: np.ndarray) -> str:
 
 def seams_table(material: Material, r: Rendering, seconds: float, say: Say) -> Table:
     """One long rendering: can its seams be told, does it drift, how fast was it made?"""
-    piece = material.long_performance(seconds)
+    window = 16.0 if seconds > 60 else 5.0
+    piece = material.long_performance(seconds, window)
     prompt = next(iter(material.prompts().values()))
     say(f"seams: rendering {seconds:g} s")
     start, cpu, parts, first = time.perf_counter(), time.process_time(), [], 0.0
@@ -326,7 +327,6 @@ def seams_table(material: Material, r: Rendering, seconds: float, say: Say) -> T
     wall, cpu = time.perf_counter() - start, time.process_time() - cpu
     sound = AudioClip(np.concatenate(parts), 32000)
     found = seam_test(sound, np.cumsum([len(p) for p in parts])[:-1] / 32000)
-    window = 16.0 if seconds > 60 else 5.0
     ends = [(0.0, window), (seconds - window, window)]
     cuts = [AudioClip(sound.samples[int(a * 32000) : int((a + n) * 32000)], 32000) for a, n in ends]
     from training.listening import part
@@ -346,7 +346,10 @@ def seams_table(material: Material, r: Rendering, seconds: float, say: Say) -> T
         f"One rendering of {seconds / 60:.1f} minutes",
         ("measure", "value"),
         rows,
-        ["AUC 0.5: seams cannot be told from other moments."],
+        [
+            "AUC 0.5: seams cannot be told from other moments. Drift: onset bias of the first seconds, which come "
+            "again at the end."
+        ],
     )
 
 

@@ -103,17 +103,24 @@ class Material:
             f"Only {len(found)} performances of {seconds:g} s are in {path.name}; ask for fewer or shorter ones."
         )
 
-    def long_performance(self, seconds: float) -> Performance:
-        """The beginning of MAESTRO's validation, piece after piece, until it lasts so long."""
+    def long_performance(self, seconds: float, again: float = 0.0) -> Performance:
+        """The beginning of MAESTRO's validation, piece after piece, until it lasts so long.
+
+        The last `again` seconds are the first once more: the same music at both ends.
+        """
         corpus = Maestro(self.data / "symbolic" / "performance" / "maestro-compact.npz", "validation")
         pieces, at = [], 0.0
         for row in corpus.rows.tolist():
-            length = min(corpus.length(row), seconds - at)
+            length = min(corpus.length(row), seconds - again - at)
             piece = part(corpus.excerpt(row, 0.0, length), 0.0, length)
             pieces.append(replace(piece, onset_sec=piece.onset_sec + at, pedal_sec=piece.pedal_sec + at))
             at += length
-            if at >= seconds - 1:
+            if at >= seconds - again - 1:
                 break
+        if again:
+            opening = part(pieces[0], 0.0, again)
+            late = {name: getattr(opening, name) + seconds - again for name in ("onset_sec", "pedal_sec")}
+            pieces.append(replace(opening, **late))
         onset, duration, pitch, velocity, sec, value = (
             np.concatenate([getattr(p, name) for p in pieces])
             for name in ("onset_sec", "duration_sec", "pitch", "velocity", "pedal_sec", "pedal_value")
