@@ -280,11 +280,10 @@ def test_the_server_holds_no_model(server: Server) -> None:
 
 def test_old_files_go_and_those_in_use_stay(server: Server) -> None:
     (client,) = visitors(server, 1)
-    folder = newest_folder(server)
     for i in range(8):
         client.edit(i + 1, [[1, 40 + i, 0, 300, 64]])
         client.finish(client.call("roll", "settle", {}))
-    assert 1 <= len(list(folder.glob("preview-*"))) <= 5
+    assert 1 <= len(list(newest_folder(server).glob("preview-*"))) <= 5
 
 
 def newest_folder(server: Server) -> Path:
