@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from engine.csv_text import csv_text
+from engine.models.style import AXES
 from engine.music.types import Alignment, AudioClip, BadInput, Performance
 from engine.side_by_side import MOST, Played, Shape, shape_of, table_rows
 from studio import actions
@@ -20,7 +21,7 @@ from studio.desk import Desk
 from studio.jobs import Step, unwatched
 from studio.pins import Pin
 from studio.rendering import Render, aligned_grid
-from studio.session import Document, Grid, Session
+from studio.session import Controls, Document, Grid, Session
 
 NOW, HUMAN = "now", "human"
 CSV_HEADER = ("kind", "performance", "other", "measure", "unit", "value")
@@ -144,9 +145,21 @@ def pin_now(session: Session, at: datetime) -> Session:
         raise BadInput("Every note has been deleted, so there is nothing to pin; undo, or reset the edits.")
     c = session.controls
     style = c.preset if c.blend == 0 or c.second == c.preset else f"{c.preset} + {c.second}"
-    facts = [style, f"seed {c.seed}", *(["edited"] if session.edited or session.pedal is not None else [])]
+    facts = [
+        style,
+        f"seed {c.seed}",
+        *_sliders(c),
+        *(["edited"] if session.edited or session.pedal is not None else []),
+    ]
     name = f"{', '.join(facts)}, {at:%H:%M}"
     return _with_pin(session, name, "pinned", performance, session.alignment)
+
+
+def _sliders(c: Controls) -> list[str]:
+    """The two sliders that were moved furthest, such as "tempo +2.2"."""
+    moved = sorted(zip(c.axes, (axis.name for axis in AXES), strict=False), key=lambda pair: -abs(pair[0]))
+    named = [f"{name} {value:+.1f}" for value, name in moved[:2] if abs(value) >= 0.05]
+    return [*named, *(["strength changed"] if any(abs(s - 100) > 0.5 for s in c.strength) else [])]
 
 
 def _with_pin(session: Session, name: str, kind: str, performance: Performance, alignment: Alignment) -> Session:

@@ -34,7 +34,9 @@ function receiveState(next) {
   if (!study && !ids.has(heard)) { if (live) { hush(); release(); } heard = now ? now.sound : ''; wanted = ''; }
   for (const key of [...sounds.keys()]) if (!ids.has(key) && !key.startsWith('study')) sounds.delete(key);
   refusedSounds.clear();
+  const more = before.size && state.entries.length > before.size && visible();
   buildEntries();
+  if (more) $('.entries').scrollIntoView({ block: 'nearest', behavior: 'smooth' });
 }
 async function receiveAudio(news, url) {
   let samples;
@@ -52,7 +54,7 @@ async function receiveAudio(news, url) {
 }
 function choose(id) {             // what is heard goes on until the other is here
   if (live && !ready(id)) { wanted = id; want(id); return show(); }
-  listenTo(id, false); fetchOthers();
+  listenTo(id, true); fetchOthers();
 }
 function fetchOthers() { for (const e of state.entries) if (e.drawn && live) want(e.sound); }
 function forgetSome() {           // long pieces: keep what was heard last

@@ -11,6 +11,7 @@ function receiveDraft(next) {
     if (draft.alone) scrollTo(next.start ? next.start - 0.1 * (width() - KEY_W) / view.pxPerMs : 0); else if (X(from) > width() - 80 || X(from) < KEY_W) scrollTo(from - 0.3 * (width() - KEY_W) / view.pxPerMs);
   }
   draft.running = next.running;
+  sayDraft();
   if (next.from <= draft.rows.length) draft.rows.push(...next.rows.slice(draft.rows.length - next.from));   // may come twice
   let latest = 0;
   for (const [take, on, dur, pitch] of next.rows) {
@@ -22,7 +23,8 @@ function receiveDraft(next) {
   paint();
 }
 let dropped = 0;       // when
-function dropDraft() { if (draft) { draft = null; dropped = performance.now(); paint(); } }
+function dropDraft() { if (draft) { draft = null; dropped = performance.now(); sayDraft(); paint(); } }
+function sayDraft() { $('.shown').hidden = !draft || draft.running; }
 function drawDraft(w) {
   const h = rowH(), pad = h > 6 ? 1 : 0;
   for (const [take, on, dur, pitch, staff] of draft.rows) {

@@ -260,7 +260,7 @@ function pageKey(e) {       // Space and Escape work wherever the focus is, exce
   if ((e.ctrlKey || e.metaKey) && /^[zy]$/i.test(e.key)) { e.preventDefault(); return e.shiftKey || e.key.toLowerCase() === 'y' ? stepForward() : stepBack(); }
   if (e.ctrlKey || e.metaKey || e.altKey) return;
   if (e.key === ' ' && !(e.target.closest && e.target.closest('button, a, summary'))) { e.preventDefault(); playPause(); }
-  else if (e.key === 'Escape') e.target === cv ? escape() : stop();
+  else if (e.key === 'Escape') { if (draft && !draft.running) dropDraft(); else if (e.target === cv) escape(); else stop(); }
 }
 document.addEventListener('keydown', pageKey);
 
