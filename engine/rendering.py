@@ -107,11 +107,12 @@ class Renderer:
         report = on_step or (lambda share: None)
         count = last - first
         notes = torch.from_numpy(note_frames(performance, FRAME_RATE, first, count + FUTURE + MARGIN))
+        of_prompt = None if prompt.notes is None else Sketch(self.preview, prompt.notes)
         with torch.inference_mode():
-            memory = self._read(prompt)
+            memory = self._read(prompt, of_prompt)
+            colours, recolour = self._colours(prompt, of_prompt)
         codes = torch.zeros(0, self.codec.num_codebooks, dtype=torch.int64)
         sketch = Sketch(self.preview, performance)
-        colours, recolour = self._colours(prompt)
         phases, shown = PhaseFinder(), 0  # shown: frames whose spectra went to the phase finder
         for start, fresh in windows(count):
             ahead = min(FUTURE, max(count - start - fresh, 0))
@@ -148,13 +149,13 @@ class Renderer:
             log = self.decoder(latent, sketch.clamp(min=FLOOR).log()[None], notes[None], style, colours)
         return log[0].float().clamp(math.log(FLOOR), 8)
 
-    def _read(self, prompt: Prompt) -> tuple[Memory, Tensor, Tensor]:
+    def _read(self, prompt: Prompt, of_prompt: Sketch | None) -> tuple[Memory, Tensor, Tensor]:
         codes = self.codec.encode(torch.from_numpy(np.array(prompt.clip.samples))[None], 1)[0].T[:PROMPT_FRAMES]
         frames = len(codes)
         heard, sketch = torch.zeros(frames, WIDTH), torch.zeros_like(codes)
-        if prompt.notes is not None:
+        if prompt.notes is not None and of_prompt is not None:
             heard = torch.from_numpy(note_frames(prompt.notes, FRAME_RATE, 0, frames))
-            sketch = self._sketch_codes(Sketch(self.preview, prompt.notes), 0, frames)
+            sketch = self._sketch_codes(of_prompt, 0, frames)
         noted = torch.tensor([prompt.notes is not None])
         valid = torch.ones(1, frames, dtype=torch.bool)
         return self.model.read_prompt(codes[None], heard[None], sketch[None], noted, valid)
@@ -165,15 +166,14 @@ class Renderer:
         sound = torch.from_numpy(sketch.sound(low * hop, (end + 2) * hop))
         return self.codec.magnitudes(sound[None])[0].unflatten(0, (-1, 2))[2:-2]
 
-    def _colours(self, prompt: Prompt) -> tuple[Tensor, Recolour]:
+    def _colours(self, prompt: Prompt, of_prompt: Sketch | None) -> tuple[Tensor, Recolour]:
         """What the decoder is told of the prompt's colour; what brings a rendering to it, when its notes are known."""
         frames = len(prompt.clip.samples) // self.codec.hop_length
         samples = torch.from_numpy(np.array(prompt.clip.samples[: frames * self.codec.hop_length]))
-        with torch.inference_mode():
-            sound, sketch, wanted = self.codec.magnitudes(samples[None])[0].numpy(), None, None
-            if prompt.notes is not None and len(prompt.notes):
-                sketch = self._sketch_spectra(Sketch(self.preview, prompt.notes), 0, frames).flatten(0, 1).numpy()
-                wanted = colour(band_energy(sound), band_energy(sketch))
+        sound, sketch, wanted = self.codec.magnitudes(samples[None])[0].numpy(), None, None
+        if of_prompt is not None and prompt.notes is not None and len(prompt.notes):
+            sketch = self._sketch_spectra(of_prompt, 0, frames).flatten(0, 1).numpy()
+            wanted = colour(band_energy(sound), band_energy(sketch))
         return torch.from_numpy(prompt_colours(sound, sketch))[None], Recolour(wanted, FLOOR)
 
     def _sketch_codes(self, sketch: Sketch, start: int, end: int) -> Tensor:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from engine.folders import CHECKPOINTS
 from engine.music.types import BadInput
 from engine.sound.prompts import Prompt
 from studio import history
@@ -27,7 +28,6 @@ from studio.project_values import Damaged, keyed, listed, parse, real, text, wri
 from studio.rendering import KEPT as MOST_RENDERS
 from studio.session import Document, Session, Take
 
-CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"
 MOST_SETTINGS = 100
 Setting = str | float | bool | None
 

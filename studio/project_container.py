@@ -73,12 +73,11 @@ def unpack(data: bytes) -> tuple[dict[str, Any], dict[str, bytes]]:
             return head, _members(archive, entries, head)
     except Damaged as damage:
         raise BadInput(f"This project file is damaged ({damage}); use another copy of it.") from damage
+    except BadInput:
+        raise
     except (
-        zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError, NotImplementedError, KeyError,
-        IndexError, OverflowError,
+        zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError, LookupError, OverflowError
     ) as error:  # fmt: skip
-        if isinstance(error, BadInput):
-            raise
         raise BadInput("This project file is damaged or cut off; use another copy of it.") from error
 
 

@@ -30,6 +30,7 @@ from engine.metrics import METRICS, REFERENCE, SEGMENT, cut, measure
 from engine.music.types import Performance, Score
 from engine.sanity import Originality, key_share, longest_loop, looped_notes
 from training.data import QUARTER, SECOND, UNPLAYED, Nasap
+from training.finished_run import write_config
 
 KEPT = 1000  # values of a metric that the reference keeps
 ON_SCORE = ("UPC_8beats", "loop")
@@ -167,6 +168,16 @@ def _beginning(p: Performance) -> Performance:
     )
 
 
+def about(out: Path, found: dict, args: argparse.Namespace) -> dict:
+    """What config.json beside the reference says: no model, but made of the same data as the models."""
+    return {
+        "format_version": found["format_version"], "kind": "metrics reference", "file": out.name,
+        "sha256": hashlib.sha256(out.read_bytes()).hexdigest(), "corpus": found["corpus"],
+        "training": {"command": f"python -m training.metrics --data {args.data.name} --out {out.name}"},
+        "licence": "CC BY-NC-SA 4.0",
+    }  # fmt: skip
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, metavar="CORPORA")
@@ -176,6 +187,7 @@ def main() -> None:
     found = build(args.data)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(found, separators=(",", ":")) + "\n")
+    write_config(args.out.parent, about(args.out, found, args))
     print(f"{args.out}: {args.out.stat().st_size / 1e3:.0f} kB, {len(METRICS)} metrics, {len(HISTOGRAMS)} histograms")
     for name, s in found["sets"].items():
         cells = (f"{m.name} {s['mean'][m.name]:.{m.digits}f} ± {s['sd'][m.name]:.{m.digits}f}" for m in METRICS)

@@ -83,9 +83,10 @@ class PianoCodec(nn.Module):
         self.hear_notes = nn.Sequential(nn.Linear(WIDTH, width), nn.GELU(), nn.Linear(width, width))
         self.without_notes = nn.Parameter(torch.zeros(width))
         self.decoder = nn.Sequential(*(ConvNeXt(width, config.decoder_kernel) for _ in range(config.decoder_depth)))
-        self.to_spectrum = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, STEPS * BINS))
+        last = nn.Linear(width, STEPS * BINS)
         with torch.no_grad():
-            dict(self.to_spectrum.named_parameters())["1.weight"].mul_(0.2)
+            last.weight.mul_(0.2)
+        self.to_spectrum = nn.Sequential(nn.LayerNorm(width), last)
         window = torch.hann_window
         self.register_buffer("window", window(WINDOW), persistent=False)
         self.register_buffer("short_window", window(SHORT_WINDOW), persistent=False)
