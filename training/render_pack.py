@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from engine.music.types import Performance
 from engine.sound.sampler import SAMPLE_RATE, Bank, play
+from training.tone import tone
 
 HELD_OUT = ("satie_gymnopedie1", "bach_wtc1_prelude05", "bach_wtc1_fugue10", "bach_wtc1_prelude01")
 LEAD_IN = 4.0  # seconds rendered before a clip starts, so that what sounds on into it is heard
@@ -86,17 +87,6 @@ def room(g: np.random.Generator) -> NDArray[np.float32]:
     return late.astype(np.float32)
 
 
-def tone(g: np.random.Generator, size: int) -> NDArray[np.float32]:
-    """Amplitude response of a random microphone chain at rfft bins of `size`: a tilt and a few broad bells."""
-    octave = np.log2(np.maximum(np.fft.rfftfreq(size, 1 / SAMPLE_RATE), 20) / 800)
-    db = g.normal(0, 1.3) * octave
-    for _ in range(3):
-        db += g.normal(0, 3.5) * np.exp(-0.5 * ((octave - g.uniform(-4, 4)) / g.uniform(0.3, 1.3)) ** 2)
-    if g.random() < 0.15:  # an old or a cheap chain loses its treble
-        db -= 12 * np.clip(octave - g.uniform(1.5, 3.0), 0, None)
-    return (10 ** (np.clip(db, -30, 18) / 20)).astype(np.float32)
-
-
 def session(args: tuple) -> list[tuple[NDArray[np.int16], Performance]]:
     """One session of clips, from (seed, bank folder, maestro path, split, clips, shortest, longest second)."""
     seed, folder, maestro, split, clips, shortest, longest = args
@@ -108,7 +98,7 @@ def session(args: tuple) -> list[tuple[NDArray[np.int16], Performance]]:
     response = room(g) if wet else np.ones(1, np.float32)
     count = len(response) + 4096
     size = 1 << (count - 1).bit_length()
-    response = np.fft.irfft(np.fft.rfft(response, size) * tone(g, size), size)
+    response = np.fft.irfft(np.fft.rfft(response, size) * tone(g, size, SAMPLE_RATE), size)
     response = np.roll(response, 2048)[: min(count, size)].astype(np.float32)  # zero-phase tone rings before, too
     hiss = 10 ** (g.uniform(-85, -50) / 20) if g.random() < 0.5 else 10 ** (-90 / 20)
     peak, gain_v, transposes = 10 ** (g.uniform(-18, -1) / 20), g.uniform(0.8, 1.2), g.random() < 0.35

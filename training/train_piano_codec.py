@@ -7,24 +7,35 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from engine.models.piano_codec import CodecConfig, PianoCodec
+from engine.models.piano_codec import SAMPLE_RATE, CodecConfig, PianoCodec
 from engine.models.quantize import perplexity
 from training.loop import Run, add_arguments, join_processes, train
 from training.sound_pack import HOP, SoundPack
+from training.tone import tone
 
 FREE_STEPS = 250  # before the codebooks are laid out, by k-means, over what the encoder then says
 REAL_SHARE = 0.25  # of the crops are recordings: there are 20 minutes of them, and hours of renders
+SHIFT = 3.0  # semitones that a recording may be played faster or slower, as a tape; its notes are not told then
 
 
 class Crops:
-    """Random crops with their notes; half of the items hide their notes."""
+    """Random crops with their notes; half of the items hide their notes.
 
-    def __init__(self, pack: SoundPack, frames: int, batch: int, seed: int, limit: int = 0):
+    varied  half of the recordings' crops sound higher or lower and through another microphone chain: few are to be had
+    """
+
+    def __init__(
+        self, pack: SoundPack, frames: int, batch: int, seed: int, limit: int = 0,
+        real_share: float = REAL_SHARE, varied: bool = False,
+    ):  # fmt: skip
         self.pack, self.frames, self.batch = pack, frames, batch
+        self.real_share, self.varied = real_share, varied
         self.random = np.random.default_rng(seed)
         clips = pack.clips("train")
         clips = clips[[pack.frames(c) > frames for c in clips]]
@@ -33,15 +44,36 @@ class Crops:
             self.made = self.made[:limit]
 
     def __call__(self) -> dict[str, torch.Tensor]:
-        g, sounds, notes = self.random, [], []
-        for _ in range(self.batch):
-            pool = self.real if len(self.real) and (g.random() < REAL_SHARE or not len(self.made)) else self.made
+        g, sounds, notes, known = self.random, [], [], torch.rand(self.batch) < 0.5
+        for i in range(self.batch):
+            pool = self.real if len(self.real) and (g.random() < self.real_share or not len(self.made)) else self.made
             clip = int(g.choice(pool))
             start = int(g.integers(0, self.pack.frames(clip) - self.frames))
-            sounds.append(self.pack.sound(clip, start, self.frames) * np.float32(10 ** (g.uniform(-8, 4) / 20)))
+            sound = self.pack.sound(clip, start, self.frames)
+            if self.varied and pool is self.real and g.random() < 0.5:
+                more = int(np.ceil(self.frames * 2 ** (SHIFT / 12))) + 2
+                start = int(g.integers(0, max(1, self.pack.frames(clip) - more)))
+                sound = varied(g, self.pack.sound(clip, start, min(more, self.pack.frames(clip))), len(sound))
+                known[i] = False
+            sounds.append(sound * np.float32(10 ** (g.uniform(-8, 4) / 20)))
             notes.append(self.pack.notes(clip, start, self.frames))
         samples = torch.from_numpy(np.clip(np.stack(sounds), -1, 1))
-        return {"samples": samples, "notes": torch.from_numpy(np.stack(notes)), "known": torch.rand(self.batch) < 0.5}
+        return {"samples": samples, "notes": torch.from_numpy(np.stack(notes)), "known": known}
+
+
+def varied(g: np.random.Generator, sound: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+    """`count` samples of a longer `sound`, played up to SHIFT semitones faster or slower and with another tone.
+
+    >>> varied(np.random.default_rng(0), np.zeros(3000, np.float32), 2000).shape
+    (2000,)
+    """
+    ratio = 2 ** (g.uniform(-SHIFT, SHIFT) / 12)
+    spectrum = np.fft.rfft(sound)
+    spectrum *= tone(g, len(sound), SAMPLE_RATE)
+    size = round(len(sound) / ratio)
+    again = np.fft.irfft(spectrum[: size // 2 + 1], size) * (size / len(sound))  # what is above the new limit is cut
+    first = (size - count) // 2  # the ends, where a circular resampling meets itself, are left out
+    return again[first : first + count].astype(np.float32)
 
 
 def main() -> None:
@@ -50,6 +82,9 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=100, help="of a crop, 50 a second")
     parser.add_argument("--encoder", type=int, nargs=2, default=(256, 6), metavar=("WIDTH", "DEPTH"))
     parser.add_argument("--decoder", type=int, nargs=2, default=(384, 8), metavar=("WIDTH", "DEPTH"))
+    parser.add_argument("--real-share", type=float, default=REAL_SHARE, help="of the crops that are recordings")
+    parser.add_argument("--varied", action="store_true", help="recordings also higher, lower, and of another tone")
+    parser.add_argument("--warm", type=Path, help="begin with the weights of this checkpoint folder")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     rank, _, device = join_processes()
@@ -59,18 +94,20 @@ def main() -> None:
         encoder_width=args.encoder[0], encoder_depth=args.encoder[1],
         decoder_width=args.decoder[0], decoder_depth=args.decoder[1],
     )  # fmt: skip
-    crops = Crops(pack, args.frames, args.batch, args.seed * 1000 + rank * 77 + np.random.randint(1 << 30), args.limit)
+    seed = args.seed * 1000 + rank * 77 + np.random.randint(1 << 30)
+    crops = Crops(pack, args.frames, args.batch, seed, args.limit, args.real_share, args.varied)
+    free_steps = 0 if args.warm else FREE_STEPS
     held = [c for c in pack.clips("validation") if pack.frames(c) >= 400][::3]
     samples = torch.from_numpy(np.stack([pack.sound(c, 100, 300) for c in held])).to(device)
     notes = torch.from_numpy(np.stack([pack.notes(c, 100, 300) for c in held])).to(device)
 
     def losses(model: PianoCodec, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        model.bypass = run.step < FREE_STEPS
+        model.bypass = run.step < free_steps
         return model.losses(batch)
 
     def validate(model: PianoCodec) -> dict[str, float]:
         figures = {}
-        model.bypass = run.step < FREE_STEPS
+        model.bypass = run.step < free_steps
         for name, known in (("", False), ("_with_notes", True)):
             parts = model.losses({"samples": samples, "notes": notes, "known": torch.full((len(held),), known)})
             figures |= {f"error{name}": float(parts["error"]), f"change{name}": float(parts["change"])}
@@ -84,7 +121,19 @@ def main() -> None:
     def make() -> PianoCodec:
         return PianoCodec(config)
 
-    run = Run(make(), args.rate, device, make)
+    def warm() -> PianoCodec:
+        from engine.bundle import open_codec  # not needed, nor to be had, where a run begins from nothing
+
+        model = make()
+        model.load_state_dict(open_codec(args.warm).model.float().state_dict())
+        for book in model.quantiser.listed():  # each code counts as if it had been chosen as often as the others
+            count = args.batch * args.frames / book.num_codes
+            book.moved.fill_(1)
+            book.count.fill_(count)
+            book.total.copy_(book.codebook * count)
+        return model
+
+    run = Run(warm() if args.warm else make(), args.rate, device, make)
     run.resume(args.out / "last.pt")
     seconds = {"held_out_seconds": len(held) * 300 * HOP / 32000, "pack_hours": len(pack.audio) / 32000 / 3600}
     about = {"kind": "piano codec", "model": asdict(config), "pack": str(args.pack), **seconds}
