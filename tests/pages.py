@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from playwright.sync_api import Browser, Locator, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, TimeoutError, sync_playwright
 
 from engine.music.midi import read_midi_performance
 from engine.music.types import Performance
@@ -29,6 +29,7 @@ ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--autoplay-policy=no-user-gesture-required",
 ]  # fmt: skip
+PATIENCE_SEC = 90  # what takes a second here may take a minute on a crowded machine
 SHORT = "Chopin, Prélude op. 28 no. 7"
 
 
@@ -94,14 +95,19 @@ class Visitor:
     def count(self) -> int:
         return int(self.data("count") or 0)
 
-    def wait(self, script: str, seconds: float = 30) -> None:
-        """Until an expression over `d`, the roll's data attributes, is true."""
-        self.page.wait_for_function(
-            f"() => {{ const d = document.querySelector('#roll canvas.roll')?.dataset ?? {{}}; return {script}; }}",
-            timeout=seconds * 1000,
-        )
+    def wait(self, script: str, seconds: float = PATIENCE_SEC) -> None:
+        """Until an expression over `d`, the data attributes of the roll, is true; else say what stands there."""
+        try:
+            self.page.wait_for_function(
+                f"() => {{ const d = document.querySelector('#roll canvas.roll')?.dataset ?? {{}}; return {script}; }}",
+                timeout=seconds * 1000,
+            )
+        except TimeoutError:
+            stands = self.page.evaluate("({...document.querySelector('#roll canvas.roll')?.dataset})")
+            told = self.page.locator("#roll .head").inner_text()
+            raise TimeoutError(f"not within {seconds} s: {script}; {stands}; {told!r}; {self.errors}") from None
 
-    def wait_for_sound(self, seconds: float = 30) -> None:
+    def wait_for_sound(self, seconds: float = PATIENCE_SEC) -> None:
         """Until the sound of exactly the notes that are shown is in the player."""
         self.wait("d.sound && d.sound === `${d.doc}.${d.take}.${d.rev}`", seconds)
 
@@ -137,7 +143,7 @@ class Visitor:
         return time.perf_counter() - began
 
     def download(self, kind: str) -> tuple[str, bytes]:
-        with self.page.expect_download(timeout=30_000) as waiting:
+        with self.page.expect_download(timeout=1000 * PATIENCE_SEC) as waiting:
             self.page.locator(f"#save-{kind}").click()
         return waiting.value.suggested_filename, Path(waiting.value.path()).read_bytes()
 
@@ -153,8 +159,9 @@ class Visitor:
 
 
 def visit(browser: Browser, address: str, **context: object) -> Visitor:
-    """Open the page as a new visitor, and wait for the first example."""
+    """Open the page as a new visitor, and wait for the first example. SLOW_BROWSER=6 slows it down so often."""
     page = browser.new_context(**{"viewport": {"width": 1440, "height": 1000}, **context}).new_page()  # type: ignore[arg-type]
+    page.set_default_timeout(1000 * PATIENCE_SEC)
     visitor = Visitor(page)
     page.on("pageerror", lambda e: visitor.errors.append(str(e)))
     page.on("console", lambda m: visitor.errors.append(m.text) if m.type == "error" else None)
@@ -163,7 +170,9 @@ def visit(browser: Browser, address: str, **context: object) -> Visitor:
         "request",
         lambda r: None if host in r.url or r.url.startswith(("data:", "blob:")) else visitor.outside.append(r.url),
     )
+    if slower := float(os.environ.get("SLOW_BROWSER", "1")):
+        page.context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": slower})
     page.goto(address, wait_until="domcontentloaded")
     visitor.canvas.wait_for()
-    visitor.wait("+d.count > 0", 60)
+    visitor.wait("+d.count > 0")
     return visitor

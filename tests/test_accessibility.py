@@ -105,11 +105,11 @@ def test_it_plays_where_sound_needs_a_gesture(browser: Browser, address: str) ->
     arguments = [a for a in ARGUMENTS if "autoplay" not in a]
     strict = browser.browser_type.launch(executable_path=executable(), args=arguments)
     visitor = visit(strict, address)
-    visitor.wait_for_sound(60)
+    visitor.wait_for_sound()
     assert visitor.page.evaluate("document.querySelector('#roll audio').paused")
     visitor.canvas.focus()
     visitor.page.keyboard.press("Space")
-    visitor.page.wait_for_function("() => document.querySelector('#roll audio').currentTime > 0.3", timeout=60_000)
+    visitor.page.wait_for_function("() => document.querySelector('#roll audio').currentTime > 0.3")
     assert visitor.errors == []
     strict.close()
 

@@ -222,7 +222,7 @@ def test_a_title_is_shown_as_text(visitor: Visitor) -> None:
 
 
 def test_human_performance_under_the_curves_and_its_style(visitor: Visitor) -> None:
-    visitor.wait_for_sound(60)
+    visitor.wait_for_sound()
     visitor.page.locator("#human-example").click()
     visitor.page.wait_for_function(
         "document.querySelector('#human-text textarea, #human-text input').value.startsWith('Shi')"
@@ -281,7 +281,7 @@ def test_long_work_shows_its_share_and_can_be_cancelled(visitor: Visitor) -> Non
     visitor.drag(at[0], at[1])
     busy.wait_for()
     visitor.drag(at[1], at[2])
-    visitor.wait(f"+d.take > {take}", 60)
+    visitor.wait(f"+d.take > {take}")
     assert int(visitor.data("take")) == take + 1, "the older of two drags was stopped"
     number = page.locator("#axis-tempo input[type=number]")
     value = number.input_value()

@@ -7,7 +7,7 @@ import urllib.request
 from collections import Counter
 
 import numpy as np
-from pages import SHORT, Visitor, visit
+from pages import PATIENCE_SEC, SHORT, Visitor, visit
 from playwright.sync_api import Browser
 
 from engine.music.safe import open_score
@@ -27,7 +27,7 @@ def takes(visitor: Visitor) -> int:
     return visitor.page.locator("#takes .take").count()
 
 
-def write(visitor: Visitor, button: str, seconds: float = 60) -> None:
+def write(visitor: Visitor, button: str, seconds: float = PATIENCE_SEC) -> None:
     """Press a button that composes and wait for its takes."""
     last = visitor.page.evaluate(
         "Math.max(0, ...[...document.querySelectorAll('#takes .take')].map(t => +t.dataset.number))"

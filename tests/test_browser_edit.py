@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pages import SHORT, Visitor, visit
+from pages import PATIENCE_SEC, SHORT, Visitor, visit
 from playwright.sync_api import Browser, Page
 from soak_report import Reporter
 
@@ -50,6 +50,7 @@ def test_every_edit_by_mouse(visitor: Visitor) -> None:
     at = visitor.at(start, high)
     page.mouse.dblclick(*at)
     visitor.wait(f"+d.count === {len(before) + 1}")
+    assert visitor.at(start, high) == at, "what is said above the roll does not move it"
     page.keyboard.press("Escape")
     scale, x = view(visitor)["pxPerMs"], at[0] + 3
     visitor.drag((x, at[1]), visitor.at(start + 3 / scale - 800, low))
@@ -187,7 +188,7 @@ def test_names_and_titles_are_shown_as_typed(
     doc = visitor.data("doc")
     field = visitor.page.locator("#open").locator("xpath=..").locator("input[type=file]")
     field.set_input_files({"name": f"{HOSTILE}.musicxml", "mimeType": "application/xml", "buffer": text.encode()})
-    visitor.wait(f"d.doc !== '{doc}' && +d.count > 0", 60)
+    visitor.wait(f"d.doc !== '{doc}' && +d.count > 0")
     tried = 5
     human = visitor.page.locator("#human-file").locator("xpath=..").locator("input[type=file]")
     if human.count():
@@ -245,7 +246,7 @@ def test_a_random_user(browser: Browser, address: str, soak_report: Reporter) ->
             a, b = ((box["x"] + r.random() * box["width"], box["y"] + r.random() * box["height"]) for _ in range(2))
             visitor.drag(a, b)
         elif choice < 0.8:
-            page.locator("#panel [role=tab], [role=tab]").nth(r.randrange(4)).click(timeout=10_000)
+            page.locator("#panel [role=tab], [role=tab]").nth(r.randrange(4)).click(timeout=1000 * PATIENCE_SEC)
         elif choice < 0.9:
             slider = page.locator("input[type=range]:visible")
             if slider.count():

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from pages import SHORT, Visitor
+from pages import PATIENCE_SEC, SHORT, Visitor
 from playwright.sync_api import expect
 
 from engine.sound.prompts import FOLDER, gallery
@@ -24,7 +24,7 @@ def player(visitor: Visitor) -> State:
     return visitor.page.evaluate("Object.assign({}, document.querySelector('#listen .listen')?.dataset)")
 
 
-def until(visitor: Visitor, true: Callable[[State], bool], seconds: float = 90) -> State:
+def until(visitor: Visitor, true: Callable[[State], bool], seconds: float = PATIENCE_SEC) -> State:
     end = time.monotonic() + seconds
     while not true(state := player(visitor)):
         assert time.monotonic() < end, f"the player stands at {state}"
@@ -57,7 +57,7 @@ def test_render_switch_blind_save(visitor: Visitor) -> None:
     assert visitor.page.locator("#listen .listen").is_hidden(), "who never renders never sees it"
     panel(visitor)
     choose(visitor, "render-prompt", gallery()["goldberg"].name)
-    expect(visitor.page.locator("#render-credit")).to_contain_text("Ishizaka", timeout=30_000)
+    expect(visitor.page.locator("#render-credit")).to_contain_text("Ishizaka")
     choose(visitor, "render-part", "These bars")
     number(visitor, "render-first", 1)
     number(visitor, "render-last", 3)
@@ -93,7 +93,7 @@ def test_render_switch_blind_save(visitor: Visitor) -> None:
     assert "of 1 right" in visitor.page.locator("#listen .tally").inner_text()
     visitor.page.locator("#listen .blind-open").click()
 
-    with visitor.page.expect_download(timeout=30_000) as waiting:
+    with visitor.page.expect_download(timeout=1000 * PATIENCE_SEC) as waiting:
         visitor.page.locator("#listen .save[data-kind=flac]").click()
     assert waiting.value.suggested_filename == "Chopin-Prelude-op-28-no-7-render-1.flac"
     data = Path(waiting.value.path()).read_bytes()

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from pages import SHORT, Visitor, visit
+from pages import PATIENCE_SEC, SHORT, Visitor, visit
 from playwright.sync_api import Browser
 
 from engine.music.engrave import engrave
@@ -65,7 +65,7 @@ def prelude() -> Score:
     return open_score(PRELUDE.read_bytes(), PRELUDE.name)
 
 
-def paper(visitor: Visitor, script: str, seconds: float = 20) -> None:
+def paper(visitor: Visitor, script: str, seconds: float = PATIENCE_SEC) -> None:
     """Wait until an expression over `d`, the paper's data attributes, is true."""
     visitor.page.wait_for_function(
         f"() => {{ const d = document.querySelector('#score .paper').dataset; return {script}; }}",
@@ -134,11 +134,11 @@ def test_the_keyboard_reaches_every_note_and_plays_from_there(reader: Visitor) -
 
 
 def test_sounding_notes_are_lit(reader: Visitor) -> None:
-    reader.wait_for_sound(60)
+    reader.wait_for_sound()
     reader.page.locator("#roll .play").click()
-    reader.page.wait_for_function("() => document.querySelectorAll('#score g.note.lit').length > 1", timeout=20_000)
+    reader.page.wait_for_function("() => document.querySelectorAll('#score g.note.lit').length > 1")
     reader.page.locator("#roll .stop").click()
-    reader.page.wait_for_function("() => !document.querySelector('#score g.note.lit')", timeout=10_000)
+    reader.page.wait_for_function("() => !document.querySelector('#score g.note.lit')")
 
 
 def test_another_piece_takes_the_place_of_the_first(reader: Visitor) -> None:
