@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 
 from engine.models.piano_codec import SAMPLE_RATE, CodecConfig, PianoCodec
 from engine.models.quantize import perplexity
+from engine.sound.spectra import level_gain
 from training.loop import Run, add_arguments, join_processes, train
 from training.sound_pack import HOP, SoundPack
 from training.tone import tone
 
 FREE_STEPS = 250  # before the codebooks are laid out, by k-means, over what the encoder then says
 REAL_SHARE = 0.25  # of the crops are recordings: there are 20 minutes of them, and hours of renders
+LEVEL_DB, LEVELLED = -23.0, 0.75  # of a clip as the codec gets to hear most; the share of the crops that have it
 SHIFT = 3.0  # semitones that a recording may be played faster or slower, as a tape; its notes are not told then
 
 
@@ -36,7 +38,7 @@ class Crops:
     ):  # fmt: skip
         self.pack, self.frames, self.batch = pack, frames, batch
         self.real_share, self.varied = real_share, varied
-        self.random = np.random.default_rng(seed)
+        self.random, self.gains = np.random.default_rng(seed), dict[int, float]()
         clips = pack.clips("train")
         clips = clips[[pack.frames(c) > frames for c in clips]]
         self.real, self.made = clips[pack.real[clips]], clips[~pack.real[clips]]
@@ -55,10 +57,18 @@ class Crops:
                 start = int(g.integers(0, max(1, self.pack.frames(clip) - more)))
                 sound = varied(g, self.pack.sound(clip, start, min(more, self.pack.frames(clip))), len(sound))
                 known[i] = False
-            sounds.append(sound * np.float32(10 ** (g.uniform(-8, 4) / 20)))
+            sounds.append(sound * np.float32(self.gain(clip)))
             notes.append(self.pack.notes(clip, start, self.frames))
         samples = torch.from_numpy(np.clip(np.stack(sounds), -1, 1))
         return {"samples": samples, "notes": torch.from_numpy(np.stack(notes)), "known": known}
+
+    def gain(self, clip: int) -> float:
+        """Mostly what brings the whole clip to LEVEL_DB and a little from there; sometimes any."""
+        if self.random.random() > LEVELLED:
+            return 10 ** (self.random.uniform(-8, 4) / 20)
+        if clip not in self.gains:
+            self.gains[clip] = level_gain(self.pack.sound(clip, 0, self.pack.frames(clip)), SAMPLE_RATE, LEVEL_DB, 0.98)
+        return self.gains[clip] * 10 ** (self.random.normal(0, 1.5) / 20)
 
 
 def varied(g: np.random.Generator, sound: NDArray[np.float32], count: int) -> NDArray[np.float32]:

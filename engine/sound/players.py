@@ -11,7 +11,7 @@ import numpy as np
 from engine.music.types import AudioClip, BadInput, Performance
 from engine.sound.modal import play_strings
 from engine.sound.preview import Preview
-from engine.sound.spectra import level_db
+from engine.sound.spectra import level_gain
 
 Player = Callable[[Performance], AudioClip]
 LEVEL_DB = -23.0  # of what sounds, as the prompts
@@ -56,9 +56,5 @@ def bank_player(folder: Path) -> Player:
 def levelled(clip: AudioClip, db: float = LEVEL_DB) -> AudioClip:
     """The clip with the mean power of what sounds (down to 25 dB under its loudest) at `db` dBFS, or as near as peaks
     allow: no comparison is won by being louder."""
-    level = level_db(clip.samples, clip.sample_rate, 0.05)
-    if not len(level) or level.max() <= -90:
-        return clip
-    loud = 10 * np.log10((10 ** (level[level > level.max() - 25] / 10)).mean())
-    gain = min(10 ** ((db - loud) / 20), MOST_PEAK / float(np.abs(clip.samples).max()))
+    gain = level_gain(clip.samples, clip.sample_rate, db, MOST_PEAK)
     return AudioClip(clip.samples * np.float32(gain), clip.sample_rate)

@@ -75,3 +75,18 @@ def level_db(samples: NDArray[np.float32], sample_rate: int, step_sec: float = 0
     count = len(samples) // size
     power = (np.asarray(samples[: count * size], np.float64).reshape(count, size) ** 2).mean(1)
     return 10 * np.log10(np.maximum(power, 1e-10))
+
+
+def level_gain(samples: NDArray[np.float32], sample_rate: int, db: float, most_peak: float) -> float:
+    """What to multiply a sound with so that the mean power of what sounds (down to 25 dB under its loudest) comes to
+    `db` dBFS, or as near as its peak, times the gain, stays under `most_peak`; 1 for silence.
+
+    >>> tone = np.sin(np.arange(32000) / 10).astype(np.float32)
+    >>> round(level_gain(tone, 32000, -23.01, 0.98), 3)
+    0.1
+    """
+    level = level_db(samples, sample_rate, 0.05)
+    if not len(level) or level.max() <= -90:
+        return 1.0
+    loud = 10 * np.log10((10 ** (level[level > level.max() - 25] / 10)).mean())
+    return float(min(10 ** ((db - loud) / 20), most_peak / np.abs(samples).max()))
