@@ -77,8 +77,7 @@ class Renderer:
         span: tuple[float, float | None] = (0.0, None), on_step: OnStep | None = None,
     ) -> AudioClip:  # fmt: skip
         """The whole of `render_stream` as one clip."""
-        parts = [c.samples for c in self.render_stream(performance, prompt, seed, temperature, span, on_step)]
-        return AudioClip(np.concatenate(parts), self.codec.sample_rate)
+        return AudioClip.joined(self.render_stream(performance, prompt, seed, temperature, span, on_step))
 
     def render_stream(
         self, performance: Performance, prompt: Prompt, seed: int = 0, temperature: float = 1.0,
@@ -94,10 +93,7 @@ class Renderer:
         Raises BadInput for an empty or over-long performance, a span or temperature out of range.
         """
         first, last = frame_span(performance, span)
-        if not 0 <= temperature <= 1.5:
-            raise BadInput(f"The temperature is {temperature:g}; 0 to 1.5 is accepted, 1 is usual.")
-        if seed < 0:
-            raise BadInput(f"The seed is {seed}; use a whole number from 0.")
+        check_drawing(seed, temperature)
         return self._stream(performance, prompt, seed, temperature, first, last, on_step)
 
     def _stream(
@@ -231,6 +227,14 @@ def windows(count: int) -> Iterator[tuple[int, int]]:
         fresh = min(next(sizes, FRESH), count - start)
         yield start, fresh
         start += fresh
+
+
+def check_drawing(seed: int, temperature: float) -> None:
+    """Raises BadInput when codes cannot be drawn so."""
+    if not 0 <= temperature <= 1.5:
+        raise BadInput(f"The temperature is {temperature:g}; 0 to 1.5 is accepted, 1 is usual.")
+    if seed < 0:
+        raise BadInput(f"The seed is {seed}; use a whole number from 0.")
 
 
 def frame_span(performance: Performance, span: tuple[float, float | None]) -> tuple[int, int]:

@@ -24,7 +24,7 @@ from engine.models.int8 import quantise
 from engine.models.valle import Valle
 from engine.models.valle_decode import FIXED, Behaviour, decode_coarse, decode_fine
 from engine.music.types import AudioClip, BadInput, Performance
-from engine.rendering import FRAME_RATE, frame_span
+from engine.rendering import FRAME_RATE, check_drawing, frame_span
 from engine.sound.prompts import Prompt
 from engine.tokens.octuple import cut, cut_points, encode, join
 
@@ -75,8 +75,7 @@ class ValleRenderer:
         span: tuple[float, float | None] = (0.0, None), on_step: OnStep | None = None,
     ) -> AudioClip:  # fmt: skip
         """The whole of `render_stream` as one clip."""
-        parts = [c.samples for c in self.render_stream(performance, prompt, seed, temperature, span, on_step)]
-        return AudioClip(np.concatenate(parts), self.codec.sample_rate)
+        return AudioClip.joined(self.render_stream(performance, prompt, seed, temperature, span, on_step))
 
     def render_stream(
         self, performance: Performance, prompt: Prompt, seed: int = 0, temperature: float = 1.0,
@@ -89,10 +88,7 @@ class ValleRenderer:
         Raises BadInput for what cannot be rendered.
         """
         first, last = frame_span(performance, span)
-        if not 0 <= temperature <= 1.5:
-            raise BadInput(f"The temperature is {temperature:g}; 0 to 1.5 is accepted, 1 is usual.")
-        if seed < 0:
-            raise BadInput(f"The seed is {seed}; use a whole number from 0.")
+        check_drawing(seed, temperature)
         edges = self.edges(first, last)
         if len(edges) < 2:
             raise BadInput("The published cutting leaves a piece under 15 s without a segment; set keep_tail for it.")

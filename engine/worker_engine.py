@@ -194,7 +194,7 @@ class WorkerEngine:
         span: tuple[float, float | None] = (0.0, None), profile: str = "product", on_step: OnStep | None = None,
     ) -> AudioClip:  # fmt: skip
         """The same as one clip."""
-        return _joined(self.render_stream(performance, prompt, seed, temperature, span, profile, on_step))
+        return AudioClip.joined(self.render_stream(performance, prompt, seed, temperature, span, profile, on_step))
 
     def transcribe(self, clip: AudioClip, on_step: OnStep | None = None) -> Performance:
         """The notes and pedal heard in a recording."""
@@ -209,18 +209,13 @@ class WorkerEngine:
 
     def preview(self, performance: Performance, piano: str = "grand") -> AudioClip:
         """The same as one clip."""
-        return _joined(self.preview_stream(performance, piano))
+        return AudioClip.joined(self.preview_stream(performance, piano))
 
     def _limit(self, seconds: float) -> float:
         return self.patience * seconds
 
     def _writing(self, notes: int, bars: int, takes: int) -> float:
         return self._limit(LEAST_SEC + takes * (BAR_SEC * bars if bars else WRITTEN_SEC * notes))
-
-
-def _joined(parts: Iterator[AudioClip]) -> AudioClip:
-    clips = list(parts)
-    return AudioClip(np.concatenate([clip.samples for clip in clips]), clips[0].sample_rate)
 
 
 def open_engine() -> Engine | WorkerEngine:

@@ -15,7 +15,6 @@ from functools import wraps
 from typing import Any, Literal
 
 import gradio as gr
-import numpy as np
 
 from engine.music.types import AudioClip, BadInput, BundleError, Performance, Score, Strength, Style
 from studio.api_values import (
@@ -275,8 +274,7 @@ def _playing(desk: Desk) -> tuple[Callable, ...]:
             (first, last or None), profile=as_text(profile, "The profile", desk.profiles),
         )  # fmt: skip
         digest = desk.render_weights(asked.profile)
-        parts = list(desk.render(played, asked, time_limit()))
-        clip = AudioClip(np.concatenate([p.samples for p in parts]), parts[0].sample_rate)
+        clip = AudioClip.joined(desk.render(played, asked, time_limit()))
         comment = describe_render(
             asked.prompt, played, seed=asked.seed, temperature=asked.temperature, span=asked.span,
             profile=asked.profile, weights=digest,

@@ -215,14 +215,13 @@ class Desk:
         from engine.sound.preview import sounding_end
 
         def make() -> AudioClip:
-            parts, rate, made_sec = [], 1, 0.0
+            parts, made_sec = list[AudioClip](), 0.0
             with self.pianos_free.turn(step):
                 for clip in self.engine.preview_stream(performance, piano):
-                    parts.append(clip.samples)
-                    rate = clip.sample_rate
+                    parts.append(clip)
                     made_sec += clip.duration_sec
                     step(min(1.0, made_sec / sounding_end(performance)))
-            return AudioClip(np.concatenate(parts), rate)
+            return AudioClip.joined(parts)
 
         return self._clips.recall(("preview", performance.digest, piano), make)
 

@@ -323,10 +323,10 @@ def seams_table(material: Material, r: Rendering, seconds: float, say: Say) -> T
     start, cpu, parts, first = time.perf_counter(), time.process_time(), [], 0.0
     for clip in r.render_stream(piece, prompt):
         first = first or time.perf_counter() - start
-        parts.append(clip.samples)
+        parts.append(clip)
     wall, cpu = time.perf_counter() - start, time.process_time() - cpu
-    sound = AudioClip(np.concatenate(parts), 32000)
-    found = seam_test(sound, np.cumsum([len(p) for p in parts])[:-1] / 32000)
+    sound = AudioClip.joined(parts)
+    found = seam_test(sound, np.cumsum([len(p.samples) for p in parts])[:-1] / 32000)
     ends = [(0.0, window), (seconds - window, window)]
     cuts = [AudioClip(sound.samples[int(a * 32000) : int((a + n) * 32000)], 32000) for a, n in ends]
     from training.listening import part

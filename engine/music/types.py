@@ -8,6 +8,7 @@ and an `AudioClip` what is heard.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 
 import numpy as np
@@ -333,6 +334,12 @@ class AudioClip:
         samples = _freeze(self, "samples", np.float32)
         if samples.ndim != 1:
             raise ValueError(f"an AudioClip is mono, (num_samples,), got {samples.shape}")
+
+    @classmethod
+    def joined(cls, parts: Iterable[AudioClip]) -> AudioClip:
+        """The parts of a stream one after the other; there is at least one."""
+        clips = list(parts)
+        return cls(np.concatenate([clip.samples for clip in clips]), clips[0].sample_rate)
 
     @property
     def duration_sec(self) -> float:

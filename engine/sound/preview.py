@@ -106,8 +106,7 @@ class Preview:
 
         Raises BadInput for an unknown piano, a missing SoundFont or fluidsynth library, and over an hour of music.
         """
-        parts = [clip.samples for clip in self.stream(performance, piano, 30.0)]
-        return AudioClip(np.concatenate(parts), SAMPLE_RATE)
+        return AudioClip.joined(self.stream(performance, piano, 30.0))
 
     def stream(self, performance: Performance, piano: str = "grand", chunk_sec: float = 1.0) -> Iterator[AudioClip]:
         """The same sound in parts of chunk_sec seconds, the last one shorter, each as soon as it is made."""
