@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine.music.notation import TEMPO_WORDS, read_musicxml
+from engine.music.in_force import TEMPO_WORDS
+from engine.music.notation import read_musicxml
 from engine.music.types import BadInput, Score
 
 TIME = "<time><beats>4</beats><beat-type>4</beat-type></time>"

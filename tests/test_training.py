@@ -13,7 +13,8 @@ import torch
 
 from engine.music.alignment import read_match
 from engine.music.expression import encode_expression
-from engine.music.notation import read_musicxml_file, unfold
+from engine.music.notation import read_musicxml_file
+from engine.music.repeats import unfold
 from engine.music.types import MARK_NAMES, Expression, Marks, Score
 from training import train_pianist
 from training.batches import Corpus

@@ -8,8 +8,8 @@ from fractions import Fraction
 
 import numpy as np
 
+from engine.music.in_force import DYNAMIC_VELOCITY
 from engine.music.layout import Layout
-from engine.music.notation import DYNAMIC_VELOCITY
 
 MAX_TEMPI = 60  # more changes of tempo than this are a performance, not marks
 

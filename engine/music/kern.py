@@ -13,12 +13,13 @@ from fractions import Fraction
 
 import numpy as np
 
-from engine.music.notation import DYNAMIC_VELOCITY, TEMPO_WORDS, _in_force, _written_velocity, unfold
+from engine.music.in_force import DYNAMIC_VELOCITY, fill_in_force, tempo_word
+from engine.music.repeats import unfold
+from engine.music.spelling import FIFTHS
 from engine.music.types import MARK_NAMES, BadInput, Marks, Measures, Score
 
 MAX_NOTES = 20_000
 MAX_SPINES = 64
-_FIFTHS = {"F": -1, "C": 0, "G": 1, "D": 2, "A": 3, "E": 4, "B": 5}
 _CHROMA = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 _NOTE = re.compile(r"([A-Ga-g])\1*")
 _LENGTH = re.compile(r"(\d{1,5})(?:%(\d{1,4}))?(\.{0,3})")
@@ -112,9 +113,9 @@ def _reference(line: str, r: _Reading, now: Fraction) -> None:
     if found:
         r.about.setdefault(found[1], found[2].strip())
         if found[1] == "OMD":
-            words = [k for k, pattern in TEMPO_WORDS.items() if re.search(rf"\b({pattern})", found[2].lower())]
-            if words:
-                r.words.append((float(now), max(words)))
+            word = tempo_word(found[2].lower())
+            if word:
+                r.words.append((float(now), word))
 
 
 def _interpret(tokens: list[str], spines: list[_Spine], r: _Reading) -> list[_Spine]:
@@ -233,7 +234,7 @@ def _add_note(part: str, sound: str, name: str, length: Fraction, spine: _Spine,
             if "]" in part:
                 open_ties.remove(tied)
             return
-    note = _Note(now, length, pitch, _FIFTHS[letter] + 7 * alter, spine.origin, spine.voice, length == 0, sound)
+    note = _Note(now, length, pitch, FIFTHS[letter] + 7 * alter, spine.origin, spine.voice, length == 0, sound)
     r.notes.append(note)
     if "[" in part or "_" in part:
         open_ties.append(note)
@@ -266,13 +267,8 @@ def _score(r: _Reading) -> Score:
     table[:, MARK_NAMES.index("slur")] = _slur_marks(r)
     levels = [(t - zero, v) for t, v in r.levels]
     wedges = [(float(a) - zero, float(b) - zero, sign) for a, b, sign in r.wedges]
-    velocity, hairpin = _written_velocity(onset, sorted(levels), sorted(wedges))
-    for name, values in (
-        ("written_velocity", velocity), ("hairpin", hairpin),
-        ("tempo_bpm", _in_force(onset, [(t - zero, v) for t, v in r.tempi])),
-        ("tempo_word", _in_force(onset, [(t - zero, v) for t, v in r.words])),
-    ):  # fmt: skip
-        table[:, MARK_NAMES.index(name)] = values
+    bpms, words = ([(t - zero, v) for t, v in signs] for signs in (r.tempi, r.words))
+    fill_in_force(table, onset, levels, wedges, bpms, words)
     staff = np.array([staff_of[n.origin] for n in r.notes])
     score = Score(
         onset, np.array([float(n.length) for n in r.notes]), np.array([n.pitch for n in r.notes]),

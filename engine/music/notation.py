@@ -1,4 +1,7 @@
-"""From a notation program's file (through partitura) to a `Score` with every mark that a pianist reads."""
+"""From a notation program's file (through partitura) to a `Score` with every mark that a pianist reads.
+
+What dynamics and tempo words ask of each note: engine.music.in_force. How repeats are played: engine.music.repeats.
+"""
 
 from __future__ import annotations
 
@@ -14,18 +17,11 @@ import numpy as np
 from lxml import etree
 
 from engine.music._partitura import load_partitura
+from engine.music.in_force import DYNAMIC_VELOCITY, WORD_REACH, fill_in_force, tempo_change, tempo_word
+from engine.music.repeats import playing_order, unfold, written_measures
+from engine.music.spelling import FIFTHS
 from engine.music.types import MARK_NAMES, BadInput, Marks, Measures, Score
 
-# Classes of tempo words, slow to fast; the value of the "tempo_word" mark. 0 is "no word in force".
-TEMPO_WORDS = {
-    1: r"grave|larg(o|hissimo)|lent(o|issimo)|molto adagio|sehr langsam|très lent|tres lent",
-    2: r"adagio|larghetto|langsam|adagietto|lentement",
-    3: r"andante|sostenuto|gehend|getragen|modéré|tempo di men|menuet|con moto",
-    4: r"andantino|moderato|allegretto|mässig|maestoso|grazioso|tempo giusto|animé",
-    5: r"allegro|animato|agitato|con brio|lebhaft|schnell|vif|bewegt|anime",
-    6: r"vivac|vivo|presto|molto allegro|allegro (molto|assai|vivace)|prestissimo|très vif"
-    r"|sehr (schnell|lebhaft|rasch)",
-}
 _SLOWER = re.compile(
     r"\b(rit(\.|ard|en|$|\b)|rall|allarg|slargando|smorz|calando|morendo|perdendosi|cédez|retenu|zurückh)", re.I
 )
@@ -34,21 +30,12 @@ _A_TEMPO = re.compile(r"\b(a tempo|tempo (i|1|primo)|in tempo|au mouvement|im ze
 _LOUDER = re.compile(r"\bcresc", re.I)
 _SOFTER = re.compile(r"\b(dim(\.|in|$|\b)|decresc|smorz|calando|morendo|perdendosi)", re.I)
 
-# What notation programs play for a dynamic mark (MuseScore's table), as MIDI velocity.
-DYNAMIC_VELOCITY = {
-    "pppp": 10, "ppp": 16, "pp": 33, "p": 49, "mp": 64, "mf": 80, "f": 96, "ff": 112, "fff": 120, "ffff": 126,
-}  # fmt: skip
 _IMPULSES = {"sf": 2, "sfz": 2, "fz": 2, "sff": 2, "sffz": 2, "rf": 1, "rfz": 1, "sfp": 2, "fp": 2}
-_DEFAULT_VELOCITY = 80.0  # before the first dynamic mark
-_HAIRPIN_STEP = 16.0  # how far a hairpin without a goal goes: one dynamic level
-_WORD_REACH = 16.0  # quarters for which an unspanned "cresc." or "rit." stays in force
-_FIFTHS = {"F": -1, "C": 0, "G": 1, "D": 2, "A": 3, "E": 4, "B": 5}
 _ORNAMENTS = {
     "trill-mark": 1, "wavy-line": 1, "tremolo": 1, "shake": 1, "mordent": 2, "inverted-mordent": 2, "schleifer": 2,
     "turn": 3, "inverted-turn": 3, "delayed-turn": 3, "delayed-inverted-turn": 3, "haydn": 3,
 }  # fmt: skip
 _BEAT_UNITS = {"whole": 4.0, "half": 2.0, "quarter": 1.0, "eighth": 0.5, "16th": 0.25}
-_MAX_UNFOLDED_NOTES = 20_000
 
 
 def read_musicxml(data: bytes) -> Score:
@@ -136,11 +123,9 @@ def _text(obj: Any, name: str) -> str:
 
 def _measures(part: Any) -> Measures:
     """The measure table of a partitura part; a score without barlines becomes one measure."""
-    pt = load_partitura()
     quarter = part.quarter_map
-    found = sorted(part.iter_all(pt.score.Measure), key=lambda m: m.start.t)
+    found = written_measures(part)
     end = max(n.end.t for n in part.notes_tied)
-    found = [m for m in found if m.end is not None and m.end.t > m.start.t]
     spans = [(m.start.t, m.end.t, n) for m, n in zip(found, _numbers(found), strict=True)] or [(0, end, 1)]
     starts = np.array([s for s, _, _ in spans])
     onset = quarter(starts).astype(float)
@@ -179,7 +164,7 @@ def _note_rows(part: Any, index: int, count: int, rolled: set[str]) -> list[tupl
     for i, n in enumerate(notes):
         grace = type(n).__name__ == "GraceNote"
         marks = set(n.articulations or ())
-        spelling = _FIFTHS[n.step.upper()] + 7 * int(n.alter or 0)
+        spelling = FIFTHS[n.step.upper()] + 7 * int(n.alter or 0)
         ornament = max((_ORNAMENTS.get(o, 0) for o in n.ornaments or ()), default=0)
         rows.append((
             onset[i], 0.0 if grace else end[i] - onset[i], int(n.midi_pitch), spelling,
@@ -193,11 +178,7 @@ def _note_rows(part: Any, index: int, count: int, rolled: set[str]) -> list[tupl
 
 def _origin(part: Any) -> float:
     """Quarter position of the first full barline, which is our zero."""
-    pt = load_partitura()
-    found = sorted(
-        (m for m in part.iter_all(pt.score.Measure) if m.end is not None and m.end.t > m.start.t),
-        key=lambda m: m.start.t,
-    )
+    found = written_measures(part)
     if not found:
         return 0.0
     first = found[0]
@@ -250,156 +231,22 @@ def _direction_marks(parts: Sequence[Any], onset: np.ndarray, table: np.ndarray)
                 if text in ("fp", "sfp"):
                     levels.append((start + 1e-3, DYNAMIC_VELOCITY["p"]))
             elif isinstance(d, pt.score.IncreasingLoudnessDirection) or _LOUDER.search(text):
-                wedges.append((start, end or start + _WORD_REACH, 1))
+                wedges.append((start, end or start + WORD_REACH, 1))
             elif isinstance(d, pt.score.DecreasingLoudnessDirection) or _SOFTER.search(text):
-                wedges.append((start, end or start + _WORD_REACH, -1))
+                wedges.append((start, end or start + WORD_REACH, -1))
             if _SLOWER.search(text):
                 changes.append((start, end, -1))
             elif _FASTER.search(text):
                 changes.append((start, end, 1))
             elif _A_TEMPO.search(text):
                 changes.append((start, start, 0))
-            tempo_class = max(
-                (k for k, pattern in TEMPO_WORDS.items() if re.search(rf"\b({pattern})", text)), default=0
-            )
-            if tempo_class and "poco a poco" not in text:
-                words.append((start, tempo_class))
-    velocity, hairpin = _written_velocity(onset, sorted(levels), sorted(wedges))
-    columns = {
-        "written_velocity": velocity,
-        "hairpin": hairpin,
-        "tempo_bpm": _in_force(onset, bpms),
-        "tempo_word": _in_force(onset, words),
-    }
-    for name, values in columns.items():
-        table[:, MARK_NAMES.index(name)] = values
+            word = tempo_word(text)
+            if word and "poco a poco" not in text:
+                words.append((start, word))
+    fill_in_force(table, onset, levels, wedges, bpms, words)
     accent = table[:, MARK_NAMES.index("accent")]
     for start, kind in impulses:
         accent[np.abs(onset - start) < 1e-4] = kind
-    table[:, MARK_NAMES.index("tempo_change")] = _tempo_change(
+    table[:, MARK_NAMES.index("tempo_change")] = tempo_change(
         onset, sorted(changes, key=lambda c: c[0]), [s for s, _ in words]
     )
-
-
-def _in_force(onset: np.ndarray, events: list[tuple[float, float]]) -> np.ndarray:
-    """The value of the last event at or before each onset, 0 before the first."""
-    if not events:
-        return np.zeros(len(onset))
-    events = sorted(events)
-    times, values = np.array([e[0] for e in events]), np.array([e[1] for e in events])
-    i = np.searchsorted(times, onset + 1e-4, side="right") - 1
-    return np.where(i >= 0, values[np.maximum(i, 0)], 0).round()
-
-
-def _written_velocity(onset: np.ndarray, levels: list, wedges: list) -> tuple[np.ndarray, np.ndarray]:
-    """Dynamics as a running velocity (0 when nothing at all is written) and the hairpin sign, both (n,)."""
-    hairpin = np.zeros(len(onset))
-    if not levels and not wedges:
-        return np.zeros(len(onset)), hairpin
-    times = np.array([t for t, _ in levels])
-    values = np.array([v for _, v in levels], float)
-    velocity = np.full(len(onset), _DEFAULT_VELOCITY)
-    if len(times):
-        i = np.searchsorted(times, onset + 1e-4, side="right") - 1
-        velocity = np.where(i >= 0, values[np.maximum(i, 0)], _DEFAULT_VELOCITY)
-    for start, end, sign in wedges:
-        after = np.flatnonzero(times > start + 1e-4) if len(times) else np.zeros(0, int)
-        goal_time = times[after[0]] if len(after) else np.inf
-        end = min(end, goal_time)
-        begin = np.flatnonzero(onset >= start - 1e-4)
-        if end <= start or not len(begin):
-            continue
-        level = velocity[begin[0]]
-        goal = values[after[0]] if len(after) and goal_time <= end + 2 else level + sign * _HAIRPIN_STEP
-        if sign * (goal - level) <= 0:
-            goal = level + sign * _HAIRPIN_STEP / 2
-        inside = (onset >= start - 1e-4) & (onset < end - 1e-4)
-        velocity[inside] = level + (goal - level) * (onset[inside] - start) / (end - start)
-        velocity[(onset >= end - 1e-4) & (onset < goal_time - 1e-4)] = goal
-        hairpin[inside] = sign
-    return np.clip(velocity, 5, 127).round(), hairpin
-
-
-def _tempo_change(onset: np.ndarray, changes: list, resets: list[float]) -> np.ndarray:
-    """-1 under a ritardando, 1 under an accelerando: until its end, the next change or tempo word, or 16 quarters."""
-    out = np.zeros(len(onset))
-    stops = sorted([c[0] for c in changes] + resets)
-    for start, end, sign in changes:
-        following = [s for s in stops if s > start + 1e-4]
-        stop = end if end is not None else min([start + _WORD_REACH, *following[:1]])
-        out[(onset >= start - 1e-4) & (onset < stop - 1e-4)] = sign
-    return out
-
-
-def playing_order(part: Any, count: int) -> list[int]:
-    """Indices of measures in the order a pianist plays them: each repeat once, endings, da capo al fine."""
-    pt = load_partitura()
-    found = sorted(
-        (m for m in part.iter_all(pt.score.Measure) if m.end is not None and m.end.t > m.start.t),
-        key=lambda m: m.start.t,
-    )
-    if len(found) != count:
-        return list(range(count))
-    starts = [m.start.t for m in found]
-
-    def index(t: int) -> int:
-        return int(np.searchsorted(starts, t))
-
-    repeats = [(index(r.start.t), index(r.end.t)) for r in part.iter_all(pt.score.Repeat) if r.start and r.end]
-    endings = [
-        (index(e.start.t), index(e.end.t), {int(k) for k in re.findall(r"\d+", str(e.number))})
-        for e in part.iter_all(pt.score.Ending)
-        if e.start and e.end
-    ]
-    order, first = [], 0
-    for start, end in sorted(repeats, key=lambda r: r[1]):
-        start = max(start, first)
-        if end <= start:
-            continue
-        order += [m for m in range(first, end) if not _skipped(m, endings, 1)]
-        second = [m for m in range(start, end) if not _skipped(m, endings, 2)]
-        order += second
-        first = end
-    order += list(range(first, count))
-    return order
-
-
-def _skipped(measure: int, endings: list, turn: int) -> bool:
-    inside = [numbers for start, end, numbers in endings if start <= measure < end]
-    return bool(inside) and all(turn not in numbers for numbers in inside)
-
-
-def unfold(score: Score, order: Sequence[int]) -> Score:
-    """Play the measures of a written score in the given order; measure k of the result is `order[k]` of the input.
-
-    Returns the score unchanged when the order is the written one or the result would pass 20,000 notes.
-    """
-    order = list(order)
-    if order == list(range(len(score.measures))):
-        return score
-    m = score.measures
-    of_measure = np.clip(np.searchsorted(m.onset_quarter, score.onset_quarter + 1e-6, side="right") - 1, 0, len(m) - 1)
-    members = [np.flatnonzero(of_measure == k) for k in range(len(m))]
-    if sum(len(members[k]) for k in order) > _MAX_UNFOLDED_NOTES:
-        return score
-    new_onset = np.concatenate([[0.0], np.cumsum(m.duration_quarter[order])[:-1]])
-    if m.position_quarter[order[0]] > 0:
-        new_onset -= m.duration_quarter[order[0]]
-    rows = np.concatenate([members[k] for k in order])
-    shift = np.concatenate(
-        [np.full(len(members[k]), at - m.onset_quarter[k]) for k, at in zip(order, new_onset, strict=True)]
-    )
-    take = {
-        name: getattr(score, name)[rows]
-        for name in ("duration_quarter", "pitch", "spelling", "staff", "voice", "grace")
-    }
-    measures = Measures(
-        new_onset, m.duration_quarter[order], m.position_quarter[order],
-        m.ts_num[order], m.ts_den[order], m.fifths[order], m.number[order],
-    )  # fmt: skip
-    onset = score.onset_quarter[rows] + shift
-    sort = np.lexsort((take["pitch"], ~take["grace"], onset.round(6)))
-    return replace(
-        score, onset_quarter=onset[sort], marks=Marks(score.marks.table[rows][sort]), measures=measures,
-        **{name: values[sort] for name, values in take.items()},
-    )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+FIFTHS = {"F": -1, "C": 0, "G": 1, "D": 2, "A": 3, "E": 4, "B": 5}  # each letter on the line of fifths
 # Position on the line of fifths (F -1, C 0, G 1 ...) of the interval of 0..11 semitones above a tonic: P1 m2 M2 m3 ...
 _INTERVAL = np.array([0, -5, 2, -3, 4, -1, 6, 1, -4, 3, -2, 5])
 _FIRST_NAME = np.array([0, 7, 2, -3, 4, -1, 6, 1, -4, 3, -2, 5])  # C C# D Eb E F F# G Ab A Bb B

@@ -60,7 +60,7 @@ MARK_NAMES = (
     "arpeggio",  # 1 rolled chord
     "ornament",  # 1 trill or tremolo, 2 mordent, 3 turn
     "tempo_bpm",  # quarters per minute of the metronome mark in force, 0 unknown
-    "tempo_word",  # class of the tempo word in force, see notation.TEMPO_WORDS, 0 unknown
+    "tempo_word",  # class of the tempo word in force, see in_force.TEMPO_WORDS, 0 unknown
     "tempo_change",  # -1 under ritardando, 1 under accelerando, 0 neither
 )
 
