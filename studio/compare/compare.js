@@ -1,9 +1,9 @@
 // Performances compared, part 3 of 3: what there is, what is heard and drawn, the needles. Given by Gradio: element,
 // trigger, props, watch. Events raised, in quotes so that Gradio makes a listener of each: 'look', 'draw', 'hear', 'keep',
 // 'drop', 'vote', 'leave'. The parts are joined and run once; part 1 is the player of studio/listen.
-const WHO = 'compare', FRAME_MS = 30, MOST_SAMPLES = 25 * 60 * RATE, TAIL_BEATS = 12;
+const WHO = 'compare', MOST_SAMPLES = 25 * 60 * RATE, TAIL_BEATS = 12;
 let state = { doc: 0, entries: [], bars: [], tag: '', votes: 0, room: 8 };
-let wanted = '', problem = false, drawnTag = '', drawing = 0, beats = null, place = null;
+let problem = false, drawnTag = '', drawing = 0, beats = null, place = null;
 const asked = new Map();          // sound -> when it was asked for
 const refusedSounds = new Set();
 const yardstick = () => state.entries.map(e => sounds.get(e.sound)).find(s => s && s.n) || [...sounds.values()].find(s => s.n);
@@ -76,11 +76,6 @@ function draw() {                 // ask for the curves when they would be other
   drawing = performance.now();
   trigger('draw', { tag: state.tag });
 }
-function takeAway(file) {
-  const link = document.createElement('a');
-  link.href = file.url; link.download = file.orig_name || '';
-  document.body.append(link); link.click(); link.remove();
-}
 
 // ---- the page ----
 const NS = 'http://www.w3.org/2000/svg';
@@ -123,13 +118,13 @@ function show() {
   $('.play').disabled = !!study;
   $('.play').classList.toggle('playing', !!live);
   $('.play').classList.toggle('waiting', !!wanted);
-  showStudy(); showClock();
+  showStudy(); showPlace();
   Object.assign(strip.dataset, {
     entries: state.entries.length, heard: study ? '' : key, playing: !!live, drawn: drawnTag === state.tag && !!drawnTag, votes: state.votes,
     ready: state.entries.filter(e => ready(e.sound)).map(e => e.key).join(' '), study: study ? study.number : '',
   });
 }
-function showClock() {
+function showPlace() {
   const s = sounds.get(heard), q = live && s && s.grid ? quarterOf(s, position()) : quarter;
   $('.clock').textContent = state.bars.length ? `bar ${barAt(q)}` : '–';
   $('.compare').dataset.quarter = q.toFixed(3);
@@ -142,30 +137,12 @@ function tellRoll() {
   const q = live && live.key === heard ? quarterOf(s, position()) : quarter;
   document.dispatchEvent(new CustomEvent('etude:heard', { detail: { doc: state.doc, by: WHO, quarter: q, playing: !!live, preview: heard.startsWith('now') } }));
 }
-function release() { document.dispatchEvent(new CustomEvent('etude:heard', { detail: { doc: 0, by: WHO } })); }
-let ticking = false;
-function tick() {
-  if (ticking) return;
-  ticking = true;
-  let last = 0;
-  const turn = now => {
-    if (!live || !element.isConnected) { ticking = false; return; }
-    if (now - last > FRAME_MS) { last = now; loopOn(); showClock(); tellRoll(); }
-    requestAnimationFrame(turn);
-  };
-  requestAnimationFrame(turn);
-}
-function on(name, fn) {
-  const heardIt = e => element.isConnected ? fn(e.detail || {}) : document.removeEventListener('etude:' + name, heardIt);
-  document.addEventListener('etude:' + name, heardIt);
-}
 let lookAgain = 0, passage = null;      // quarters that the roll repeats
 
 function lookSoon(wait) { clearTimeout(lookAgain); lookAgain = setTimeout(() => { if (visible()) trigger('look', {}); }, wait); }
-on('sounds', ({ by }) => { if (by === WHO) return; wanted = ''; if (live) hush(); release(); show(); });
+on('sounds', ({ by }) => { if (by !== WHO) silence(); });
 on('goto', ({ doc, to, quarter: q }) => { if (to === WHO && doc === state.doc) goTo(q); });
 on('toggle', ({ to }) => { if (to === WHO && !study) toggle(); });
-on('rest', ({ to }) => { if (to !== WHO) return; wanted = ''; if (live) hush(); quarter = 0; release(); show(); });
 on('changed', () => lookSoon(900));
 on('loop', ({ doc, span }) => { passage = doc === state.doc ? span : null; if (!study) looped = passageOf(passage); });
 on('clock', ({ doc, quarter: q, playing }) => {
@@ -175,7 +152,6 @@ on('clock', ({ doc, quarter: q, playing }) => {
   place = q; needles();
 });
 $('.play').onclick = () => { toggle(); fetchOthers(); };
-$('.level').onchange = () => { if (live) begin(live.key, position()); };
 document.addEventListener('pointerdown', e => { if (element.isConnected && element.contains(e.target)) wake(); });
 new IntersectionObserver(entries => { if (entries.some(e => e.isIntersecting)) lookSoon(50); }).observe(element);
 

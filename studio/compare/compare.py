@@ -8,79 +8,24 @@ studio.listen.listen.
 
 from __future__ import annotations
 
-import json
-import time
 from pathlib import Path
 from typing import Any
-
-import gradio as gr
-from gradio.data_classes import FileData, GradioModel
 
 from engine.side_by_side import beats_of
 from engine.side_figures import COLOURS, DASHES
 from studio.comparing import Entry, grid_of_entry
 from studio.jobs import Job
+from studio.listen.player import Player, grid_rows, news_of
 from studio.pins import MOST_PINS, Vote
-from studio.session import Document, Grid, Session
+from studio.session import Document, Session
 from studio.study import LETTERS, QUESTIONS, Study, tally
 
-_HERE = Path(__file__).parent
-PLAYER = _HERE.parent / "listen" / "player.js"
-PARTS = ("compare_study.js", "compare.js")
 
+class CompareView(Player):
+    """The view."""
 
-class CompareData(GradioModel):
-    """On the wire.
-
-    news   what there is and what has happened, as one JSON string; `at` in it makes every answer differ
-    audio  the sound that the news is about
-    file   something to take away
-    """
-
-    news: str = ""
-    audio: FileData | None = None
-    file: FileData | None = None
-
-
-class CompareView(gr.HTML):
-    """The view. A static template, so that nobody's text is compiled."""
-
-    data_model = CompareData
-
-    def __init__(self, value: dict | None = None, *, elem_id: str | None = None, render: bool = True):
-        super().__init__(
-            value=value,
-            html_template=(_HERE / "compare.html").read_text(encoding="utf-8"),
-            css_template=(_HERE / "compare.css").read_text(encoding="utf-8"),
-            js_on_load="\n".join(path.read_text(encoding="utf-8") for path in (PLAYER, *(_HERE / p for p in PARTS))),
-            apply_default_css=False,
-            elem_id=elem_id,
-            render=render,
-        )
-
-    def preprocess(self, payload: CompareData | None) -> None:
-        """Never an input: the visitor's Document holds what is compared."""
-        return None
-
-    def postprocess(self, value: dict | CompareData | None) -> CompareData | None:
-        """A dictionary of CompareData's fields; `audio` and `file` as paths."""
-        if value is None or isinstance(value, CompareData):
-            return value
-        paths = {name: value.get(name) for name in ("audio", "file")}
-        files = {n: FileData(path=str(p), orig_name=Path(p).name) if p else None for n, p in paths.items()}
-        return CompareData(**{**value, **files})
-
-    def api_info(self) -> dict:
-        """The wire format's schema."""
-        return CompareData.model_json_schema()
-
-
-def _news(**told: Any) -> str:
-    return json.dumps({**told, "at": time.monotonic()}, separators=(",", ":"))
-
-
-def _grid(grid: Grid) -> list[list[float]]:
-    return [grid.quarter.round(4).tolist(), (1000 * grid.sec).round(1).tolist()]
+    folder = Path(__file__).parent
+    parts = ("compare_study.js", "compare.js")
 
 
 def state_of(session: Session, found: list[Entry], piano: str) -> dict[str, Any]:
@@ -109,40 +54,40 @@ def state_of(session: Session, found: list[Entry], piano: str) -> dict[str, Any]
 
 def there_is(session: Session, found: list[Entry], piano: str, **more: Any) -> dict:
     """What there is, for the page; `more` of the news beside it."""
-    return {"news": _news(state=state_of(session, found, piano), **more)}
+    return {"news": news_of(state=state_of(session, found, piano), **more)}
 
 
 def working(job: Job) -> dict:
     """A performance is on its way: ask again."""
-    return {"news": _news(job={"id": job.number, "text": job.text, "share": round(job.share, 2)})}
+    return {"news": news_of(job={"id": job.number, "text": job.text, "share": round(job.share, 2)})}
 
 
 def drawn_value(session: Session, tag: str, refused: str) -> dict:
     """The curves have been drawn. beats: [[quarter, ...], [beat, ...]], for the needle."""
     assert session.score is not None
     beats = [column.round(3).tolist() for column in beats_of(session.score)]
-    return {"news": _news(drawn=tag, beats=beats, refused=refused)}
+    return {"news": news_of(drawn=tag, beats=beats, refused=refused)}
 
 
 def sound_value(session: Session, entry: Entry, name: str, from_sec: float, path: Path) -> dict:
     """A sound under its name, and where the score's times fall in it."""
-    grid = _grid(grid_of_entry(session, entry))
-    return {"news": _news(sound=name, grid=grid, start=round(1000 * from_sec)), "audio": path}
+    grid = grid_rows(grid_of_entry(session, entry))
+    return {"news": news_of(sound=name, grid=grid, start=round(1000 * from_sec)), "audio": path}
 
 
 def wait(name: str) -> dict:
     """That sound is not ready: ask again."""
-    return {"news": _news(wait=name)}
+    return {"news": news_of(wait=name)}
 
 
 def refusal(sentence: str, name: str = "") -> dict:
     """Why something was not done; name: the sound that does not come."""
-    return {"news": _news(refused=sentence, missing=name)}
+    return {"news": news_of(refused=sentence, missing=name)}
 
 
 def file_value(path: Path) -> dict:
     """A file to take away."""
-    return {"news": _news(), "file": path}
+    return {"news": news_of(), "file": path}
 
 
 def study_value(study: Study | None) -> dict[str, Any]:

@@ -4,11 +4,11 @@
 const WHO = 'listen';
 const yardstick = () => sounds.get(`render${current}`);
 const renders = new Map();        // number -> {about, state}
-let current = 0, wanted = '';     // the render that is shown; the sound that shall play as soon as it is here
+let current = 0;                  // the render that is shown
 let asking = 0, askedAt = 0;      // the render whose next sound was asked for
 const otherAsked = new Map();     // key -> when it was asked for
 const PATIENCE = 3000;
-const KEPT = 3, FRAME_MS = 30;
+const KEPT = 3;
 
 function receive(value) {
   if (!value || !value.news) return;
@@ -100,11 +100,6 @@ function want(key) {         // a sound to compare with, if it is not here
   trigger('other', { render: +number, which });
   setTimeout(() => { if (!ready(key) && (wanted === key || heard === key || which === 'preview')) want(key); }, 1500);
 }
-function takeAway(file) {
-  const link = document.createElement('a');
-  link.href = file.url; link.download = file.orig_name || '';
-  document.body.append(link); link.click(); link.remove();
-}
 
 // ---- the page ----
 function sourcesOf(r) {
@@ -166,14 +161,14 @@ function show() {
   $('.blind-open').setAttribute('aria-expanded', testing);
   $('.level').disabled = testing;
   if (testing) { $('.level').checked = true; showTally(); }
-  showNeedle();
+  showPlace();
   const s = sounds.get(`render${current}`);
   Object.assign(strip.dataset, {
     render: current, heard: testing ? '' : heard, playing: !!live, made: s ? s.n : 0, whole: !!s && s.over, over: state.over, by: state.by,
     ready: [...sounds.values()].filter(x => x.n).map(x => x.key).join(' '),
   });
 }
-function showNeedle() {
+function showPlace() {
   const s = sounds.get(heard), needle = $('.needle');
   needle.hidden = !s || !s.n || testing;
   if (needle.hidden) { $('.clock').textContent = '–'; return; }
@@ -190,35 +185,10 @@ function tellRoll() {
   const q = live && live.key === heard ? quarterOf(s, position()) : quarter;
   document.dispatchEvent(new CustomEvent('etude:heard', { detail: { doc: r.about.doc, by: WHO, quarter: q, playing: !!live, preview: heard.startsWith('preview') } }));
 }
-function release() { document.dispatchEvent(new CustomEvent('etude:heard', { detail: { doc: 0, by: WHO } })); }
-let ticking = false;
-function tick() {
-  if (ticking) return;
-  ticking = true;
-  let last = 0;
-  const turn = now => {
-    if (!live || !element.isConnected) { ticking = false; return; }
-    if (now - last > FRAME_MS) { last = now; loopOn(); showNeedle(); tellRoll(); }
-    requestAnimationFrame(turn);
-  };
-  requestAnimationFrame(turn);
-}
-function on(name, fn) {
-  const heardIt = e => element.isConnected ? fn(e.detail || {}) : document.removeEventListener('etude:' + name, heardIt);
-  document.addEventListener('etude:' + name, heardIt);
-}
-on('sounds', ({ by }) => {
-  if (by === WHO || by === 'tried') { if (by === 'tried') release(); return; }
-  wanted = ''; if (live) hush(); release(); show();
-});
+on('sounds', ({ by }) => { if (by === 'tried') release(); else if (by !== WHO) silence(); });
 on('goto', ({ doc, to, quarter: q }) => { const r = renders.get(current); if (to === WHO && r && r.about.doc === doc) goTo(q); });
 on('loop', ({ doc, span }) => { const r = renders.get(current); if (!testing) looped = passageOf(r && r.about.doc === doc ? span : null); });
 on('toggle', ({ to }) => { if (to === WHO) toggle(); });
-on('rest', ({ to }) => {
-  if (to !== WHO) return;
-  wanted = ''; if (live) hush();
-  quarter = 0; release(); show();
-});
 on('changed', ({ same }) => {
   for (const r of renders.values()) if (same || !r.about.quiet) r.stale = true;
   if (live && live.key !== 'tried' && !testing) hush();
@@ -231,6 +201,5 @@ document.addEventListener('pointerdown', e => {       // opening the sound card 
 $('.play').onclick = () => toggle();
 $('.halt').onclick = () => { wanted = ''; trigger('halt', { render: current }); $('.status').textContent = 'Cancelling…'; };
 for (const b of element.querySelectorAll('.save')) b.onclick = () => trigger('save', { render: current, kind: b.dataset.kind });
-$('.level').onchange = () => { if (live) begin(live.key, position()); };
 watch('value', () => receive(props.value));
 receive(props.value);

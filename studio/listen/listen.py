@@ -10,74 +10,19 @@ render. On `document` it shares with the roll:
 
 from __future__ import annotations
 
-import json
-import time
 from pathlib import Path
 from typing import Any
 
-import gradio as gr
-from gradio.data_classes import FileData, GradioModel
-
 from engine.sound.prompts import SAMPLE_RATE, Prompt
+from studio.listen.player import Player, grid_rows, news_of
 from studio.rendering import Render, Renders
-from studio.session import Grid
-
-_HERE = Path(__file__).parent
-PARTS = ("player.js", "picture.js", "blind.js", "listen.js")
 
 
-class ListenData(GradioModel):
-    """On the wire.
+class Listen(Player):
+    """The player of renders."""
 
-    news   what has happened, as one JSON string; `at` in it makes every answer differ, so that none is passed over
-    audio  the sound that the news is about
-    file   something to take away
-    """
-
-    news: str = ""
-    audio: FileData | None = None
-    file: FileData | None = None
-
-
-class Listen(gr.HTML):
-    """The player. A static template, so that nobody's text is compiled."""
-
-    data_model = ListenData
-
-    def __init__(self, value: dict | None = None, *, elem_id: str | None = None, render: bool = True):
-        super().__init__(
-            value=value,
-            html_template=(_HERE / "listen.html").read_text(encoding="utf-8"),
-            css_template=(_HERE / "listen.css").read_text(encoding="utf-8"),
-            js_on_load="\n".join((_HERE / name).read_text(encoding="utf-8") for name in PARTS),
-            apply_default_css=False,
-            elem_id=elem_id,
-            render=render,
-        )
-
-    def preprocess(self, payload: ListenData | None) -> None:
-        """Never an input: the visitor's Document holds the renders."""
-        return None
-
-    def postprocess(self, value: dict | ListenData | None) -> ListenData | None:
-        """A dictionary of ListenData's fields; `audio` and `file` as paths."""
-        if value is None or isinstance(value, ListenData):
-            return value
-        paths = {name: value.get(name) for name in ("audio", "file")}
-        files = {n: FileData(path=str(p), orig_name=Path(p).name) if p else None for n, p in paths.items()}
-        return ListenData(**{**value, **files})
-
-    def api_info(self) -> dict:
-        """The wire format's schema."""
-        return ListenData.model_json_schema()
-
-
-def _news(**told: Any) -> str:
-    return json.dumps({**told, "at": time.monotonic()}, separators=(",", ":"))
-
-
-def _grid(grid: Grid | None) -> list[list[float]] | None:
-    return None if grid is None else [grid.quarter.round(4).tolist(), (1000 * grid.sec).round(1).tolist()]
+    folder = Path(__file__).parent
+    parts = ("picture.js", "blind.js", "listen.js")
 
 
 def _state(render: Render, renders: Renders) -> dict[str, Any]:
@@ -103,7 +48,7 @@ def began(render: Render, renders: Renders) -> dict:
     about = {
         "title": render.title, "prompt": wish.prompt.name, "part": wish.part, "seed": wish.seed,
         "temperature": wish.temperature, "from": round(1000 * wish.span[0]), "rate": SAMPLE_RATE, "doc": render.doc,
-        "grid": _grid(render.grid), "human": _grid(render.human_grid),
+        "grid": grid_rows(render.grid), "human": grid_rows(render.human_grid),
         "human_name": render.reference.name if render.reference else "", "profile": wish.profile,
         "quiet": render.filled, "outdated": render.outdated,
     }  # fmt: skip
@@ -114,34 +59,34 @@ def part_of(render: Render, have: int, renders: Renders, about: dict | None = No
     """The sound after the first `have` samples, and how far the render is."""
     state = _state(render, renders)  # before the sound is read: none of what `over` promises can be missing then
     path = render.part(have)
-    return {"news": _news(state=state, begun=about, of=f"render{render.number}", first=have), "audio": path}
+    return {"news": news_of(state=state, begun=about, of=f"render{render.number}", first=have), "audio": path}
 
 
 def announced(renders: Renders) -> dict:
     """Other renders in the place of those that the page has; it asks for each of them."""
-    return {"news": _news(kept=[render.number for render in renders.kept])}
+    return {"news": news_of(kept=[render.number for render in renders.kept])}
 
 
 def state_of(render: Render, renders: Renders) -> dict:
     """How far a render is, without sound."""
-    return {"news": _news(state=_state(render, renders))}
+    return {"news": news_of(state=_state(render, renders))}
 
 
 def compared_sound(render: Render, which: str, piano: str, path: Path) -> dict:
     """What a render is compared with, whole."""
-    return {"news": _news(of=f"{which}{render.number}", which=which, number=render.number), "audio": path}
+    return {"news": news_of(of=f"{which}{render.number}", which=which, number=render.number), "audio": path}
 
 
 def prompt_sound(prompt: Prompt, path: Path) -> dict:
     """A prompt that the visitor wants to hear before anything is rendered."""
-    return {"news": _news(of="tried", name=prompt.name), "audio": path}
+    return {"news": news_of(of="tried", name=prompt.name), "audio": path}
 
 
 def saved(render: Render, path: Path) -> dict:
     """A file to take away."""
-    return {"news": _news(number=render.number), "file": path}
+    return {"news": news_of(number=render.number), "file": path}
 
 
 def refusal(sentence: str, number: Any = 0) -> dict:
     """Why something was not done."""
-    return {"news": _news(refused=sentence, number=number if type(number) is int else 0)}
+    return {"news": news_of(refused=sentence, number=number if type(number) is int else 0)}

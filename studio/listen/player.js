@@ -1,11 +1,12 @@
 // A player of sounds as they arrive, without a seam, another taking over at the same musical moment. Part of the player
 // of renders (studio/listen) and of compared performances (studio/compare), which give it: WHO, yardstick() (the sound
-// whose loudness the others are given), want(key), show(), tellRoll(), tick().
+// whose loudness the others are given), want(key), show(), showPlace() (where the music is), tellRoll().
 const $ = selector => element.querySelector(selector);
-const RATE = 32000, AHEAD_SEC = 3, PIECE_SEC = 1.5, FADE_SEC = 0.015, REFILL_SEC = 0.8;
+const RATE = 32000, AHEAD_SEC = 3, PIECE_SEC = 1.5, FADE_SEC = 0.015, REFILL_SEC = 0.8, FRAME_MS = 30;
 const sounds = new Map();   // key -> {key, data, n, total, over, from, grid}: samples; ms of the first; quarters and ms
 let context = null, live = null;   // live: {key, gain, nodes, next, end, anchor: [seconds, sample], starved}
-let heard = '', quarter = 0;       // what is chosen; where it stands in the score while nothing plays
+let heard = '', wanted = '';       // what is chosen; what shall play as soon as it is here
+let quarter = 0;                   // where the music stands in the score while nothing plays
 let looped = null;                 // (sound) -> [from, to] samples, while a passage is repeated
 
 function between(x, xs, ys) {
@@ -69,8 +70,7 @@ function begin(key, sample) {
   gain.gain.setValueAtTime(0, at); gain.gain.linearRampToValueAtTime(levelOf(s), at + FADE_SEC);
   gain.connect(context.destination);
   live = { key, gain, nodes: [], next: sample, end: at, anchor: [at, sample], starved: false };
-  if (key !== 'tried') document.dispatchEvent(new CustomEvent('etude:sounds', { detail: { by: WHO } }));
-  else document.dispatchEvent(new CustomEvent('etude:sounds', { detail: { by: 'tried' } }));
+  document.dispatchEvent(new CustomEvent('etude:sounds', { detail: { by: key === 'tried' ? key : WHO } }));
   pump(); tick(); show();
 }
 function hush() {
@@ -142,4 +142,31 @@ function goTo(q) {
   quarter = q;
   const s = sounds.get(heard);
   if (live && live.key === heard && s.grid) { const at = sampleAt(s, q); hush(); quarter = q; begin(heard, at); } else { tellRoll(); show(); }
+}
+$('.level').onchange = () => { if (live) begin(live.key, position()); };
+
+// ---- with the page ----
+function on(name, fn) {     // what the roll and the others say, as long as this is on the page
+  const heardIt = e => element.isConnected ? fn(e.detail || {}) : document.removeEventListener('etude:' + name, heardIt);
+  document.addEventListener('etude:' + name, heardIt);
+}
+function release() { document.dispatchEvent(new CustomEvent('etude:heard', { detail: { doc: 0, by: WHO } })); }
+function silence() { wanted = ''; if (live) hush(); release(); show(); }
+on('rest', ({ to }) => { if (to === WHO) { if (live) hush(); quarter = 0; silence(); } });
+let ticking = false;
+function tick() {
+  if (ticking) return;
+  ticking = true;
+  let last = 0;
+  const turn = now => {
+    if (!live || !element.isConnected) { ticking = false; return; }
+    if (now - last > FRAME_MS) { last = now; loopOn(); showPlace(); tellRoll(); }
+    requestAnimationFrame(turn);
+  };
+  requestAnimationFrame(turn);
+}
+function takeAway(file) {
+  const link = document.createElement('a');
+  link.href = file.url; link.download = file.orig_name || '';
+  document.body.append(link); link.click(); link.remove();
 }
