@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from engine.music.types import AudioClip, BadInput, Performance, digest
 from engine.sound.clip import HIGHEST_RATE, LOWEST_RATE, SILENCE, read_audio
+from engine.sound.spectra import sounding_db
 
 SAMPLE_RATE = 32_000
 SHORTEST_SEC, LONGEST_SEC = 3.0, 10.0
@@ -183,9 +184,7 @@ def _resampled(samples: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
 def _levelled(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     """The excerpt at LEVEL_DB: pauses do not count, and peaks stay under MOST_PEAK."""
     samples = samples - samples.mean(dtype=np.float64)
-    level = _frames_db(samples, SAMPLE_RATE)
-    sounding = level[level > level.max() - 25]
-    mean_db = 10 * np.log10((10 ** (sounding / 10)).mean())
+    mean_db = sounding_db(_frames_db(samples, SAMPLE_RATE))
     gain = 10 ** (min(LEVEL_DB - mean_db, MOST_GAIN_DB) / 20)
     return (samples * min(gain, MOST_PEAK / np.abs(samples).max())).astype(np.float32)
 

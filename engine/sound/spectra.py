@@ -77,9 +77,18 @@ def level_db(samples: NDArray[np.float32], sample_rate: int, step_sec: float = 0
     return 10 * np.log10(np.maximum(power, 1e-10))
 
 
+def sounding_db(level: NDArray[np.float64]) -> float:
+    """Mean power in dB of the frames that sound, down to 25 dB under the loudest: pauses do not count.
+
+    >>> f"{sounding_db(np.array([-20.0, -20.0, -60.0])):.1f}"
+    '-20.0'
+    """
+    return 10 * np.log10((10 ** (level[level > level.max() - 25] / 10)).mean())
+
+
 def level_gain(samples: NDArray[np.float32], sample_rate: int, db: float, most_peak: float) -> float:
-    """What to multiply a sound with so that the mean power of what sounds (down to 25 dB under its loudest) comes to
-    `db` dBFS, or as near as its peak, times the gain, stays under `most_peak`; 1 for silence.
+    """What to multiply a sound with so that what sounds comes to `db` dBFS (`sounding_db`), or as near as its peak,
+    times the gain, stays under `most_peak`; 1 for silence.
 
     >>> tone = np.sin(np.arange(32000) / 10).astype(np.float32)
     >>> round(level_gain(tone, 32000, -23.01, 0.98), 3)
@@ -88,5 +97,4 @@ def level_gain(samples: NDArray[np.float32], sample_rate: int, db: float, most_p
     level = level_db(samples, sample_rate, 0.05)
     if not len(level) or level.max() <= -90:
         return 1.0
-    loud = 10 * np.log10((10 ** (level[level > level.max() - 25] / 10)).mean())
-    return float(min(10 ** ((db - loud) / 20), most_peak / np.abs(samples).max()))
+    return float(min(10 ** ((db - sounding_db(level)) / 20), most_peak / np.abs(samples).max()))
