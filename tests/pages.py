@@ -176,3 +176,21 @@ def visit(browser: Browser, address: str, **context: object) -> Visitor:
     visitor.canvas.wait_for()
     visitor.wait("+d.count > 0")
     return visitor
+
+
+def visit_by_phone(browser: Browser, address: str) -> Visitor:
+    """The same by phone, in the dark."""
+    return visit(browser, address, viewport={"width": 390, "height": 844}, color_scheme="dark", has_touch=True)
+
+
+def leave_phone(visitor: Visitor) -> None:
+    """What stands on the phone's page now fits its width and has names, and nothing has gone wrong."""
+    assert visitor.page.evaluate("document.documentElement.scrollWidth") <= 390, "the page scrolls sideways on a phone"
+    unnamed = visitor.page.evaluate(
+        """() => [...document.querySelectorAll('button, input, select, textarea')].filter(e => e.offsetParent !== null
+        && !e.labels?.length && !e.getAttribute('aria-label') && !e.textContent.trim() && !e.title)
+        .map(e => e.outerHTML)"""
+    )
+    assert unnamed == []
+    assert visitor.errors == []
+    visitor.page.context.close()

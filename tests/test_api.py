@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from command_line import little_piece
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
@@ -15,7 +16,6 @@ from engine.music.midi import read_midi_performance
 from engine.music.musicxml import write_musicxml
 from engine.music.safe import open_score
 from engine.sound.provenance import read_description
-from tests.test_cli import little_piece
 
 ROOT = Path(__file__).parents[1]
 NAMES = (

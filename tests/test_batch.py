@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
+from command_line import little_piece, run
 
 from engine.music.midi import read_midi_performance
 from engine.music.musicxml import write_musicxml
-from tests.test_cli import little_piece, run
 
 
 @pytest.fixture

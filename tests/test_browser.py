@@ -7,7 +7,7 @@ import io
 import numpy as np
 import pytest
 import soundfile
-from pages import ROOT, SHORT, Visitor, visit
+from pages import ROOT, SHORT, Visitor, leave_phone, visit, visit_by_phone
 from playwright.sync_api import Browser
 
 from engine.music.midi import write_midi
@@ -296,13 +296,4 @@ def test_long_work_shows_its_share_and_can_be_cancelled(visitor: Visitor) -> Non
 
 
 def test_phone_in_the_dark(browser: Browser, address: str) -> None:
-    visitor = visit(browser, address, viewport={"width": 390, "height": 844}, color_scheme="dark", has_touch=True)
-    assert visitor.page.evaluate("document.documentElement.scrollWidth") <= 390, "the page scrolls sideways on a phone"
-    unnamed = visitor.page.evaluate(
-        """() => [...document.querySelectorAll('button, input, select, textarea')].filter(e => e.offsetParent !== null
-        && !e.labels?.length && !e.getAttribute('aria-label') && !e.textContent.trim() && !e.title)
-        .map(e => e.outerHTML)"""
-    )
-    assert unnamed == []
-    assert visitor.errors == []
-    visitor.page.context.close()
+    leave_phone(visit_by_phone(browser, address))

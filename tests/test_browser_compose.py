@@ -7,7 +7,7 @@ import urllib.request
 from collections import Counter
 
 import numpy as np
-from pages import PATIENCE_SEC, SHORT, Visitor, visit
+from pages import PATIENCE_SEC, SHORT, Visitor, leave_phone, visit_by_phone
 from playwright.sync_api import Browser
 
 from engine.music.safe import open_score
@@ -193,17 +193,9 @@ def test_an_empty_page_is_composed_on_at_once(visitor: Visitor) -> None:
 
 
 def test_phone(browser: Browser, address: str) -> None:
-    visitor = visit(browser, address, viewport={"width": 390, "height": 844}, color_scheme="dark", has_touch=True)
+    visitor = visit_by_phone(browser, address)
     panel(visitor)
     fill(visitor, "compose-length", 16)
     visitor.page.locator("#compose").click()
     visitor.page.locator("#takes .take").first.wait_for()
-    assert visitor.page.evaluate("document.documentElement.scrollWidth") <= 390, "the page scrolls sideways on a phone"
-    unnamed = visitor.page.evaluate(
-        """() => [...document.querySelectorAll('button, input, select, textarea')].filter(e => e.offsetParent !== null
-        && !e.labels?.length && !e.getAttribute('aria-label') && !e.textContent.trim() && !e.title)
-        .map(e => e.outerHTML)"""
-    )
-    assert unnamed == []
-    assert visitor.errors == []
-    visitor.page.context.close()
+    leave_phone(visitor)

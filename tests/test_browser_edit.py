@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import little_piece
 from pages import PATIENCE_SEC, SHORT, Visitor, visit
 from playwright.sync_api import Browser, Page
 from soak_report import Reporter
@@ -21,7 +22,6 @@ from engine.music.musicxml import write_musicxml
 from engine.music.types import Marks, Measures, Performance
 from tests.test_accessibility import sides
 from tests.test_browser import HOSTILE
-from tests.test_cli import little_piece
 
 LATER = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
 

@@ -9,29 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from command_line import little_piece, run
 
 from engine.cli import EXAMPLES, main
 from engine.commands import parse_strength
 from engine.music.midi import read_midi_performance
 from engine.music.musicxml import write_musicxml
-from engine.music.types import BadInput, Marks, Measures, Score
+from engine.music.types import BadInput
 
 COMMANDS = (
     "perform", "preview", "curves", "compare", "convert", "styles", "metrics", "render", "codec", "transcribe",
     "import-weights", "batch",
 )  # fmt: skip
-
-
-def little_piece() -> Score:
-    """Eight bars of 4/4: a melody of eighths over a chord on every half bar."""
-    melody = [(i / 2, 0.5, 72 + (0, 2, 4, 5, 7, 5, 4, 2)[i % 8]) for i in range(64)]
-    chords = [(2.0 * i, 2.0, p) for i in range(16) for p in (48, 55, 64)]
-    onset, duration, pitch = np.array(sorted(melody + chords, key=lambda note: (note[0], note[2]))).T
-    n, m = len(onset), 8
-    staff, zeros = np.where(pitch > 66, 1, 2), np.zeros(m)
-    measures = Measures(4.0 * np.arange(m), zeros + 4, zeros, zeros + 4, zeros + 4, zeros, np.arange(1, m + 1))
-    spelling = (pitch * 7 + 5) % 12 - 5
-    return Score(onset, duration, pitch, spelling, staff, staff, np.zeros(n, bool), Marks.none(n), measures)
 
 
 @pytest.fixture
@@ -40,16 +29,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "piece.musicxml").write_bytes(write_musicxml(little_piece()))
     return tmp_path
-
-
-def run(command: str, capsys: pytest.CaptureFixture) -> tuple[int, str, str]:
-    """Exit status, standard output and standard error of one command line."""
-    try:
-        status = main(command.split())
-    except SystemExit as stop:
-        status = stop.code
-    said = capsys.readouterr()
-    return status, said.out, said.err
 
 
 def test_perform_preview_curves(folder: Path, capsys: pytest.CaptureFixture) -> None:

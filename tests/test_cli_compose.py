@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import run
 
-from engine.cli import EXAMPLES, main
+from engine.cli import EXAMPLES
 from engine.compose_commands import closest, numbered, parse_bars, passage
 from engine.composing import kept_notes
 from engine.music.midi import read_midi_performance
@@ -40,16 +41,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "piece.musicxml").write_bytes(write_musicxml(little_piece()))
     return tmp_path
-
-
-def run(command: str, capsys: pytest.CaptureFixture) -> tuple[object, str, str]:
-    """Exit status, standard output and standard error of one command line."""
-    try:
-        status = main(command.split())
-    except SystemExit as stop:
-        status = stop.code
-    said = capsys.readouterr()
-    return status, said.out, said.err
 
 
 def read(path: Path) -> Score:

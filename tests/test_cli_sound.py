@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from test_cli import run
+from command_line import run
 
 from engine.music.midi import write_midi
 from engine.music.types import Performance

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from command_line import little_piece
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from soak_report import Reporter
 
 from engine.music.midi import write_midi
 from engine.music.musicxml import write_musicxml
-from tests.test_cli import little_piece
 from tests.test_house import PROJECT
 
 ROOT = Path(__file__).parents[1]
