@@ -79,35 +79,60 @@ def average_gradients(model: nn.Module, done: bool, device: str) -> bool:
     return stop
 
 
-def learning_rate(step: int, progress: float) -> float:
+def learning_rate(step: int, progress: float, warm_up: int = WARM_UP_STEPS) -> float:
     """Share of the top rate: a warm-up over the first steps, then a cosine down to 3 % at progress 1."""
-    warm = min((step + 1) / WARM_UP_STEPS, 1.0)
+    warm = min((step + 1) / warm_up, 1.0)
     return warm * (LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0))))
+
+
+Optimizers = list[torch.optim.Optimizer]
+
+
+def muon_and_adamw(model: nn.Module, rate: float) -> Optimizers:
+    """Weight matrices are moved by Muon (Jordan et al. 2024, with AdamW's step size), embeddings, gains and biases by
+    AdamW.
+    """
+    embeddings = {id(p) for m in model.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
+    trained = [p for p in model.parameters() if p.requires_grad]
+    matrices = [p for p in trained if p.ndim == 2 and id(p) not in embeddings and min(p.shape) > 1]
+    chosen = {id(p) for p in matrices}
+    rest = [p for p in trained if id(p) not in chosen]
+    optimizers: Optimizers = [torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.98), weight_decay=0.0)]
+    if matrices and hasattr(torch.optim, "Muon"):
+        optimizers.append(torch.optim.Muon(matrices, lr=rate, weight_decay=0.02, adjust_lr_fn="match_rms_adamw"))
+    elif matrices:
+        optimizers.append(torch.optim.AdamW(matrices, lr=rate, betas=(0.9, 0.98), weight_decay=0.02))
+    return optimizers
+
+
+def follow(average: nn.Module, model: nn.Module, keep: float) -> None:
+    """Move the average of the weights by 1 - keep towards the model's; buffers are taken as they are."""
+    with torch.no_grad():
+        for a, p in zip(average.parameters(), model.parameters(), strict=True):
+            a.lerp_(p, 1 - keep)
+        for a, p in zip(average.buffers(), model.buffers(), strict=True):
+            a.copy_(p)
+
+
+def write_state(state: dict, path: Path) -> None:
+    """Write the state so that an interruption leaves the old one or the new one."""
+    torch.save(state, path.with_suffix(".tmp"))
+    path.with_suffix(".tmp").replace(path)
 
 
 class Run:
     """A model in training: its weights, their moving average, the optimizers, and how far it has come.
 
-    Weight matrices are moved by Muon (Jordan et al. 2024, with AdamW's step size), embeddings, gains and biases by
-    AdamW. `step` and `seconds` count over all sessions.
+    `step` and `seconds` count over all sessions.
     """
 
-    def __init__(self, model: nn.Module, rate: float, device: str, make: Callable[[], nn.Module]):
+    def __init__(
+        self, model: nn.Module, rate: float, device: str, make: Callable[[], nn.Module],
+        optimizers: Callable[[nn.Module, float], Optimizers] = muon_and_adamw,
+    ):  # fmt: skip
         self.model, self.average = model.to(device), make().to(device)
         self.average.load_state_dict(self.model.state_dict())
-        embeddings = {id(p) for m in model.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
-        trained = [p for p in model.parameters() if p.requires_grad]
-        matrices = [p for p in trained if p.ndim == 2 and id(p) not in embeddings and min(p.shape) > 1]
-        chosen = {id(p) for p in matrices}
-        rest = [p for p in trained if id(p) not in chosen]
-        self.optimizers: list[torch.optim.Optimizer] = [
-            torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.98), weight_decay=0.0)
-        ]
-        if matrices and hasattr(torch.optim, "Muon"):
-            muon = torch.optim.Muon(matrices, lr=rate, weight_decay=0.02, adjust_lr_fn="match_rms_adamw")
-            self.optimizers.append(muon)
-        elif matrices:
-            self.optimizers.append(torch.optim.AdamW(matrices, lr=rate, betas=(0.9, 0.98), weight_decay=0.02))
+        self.optimizers = optimizers(self.model, rate)
         self.rate, self.device, self.step, self.seconds = rate, device, 0, 0.0
 
     def resume(self, path: Path) -> None:
@@ -122,11 +147,10 @@ class Run:
         self.step, self.seconds = state["step"], state["seconds"]
 
     def save(self, path: Path) -> None:
-        """Write the state so that an interruption leaves the old one or the new one."""
+        """Write the state to be resumed from."""
         state = {"model": self.model.state_dict(), "average": self.average.state_dict()}
         state |= {"optimizers": [o.state_dict() for o in self.optimizers], "step": self.step, "seconds": self.seconds}
-        torch.save(state, path.with_suffix(".tmp"))
-        path.with_suffix(".tmp").replace(path)
+        write_state(state, path)
 
     def learn(
         self, batch: Batch, losses: Callable[[nn.Module, Batch], Batch], share: float, ema: float, done: bool
@@ -147,12 +171,7 @@ class Run:
             for optimizer in self.optimizers:
                 optimizer.step()
         self.step += 1
-        keep = min(ema, (1 + self.step) / (10 + self.step))
-        with torch.no_grad():
-            for a, p in zip(self.average.parameters(), self.model.parameters(), strict=True):
-                a.lerp_(p, 1 - keep)
-            for a, p in zip(self.average.buffers(), self.model.buffers(), strict=True):
-                a.copy_(p)
+        follow(self.average, self.model, min(ema, (1 + self.step) / (10 + self.step)))
         return {k: float(v.detach()) for k, v in parts.items()}, stop
 
 
@@ -195,6 +214,7 @@ def train(
     losses: Callable[[nn.Module, Batch], Batch],
     validate: Callable[[nn.Module], dict[str, float]],
     about: dict,
+    warm_up: int = WARM_UP_STEPS,
 ) -> None:
     """Train until --minutes have passed or --steps are reached.
 
@@ -217,7 +237,7 @@ def train(
         run.seconds = trained + time.monotonic() - began
         done = run.step + 1 >= args.steps if args.steps else run.seconds - trained >= 60 * args.minutes
         progress = run.step / args.steps if args.steps else run.seconds / schedule
-        share = learning_rate(run.step, progress)
+        share = learning_rate(run.step, progress, warm_up)
         parts, stop = run.learn(next(batches), losses, share, args.ema, done)
         if reporter:
             reporter.recent.append(parts)

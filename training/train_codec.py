@@ -36,7 +36,17 @@ from training.codec_losses import (
     judge_loss,
     si_snr_loss,
 )
-from training.loop import Batch, Reporter, add_arguments, average_gradients, join_processes, learning_rate, prefetch
+from training.loop import (
+    Batch,
+    Reporter,
+    add_arguments,
+    average_gradients,
+    follow,
+    join_processes,
+    learning_rate,
+    prefetch,
+    write_state,
+)  # fmt: skip
 
 BETAS = (0.5, 0.9)
 HELD_OUT_SECONDS = 4.0
@@ -100,11 +110,10 @@ class CodecRun:
         self.step, self.seconds = state["step"], state["seconds"]
 
     def save(self, path: Path) -> None:
-        """Write the state so that an interruption leaves the old one or the new one."""
+        """Write the state to be resumed from."""
         state: dict = {name: part.state_dict() for name, part in self._parts().items()}
         state |= {"norms": self.balancer.norms, "step": self.step, "seconds": self.seconds}
-        torch.save(state, path.with_suffix(".tmp"))
-        path.with_suffix(".tmp").replace(path)
+        write_state(state, path)
 
     def _parts(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
         return {
@@ -140,7 +149,7 @@ class CodecRun:
         if torch.isfinite(norm):
             self.optimizer.step()
         self.step += 1
-        self._follow(min(ema, (1 + self.step) / (10 + self.step)))
+        follow(self.average, self.model, min(ema, (1 + self.step) / (10 + self.step)))  # the books are means already
         figures |= {k: float(v.detach()) for k, v in losses.items()} | {"commitment": float(heard.commitment.detach())}
         return figures, stop
 
@@ -159,14 +168,6 @@ class CodecRun:
             "si_snr": lambda: si_snr_loss(fake, real),
         }
         return losses | {name: loss() for name, loss in rest.items() if weights.get(name, 0) > 0}
-
-    @torch.no_grad()
-    def _follow(self, keep: float) -> None:
-        """The average follows the weights; the codebooks are running means already."""
-        for a, p in zip(self.average.parameters(), self.model.parameters(), strict=True):
-            a.lerp_(p, 1 - keep)
-        for a, p in zip(self.average.buffers(), self.model.buffers(), strict=True):
-            a.copy_(p)
 
 
 def _mean_of_processes(values: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from torch import nn
 
 from engine.importing import open_valle, write_valle
 from engine.models.valle import Valle, ValleConfig
-from training.loop import Batch, add_arguments, average_gradients, join_processes, train
+from training.loop import Batch, add_arguments, average_gradients, join_processes, train, write_state
 from training.scaled_adam import ScaledAdam, eden
 from training.valle_data import MOST_COST, Corpus
 from training.valle_losses import losses
@@ -63,10 +63,9 @@ class ValleRun:
             self.step, self.seconds = state["step"], state["seconds"]
 
     def save(self, path: Path) -> None:
-        """Write the state so that an interruption leaves the old one or the new one, and the bundle."""
+        """Write the state to be resumed from, and the bundle."""
         state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
-        torch.save(state | {"step": self.step, "seconds": self.seconds}, path.with_suffix(".tmp"))
-        path.with_suffix(".tmp").replace(path)
+        write_state(state | {"step": self.step, "seconds": self.seconds}, path)
         write_valle(self.model, path.parent / "bundle", f"training.train_valle, step {self.step}")
 
     def learn(
