@@ -57,12 +57,12 @@ def weights_digest(path: Path) -> str:
 
 def open_pianist(folder: Path) -> PianistBundle:
     """Load a Pianist folder. Raises BundleError when a file is missing, altered, of another format or not finite."""
-    config, tensors = _read_folder(folder, "pianist")
+    config, tensors = read_folder(folder, "pianist")
     if config.get("axes") != [a.name for a in AXES]:
         raise BundleError(
             f"Checkpoint {folder.name} has other style axes than this program; use the version it came with."
         )
-    with _fits(folder):
+    with fits(folder):
         presets = json.loads((folder / "presets.json").read_text())
         model = Pianist(PianistConfig(**config["model"]))
         model.load_state_dict(tensors)
@@ -92,12 +92,12 @@ class ComposerBundle:
 
 def open_composer(folder: Path) -> ComposerBundle:
     """Load a Composer folder. Raises BundleError as open_pianist does."""
-    config, tensors = _read_folder(folder, "composer")
+    config, tensors = read_folder(folder, "composer")
     if config.get("grammar") != grammar_digest():
         raise BundleError(
             f"Checkpoint {folder.name} has another note grammar than this program; use the version it came with."
         )
-    with _fits(folder):
+    with fits(folder):
         pieces = tensors.pop("pieces").numpy()
         if pieces.ndim != 2 or pieces.shape[1] != len(PRIOR_COLUMNS) or not len(pieces):
             raise ValueError(f"pieces are (n, {len(PRIOR_COLUMNS)}), got {pieces.shape}")
@@ -118,8 +118,8 @@ class CodecBundle:
 
 def open_codec(folder: Path) -> CodecBundle:
     """Load a piano codec's folder. Raises BundleError as open_pianist does."""
-    config, tensors = _read_folder(folder, "piano codec")
-    with _fits(folder):
+    config, tensors = read_folder(folder, "piano codec")
+    with fits(folder):
         model = PianoCodec(CodecConfig(**config["model"]))
         books = tensors.pop("books")
         for book, vectors in zip(model.quantiser.listed(), books, strict=True):
@@ -150,13 +150,13 @@ class RendererBundle:
 
 def open_renderer(folder: Path, codec: CodecBundle) -> RendererBundle:
     """Load a renderer's folder; it speaks the codes of one codec only. Raises BundleError as open_pianist does."""
-    config, tensors = _read_folder(folder, "renderer")
+    config, tensors = read_folder(folder, "renderer")
     books = torch.stack([b.codebook for b in codec.model.quantiser.listed()])
     if config.get("codec") != books_digest(books):
         raise BundleError(
             f"Checkpoint {folder.name} was trained on another codec than the one here; use the two that came together."
         )
-    with _fits(folder):
+    with fits(folder):
         model, decoder = MaskedRenderer(RendererConfig(**config["model"]), books), None
         of_decoder = {k.removeprefix("decoder."): tensors.pop(k) for k in list(tensors) if k.startswith("decoder.")}
         if of_decoder:
@@ -174,7 +174,7 @@ def grammar_digest() -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
-def _read_folder(folder: Path, kind: str) -> tuple[dict, dict[str, torch.Tensor]]:
+def read_folder(folder: Path, kind: str) -> tuple[dict, dict[str, torch.Tensor]]:
     """config.json and the weights (as float32) of a folder of this kind."""
     try:
         config = json.loads((folder / "config.json").read_text())
@@ -192,7 +192,7 @@ def _read_folder(folder: Path, kind: str) -> tuple[dict, dict[str, torch.Tensor]
         raise BundleError(
             f"The weights of checkpoint {folder.name} are not the ones its config names; fetch the folder again."
         )
-    with _fits(folder):
+    with fits(folder):
         tensors = {k: v.float() for k, v in load_file(folder / "model.safetensors").items()}
     if not all(torch.isfinite(v).all() for v in tensors.values()):
         raise BundleError(f"The weights of checkpoint {folder.name} are not finite; fetch the folder again.")
@@ -200,7 +200,7 @@ def _read_folder(folder: Path, kind: str) -> tuple[dict, dict[str, torch.Tensor]
 
 
 @contextmanager
-def _fits(folder: Path) -> Iterator[None]:
+def fits(folder: Path) -> Iterator[None]:
     """What goes wrong inside is told as one sentence."""
     try:
         yield

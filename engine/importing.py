@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from engine.bundle import FORMAT_VERSION, _fits, _read_folder, weights_digest
+from engine.bundle import FORMAT_VERSION, fits, read_folder, weights_digest
 from engine.folders import CHECKPOINTS
 from engine.models.encodec import CODEBOOK_SIZE, NUM_CODEBOOKS, PianoEncodec
 from engine.models.seanet import SEANetConfig
@@ -193,8 +193,8 @@ def write_encodec(codec: PianoEncodec, folder: Path, source: str, source_digest:
 
 def open_encodec(folder: Path) -> EncodecBundle:
     """Load a codec's folder. Raises engine.bundle.BundleError as the other openers do."""
-    config, tensors = _read_folder(folder, "piano-encodec")
-    with _fits(folder):
+    config, tensors = read_folder(folder, "piano-encodec")
+    with fits(folder):
         shape = dict(config["model"])
         books = shape.pop("num_codebooks"), shape.pop("codebook_size")
         codec = PianoEncodec(SEANetConfig(**shape | {"ratios": tuple(shape["ratios"])}), *books)
@@ -261,8 +261,8 @@ def write_valle(model: Valle, folder: Path, source: str, source_digest: str = ""
 
 def open_valle(folder: Path) -> ValleBundle:
     """Load decoders' folder. Raises engine.bundle.BundleError as the other openers do."""
-    config, tensors = _read_folder(folder, "midi-valle")
-    with _fits(folder):
+    config, tensors = read_folder(folder, "midi-valle")
+    with fits(folder):
         shape = ValleConfig(**config["model"])
         for j in range(shape.num_codebooks - 2 if shape.tied else 0):
             tensors[f"nar_predict_layers.{j}.weight"] = tensors[f"nar_audio_embeddings.{j + 2}.{ROWS}"]

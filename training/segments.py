@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from engine.models.xmvae import collated
 from engine.tokens.grid import MAX_NOTES, MAX_STEPS
 from engine.tokens.tables import (
     ARTICULATIONS,
@@ -117,15 +118,10 @@ def collate(segments: list[NDArray]) -> dict[str, Tensor]:
     beat    (B, T) int64: 0 for BOS, then counted from 1
     pad     (B, T) bool: True in the padding
     """
-    length = max(len(s) for s in segments)
-    tokens = np.zeros((len(segments), length, segments[0].shape[1]), np.int64)
-    for row, s in zip(tokens, segments, strict=True):
-        row[: len(s)] = s
-    metric = (tokens[..., FAMILY] == METRIC) & (tokens[..., POSITION] == 1)
-    batch = {"tokens": tokens, "beat": metric.cumsum(1), "pad": tokens[..., FAMILY] == 0}
-    if tokens.shape[2] > 4:
-        batch["values"] = values_of(tokens)
-    return {k: torch.from_numpy(v) for k, v in batch.items()}
+    batch = collated(segments)
+    if batch["tokens"].shape[2] > 4:
+        batch["values"] = torch.from_numpy(values_of(batch["tokens"].numpy()))
+    return batch
 
 
 class Corpus:
