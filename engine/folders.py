@@ -14,6 +14,7 @@ from engine.models.style import AXES
 from engine.music.types import BundleError
 
 CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints"
+IMPORTED_KINDS = ("midi-valle", "piano-encodec")
 PIANIST, COMPOSER, CODEC, RENDERER = "pianist-v1", "composer-v1", "piano-codec-v1", "renderer-v2"
 
 
@@ -54,9 +55,12 @@ def renderer_digest(checkpoints: Path) -> str:
 
 def profiles(checkpoints: Path) -> tuple[str, ...]:
     """The renderers there are: "product", and "paper" once the published weights have been imported."""
-    folder = checkpoints / "imported"
-    whole = all((folder / kind / "config.json").exists() for kind in ("midi-valle", "piano-encodec"))
-    return ("product", "paper") if whole else ("product",)
+    return ("product", "paper") if are_imported(checkpoints / "imported") else ("product",)
+
+
+def are_imported(folder: Path) -> bool:
+    """Whether the published weights lie there, of every kind."""
+    return all((folder / kind / "config.json").exists() for kind in IMPORTED_KINDS)
 
 
 def _unreadable(name: str, error: Any) -> BundleError:

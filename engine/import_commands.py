@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-KINDS = ("midi-valle", "piano-encodec")  # of engine.importing, which loads torch
+from engine.folders import IMPORTED_KINDS
 
 
 def run(args: argparse.Namespace, progress: Any) -> dict[str, Any]:
@@ -27,6 +27,6 @@ def add_commands(add: Callable[[str, Any, str], argparse.ArgumentParser]) -> Non
     p = add(
         "import-weights", run, "Convert published weights (MIDI-VALLE, Piano-Encodec, MusicGen's codec) for use here."
     )
-    p.add_argument("kind", choices=KINDS)
+    p.add_argument("kind", choices=IMPORTED_KINDS)
     p.add_argument("weights", type=Path, metavar="FILE", help="best-valid-loss.pt, compression_state_dict.bin, ...")
     p.add_argument("-o", "--output", type=Path, metavar="FOLDER", help="default: checkpoints/imported/KIND")

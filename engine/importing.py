@@ -24,13 +24,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from engine.bundle import FORMAT_VERSION, fits, read_folder, weights_digest
-from engine.folders import CHECKPOINTS
+from engine.folders import CHECKPOINTS, IMPORTED_KINDS
 from engine.models.encodec import CODEBOOK_SIZE, NUM_CODEBOOKS, PianoEncodec
 from engine.models.seanet import SEANetConfig
 from engine.models.valle import Valle, ValleConfig
 from engine.music.types import BadInput
 
-KINDS = ("midi-valle", "piano-encodec")
 ROWS = "word_embeddings.weight"
 IMPORTED = CHECKPOINTS / "imported"
 CARD = """# {name}
@@ -311,8 +310,8 @@ class Imported:
 
 def import_weights(kind: str, path: Path, folder: Path | None = None) -> Imported:
     """Convert a published weights file to a checkpoint folder (default checkpoints/imported/KIND). Raises BadInput."""
-    if kind not in KINDS:
-        raise BadInput(f"{kind!r} weights are not known; {' and '.join(KINDS)} are accepted.")
+    if kind not in IMPORTED_KINDS:
+        raise BadInput(f"{kind!r} weights are not known; {' and '.join(IMPORTED_KINDS)} are accepted.")
     folder = folder or IMPORTED / kind
     weights = read_weights(path)
     source_digest = weights_digest(path)

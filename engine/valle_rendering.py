@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from engine.bundle import BundleError
+from engine.folders import are_imported
 from engine.importing import IMPORTED, open_encodec, open_valle
 from engine.models.encodec import DecodeStream, PianoEncodec
 from engine.models.int8 import quantise
@@ -196,7 +197,7 @@ def open_paper_renderer(
     int8  the decoders' layers in eight bits: three times as fast on a processor
     Raises BadInput where they have not been imported, BundleError where they are damaged.
     """
-    if not all((folder / kind / "config.json").exists() for kind in ("midi-valle", "piano-encodec")):
+    if not are_imported(folder):
         raise BadInput(
             'The profile "paper" needs the published weights: run `etude import-weights midi-valle FILE` and '
             "`etude import-weights piano-encodec FILE` first."

@@ -34,7 +34,7 @@ def split_hands(onset: NDArray, duration: NDArray, pitch: NDArray) -> NDArray[np
             cost = np.abs(low - left).sum() + np.abs(high - right).sum()
             for hand, notes in ((2, low), (1, high)):
                 reach = [*notes, *(p for _, p, s in held if s == hand)] if len(notes) else []
-                cost += 20 * max(0, max(reach) - min(reach) - 16) if reach else 0
+                cost += 20 * max(0, max(reach) - min(reach) - _REACH) if reach else 0
             costs.append(cost)
         cut = int(np.argmin(costs))
         staff[first : first + cut] = 2

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from engine.music.types import AudioClip, BadInput, Performance, digest
 from engine.sound.clip import HIGHEST_RATE, LOWEST_RATE, SILENCE, read_audio
+from engine.sound.recording import resample
 from engine.sound.spectra import sounding_db
 
 SAMPLE_RATE = 32_000
@@ -103,7 +104,8 @@ def prepare_prompt(
         raise BadInput(
             f"{clipped:.0%} of this excerpt is clipped; choose another part, or record it again more softly."
         )
-    samples = _faded(_levelled(_resampled(excerpt, rate)))
+    made = resample(excerpt, rate, SAMPLE_RATE)[: round(LONGEST_SEC * SAMPLE_RATE)]
+    samples = _faded(_levelled(made))
     length_sec = len(samples) / SAMPLE_RATE
     return Prompt(
         AudioClip(samples, SAMPLE_RATE),
@@ -170,15 +172,6 @@ def _waiting(samples: NDArray[np.float32], rate: int) -> int:
     level = _frames_db(samples, rate)
     first = int(np.argmax(level > max(level.max() + QUIET_DB, -70.0)))
     return max(0, round((first * FRAME_SEC - LEAD_SEC) * rate))
-
-
-def _resampled(samples: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
-    if rate == SAMPLE_RATE:
-        return samples
-    import soxr
-
-    made = soxr.resample(samples, rate, SAMPLE_RATE, quality="HQ")
-    return made[: round(LONGEST_SEC * SAMPLE_RATE)].astype(np.float32)
 
 
 def _levelled(samples: NDArray[np.float32]) -> NDArray[np.float32]:
