@@ -16,7 +16,7 @@ from scipy.stats import spearmanr
 from engine.music.types import AudioClip, BadInput, Performance
 from engine.sound.chroma import chroma
 from engine.sound.recording import resample
-from engine.sound.spectra import level_db, log_mel, magnitudes, semitone_bank
+from engine.sound.spectra import level_db, log_mel, magnitude_blocks, magnitudes, semitone_bank
 
 RATE = 32000
 PAPER_RATE = 24000  # of the published spectrogram and chroma errors
@@ -68,16 +68,7 @@ def spectrogram(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     FFT 32,768 of a 50 ms Hann window, magnitudes, 20 log10(max(1e-5, .)) - 20.
     """
     bank = semitone_bank(PAPER_RATE, 32768)
-    step = 288 * 400
-    parts = []
-    padded = np.pad(np.asarray(samples, np.float32), 600)
-    for start in range(0, len(samples) + 1, step):  # 400 frames at a time
-        block = padded[start : start + step - 288 + 1200]
-        if len(block) < 1200:
-            break
-        frames = np.lib.stride_tricks.sliding_window_view(block, 1200)[::288]
-        window = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(1200) / 1200)).astype(np.float32)
-        parts.append(np.abs(np.fft.rfft(frames * window, 32768, axis=1)).astype(np.float32) @ bank)
+    parts = [block @ bank for block in magnitude_blocks(samples, 1200, 288, 32768, 400)]
     return 20 * np.log10(np.maximum(np.concatenate(parts), 1e-5)) - 20
 
 

@@ -23,9 +23,9 @@ from engine.sound.prompts import Prompt, prepare_prompt
 from engine.sound.recording import read_recording, resample
 from engine.sound.room import Room
 from engine.sound.transcribe import transcribe
+from engine.sound_metrics import RATE
 from training.render_pack import Maestro
 
-RATE = 32000
 CALM = ("satie_gymnopedie1_alciatore", "bach_wtc1_prelude01_bwv846_ishizaka")
 DENSE = ("bach_wtc1_prelude05_bwv850_ishizaka", "bach_wtc1_fugue10_bwv855_ishizaka")
 GAP_SEC = 1.0  # of silence between clips that are transcribed together

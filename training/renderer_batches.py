@@ -14,9 +14,8 @@ from engine.models.colour import WINDOW, prompt_colours
 from engine.models.masked_renderer import SPAN
 from engine.music.types import Performance
 from engine.tokens.note_frames import WIDTH, note_frames
-from training.sound_pack import HOP, SoundPack, clip_performance
+from training.sound_pack import FRAME_RATE, HOP, SoundPack, clip_performance
 
-FRAME_RATE = 50.0
 REAL_SHARE = 0.12
 PROMPT = (100, 150)  # frames
 NO_PROMPT, NO_PROMPT_NOTES = 0.06, 0.4

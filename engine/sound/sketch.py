@@ -11,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.music.types import AudioClip, Performance
-from engine.sound.preview import Preview, sounding_end
+from engine.sound.preview import SAMPLE_RATE, Preview, sounding_end
 
 PIANO = "grand"
 CHUNK_SEC = 2.0
-SAMPLE_RATE = 32000
 
 
 class Sketch:

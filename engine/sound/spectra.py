@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 
 import numpy as np
@@ -14,12 +15,22 @@ BLOCK_FRAMES = 2000  # frames at a time: memory stays under 300 MB for an hour o
 
 def magnitudes(samples: NDArray[np.float32], size: int, hop: int) -> NDArray[np.float32]:
     """(frames, size // 2 + 1) magnitudes of centred frames under a Hann window, zeros around the sound."""
-    frames = np.lib.stride_tricks.sliding_window_view(np.pad(np.asarray(samples, np.float32), size // 2), size)[::hop]
+    return np.concatenate(list(magnitude_blocks(samples, size, hop, size)))
+
+
+def magnitude_blocks(
+    samples: NDArray[np.float32], size: int, hop: int, transform: int, at_once: int = BLOCK_FRAMES
+) -> Iterator[NDArray[np.float32]]:
+    """The same as `magnitudes` in blocks of `at_once` frames, each transformed in `transform` points."""
+    step = at_once * hop
+    padded = np.pad(np.asarray(samples, np.float32), size // 2)
     window = hann(size).astype(np.float32)
-    out = np.empty((len(frames), size // 2 + 1), np.float32)
-    for start in range(0, len(frames), 256):
-        out[start : start + 256] = np.abs(np.fft.rfft(frames[start : start + 256] * window, axis=1))
-    return out
+    for start in range(0, len(samples) + 1, step):
+        block = padded[start : start + step - hop + size]
+        if len(block) < size:
+            break
+        frames = np.lib.stride_tricks.sliding_window_view(block, size)[::hop]
+        yield np.abs(np.fft.rfft(frames * window, transform, axis=1)).astype(np.float32)
 
 
 @cache
@@ -41,16 +52,7 @@ def log_mel(
 ) -> NDArray[np.float32]:  # fmt: skip
     """(frames, bands) levels of mel bands in dB, nothing below `floor`."""
     bank = mel_bank(sample_rate, size, bands, lowest_hz, min(highest_hz, sample_rate / 2))
-    parts = []
-    step = BLOCK_FRAMES * hop
-    padded = np.pad(np.asarray(samples, np.float32), size // 2)
-    shape = hann(size).astype(np.float32)
-    for start in range(0, len(samples) + 1, step):
-        block = padded[start : start + step - hop + size]
-        if len(block) < size:
-            break
-        frames = np.lib.stride_tricks.sliding_window_view(block, size)[::hop]
-        parts.append(np.abs(np.fft.rfft(frames * shape, axis=1)).astype(np.float32) @ bank)
+    parts = [block @ bank for block in magnitude_blocks(samples, size, hop, size)]
     return 20 * np.log10(np.maximum(np.concatenate(parts), floor)).astype(np.float32)
 
 
