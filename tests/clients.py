@@ -174,6 +174,16 @@ class Client:
         return urllib.request.urlopen(f"{self.url}gradio_api/file={path}", timeout=60).read()
 
 
+def upload(server: Server, name: str, data: bytes) -> str:
+    """Where a file lies that was uploaded. Raises HTTPError when it is refused."""
+    mark = "a-boundary-of-this-test"
+    head = f'--{mark}\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n'
+    body = head.encode() + data + f"\r\n--{mark}--\r\n".encode()
+    kind = {"Content-Type": f"multipart/form-data; boundary={mark}"}
+    with urllib.request.urlopen(urllib.request.Request(f"{server.url}gradio_api/upload", body, kind), timeout=120) as a:
+        return json.loads(a.read())[0]
+
+
 def _find(value: Any, key: str) -> Any:
     """The first value under a key, anywhere in an answer."""
     if isinstance(value, dict):
