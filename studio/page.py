@@ -65,6 +65,7 @@ def launch_studio(desk: Desk, host: str = "127.0.0.1", port: int = 7860, block: 
         js=(_HERE / "page.js").read_text(encoding="utf-8"),
         ssr_mode=False,
         mcp_server=has_mcp(),
+        _frontend=False,  # all it does: end the app when a busy machine takes three seconds to answer itself
         app_kwargs={"middleware": [Middleware(Door)]},
         prevent_thread_lock=not block,
     )
