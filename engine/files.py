@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from engine.music.types import BadInput, Performance, Score
 
+FULL = "The disk of the computer that Étude runs on is full, so this was not done; try again when there is room."
+LEAST_ROOM = 2_000_000  # bytes; a disk with less counts as full
 READ_LIMIT = 20_000_001  # bytes; one more than any reader accepts, so that a reader says what is wrong
 
 
@@ -36,6 +40,24 @@ def check_output(path: Path, inputs: Sequence[Path]) -> None:
         raise BadInput(f"The output {path} cannot be written; choose a place where you may write.")
     if any(path.exists() and given.exists() and path.samefile(given) for given in inputs):
         raise BadInput(f"The output {path} would replace an input file; give it another name.")
+
+
+def disk_is_full(folder: Path, bytes_: int = 0) -> bool:
+    """Whether a folder, which need not exist yet, has no room for so many bytes more."""
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free < bytes_ + LEAST_ROOM
+
+
+def put(path: Path, data: bytes) -> None:
+    """Write a file whole, or not at all. Raises BadInput when there is no room for it."""
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise BadInput(FULL) from None
+        raise
 
 
 def write_aside(path: Path, data: bytes) -> None:

@@ -19,7 +19,7 @@ from typing import Any, TypedDict
 import gradio as gr
 from gradio.utils import get_upload_folder
 
-from engine.files import READ_LIMIT
+from engine.files import READ_LIMIT, put
 from engine.folders import CHECKPOINTS, COMPOSER, PIANIST
 from engine.music.types import AudioClip, BadInput, Performance, Score
 
@@ -121,7 +121,7 @@ def given(name: str, data: bytes) -> Answer:
     """A file that the client may fetch. It lies in Gradio's own folder, which is emptied after an hour."""
     folder = Path(tempfile.mkdtemp(dir=_cache()))
     path = folder / name
-    path.write_bytes(data)
+    put(path, data)
     return {"path": str(path), "orig_name": name, "meta": gr.FileData(path=str(path)).meta}  # type: ignore[typeddict-item]
 
 

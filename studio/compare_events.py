@@ -10,6 +10,7 @@ from typing import Any
 
 import gradio as gr
 
+from engine.files import put
 from engine.music.safe import open_performance
 from engine.music.types import BadInput
 from engine.side_by_side import tables_html
@@ -142,7 +143,7 @@ def connect_pins(page: Page, desk: Desk) -> None:
 def written(document: Document, name: str, data: bytes) -> Path:
     """A file of the visitor's own."""
     path = document.folder() / name
-    path.write_bytes(data)
+    put(path, data)
     return path
 
 
@@ -210,7 +211,7 @@ def connect_view(page: Page, desk: Desk) -> None:
             clip, start = comparing.sound_of(desk, entry, str(piano), job.step)
             kind = "flac" if clip.duration_sec > PREVIEW_FLAC_SEC else "wav"
             path = document.folder() / f"compared-{entry.key}-{job.number}.{kind}"
-            path.write_bytes(actions.audio_bytes(clip, kind))
+            put(path, actions.audio_bytes(clip, kind))
             return lambda: sound_value(session, entry, name, start, path)
 
         job = document.jobs.start(f"hear-{entry.key}", "Comparing", work, same=name)

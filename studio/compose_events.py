@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 
+from engine.files import put
 from engine.music.types import BadInput, Score
 from studio import actions, composing, history
 from studio.answers import (
@@ -247,7 +248,7 @@ def connect_takes(page: Page, desk: Desk) -> None:
             part, start_sec = composing.heard_part(opened, take)
             clip = desk.preview(part, str(piano), job.step)
             path = document.preview_file("flac")
-            path.write_bytes(actions.audio_bytes(clip, "flac"))
+            put(path, actions.audio_bytes(clip, "flac"))
             shown: Shown = {page.takes: strip_sound(take.number, str(path))}
             if not quiet:
                 alone = take.kind == "compose" or document.session.doc != take.base.doc

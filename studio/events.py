@@ -16,6 +16,7 @@ from typing import Any
 
 import gradio as gr
 
+from engine.files import put
 from engine.music.safe import mended, open_performance
 from engine.music.types import BadInput
 from studio import actions, history
@@ -187,7 +188,7 @@ def connect_roll(page: Page, desk: Desk) -> None:
                 return lambda refusal=str(refusal): {page.roll: sound_value(session, None, refusal)}
             kind = "flac" if clip.duration_sec > PREVIEW_FLAC_SEC else "wav"
             path = document.preview_file(kind)
-            path.write_bytes(actions.audio_bytes(clip, kind))
+            put(path, actions.audio_bytes(clip, kind))
             edited = {page.curves: drawn_curves(session, show)} if session.edited else {}
             return lambda: {page.roll: sound_value(session, str(path)), **edited}
 
@@ -280,7 +281,7 @@ def connect_downloads(page: Page, desk: Desk) -> None:
             def work(job: Job) -> Callable[[], Shown]:
                 name, data = actions.export(desk, session, kind, str(piano), job.step)
                 path = document.folder() / name
-                path.write_bytes(data)
+                put(path, data)
                 return lambda: {page.roll: {"file": str(path)}}
 
             return begin(page, document, "save", "Making the file", work)

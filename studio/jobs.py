@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
 import time
 import traceback
 from collections.abc import Callable, Hashable
+from pathlib import Path
 from typing import Any, TypeVar
 
+from engine.files import FULL, disk_is_full
 from engine.music.types import BadInput, BundleError
 
 S = TypeVar("S")
@@ -95,7 +98,7 @@ class Job:
             self.refusal = str(refusal)
         except Exception:
             traceback.print_exc()
-            self.refusal = _BROKEN
+            self.refusal = FULL if disk_is_full(Path(tempfile.gettempdir())) else _BROKEN
         self._over.set()
 
 

@@ -6,12 +6,14 @@ import threading
 from pathlib import Path
 
 import gradio as gr
+from starlette.middleware import Middleware
 
 from engine.music.safe import warm_up
 from studio.api import connect_api, has_mcp
 from studio.compare_events import connect_compare
 from studio.compose_events import connect_compose
 from studio.desk import Desk
+from studio.door import Door
 from studio.events import connect
 from studio.fetch import fetch_nothing
 from studio.layout import build
@@ -63,6 +65,8 @@ def launch_studio(desk: Desk, host: str = "127.0.0.1", port: int = 7860, block: 
         js=(_HERE / "page.js").read_text(encoding="utf-8"),
         ssr_mode=False,
         mcp_server=has_mcp(),
+        _frontend=False,  # all it does: end the app when a busy machine takes three seconds to answer itself
+        app_kwargs={"middleware": [Middleware(Door)]},
         prevent_thread_lock=not block,
     )
     return demo

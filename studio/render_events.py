@@ -9,6 +9,7 @@ from typing import Any
 
 import gradio as gr
 
+from engine.files import put
 from engine.music.safe import open_performance
 from engine.music.types import BadInput, BundleError, Performance
 from engine.sound.prompts import Prompt, gallery, read_prompt
@@ -108,7 +109,7 @@ def connect_panel(page: Page, desk: Desk) -> None:
     def hear(document: Document, *values: Any) -> Shown:
         path = document.preview_file("wav")
         prompt = as_prompt(values, document.prompt)
-        path.write_bytes(actions.audio_bytes(prompt.clip, "wav"))
+        put(path, actions.audio_bytes(prompt.clip, "wav"))
         return {page.listen: prompt_sound(prompt, path)}
 
     panel.hear.click(hear, [page.document, *panel.asked_of_prompt], [page.listen, page.roll], **PRIVATE)
@@ -130,7 +131,10 @@ def connect_player(page: Page, desk: Desk) -> None:
         render.wait(have, MORE_WAIT)
         if render.over and not render.filled:
             document.on_change()
-        return part_of(render, have, document.renders)
+        try:
+            return part_of(render, have, document.renders)
+        except BadInput as full:
+            return refusal(str(full), render.number)
 
     def halt(event: gr.EventData, document: Document) -> dict:
         render = document.renders.numbered(asked(event).get("render"))
@@ -148,7 +152,7 @@ def connect_player(page: Page, desk: Desk) -> None:
         def work(job: Job) -> Any:
             clip = compared(desk, render, which, str(piano), job.step)
             path = document.preview_file("flac" if clip.duration_sec > 90 else "wav")
-            path.write_bytes(actions.audio_bytes(clip, path.suffix[1:]))
+            put(path, actions.audio_bytes(clip, path.suffix[1:]))
             return lambda: compared_sound(render, which, str(piano), path)
 
         job = document.renders.jobs.start(f"compare-{which}", "Comparing", work, same=(render.number, which, piano))
@@ -165,10 +169,10 @@ def connect_player(page: Page, desk: Desk) -> None:
             return refusal("This render is not kept any more; press Render again.", data.get("render"))
         try:
             name, sound = render.file(kind)
+            path = document.folder() / name
+            put(path, sound)
         except (BadInput, BundleError) as error:
             return refusal(str(error), render.number)
-        path = document.folder() / name
-        path.write_bytes(sound)
         return saved(render, path)
 
     page.listen.more(more, page.document, page.listen, **PRIVATE)

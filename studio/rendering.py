@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import threading
 import time
 from collections import OrderedDict
@@ -19,6 +20,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from engine.files import put
 from engine.music.expression import group_median
 from engine.music.types import Alignment, AudioClip, BadInput, Performance, Score
 from engine.sound.clip import encode_audio, to_int16
@@ -102,8 +104,12 @@ class Render:
         """Put the next part of the sound behind what there is."""
         if clip.sample_rate != SAMPLE_RATE:
             raise ValueError(f"a render has {SAMPLE_RATE} Hz, got {clip.sample_rate}")
-        with self._file.open("ab") as file:
-            file.write(to_int16(clip).tobytes())
+        try:
+            with self._file.open("ab") as file:
+                file.write(to_int16(clip).tobytes())
+        except OSError:
+            os.truncate(self._file, 2 * self.made)
+            raise
         with self._more:
             self.made += len(clip.samples)
             self._more.notify_all()
@@ -136,7 +142,9 @@ class Render:
         if not len(samples):
             return None
         path = self.folder / f"render-{self.number}-{have}.wav"
-        soundfile.write(path, samples, SAMPLE_RATE, "PCM_16")
+        sound = io.BytesIO()
+        soundfile.write(sound, samples, SAMPLE_RATE, "PCM_16", format="WAV")
+        put(path, sound.getvalue())
         return path
 
     def left_sec(self) -> float | None:
@@ -164,7 +172,7 @@ class Render:
         )  # fmt: skip
         data = encode_audio(self.clip(), kind, comment)
         if kind == "flac" and self.over:
-            known.write_bytes(data)
+            put(known, data)
         return name, data
 
     @property
@@ -174,8 +182,8 @@ class Render:
     def fill(self, flac: bytes, made_as: str) -> None:
         """Take all the sound from a project's FLAC, and what a file of it shall say."""
         samples, _ = soundfile.read(io.BytesIO(flac), dtype="int16")
-        self._file.write_bytes(samples.tobytes())
-        (self.folder / self._flac).write_bytes(flac)
+        put(self._file, samples.tobytes())
+        put(self.folder / self._flac, flac)
         self.made = self.total = len(samples)
         self.share, self.filled, self.made_as = 1.0, True, made_as
 

@@ -149,6 +149,25 @@ class Client:
             assert time.monotonic() < until, f"not over after {seconds} s: {job}"
             shown = self.call("roll", "collect" if job["ready"] else "waiting", {"job": job["id"], "have": 0})
 
+    def refusal(self, shown: dict, seconds: float = 60) -> str:
+        """Why a job that was begun was not done, as the page's notice says it; "" if it was."""
+        job = json.loads(self.finish(shown, seconds)["roll"]["job"])
+        if not job["refused"]:
+            return ""
+        config = _config(self.url)
+        roll = next(c["id"] for c in config["components"] if c["props"].get("elem_id") == "roll")
+        event = next(d["id"] for d in config["dependencies"] if [roll, "refused"] in [list(t) for t in d["targets"]])
+        body = {"data": [None], "fn_index": event, "session_hash": self.session, "event_data": {"job": job["id"]}}
+        kind = {"Content-Type": "application/json"}
+        asked = urllib.request.Request(f"{self.url}gradio_api/queue/join", json.dumps(body).encode(), kind)
+        urllib.request.urlopen(asked, timeout=60).read()
+        with urllib.request.urlopen(f"{self.url}gradio_api/queue/data?session_hash={self.session}", timeout=60) as told:
+            for line in told:
+                news = json.loads(line[6:]) if line.startswith(b"data: ") else {}
+                if news.get("msg") == "process_completed":
+                    return str(news["output"]["error"])
+        return ""
+
     def edit(self, rev: int, rows: Sequence[Sequence[int]], delete: Sequence[int] = ()) -> float:
         """Send one patch of the roll; the seconds until it is answered."""
         data = {"doc": self.roll["id"], "rev": rev, "put": [list(r) for r in rows], "del": list(delete)}
@@ -172,6 +191,16 @@ class Client:
     def _file(self, shown: dict) -> bytes:
         path = _find(shown, "path")
         return urllib.request.urlopen(f"{self.url}gradio_api/file={path}", timeout=60).read()
+
+
+def upload(server: Server, name: str, data: bytes) -> str:
+    """Where a file lies that was uploaded. Raises HTTPError when it is refused."""
+    mark = "a-boundary-of-this-test"
+    head = f'--{mark}\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n'
+    body = head.encode() + data + f"\r\n--{mark}--\r\n".encode()
+    kind = {"Content-Type": f"multipart/form-data; boundary={mark}"}
+    with urllib.request.urlopen(urllib.request.Request(f"{server.url}gradio_api/upload", body, kind), timeout=120) as a:
+        return json.loads(a.read())[0]
 
 
 def _find(value: Any, key: str) -> Any:

@@ -138,19 +138,19 @@ class ReaderChild:
     def stop(self) -> int | None:
         """Kill the process and remove what it left; returns the code it ended with."""
         code = None
-        if self.process is not None:
-            if self.process.stdout is not None and self.process.poll() is None:
+        process, self.process = self.process, None  # at the exit another thread may be here too
+        folder, self.folder = self.folder, None
+        if process is not None:
+            if process.stdout is not None and process.poll() is None:
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    self.process.wait(0.1)  # one that is dying may say of what
-            self.process.kill()
-            code = self.process.wait()
-            for pipe in (self.process.stdin, self.process.stdout):
+                    process.wait(0.1)  # one that is dying may say of what
+            process.kill()
+            code = process.wait()
+            for pipe in (process.stdin, process.stdout):
                 with contextlib.suppress(OSError):
                     pipe.close()  # type: ignore[union-attr]
-            self.process = None
-        if self.folder is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self.folder = None
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
         return code
 
     def read(self, kind: str, data: bytes, check: Callable[[], None] | None = None) -> Score:
