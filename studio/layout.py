@@ -23,6 +23,7 @@ from studio.welcome import Welcome, build_welcome
 STRENGTHS = ("Tempo", "Timing", "Velocity", "Articulation", "Pedal")
 OPEN_FILES = [".musicxml", ".xml", ".mxl", ".mid", ".midi", ".krn", ".mei", ".etude"]
 MIDI_FILES = [".mid", ".midi"]
+SIDES = ("compose", "perform", "render", "compare")  # of the panel, in their order
 SESSION_SEC = 6 * 3600.0
 
 _BRAND = """<div class="brand"><h1 class="name">Étude</h1>

@@ -20,7 +20,7 @@ class Welcome:
 
     browser  what this browser remembers: {"token": whose work is kept under it, "start": is the card wanted}
     card     four worked examples; close puts it away for good
-    back     the notice with its word; afresh and stay end it
+    back     the notice with its word; other opens what another tab was left with, afresh and stay end it
     """
 
     browser: gr.BrowserState
@@ -29,6 +29,7 @@ class Welcome:
     close: gr.Button
     back: gr.Row
     word: gr.HTML
+    other: gr.Button
     afresh: gr.Button
     stay: gr.Button
 
@@ -45,6 +46,9 @@ def build_welcome() -> Welcome:
         close = gr.Button("Close", size="sm", elem_id="start-close", min_width=60, scale=0)
     with gr.Row(visible=False, elem_id="back-bar", elem_classes="card") as back:
         word = gr.HTML("", elem_id="back-word")
+        other = gr.Button(
+            "Work of another tab", size="sm", elem_id="back-other", min_width=130, scale=0, visible=False
+        )
         afresh = gr.Button("Start afresh", size="sm", elem_id="back-afresh", min_width=100, scale=0)
         stay = gr.Button("Close", size="sm", elem_id="back-stay", min_width=60, scale=0)
-    return Welcome(browser, card, tours, close, back, word, afresh, stay)
+    return Welcome(browser, card, tours, close, back, word, other, afresh, stay)
