@@ -12,10 +12,10 @@ import gradio as gr
 from engine.files import write_aside
 from engine.music.types import BadInput
 from studio import actions
-from studio.answers import PRIVATE, Shown, as_controls, begin, said, without_borrowed
+from studio.answers import PRIVATE, Shown, as_controls, begin, example_menu, said, without_borrowed
 from studio.compose_events import turned
 from studio.desk import Desk
-from studio.examples import EMPTY, FIRST
+from studio.examples import EMPTY, FIRST, MINE
 from studio.jobs import Job
 from studio.layout import SIDES, Page
 from studio.listen.listen import announced
@@ -96,6 +96,8 @@ def connect_opening(page: Page, desk: Desk) -> None:
     def open_example(document: Document, show: bool, *values: Any) -> Shown:
         *panel, name = values
         controls = without_borrowed(as_controls(tuple(panel), len(desk.axes)))
+        if name == MINE:  # it is there already
+            return {page.example: example_menu(document.session)}
         if name == EMPTY:
             return opening_nothing(page, desk, document, show, controls)
         return opening_example(page, desk, document, name, show, controls)

@@ -1,7 +1,7 @@
 """Every visitor's work on the server's disk, so that a reload or a restart brings it back; no gradio here.
 
-A `Store` is a folder of project files, one for each tab of a visitor's browser, under names that only that browser knows
-the secret of.
+A `Store` is a folder of project files, one for each tab of a visitor's browser, under names that only that browser
+knows the secret of.
 A `Keeper` writes them a moment after something has changed, one after the other, in a thread of its own.
 """
 

@@ -189,6 +189,7 @@ def test_every_worked_example_sounds(visitor: Visitor, tour: str) -> None:
             "() => document.querySelector('#listen .listen').dataset.playing === 'true'", timeout=2 * LONG
         )
         assert gallery()["gymnopedie"].name in page.locator("#listen .which").inner_text()
+        expect(page.locator("#render-part input")).to_have_value("Whole piece")
     else:
         page.wait_for_function("() => !document.querySelector('#roll audio').paused", timeout=2 * LONG)
     print(f"{tour}: something to hear after {time.perf_counter() - began:.1f} s")

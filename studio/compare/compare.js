@@ -167,6 +167,7 @@ on('goto', ({ doc, to, quarter: q }) => { if (to === WHO && doc === state.doc) g
 on('toggle', ({ to }) => { if (to === WHO && !study) toggle(); });
 on('rest', ({ to }) => { if (to !== WHO) return; wanted = ''; if (live) hush(); quarter = 0; release(); show(); });
 on('changed', () => lookSoon(900));
+on('made', () => lookSoon(100));                // a render, or the beginning of one
 on('loop', ({ doc, span }) => { passage = doc === state.doc ? span : null; if (!study) looped = passageOf(passage); });
 on('clock', ({ doc, quarter: q, playing }) => {
   if (doc !== state.doc) return lookSoon(900);
