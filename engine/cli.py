@@ -54,25 +54,24 @@ class _Parser(argparse.ArgumentParser):
 
 
 class Progress:
-    """A bar on a terminal, a line for each stage elsewhere, nothing when quiet; always on standard error."""
+    """What is being done and its finished share: one line on a terminal, updated in place; nothing elsewhere.
+
+    Notes, a sentence each, are said wherever standard error goes, unless it shall be quiet.
+    """
 
     def __init__(self, quiet: bool) -> None:
         self.quiet = quiet
-        self.bar = not quiet and sys.stderr.isatty()
-        self._stage = ""
+        self.live = not quiet and sys.stderr.isatty()
+        self._stage, self._line = "", ""
 
     def stage(self, name: str) -> None:
-        self.done()
         self._stage = name
-        if self.bar:
-            self.share(0.0)
-        elif not self.quiet:
-            print(f"{name} ...", file=sys.stderr, flush=True)
+        self._show(f"{name} ...")
 
     def share(self, done: float) -> None:
-        if self.bar:
-            filled = round(30 * min(max(done, 0.0), 1.0))
-            print(f"\r{self._stage:<12} [{'#' * filled}{'.' * (30 - filled)}]", end="", file=sys.stderr, flush=True)
+        done = min(max(done, 0.0), 1.0)
+        filled = round(30 * done)
+        self._show(f"{self._stage:<12} [{'#' * filled}{'.' * (30 - filled)}] {done:4.0%}")
 
     def note(self, sentence: str) -> None:
         self.done()
@@ -80,10 +79,15 @@ class Progress:
             print(sentence, file=sys.stderr)
 
     def done(self) -> None:
-        if self.bar and self._stage:
-            self.share(1.0)
-            print(file=sys.stderr)
-        self._stage = ""
+        """Take the line away: what follows begins on an empty one."""
+        self._show("")
+
+    def _show(self, line: str) -> None:
+        if not self.live or line == self._line:
+            return
+        rest = " " * (len(self._line) - len(line))  # of a longer line before
+        print(f"\r{line}{rest}" if line else f"\r{rest}\r", end="", file=sys.stderr, flush=True)
+        self._line = line
 
 
 def _in_words(command: str, result: dict[str, Any]) -> str:
@@ -217,13 +221,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     elif rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     progress = Progress(quiet=arguments.quiet or arguments.json)
+    progress.stage("Starting")
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # what libraries print is no part of the result
             result = arguments.run(arguments, progress)
     except KeyboardInterrupt:
-        print(file=sys.stderr)
+        progress.done()
         return 130
     except Exception as error:
+        progress.done()
         return _complain(error, arguments.json)
     progress.done()
     try:

@@ -97,6 +97,7 @@ def perform(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]
         raise BadInput(f"The seed is {arguments.seed}; 0 to {MAX_SEED} is accepted.")
     progress.stage("Reading")
     score = open_score_file(arguments.score)
+    progress.stage("Loading")
     engine = Engine.load(arguments.checkpoints)
     progress.stage("Style")
     style = wanted_style(engine, arguments, score)
@@ -150,8 +151,8 @@ def curves(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
     performance = open_performance_file(arguments.performance)
     reference = open_performance_file(arguments.reference) if arguments.reference else None
     progress.stage("Aligning")
-    found = align(score, performance)
-    theirs = align(score, reference) if reference is not None else None
+    found = align(score, performance, progress.share)
+    theirs = align(score, reference, progress.share) if reference is not None else None
     progress.stage("Drawing")
     figure = curves_figure(score, performance, reference, theirs, alignment=found)
     write_output(arguments.output, figure.to_html(include_plotlyjs=True, full_html=True).encode())

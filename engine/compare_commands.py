@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import html
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,10 @@ def add_commands(add: Any) -> None:
     p.add_argument("--csv", type=Path, metavar="OUT.csv", help="write what was measured as a table, too")
 
 
+def _share(progress: Progress, k: int, of: int, share: float) -> None:
+    progress.share((k + share) / of)
+
+
 def compare(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
     from engine.music.alignment import align
 
@@ -50,8 +55,8 @@ def compare(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]
     progress.stage("Aligning")
     played = []
     for k, (name, performance) in enumerate(zip(_names(files), opened, strict=True)):
-        played.append(Played(name, performance, align(score, performance)))
-        progress.share((k + 1) / len(files))
+        step = partial(_share, progress, k, len(files))
+        played.append(Played(name, performance, align(score, performance, step)))
     progress.stage("Drawing")
     shapes = [shape_of(score, p) for p in played]
     write_output(arguments.output, page(score, shapes, score.title or arguments.score.stem).encode())

@@ -112,7 +112,7 @@ def told(progress: Progress, notes: int, bars: int, takes: int) -> Callable[[int
 def compose(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
     """`etude compose`."""
     wanted = _checked(arguments, [])
-    engine = _engine(arguments)
+    engine = _engine(arguments, progress)
     progress.stage("Composing")
     scores = engine.compose(
         conditions(arguments), arguments.notes, arguments.bars, arguments.takes, arguments.seed, arguments.temperature,
@@ -126,7 +126,7 @@ def continue_(arguments: argparse.Namespace, progress: Progress) -> dict[str, An
     wanted = _checked(arguments, [arguments.score])
     progress.stage("Reading")
     score = open_score_file(arguments.score)
-    engine = _engine(arguments)
+    engine = _engine(arguments, progress)
     progress.stage("Continuing")
     scores = engine.continue_score(
         score, arguments.notes, arguments.bars, arguments.takes, arguments.seed, arguments.temperature,
@@ -143,7 +143,7 @@ def infill(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
     progress.stage("Reading")
     score = open_score_file(arguments.score)
     selected, span = passage(score, numbers, STAVES.get(arguments.staff, 0))
-    engine = _engine(arguments)
+    engine = _engine(arguments, progress)
     progress.stage("Filling in")
     scores = engine.infill(
         score, selected, span, arguments.takes, arguments.seed, arguments.temperature, top_p(arguments),
@@ -203,9 +203,10 @@ def _checked(arguments: argparse.Namespace, inputs: Sequence[Path]) -> Outputs:
     return wanted
 
 
-def _engine(arguments: argparse.Namespace) -> Engine:
+def _engine(arguments: argparse.Namespace, progress: Progress) -> Engine:
     from engine.pipeline import Engine
 
+    progress.stage("Loading")
     return Engine.load(arguments.checkpoints)
 
 

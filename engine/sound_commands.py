@@ -90,6 +90,7 @@ def render(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
     progress.stage("Reading")
     performance = open_performance_file(arguments.performance)
     prompt = wanted_prompt(arguments)
+    progress.stage("Loading")
     engine = Engine.load(arguments.checkpoints)
     if arguments.transcribe and prompt.notes is None:
         progress.stage("Listening")
@@ -123,8 +124,9 @@ def codec(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
     out = arguments.output
     kind = sound_kind(out)
     check_output(out, [arguments.recording])
-    progress.stage("Reading")
+    progress.stage("Loading")
     model = Engine.load(arguments.checkpoints).codec.model
+    progress.stage("Reading")
     clip = read_recording(arguments.recording, model.sample_rate)
     if clip.duration_sec > LONGEST_CODED_SEC:
         raise BadInput(

@@ -15,7 +15,7 @@ import gradio as gr
 from engine.music.types import BadInput, BundleError
 from studio import actions
 from studio.desk import Desk
-from studio.examples import EXAMPLES
+from studio.examples import EMPTY, EXAMPLES, MINE
 from studio.jobs import Job
 from studio.layout import Page, preset_names
 from studio.score.score import score_address
@@ -24,6 +24,7 @@ from studio.takes.takes import strip_value
 from studio.wire import curves, draft_value, job_state, roll_value
 
 PRIVATE = {"queue": False, "show_progress": "hidden", "api_visibility": "private", "trigger_mode": "multiple"}
+LONGEST_NAME = 60  # characters of a title in a menu
 FIRST_WAIT, NEXT_WAIT, DRAFT_WAIT = 0.6, 0.5, 0.12  # seconds
 
 Shown = dict  # component to new value; a component left out stays as it is
@@ -82,7 +83,7 @@ def cancelled(page: Page, session: Session, job: Job) -> Shown:
     if job.kind == "play":
         shown |= panel_values(page, session.controls)
     if job.kind == "open":
-        shown[page.example] = session.example or None
+        shown[page.example] = example_menu(session)
     return shown
 
 
@@ -120,9 +121,20 @@ def redraw(page: Page, session: Session, show_human: bool, score: bool = False, 
 
 
 def replaced(page: Page, session: Session) -> Shown:
-    """What else shows which piece is on the stand: the engraved page, the takes."""
+    """What else shows which piece is on the stand: the engraved page, the takes, the menu of examples."""
     digest = session.score.digest if session.score is not None else ""
-    return {page.takes: strip_value(session), page.score: score_address(session.doc, digest)}
+    return {
+        page.takes: strip_value(session), page.score: score_address(session.doc, digest),
+        page.example: example_menu(session),
+    }  # fmt: skip
+
+
+def example_menu(session: Session) -> Any:
+    """The menu of examples; a piece of the visitor's own stands in it under its title."""
+    names = [(name, name) for name in (*EXAMPLES, EMPTY)]
+    if session.score is None or session.example in EXAMPLES:
+        return gr.update(choices=names, value=session.example if session.score is not None else EMPTY)
+    return gr.update(choices=[(session.title[:LONGEST_NAME] or "Untitled", MINE), *names], value=MINE)
 
 
 def drawn_curves(session: Session, show_human: bool) -> Any:

@@ -167,6 +167,7 @@ def connect_view(page: Page, desk: Desk) -> None:
         return told(document, piano)
 
     stage.view.look(look_again, inputs, stage.view, **PRIVATE)
+    page.human_text.change(told, inputs, stage.view, **PRIVATE)  # another human performance, or none
 
     def keep(event: gr.EventData, document: Document, piano: Any) -> dict:
         data = asked(event)

@@ -8,6 +8,7 @@ import gradio as gr
 
 from studio.actions import DEFAULT
 from studio.compare.compare import CompareView
+from studio.roll.roll import OF_PIECE
 from studio.study import QUESTIONS
 
 MIDI_FILES = [".mid", ".midi"]
@@ -62,7 +63,7 @@ def build_stage() -> CompareStage:
 def _performances() -> dict:
     with gr.Column(elem_classes=["card", "fields"]):
         gr.HTML("<h2>Performances</h2><p class='hint'>Of this piece, up to eight; they appear on the left.</p>")
-        pin = gr.Button("Pin this performance", variant="primary", elem_id="compare-pin")
+        pin = gr.Button("Pin this performance", variant="primary", elem_id="compare-pin", elem_classes=OF_PIECE)
         with gr.Row():
             pianist = gr.Dropdown(
                 [DEFAULT], value=DEFAULT, label="Played by", filterable=False, elem_id="compare-pianist", min_width=140,
@@ -71,13 +72,15 @@ def _performances() -> dict:
             seed = gr.Number(
                 0, label="Seed", precision=0, minimum=0, maximum=2**31 - 1, elem_id="compare-seed", min_width=70
             )
-            play = gr.Button("Play and pin", size="sm", elem_id="compare-play", min_width=100)
+            play = gr.Button("Play and pin", size="sm", elem_id="compare-play", elem_classes=OF_PIECE, min_width=100)
         with gr.Row():
             files = gr.UploadButton(
                 "Open MIDI files…", file_types=MIDI_FILES, file_count="multiple", type="filepath", size="sm",
-                elem_id="compare-files", min_width=120,
+                elem_id="compare-files", elem_classes=OF_PIECE, min_width=120,
             )  # fmt: skip
-            example = gr.Button("The example’s human", size="sm", elem_id="compare-example", min_width=120)
+            example = gr.Button(
+                "The example’s human", size="sm", elem_id="compare-example", elem_classes=OF_PIECE, min_width=120
+            )
         save = gr.Button("Download the table, CSV", size="sm", elem_id="compare-save")
     return {
         "pin": pin, "pianist": pianist, "seed": seed, "play": play, "files": files, "example": example, "save": save,

@@ -196,8 +196,8 @@ def writing(
         if shown is not None:
             return lambda: {
                 **redraw(page, shown, show, score=True, note=f"{shown.title}. {note} below"),
-                **human_controls(page, shown, desk, shown.controls), page.example: None,
-            }  # fmt: skip
+                **human_controls(page, shown, desk, shown.controls),
+            }
         told = f"{note} below: hear, then accept"
         return lambda: {page.takes: strip_value(session), page.roll: {"note": told}}
 
@@ -290,7 +290,6 @@ def turned(page: Page, desk: Desk, session: Session, show: bool, note: str) -> S
         **redraw(page, session, show, score=True, note=note),
         **human_controls(page, session, desk, controls),
         **panel_values(page, controls),
-        page.example: session.example or None,
     }
 
 

@@ -9,6 +9,7 @@ import gradio as gr
 from engine.models.conditions import TOP_P
 from studio.composing import HANDS, MAX_BARS, MAX_NOTES, MAX_TAKES
 from studio.desk import Desk
+from studio.roll.roll import OF_PIECE
 
 ANY = ("Any", "")
 LENGTHS = ("notes", "bars")
@@ -130,7 +131,7 @@ def _actions() -> dict:
             more_bars = gr.Number(
                 8, label="More bars", precision=0, minimum=1, maximum=MAX_BARS, elem_id="continue-bars", min_width=110
             )
-            go_on = gr.Button("Continue", elem_id="continue", min_width=110)
+            go_on = gr.Button("Continue", elem_id="continue", elem_classes=OF_PIECE, min_width=110)
     with gr.Column(elem_classes=["card", "fields"]):
         gr.HTML("<p class='hint'>Select notes or bars on the roll or in the score: they are written anew.</p>")
         with gr.Row():
@@ -141,8 +142,10 @@ def _actions() -> dict:
                 min_width=130,
             )  # fmt: skip
         with gr.Row():
-            fill_bars = gr.Button("Infill bars", size="sm", elem_id="infill-bars", min_width=110)
-            fill_notes = gr.Button("Infill selected notes", size="sm", elem_id="infill-notes", min_width=110)
+            fill_bars = gr.Button("Infill bars", size="sm", elem_id="infill-bars", elem_classes=OF_PIECE, min_width=110)
+            fill_notes = gr.Button(
+                "Infill selected notes", size="sm", elem_id="infill-notes", elem_classes=OF_PIECE, min_width=110
+            )
     return {
         "length": length, "unit": unit, "compose": compose, "more_bars": more_bars, "go_on": go_on,
         "first_bar": first_bar, "last_bar": last_bar, "hand": hand, "fill_bars": fill_bars, "fill_notes": fill_notes,

@@ -43,6 +43,10 @@ from studio.wire import job_state, roll_value, sound_value
 
 PREVIEW_FLAC_SEC = 90  # longer previews travel as FLAC, half the bytes; shorter ones as WAV, which costs no time
 NOT_DONE = "Not done"
+SHOWN = {
+    "take": "The roll shows a take, not the piece: press Accept to put it there, or Escape to go back to the piece.",
+    "writing": "The roll shows what is being written, not the piece: wait until it is done, or press Cancel.",
+}
 
 
 def connect(page: Page, desk: Desk) -> None:
@@ -78,7 +82,9 @@ def connect_jobs(page: Page) -> None:
         return {page.roll: gone(event)} if job is None else answer(page, document, job, NEXT_WAIT, rows(event))
 
     def refused(event: gr.EventData, document: Document) -> None:
-        job = named(event, document)
+        job, data = named(event, document), event._data
+        if isinstance(data, dict) and data.get("shown") in tuple(SHOWN):  # see roll_draft.js
+            raise gr.Error(SHOWN[data["shown"]], title=NOT_DONE, print_exception=False)
         if job is not None and job.refusal:  # escaped, since notices render HTML
             raise gr.Error(html.escape(job.refusal), title=NOT_DONE, print_exception=False)
 

@@ -48,3 +48,4 @@ EXAMPLES: dict[str, Example] = {
 }
 FIRST = "Bach, Fugue in C, BWV 846"
 EMPTY = "An empty page"
+MINE = "mine"  # in the menu, whatever is on the stand and is no example

@@ -14,7 +14,7 @@ from studio.examples import EMPTY, EXAMPLES, FIRST
 from studio.help import Help, build_help
 from studio.listen.listen import Listen
 from studio.render_panel import RenderPanel, build_render
-from studio.roll.roll import PianoRoll
+from studio.roll.roll import OF_PIECE, PianoRoll
 from studio.score.score import ScoreView
 from studio.session import Document
 from studio.takes.takes import TakeStrip
@@ -23,6 +23,8 @@ from studio.welcome import Welcome, build_welcome
 STRENGTHS = ("Tempo", "Timing", "Velocity", "Articulation", "Pedal")
 OPEN_FILES = [".musicxml", ".xml", ".mxl", ".mid", ".midi", ".krn", ".mei", ".etude"]
 MIDI_FILES = [".mid", ".midi"]
+PIANISTS = "Default, or a competitor of the Piano-e-Competition, named as in the (n)ASAP corpus"
+SIDES = ("compose", "perform", "render", "compare")  # of the panel, in their order
 SESSION_SEC = 6 * 3600.0
 
 _BRAND = """<div class="brand"><h1 class="name">Étude</h1>
@@ -150,7 +152,7 @@ def _take_away(desk: Desk) -> tuple[gr.Dropdown, dict[str, gr.Button]]:
         )  # fmt: skip
         gr.HTML("<span class='hint'>Download</span>", elem_id="download-word")
         downloads = {
-            kind: gr.Button(label, size="sm", min_width=70, elem_id=f"save-{kind}", scale=1)
+            kind: gr.Button(label, size="sm", min_width=70, elem_id=f"save-{kind}", elem_classes=OF_PIECE, scale=1)
             for kind, label in (
                 ("midi", "MIDI"), ("locked", "MIDI, score-locked"), ("musicxml", "MusicXML"),
                 ("wav", "WAV"), ("flac", "FLAC"),
@@ -163,7 +165,7 @@ def _style(desk: Desk) -> dict:
     names = [DEFAULT]  # the others come with the first piece: reading them loads the model
     with gr.Column(elem_classes="card"):
         gr.HTML("<h2>Style</h2>", elem_classes="heading")
-        preset = gr.Dropdown(names, value=DEFAULT, label="Pianist", filterable=False, elem_id="preset")
+        preset = gr.Dropdown(names, value=DEFAULT, label="Pianist", info=PIANISTS, filterable=False, elem_id="preset")
         with gr.Accordion("Blend with a second pianist", open=False):
             second = gr.Dropdown(names, value=DEFAULT, label="Second pianist", filterable=False, elem_id="second")
             blend = gr.Slider(0, 1, 0, step=0.01, label="Blend", info="first ⟷ second", elem_id="blend", buttons=[])
@@ -212,9 +214,17 @@ def _human() -> dict:
             "None yet", show_label=False, interactive=False, container=False, lines=1, elem_id="human-text"
         )
         with gr.Row():
-            example = gr.Button("The example’s", size="sm", min_width=100, elem_id="human-example")
+            example = gr.Button(
+                "The example’s", size="sm", min_width=100, elem_id="human-example", elem_classes=OF_PIECE
+            )
             file = gr.UploadButton(
-                "Open a MIDI…", file_types=MIDI_FILES, type="filepath", size="sm", min_width=100, elem_id="human-file"
+                "Open a MIDI…",
+                file_types=MIDI_FILES,
+                type="filepath",
+                size="sm",
+                min_width=100,
+                elem_id="human-file",
+                elem_classes=OF_PIECE,
             )
         show = gr.Checkbox(True, label="Draw it under the curves", elem_id="human-show", container=False)
         with gr.Row():

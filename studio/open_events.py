@@ -34,7 +34,6 @@ def opening(
         return lambda: {
             **redraw(page, session, show, score=True, note=note),
             **human_controls(page, session, desk, controls),
-            page.example: example or None,
         }
 
     return begin(page, document, "open", "Opening", work)

@@ -17,6 +17,10 @@
     input.files = one.files;
     input.dispatchEvent(new Event('change', { bubbles: true }));
   });
+  window.addEventListener('pagehide', () => {     // the side of the panel that is open is open again after a reload
+    const side = document.querySelector('#desk [role=tab][aria-selected=true]');
+    try { for (const kept of [sessionStorage, localStorage]) kept.setItem('etude-side', side.id.split('-')[0]); } catch { /* no storage here */ }
+  });
   document.addEventListener('click', e => {       // a worked example ends with something to hear
     if (e.target.closest && e.target.closest('#start-fugue, #start-nocturne, #start-musicxml'))
       document.dispatchEvent(new CustomEvent('etude:soon'));

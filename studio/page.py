@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+import os
+import signal
 import threading
+import time
 from pathlib import Path
 
 import gradio as gr
@@ -25,15 +29,16 @@ from studio.view_events import connect_views
 from studio.welcome_events import connect_welcome
 
 _HERE = Path(__file__).parent
+LAST_WAIT = 0.5  # seconds that answers on their way have when the server ends
 
 
-def build_studio(desk: Desk) -> gr.Blocks:
+def build_studio(desk: Desk, keeper: Keeper) -> gr.Blocks:
     """The studio as a gradio app, not yet served."""
     with gr.Blocks(title="Étude", analytics_enabled=False, fill_width=True, delete_cache=(600, 3600)) as demo:
         connect_api(desk)  # first, so that no event of the page takes an endpoint's name
         page = build(desk)
         connect(page, desk)
-        connect_projects(demo, page, desk, Keeper(Store(state_folder()), kept_file))
+        connect_projects(demo, page, desk, keeper)
         connect_welcome(page, desk)
         connect_compose(page, desk)
         connect_render(page, desk)
@@ -47,7 +52,8 @@ def build_studio(desk: Desk) -> gr.Blocks:
 def launch_studio(desk: Desk, host: str = "127.0.0.1", port: int = 7860, block: bool = True) -> gr.Blocks:
     """Build the page and serve it, with the limits that a public server needs; the models load meanwhile."""
     fetch_nothing()
-    demo = build_studio(desk)
+    keeper = Keeper(Store(state_folder()), kept_file)
+    demo = build_studio(desk, keeper)
     threading.Thread(target=warm_up, daemon=True).start()  # the process that reads scores
     threading.Thread(target=_warm, args=(desk,), daemon=True).start()
     demo.launch(
@@ -67,9 +73,36 @@ def launch_studio(desk: Desk, host: str = "127.0.0.1", port: int = 7860, block: 
         mcp_server=has_mcp(),
         _frontend=False,  # all it does: end the app when a busy machine takes three seconds to answer itself
         app_kwargs={"middleware": [Middleware(Door)]},
-        prevent_thread_lock=not block,
+        prevent_thread_lock=True,
     )
+    atexit.register(keeper.flush)
+    if block:
+        _serve(demo, keeper)
     return demo
+
+
+def _serve(demo: gr.Blocks, keeper: Keeper) -> None:
+    """Until SIGTERM or Ctrl-C; what visitors changed a moment ago is written before the process ends by it."""
+    told: list[int] = []
+
+    def stop(number: int, _: object) -> None:
+        if not told:  # once is enough
+            told.append(number)
+            raise KeyboardInterrupt
+
+    both = (signal.SIGTERM, signal.SIGINT)
+    for number in both:
+        signal.signal(number, stop)
+    try:
+        while True:
+            time.sleep(3600)
+    except KeyboardInterrupt:
+        keeper.flush()
+    demo.server.should_exit = True  # nothing more is accepted
+    time.sleep(LAST_WAIT)
+    keeper.flush()  # what came meanwhile
+    signal.signal(told[0], signal.SIG_DFL)
+    os.kill(os.getpid(), told[0])
 
 
 def _warm(desk: Desk) -> None:

@@ -12,21 +12,23 @@ import gradio as gr
 from engine.files import write_aside
 from engine.music.types import BadInput
 from studio import actions
-from studio.answers import PRIVATE, Shown, as_controls, begin, said, without_borrowed
+from studio.answers import PRIVATE, Shown, as_controls, begin, example_menu, said, without_borrowed
 from studio.compose_events import turned
 from studio.desk import Desk
-from studio.examples import EMPTY, FIRST
+from studio.examples import EMPTY, FIRST, MINE
 from studio.jobs import Job
-from studio.layout import Page
+from studio.layout import SIDES, Page
 from studio.listen.listen import announced
 from studio.open_events import opening_example, opening_file, opening_nothing
 from studio.project import Project, adopt, other_weights, project_of, read_project, write_project
 from studio.project_container import SUFFIX, looks_like_project
 from studio.project_panel import changes, components, note_settings, recording, settings_outputs, shown_settings
-from studio.project_store import CANNOT, Keeper, new_token
+from studio.project_store import CANNOT, Keeper, new_token, tab_of
 from studio.session import Document, Session
 
 WELCOME_BACK = "Welcome back: your work is as you left it"
+ANOTHERS = "What another tab of this browser was left with"
+VISIT = (Path(__file__).parent / "visit.js").read_text(encoding="utf-8")
 NO_ROOM = "There is no room left on this server, so the project was not made; try again later."
 
 
@@ -94,6 +96,8 @@ def connect_opening(page: Page, desk: Desk) -> None:
     def open_example(document: Document, show: bool, *values: Any) -> Shown:
         *panel, name = values
         controls = without_borrowed(as_controls(tuple(panel), len(desk.axes)))
+        if name == MINE:  # it is there already
+            return {page.example: example_menu(document.session)}
         if name == EMPTY:
             return opening_nothing(page, desk, document, show, controls)
         return opening_example(page, desk, document, name, show, controls)
@@ -148,41 +152,59 @@ def connect_arrival(demo: gr.Blocks, page: Page, desk: Desk, keeper: Keeper) -> 
     """A visitor comes, or comes back."""
     start = page.welcome
     inputs = [page.document, page.human_show, *page.controls]
-    outputs = [*project_outputs(page), start.browser, start.card, start.back, start.word, start.afresh]
+    notice = [start.back, start.word, start.other, start.afresh]
+    outputs = [*project_outputs(page), page.tabs, start.browser, start.card, *notice]
 
-    def returning(document: Document, token: str, show: bool) -> Shown | None:
-        keeper.flush(token)  # the page may have been reloaded a moment after an edit
-        data = keeper.store.read(token)
-        if data is None:
-            return None
+    def reopened(document: Document, path: Path, show: bool, note: str) -> Shown | None:
         try:
-            return onto_stand(page, desk, document, read_project(data), show, WELCOME_BACK)
-        except BadInput as damage:
+            shown = onto_stand(page, desk, document, read_project(path.read_bytes()), show, note)
+        except (BadInput, OSError) as damage:
             print(f"Étude: what a visitor had left could not be read. {damage}", flush=True)
             return None
+        document.left_in = path
+        return shown
+
+    def returning(document: Document, token: str, tab: str, show: bool) -> Shown | None:
+        keeper.flush(token)  # the page may have been reloaded a moment after an edit
+        path = keeper.store.find(token, tab)
+        return None if path is None else reopened(document, path, show, WELCOME_BACK)
 
     @said(page)
     def arrive(browser: Any, document: Document, show: bool, *values: Any) -> Shown:
         told = browser if isinstance(browser, dict) else {}
-        token = told.get("token")
+        token, tab, side = told.get("token"), tab_of(told.get("tab")), told.get("side")
         known = keeper.store.path(token) is not None
         token = str(token) if known else new_token()
-        shown = returning(document, token, show) if known else None
+        shown = returning(document, token, tab, show) if known else None
         back = shown is not None
         if shown is None:
             controls = without_borrowed(as_controls(values, len(desk.axes)))
             shown = opening_example(page, desk, document, FIRST, show, controls)
-        keeper.attend(document, token)
+        keeper.attend(document, token, tab)
         closed = told.get("start") is False
         usable = keeper.store.usable()
         shown[start.card] = gr.update(visible=not closed and not back)
         shown[start.back], shown[start.afresh] = gr.update(visible=back or not usable), gr.update(visible=back)
         shown[start.word] = f"<p>{WELCOME_BACK if usable else CANNOT}.</p>"
+        shown[start.other] = gr.update(visible=back and any(p != document.left_in for p in keeper.others(document)))
+        if side in SIDES:
+            shown[page.tabs] = gr.Tabs(selected=side)
         if not known:
             shown[start.browser] = {"token": token, "start": not closed}
         return shown
 
-    demo.load(arrive, [start.browser, *inputs], outputs, **PRIVATE)
+    demo.load(arrive, [start.browser, *inputs], outputs, js=VISIT, **PRIVATE)
+
+    @said(page)
+    def other(document: Document, show: bool) -> Shown:
+        found = keeper.others(document)
+        at = found.index(document.left_in) + 1 if document.left_in in found else 0
+        shown = reopened(document, found[at % len(found)], show, ANOTHERS) if found else None
+        if shown is None:
+            raise BadInput("No other tab of this browser has left work that can be opened.")
+        return shown
+
+    start.other.click(other, [page.document, page.human_show], project_outputs(page), **PRIVATE)
 
     @said(page)
     def afresh(document: Document, show: bool, *values: Any) -> Shown:

@@ -1,6 +1,7 @@
 """Every visitor's work on the server's disk, so that a reload or a restart brings it back; no gradio here.
 
-A `Store` is a folder of project files, one a visitor, under names that only the visitor's browser knows the secret of.
+A `Store` is a folder of project files, one for each tab of a visitor's browser, under names that only that browser
+knows the secret of.
 A `Keeper` writes them a moment after something has changed, one after the other, in a thread of its own.
 """
 
@@ -28,11 +29,12 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 2_000_000_000  # of all visitors; the oldest go first
 MOST_AGE_SEC = 30 * 24 * 3600.0
+MOST_TABS = 12  # of one browser; the oldest go first
 ASIDE_SEC = 3600.0  # what lies beside a project for so long was left by a process that was ended
 WAIT_SEC = 2.0  # after the last change
 LEAST_REST = 10  # times as long as the last writing took
 CANNOT = "What you do here cannot be kept on this server, so save the project before you leave"
-_TOKEN = re.compile(r"[A-Za-z0-9_-]{20,64}")
+_TOKEN, _TAB = re.compile(r"[A-Za-z0-9_-]{20,64}"), re.compile(r"[A-Za-z0-9_-]{8,64}")
 
 
 def state_folder() -> Path:
@@ -46,6 +48,11 @@ def state_folder() -> Path:
     if sys.platform == "darwin":
         return home / "Library" / "Caches" / "etude"
     return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "etude"
+
+
+def tab_of(value: object) -> str:
+    """The number that a tab says it has, "" for none."""
+    return value if isinstance(value, str) and _TAB.fullmatch(value) else ""
 
 
 def new_token() -> str:
@@ -67,29 +74,45 @@ class Store:
             return False
         return os.access(self.folder, os.W_OK | os.X_OK)
 
-    def path(self, token: object) -> Path | None:
-        """The file of a visitor, which need not exist; None for what is no token."""
+    def path(self, token: object, tab: str = "") -> Path | None:
+        """The file of a tab of a visitor's browser, which need not exist; None for what is no token."""
         if not isinstance(token, str) or not _TOKEN.fullmatch(token):
             return None
-        return self.folder / f"{hashlib.sha256(token.encode()).hexdigest()[:40]}{SUFFIX}"
+        which = f"-{_digest(tab, 12)}" if tab else ""
+        return self.folder / f"{_digest(token, 40)}{which}{SUFFIX}"
 
-    def read(self, token: object) -> bytes | None:
-        """What was kept for this visitor."""
+    def files(self, token: object) -> list[Path]:
+        """What was kept of all tabs of this browser, newest first."""
         path = self.path(token)
+        if path is None:
+            return []
+        found = [p for p in self.folder.glob(f"{path.stem}*") if p.suffix == SUFFIX]
+        return sorted(found, key=_written_at, reverse=True)
+
+    def find(self, token: object, tab: str = "") -> Path | None:
+        """The file of this tab; of one that has none yet, the newest of the browser."""
+        mine, known = self.path(token, tab), self.files(token)
+        return mine if mine in known else known[0] if known else None
+
+    def read(self, token: object, tab: str = "") -> bytes | None:
+        """What was kept for this tab, or the newest of the browser."""
+        path = self.find(token, tab)
         try:
             return None if path is None else path.read_bytes()
         except OSError:
             return None
 
-    def write(self, token: object, data: bytes) -> None:
+    def write(self, token: object, data: bytes, tab: str = "") -> None:
         """Keep this for the visitor; the file is the old one or the new one, whatever happens meanwhile."""
-        path = self.path(token)
+        path = self.path(token, tab)
         if path is None or not self.usable():
             raise BadInput(f"{CANNOT}.")
         try:
             write_aside(path, data)
         except OSError:
             raise BadInput(f"{CANNOT}: its disk is full or may not be written to.") from None
+        for old in self.files(token)[MOST_TABS:]:
+            old.unlink(missing_ok=True)
         self.prune()
 
     def prune(self) -> None:
@@ -113,6 +136,17 @@ class Store:
             size -= bytes_
 
 
+def _digest(text: str, length: int) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+def _written_at(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
 class Keeper:
     """Writes visitors' documents when they have been left alone for a moment.
 
@@ -123,19 +157,26 @@ class Keeper:
         self.store, self._make, self._wait_sec = store, make, wait_sec
         self._condition, self._thread = threading.Condition(), None
         self._due: dict[int, float] = {}
-        self._known: dict[int, tuple[weakref.ref[Document], str]] = {}
+        self._known: dict[int, tuple[weakref.ref[Document], str, str]] = {}
         self._writing = threading.Lock()
         self._rest_sec, self._said = 0.0, False
 
-    def attend(self, document: Document, token: str) -> None:
-        """From now on, keep what this document becomes under this token."""
+    def attend(self, document: Document, token: str, tab: str = "") -> None:
+        """From now on, keep what this document becomes under this token, for this tab alone."""
         key = id(document)
         with self._condition:
-            self._known[key] = (weakref.ref(document), token)
+            self._known[key] = (weakref.ref(document), token, tab)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, daemon=True)
                 self._thread.start()
         document.on_change, document.on_close = (lambda: self._changed(key)), self.leave
+
+    def others(self, document: Document) -> list[Path]:
+        """What other tabs of this document's browser were left with, newest first."""
+        with self._condition:
+            _, token, tab = self._known.get(id(document), (None, "", ""))
+        self.flush(token)
+        return [path for path in self.store.files(token) if path != self.store.path(token, tab)]
 
     def _changed(self, key: int) -> None:
         with self._condition:
@@ -143,11 +184,13 @@ class Keeper:
             self._condition.notify()
 
     def flush(self, token: str = "") -> None:
-        """Write now what is waiting, of this token or of all."""
+        """Write now what is waiting, of this token or of all; what is being written is there afterwards, too."""
         with self._condition:
             keys = [key for key in self._due if not token or self._known.get(key, (None, ""))[1] == token]
         for key in keys:
             self._write(key)
+        with self._writing:
+            return
 
     def leave(self, document: Document) -> None:
         """Write what is waiting of a document that is about to end, and forget it."""
@@ -186,7 +229,7 @@ class Keeper:
             try:
                 data = self._make(document)
                 if data is not None:
-                    self.store.write(known[1], data)
+                    self.store.write(known[1], data, known[2])
                 self._said = False
             except Exception as problem:  # whatever it is, the next visitor's work is kept
                 if not self._said:

@@ -9,6 +9,7 @@ import gradio as gr
 
 from engine.sound.prompts import LONGEST_SEC, SHORTEST_SEC, about_gallery
 from studio.desk import Desk
+from studio.roll.roll import OF_PIECE
 
 OWN, KEPT = "own", "kept"  # a recording that is opened here; one that came with a project
 PARTS = ("Whole piece", "These bars")
@@ -132,7 +133,7 @@ def _how(desk: Desk) -> dict:
             [(PROFILES.get(name, name), name) for name in profiles], value=profiles[0], label="Renderer",
             filterable=False, elem_id="render-profile", visible=len(profiles) > 1,
         )  # fmt: skip
-        render = gr.Button("Render", variant="primary", elem_id="render")
+        render = gr.Button("Render", variant="primary", elem_id="render", elem_classes=OF_PIECE)
     return {
         "part": part, "first_bar": first_bar, "last_bar": last_bar, "temperature": temperature, "seed": seed,
         "dice": dice, "profile": profile, "render": render,

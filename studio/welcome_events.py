@@ -1,7 +1,7 @@
 """The four worked examples of the start card: each does on the page what a visitor would do. See studio.events.
 
-A worked example ends with something to hear: studio/page.js tells the roll to play what comes, or presses Compose or
-Render when the panel is filled in.
+A worked example ends with something to hear: studio/page.js tells the roll to play what comes, or presses Compose when
+the panel is filled in.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 
 from engine.music.types import BadInput
+from engine.sound.prompts import gallery
 from studio import actions
 from studio.answers import PRIVATE, Shown, panel_values, said
 from studio.desk import Desk
@@ -18,7 +19,9 @@ from studio.examples import FIRST, FOLDER
 from studio.help import PARTS as HELP
 from studio.help import help_text
 from studio.layout import Page
+from studio.listen.listen import began
 from studio.open_events import opening_example, opening_file, opening_nothing
+from studio.render_events import MORE_WAIT, as_wish
 from studio.render_panel import PARTS, credit_line
 from studio.session import Controls, Document
 
@@ -53,7 +56,7 @@ def connect_welcome(page: Page, desk: Desk) -> None:
 
     tours["musicxml"](musicxml, inputs, [*page.outputs, page.tabs], **PRIVATE)
     connect_nocturne(page, desk, plain())
-    connect_phone(page)
+    connect_phone(page, desk)
 
     def closing(browser: Any) -> tuple:
         return gr.update(visible=False), {**(browser if isinstance(browser, dict) else {}), "start": False}
@@ -87,24 +90,28 @@ def connect_nocturne(page: Page, desk: Desk, controls: Controls) -> None:
     ).then(None, None, None, js=pressing("compose"))
 
 
-def connect_phone(page: Page) -> None:
-    """Render the first bars like a recording; the visitor's own takes its place."""
+def connect_phone(page: Page, desk: Desk) -> None:
+    """Render the first bars like a recording; the visitor's own takes its place. The panel's bars stay as they are."""
     r = page.render
 
     @said(page)
-    def phone(document: Document) -> Shown:
+    def phone(document: Document, *settings: Any) -> Shown:
         score = document.session.score
         if score is None:
             raise BadInput(actions.NOTHING_OPEN)
         number = score.measures.number
-        note = "In the sound of an old recording. For your own: Sound like, A recording of my own…, file or microphone"
+        bars = int(number[0]), int(number[min(BARS, len(number)) - 1])
+        wish = as_wish(document, gallery()[STAND_IN], (False, PARTS[1], *bars, *settings), desk.profiles)
+        made = document.renders.begin(desk, document.session, wish, document.folder())
+        made.wait(0, MORE_WAIT)
+        note = f"{wish.part.capitalize()} in an old recording’s sound. For yours: Sound like, A recording of my own…"
         return {
-            r.prompt: STAND_IN, r.credit: credit_line(STAND_IN), r.own: gr.update(visible=False), r.part: PARTS[1],
-            r.first_bar: int(number[0]), r.last_bar: int(number[min(BARS, len(number)) - 1]),
+            r.prompt: STAND_IN, r.credit: credit_line(STAND_IN), r.own: gr.update(visible=False),
             page.tabs: gr.Tabs(selected="render"), page.roll: {"note": note},
+            page.listen: began(made, document.renders),
         }  # fmt: skip
 
     page.welcome.tours["phone"].click(
-        phone, page.document,
-        [r.prompt, r.credit, r.own, r.part, r.first_bar, r.last_bar, page.tabs, page.roll], **PRIVATE,
-    ).then(None, None, None, js=pressing("render"))  # fmt: skip
+        phone, [page.document, r.temperature, r.seed, r.profile],
+        [r.prompt, r.credit, r.own, page.tabs, page.roll, page.listen], **PRIVATE,
+    )  # fmt: skip

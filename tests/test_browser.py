@@ -297,3 +297,22 @@ def test_long_work_shows_its_share_and_can_be_cancelled(visitor: Visitor) -> Non
 
 def test_phone_in_the_dark(browser: Browser, address: str) -> None:
     leave_phone(visit_by_phone(browser, address))
+
+
+def test_the_page_says_that_the_first_piece_is_coming(browser: Browser, address: str) -> None:
+    page = browser.new_context(viewport={"width": 1440, "height": 1000}).new_page()
+    page.add_init_script(
+        """window.seen = { heights: [], words: [] };
+        setInterval(() => {
+            const box = document.querySelector('#curves-box');
+            const live = document.querySelector('#roll .live');
+            if (box && live) { seen.heights.push(box.clientHeight); seen.words.push(live.textContent); }
+        }, 20);"""
+    )
+    page.goto(address, wait_until="domcontentloaded")
+    page.locator("#curves .js-plotly-plot .legendtext").first.wait_for(timeout=60_000)
+    page.wait_for_timeout(500)
+    seen = page.evaluate("window.seen")
+    assert seen["words"][0] == "Loading the first piece…"
+    assert len(set(seen["heights"])) == 1, "nothing moves when the curves come"
+    page.context.close()

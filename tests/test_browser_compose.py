@@ -74,6 +74,8 @@ def test_compose_accept_infill_one_bar_undo(visitor: Visitor) -> None:
     assert visitor.page.locator("#takes .take svg path").count() > 2
     accept(visitor, 0)
     composed = visitor.data("doc")
+    assert not visitor.page.locator("#roll .shown").is_visible()
+    assert visitor.page.locator("#example input").input_value().startswith("Composition in ")
     before, heard = written(visitor), visitor.performance()
     assert len(before) == len(heard) == visitor.count()
     assert len(before.measures) == 6
@@ -113,6 +115,13 @@ def test_continue_hear_a_take_and_cancel(visitor: Visitor) -> None:
     fill(visitor, "continue-bars", 4)
     fill(visitor, "compose-takes", 1)
     write(visitor, "continue")
+    visitor.page.locator("#save-midi").click()
+    visitor.page.locator(".toast-body", has_text="The roll shows a take").wait_for()
+    visitor.page.locator("#continue").click()
+    visitor.page.keyboard.press("Escape")
+    visitor.wait("+d.draft === 0")
+    assert len(visitor.performance()) == len(before), "it is the piece that is taken away"
+    assert takes(visitor) == 1, "nor was it continued meanwhile"
     visitor.page.locator("#takes .take .play").click()
     visitor.page.wait_for_function("document.querySelector('#takes audio').currentTime > 0.3")
     source = visitor.page.evaluate("document.querySelector('#takes audio').src")

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import little_piece
-from pages import PATIENCE_SEC, SHORT, Visitor, visit
+from pages import SHORT, Visitor, visit
 from playwright.sync_api import Browser, Page
 from soak_report import Reporter
 

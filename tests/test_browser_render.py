@@ -55,6 +55,7 @@ def clock(visitor: Visitor, part: str) -> float:
 def test_render_switch_blind_save(visitor: Visitor) -> None:
     visitor.open(SHORT)
     assert visitor.page.locator("#listen .listen").is_hidden(), "who never renders never sees it"
+    visitor.page.locator("#compare-box button").first.click()
     panel(visitor)
     choose(visitor, "render-prompt", gallery()["goldberg"].name)
     expect(visitor.page.locator("#render-credit")).to_contain_text("Ishizaka")
@@ -68,6 +69,8 @@ def test_render_switch_blind_save(visitor: Visitor) -> None:
     print(f"first sound {time.perf_counter() - pressed:.1f} s after Render")
     whole = until(visitor, lambda d: d["whole"] == "true" and "preview1" in d["ready"].split())
     assert whole["heard"] == "render1"
+    expect(visitor.page.locator("#compare .entries")).to_contain_text("Render 1", timeout=30_000)
+    visitor.page.locator("#compare-box button").first.click()
     assert int(visitor.page.locator("#listen canvas").get_attribute("data-drawn") or 0) > 100
 
     if whole["playing"] == "false":  # a busy machine: it has come to its end meanwhile

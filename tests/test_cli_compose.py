@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
+import pty
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +17,7 @@ import numpy as np
 import pytest
 from command_line import run
 
-from engine.cli import EXAMPLES
+from engine.cli import EXAMPLES, Progress
 from engine.compose_commands import closest, numbered, parse_bars, passage
 from engine.composing import kept_notes
 from engine.music.midi import read_midi_performance
@@ -69,7 +73,7 @@ def test_two_takes_of_four_bars(folder: Path, capsys: pytest.CaptureFixture) -> 
     status, out, err = run(f"{command.replace('new', 'again')}", capsys)
     assert status == 0, err
     assert (folder / "again-1.musicxml").read_bytes() == first
-    assert "Composing" in err
+    assert err == "", "progress is for a terminal"
     assert "again-2.mid" in out
     assert sorted(p.name for p in folder.iterdir() if p.suffix == ".mid") == [
         "again-1.mid", "again-2.mid", "new-1.mid", "new-2.mid",
@@ -183,16 +187,48 @@ def test_every_error_is_one_sentence(folder: Path, capsys: pytest.CaptureFixture
 def test_control_c_is_clean(folder: Path) -> None:
     """Stopped while it composes: status 130, nothing written, no traceback."""
     line = [Path(sys.executable).with_name("etude"), "compose", "-o", "long.mid", "--notes", "4000", "--takes", "2"]
-    process = subprocess.Popen(line, cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    said = process.stderr.readline()
-    assert said.startswith("Composing")
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(line, cwd=folder, stderr=theirs, stdout=subprocess.PIPE, text=True)
+    os.close(theirs)
+    said = b""
+    while not re.search(rb"Composing +\[#+\.+\] +[1-9]", said):
+        said += os.read(ours, 1000)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
-    assert "Traceback" not in err
+    out, _ = process.communicate(timeout=60)
+    with contextlib.suppress(OSError):  # the terminal's end
+        while more := os.read(ours, 1000):
+            said += more
+    os.close(ours)
+    assert process.returncode == 130, said
+    assert b"Traceback" not in said
+    assert b"\n" not in said, "one line, updated in place"
+    assert said.endswith(b"\r"), "and taken away"
     assert out == ""
     assert [p.name for p in folder.iterdir()] == ["piece.musicxml"]
+
+
+def test_progress_is_one_line_of_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    for terminal, quiet in ((True, False), (True, True), (False, False)):
+        heard = io.StringIO()
+        monkeypatch.setattr(heard, "isatty", lambda terminal=terminal: terminal)
+        monkeypatch.setattr(sys, "stderr", heard)
+        progress = Progress(quiet)
+        progress.stage("Reading")
+        progress.stage("Composing")
+        for share in (0.0, 0.501, 0.502, 2.0):
+            progress.share(share)
+        progress.note("A remark.")
+        progress.done()
+        shown = heard.getvalue()
+        if quiet or not terminal:
+            assert shown == ("" if quiet else "A remark.\n")
+            continue
+        assert shown.count("50%") == 1, "not said twice"
+        assert "100%" in shown
+        screen = ""
+        for part in shown.split("\r"):  # as a terminal shows it
+            screen = part + screen[len(part) :]
+        assert screen.split("\n")[0].rstrip() == "A remark."
 
 
 @pytest.mark.parametrize("command", ["compose", "continue", "infill"])

@@ -144,6 +144,7 @@ on('sounds', ({ by }) => { if (by !== WHO) silence(); });
 on('goto', ({ doc, to, quarter: q }) => { if (to === WHO && doc === state.doc) goTo(q); });
 on('toggle', ({ to }) => { if (to === WHO && !study) toggle(); });
 on('changed', () => lookSoon(900));
+on('made', () => lookSoon(100));                // a render, or the beginning of one
 on('loop', ({ doc, span }) => { passage = doc === state.doc ? span : null; if (!study) looped = passageOf(passage); });
 on('clock', ({ doc, quarter: q, playing }) => {
   if (doc !== state.doc) return lookSoon(900);

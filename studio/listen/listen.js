@@ -52,6 +52,7 @@ function forget(number) {
 }
 function receiveState(state) {
   const r = renders.get(state.number);
+  if (r && (state.over !== r.state.over || !state.have !== !r.state.have)) document.dispatchEvent(new CustomEvent('etude:made'));
   if (r && !(r.state.over && !state.over)) r.state = state;
   if (state.latest && !renders.has(state.latest)) trigger('more', { render: state.latest, have: 0, begun: false });
   const s = sounds.get(`render${state.number}`);

@@ -3,7 +3,9 @@
 
 // ---- a draft: drawn, not edited; the piece is under it, or hidden when the draft stands alone ----
 let draft = null;      // {key, alone, running, rows: [[take, on, dur, pitch, staff]], start, end, head}
+const ended = new Set();   // keys of jobs that are over: what they wrote has come
 function receiveDraft(next) {
+  if (ended.has(next.key)) return;
   if (!draft || draft.key !== next.key) {
     draft = { key: next.key, alone: next.alone, running: next.running, rows: [], start: next.start, end: 0, head: -1 };
     if (!audio.paused) audio.pause();
@@ -23,6 +25,7 @@ function receiveDraft(next) {
   paint();
 }
 let dropped = 0;       // when
+function backToPiece() { if (draft && !draft.running) dropDraft(); }
 function dropDraft() { if (draft) { draft = null; dropped = performance.now(); sayDraft(); paint(); } }
 function sayDraft() { $('.shown').hidden = !draft || draft.running; }
 function drawDraft(w) {
@@ -40,6 +43,14 @@ function mapDraft(y, s) {
   ctx.fillStyle = ink.accent;
   for (const [take, on, dur, pitch] of draft.rows) if (!take) ctx.fillRect(KEY_W + on * s, y + 3 + (view.hi - pitch) * step, Math.max(1, dur * s), 1.2);
 }
+// What acts on the piece waits while the roll shows something else.
+function holdBack(e) {
+  if (!element.isConnected) return document.removeEventListener('click', holdBack, true);
+  if (!draft || !(e.target.closest && e.target.closest('.of-piece'))) return;
+  e.preventDefault(); e.stopImmediatePropagation();
+  trigger('refused', { shown: draft.running ? 'writing' : 'take' });
+}
+document.addEventListener('click', holdBack, true);
 function draftHead() { return draft && draft.head >= 0 ? draft.start + draft.head : -1; }
 function listen(name, fn) {          // on the document, for as long as the roll is on the page
   const heard = e => element.isConnected ? fn(e.detail) : document.removeEventListener('etude:' + name, heard);
@@ -55,7 +66,7 @@ listen('preview', ({ take, ms }) => {
 // ---- one sound at a time ----
 listen('sounds', ({ by }) => { if (by !== 'roll') { wantPlay = false; audio.pause(); } });
 audio.addEventListener('play', () => {
-  if (draft && !draft.running) dropDraft();
+  backToPiece();
   document.dispatchEvent(new CustomEvent('etude:sounds', { detail: { by: 'roll' } }));
 });
 

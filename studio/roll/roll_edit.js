@@ -11,7 +11,7 @@ function apply(patch) {
   refreshTable();
 }
 function publish(patch, label, fresh = false) {
-  hush(true);
+  hush(true); backToPiece();
   rev += 1;
   sent.push({ rev, patch }); if (sent.length > 500) sent.shift();
   trigger('edit', { doc: doc.id, rev, fresh, ...patch });
@@ -220,7 +220,7 @@ function setTool(name) {
   for (const b of element.querySelectorAll('.tool')) b.setAttribute('aria-checked', b.dataset.tool === name);
 }
 function toggleScore() { showScore = !showScore; $('.ghost').setAttribute('aria-pressed', showScore); paint(); }
-function reperform() { const ids = [...sel].filter(id => id <= doc.n); if (ids.length) { say(`Playing ${ids.length} notes again`); trigger('reperform', { doc: doc.id, ids }); } }
+function reperform() { const ids = [...sel].filter(id => id <= doc.n); if (ids.length) { backToPiece(); say(`Playing ${ids.length} notes again`); trigger('reperform', { doc: doc.id, ids }); } }
 function arrow(e, k, ids) {
   const across = k === 'arrowleft' ? -1 : k === 'arrowright' ? 1 : 0, up = k === 'arrowup' ? 1 : k === 'arrowdown' ? -1 : 0;
   if (!ids.length) return moveCursor(across * (e.shiftKey ? 1 : snapQuarter || .25), up * (e.shiftKey ? 12 : 1));

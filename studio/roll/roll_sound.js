@@ -14,8 +14,8 @@ function receive(value) {
   if (!value) return;
   say(value.note);
   if (value.score) { score = JSON.parse(value.score); showTitle(); }
-  if (value.doc) receiveNotes(value);
   if (value.draft) receiveDraft(JSON.parse(value.draft));
+  if (value.doc) receiveNotes(value);          // after it: a first piece takes the place of its draft
   if (value.file && value.file.url) receiveFile(value);
   if (value.audio && value.audio.url) receiveSound(value);
   else if (value.sound_of) { asked = 0; wantPlay = false; clearTimeout(settleTimer); settleTimer = 0; showButtons(); }   // refused
@@ -42,6 +42,8 @@ function receiveJob(job, answered) {
     if (job.by === 'visitor') { wantPlay = false; clearTimeout(settleTimer); settleTimer = 0; showButtons(); }
     else if (!answered && !job.refused) settle(200);
   } else if (known) settle(100);
+  if (job.over) ended.add(`job${job.id}`);
+  if (job.over && job.kind === 'open' && !arrived) { arrived = true; document.body.dataset.piece = 'none'; say('Nothing is open'); }
   if (job.over && draft && draft.key === `job${job.id}` && (job.by || job.refused)) dropDraft();
   if (job.refused && job.id > lastRefused) { lastRefused = job.id; trigger('refused', { job: job.id }); }
   showJobs();
@@ -84,15 +86,16 @@ function receiveNotes(value) {
   const moved = take !== value.take;
   if (!same) shelve(doc.id);
   doc = { id: next.id, n: next.n, past: next.past, future: next.future, grid: next.grid, pianistPedal: ownPedal ? (same ? doc.pianistPedal : []) : pedal };
-  take = value.take; freshest = value.rev;
+  take = value.take; freshest = value.rev; arrived = true; document.body.dataset.piece = next.id ? 'here' : 'none';
   if (same) {
+    if (moved) backToPiece();
     if (moved) for (const step of [...undo, ...redo]) for (const side of ['undo', 'redo']) step[side] = carry(step[side], oldGrid, oldBase);
     while (sent.length && sent[0].rev <= value.rev) sent.shift();
     for (const { patch } of sent) apply(patch);              // made while Python was at work: Python has them too by now
     sel = new Set([...sel].filter(id => notes.has(id)));
     rev = Math.max(rev, value.rev);
   } else {
-    rev = value.rev; sel = new Set(); pedalSel = -1; unshelve(next.id, value.take); draft = null; dropLoop(); sent.length = 0; nextId = next.n + 1;
+    rev = value.rev; sel = new Set(); pedalSel = -1; unshelve(next.id, value.take); draft = null; sayDraft(); dropLoop(); sent.length = 0; nextId = next.n + 1;
     audio.removeAttribute('src'); audio.load(); resume = null; wantPlay = next.id > 0 && performance.now() - soon < SOON; if (next.id) soon = -SOON; cursor.shown = false;
     readTheme(); fit(false);
   }

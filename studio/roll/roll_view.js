@@ -14,6 +14,7 @@ let base = new Map();      // id -> the same as the pianist plays it
 let pedal = [], ownPedal = false;   // [[from, to]] in milliseconds
 let sel = new Set(), pedalSel = -1;
 let rev = 0, take = 0, nextId = 1, raf = 0, drag = null, mapImage = null;
+let arrived = false;       // whether there has been a piece, or the reason why there is none
 let tool = 'select', showScore = true, snapQuarter = 0;
 const cursor = { ms: 0, pitch: 60, shown: false };
 const view = { t0: 0, pxPerMs: 0.06, lo: 36, hi: 84 };
@@ -122,6 +123,7 @@ function draw() {
   ctx.beginPath(); ctx.moveTo(px - 5, 0); ctx.lineTo(px + 5, 0); ctx.lineTo(px, 7); ctx.fill();
   ctx.restore();
   drawKeys(); drawMap(w);
+  if (!arrived) { ctx.font = '15px system-ui, sans-serif'; ctx.textAlign = 'center'; ctx.fillStyle = ink.faint; ctx.fillText('Loading the first piece…', (KEY_W + w) / 2, RULER_H + rollH() / 2); }
   // Lets an end-to-end test turn (ms, pitch) into a pixel without knowing the layout.
   cv.dataset.view = JSON.stringify({ ...view, keyW: KEY_W, rulerH: RULER_H, rowH: rowH(), pedalY: pedalY(), velY: velY(), velH: VEL_H });
   Object.assign(cv.dataset, { count: notes.size, selected: sel.size, rev, take, doc: doc.id, sound: soundTag, draft: draft ? draft.rows.length : 0, past: doc.past, future: doc.future, loop: loop ? loop.join(' ') : '', looping });
