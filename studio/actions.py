@@ -24,6 +24,7 @@ DEFAULT = "Default"
 BORROWED = "The human's style"
 MAX_NOTES = 20_000
 MAX_SEC = 3600.0
+OF_PIECE = "of-piece"  # class of a button that acts on the piece: the roll holds it back while it shows something else
 NOTHING_OPEN = "No score is open yet: choose an example or open a MIDI or MusicXML file first."
 
 

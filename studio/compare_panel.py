@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from studio.actions import DEFAULT
+from studio.actions import DEFAULT, OF_PIECE
 from studio.compare.compare import CompareView
-from studio.roll.roll import OF_PIECE
 from studio.study import QUESTIONS
 
 MIDI_FILES = [".mid", ".midi"]

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import gradio as gr
 
 from engine.models.conditions import TOP_P
+from studio.actions import OF_PIECE
 from studio.composing import HANDS, MAX_BARS, MAX_NOTES, MAX_TAKES
 from studio.desk import Desk
-from studio.roll.roll import OF_PIECE
 
 ANY = ("Any", "")
 LENGTHS = ("notes", "bars")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from studio.actions import BORROWED, DEFAULT
+from studio.actions import BORROWED, DEFAULT, OF_PIECE
 from studio.compare_panel import ComparePanel, CompareStage, build_compare, build_stage
 from studio.compose_panel import ComposePanel, build_compose
 from studio.desk import Desk
@@ -14,7 +14,7 @@ from studio.examples import EMPTY, EXAMPLES, FIRST
 from studio.help import Help, build_help
 from studio.listen.listen import Listen
 from studio.render_panel import RenderPanel, build_render
-from studio.roll.roll import OF_PIECE, PianoRoll
+from studio.roll.roll import PianoRoll
 from studio.score.score import ScoreView
 from studio.session import Document
 from studio.takes.takes import TakeStrip

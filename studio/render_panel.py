@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import gradio as gr
 
 from engine.sound.prompts import LONGEST_SEC, SHORTEST_SEC, about_gallery
+from studio.actions import OF_PIECE
 from studio.desk import Desk
-from studio.roll.roll import OF_PIECE
 
 OWN, KEPT = "own", "kept"  # a recording that is opened here; one that came with a project
 PARTS = ("Whole piece", "These bars")

@@ -9,6 +9,7 @@ import gradio as gr
 import pytest
 from test_project_files import a_session
 
+from studio.actions import OF_PIECE
 from studio.answers import LONGEST_NAME, example_menu
 from studio.desk import Desk
 from studio.events import SHOWN
@@ -16,7 +17,6 @@ from studio.examples import EMPTY, EXAMPLES, FIRST, MINE
 from studio.page import build_studio
 from studio.project_events import kept_file
 from studio.project_store import Keeper, Store
-from studio.roll.roll import OF_PIECE
 from studio.session import Session
 
 

@@ -14,7 +14,6 @@ import gradio as gr
 from gradio.data_classes import FileData, GradioModel
 
 _HERE = Path(__file__).parent
-OF_PIECE = "of-piece"  # class of a button that acts on the piece: the roll holds it back while it shows something else
 PARTS = ("roll_view.js", "roll_sound.js", "roll_draft.js", "roll_loop.js", "roll_table.js", "roll_edit.js")
 
 
