@@ -46,10 +46,11 @@ def number(visitor: Visitor, name: str, value: int) -> None:
     visitor.page.locator(f"#{name} input").first.fill(str(value))
 
 
-def clock(visitor: Visitor, part: str) -> float:
-    """Seconds at which the roll or the player stands."""
-    minutes, seconds = visitor.page.locator(f"#{part} .clock").inner_text().split("/")[0].strip().split(":")
-    return 60 * int(minutes) + float(seconds)
+def clocks(visitor: Visitor) -> list[float]:
+    """Seconds at which the roll and the player stand, at one moment."""
+    shown = visitor.page.evaluate("['roll', 'listen'].map(id => document.querySelector(`#${id} .clock`).innerText)")
+    told = [text.split("/")[0].strip().split(":") for text in shown]
+    return [60 * int(minutes) + float(seconds) for minutes, seconds in told]
 
 
 def test_render_switch_blind_save(visitor: Visitor) -> None:
@@ -73,17 +74,17 @@ def test_render_switch_blind_save(visitor: Visitor) -> None:
     visitor.page.locator("#compare-box button").first.click()
     assert int(visitor.page.locator("#listen canvas").get_attribute("data-drawn") or 0) > 100
 
-    if whole["playing"] == "false":  # a busy machine: it has come to its end meanwhile
+    if player(visitor)["playing"] == "false":  # a busy machine: it has come to its end meanwhile
         visitor.page.locator("#listen .play").click()
         until(visitor, lambda d: d["playing"] == "true")
-    assert clock(visitor, "roll") == pytest.approx(clock(visitor, "listen"), abs=1)
+    roll, listen = clocks(visitor)
+    assert roll == pytest.approx(listen, abs=1)
     visitor.page.locator("#listen .play").click()
     until(visitor, lambda d: d["playing"] == "false")
-    before = clock(visitor, "listen")
+    before = clocks(visitor)[1]
     visitor.page.locator("#listen .sources button", has_text="Preview").click()
     assert until(visitor, lambda d: d["heard"] == "preview1")["playing"] == "false"
-    assert clock(visitor, "listen") == pytest.approx(before, abs=0.11), "the same musical moment"
-    assert clock(visitor, "roll") == pytest.approx(before, abs=0.11)
+    assert clocks(visitor) == pytest.approx([before, before], abs=0.11), "the same musical moment"
 
     visitor.page.locator("#listen .blind-open").click()
     for which in "abx":
