@@ -17,6 +17,15 @@
     input.files = one.files;
     input.dispatchEvent(new Event('change', { bubbles: true }));
   });
+  // A chart that Gradio has taken away stays in memory as long as it listens for the window's size.
+  new MutationObserver(changes => {
+    for (const { removedNodes } of changes) for (const gone of removedNodes) {
+      if (!gone.querySelectorAll) continue;
+      for (const chart of [gone, ...gone.querySelectorAll('.js-plotly-plot')]) {
+        if (chart._responsiveChartHandler && !chart.isConnected) window.removeEventListener('resize', chart._responsiveChartHandler);
+      }
+    }
+  }).observe(document.body, { childList: true, subtree: true });
   document.addEventListener('click', e => {       // a worked example ends with something to hear
     if (e.target.closest && e.target.closest('#start-fugue, #start-nocturne, #start-musicxml'))
       document.dispatchEvent(new CustomEvent('etude:soon'));
