@@ -21,6 +21,15 @@
     const side = document.querySelector('#desk [role=tab][aria-selected=true]');
     try { for (const kept of [sessionStorage, localStorage]) kept.setItem('etude-side', side.id.split('-')[0]); } catch { /* no storage here */ }
   });
+  // A chart that Gradio has taken away stays in memory as long as it listens for the window's size.
+  new MutationObserver(changes => {
+    for (const { removedNodes } of changes) for (const gone of removedNodes) {
+      if (!gone.querySelectorAll) continue;
+      for (const chart of [gone, ...gone.querySelectorAll('.js-plotly-plot')]) {
+        if (chart._responsiveChartHandler && !chart.isConnected) window.removeEventListener('resize', chart._responsiveChartHandler);
+      }
+    }
+  }).observe(document.body, { childList: true, subtree: true });
   document.addEventListener('click', e => {       // a worked example ends with something to hear
     if (e.target.closest && e.target.closest('#start-fugue, #start-nocturne, #start-musicxml'))
       document.dispatchEvent(new CustomEvent('etude:soon'));
