@@ -119,7 +119,9 @@ def codec(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
 
     from engine.pipeline import Engine
     from engine.sound.clip import encode_audio
+    from engine.sound.players import LEVEL_DB, MOST_PEAK
     from engine.sound.recording import read_recording
+    from engine.sound.spectra import level_gain
 
     out = arguments.output
     kind = sound_kind(out)
@@ -135,12 +137,13 @@ def codec(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
         )
     samples = np.array(clip.samples)
     frames = -(-len(samples) // model.hop_length)
-    padded = np.pad(samples, (0, frames * model.hop_length - len(samples)))
+    gain = np.float32(level_gain(samples, model.sample_rate, LEVEL_DB, MOST_PEAK))  # codes are spent on the music
+    padded = np.pad(gain * samples, (0, frames * model.hop_length - len(samples)))
     progress.stage("Encoding")
     with torch.inference_mode():
         codes = model.encode(torch.from_numpy(padded)[None])
         progress.stage("Decoding")
-        back = model.decode(codes)[0, : len(samples)].numpy()
+        back = model.decode(codes)[0, : len(samples)].numpy() / gain
     made = AudioClip(np.clip(back, -1, 1), model.sample_rate)
     write_output(out, encode_audio(made, kind))
     seconds = max(made.duration_sec, 1e-9)

@@ -1,6 +1,7 @@
 """Set before numpy and torch are loaded: one thread (a second waits on a busy machine), no telemetry, no network."""
 
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
     from soak_report import Reporter
 
+# Started in the background, this process would make whatever the tests start deaf to Ctrl-C.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")

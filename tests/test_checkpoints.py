@@ -11,7 +11,7 @@ import pytest
 from soak_report import Reporter
 
 from engine.bundle import open_codec, open_composer, open_pianist, open_renderer
-from engine.folders import CHECKPOINTS, CODEC, COMPOSER, PIANIST, RENDERER
+from engine.folders import CHECKPOINTS, CODEC, COMPOSER, PIANIST, RENDERER, RENDERER_CODEC
 from engine.music.types import BundleError
 from engine.worker_engine import WorkerEngine
 from studio import actions
@@ -22,7 +22,8 @@ from studio.session import Controls, Session
 SHORT = "Chopin, Prélude op. 28 no. 7"
 OPEN: dict[str, Callable[[Path], object]] = {
     PIANIST: open_pianist, COMPOSER: open_composer, CODEC: open_codec,
-    RENDERER: lambda folder: open_renderer(folder, open_codec(CHECKPOINTS / CODEC)),
+    RENDERER_CODEC: open_codec,
+    RENDERER: lambda folder: open_renderer(folder, open_codec(CHECKPOINTS / RENDERER_CODEC)),
 }  # fmt: skip
 
 
@@ -77,7 +78,7 @@ def test_every_damage_of_every_checkpoint(tmp_path: Path, soak_report: Reporter)
     said = {(name, how): refusal_of(name, how, tmp_path) for name in OPEN for how in DAMAGES}
     named = sum(name in sentence for (name, _), sentence in said.items())
     soak_report(
-        26, "missing, truncated, wrong hash, wrong shape, NaN: each of the four checkpoints",
+        26, "missing, truncated, wrong hash, wrong shape, NaN: every checkpoint",
         asked="refused at load with its name", found=f"{named} of {len(said)} refused by name",
         passed=named == len(said),
     )  # fmt: skip

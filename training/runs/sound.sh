@@ -25,6 +25,10 @@ $python -m training.train_piano_codec --pack data/sound-v2 --out runs/piano-code
 [ -e data/renderer-v2.npz ] || $python -m training.prepare_renderer --pack data/sound-v2 --codec runs/piano-codec-v1 \
     --out data/renderer-v2.npz --workers "$(nproc)"
 $python -m training.export_sound codec --run runs/piano-codec-v1 --out "$bundles"/piano-codec-v1
+# The same codec trained further, for recordings alone: the renderer below writes the codes of the first
+$python -m training.train_piano_codec --pack data/sound-v2 --out runs/piano-codec-v2 --minutes "${MORE_CODEC_MINUTES:-87}" --rate 8e-4 \
+    --warm "$bundles"/piano-codec-v1 --real-share 0.5 --varied
+$python -m training.export_sound codec --run runs/piano-codec-v2 --out "$bundles"/piano-codec-v2
 [ -e data/renderer-v2.sketches.npy ] || $python -m training.prepare_sketches --pack data/renderer-v2.npz \
     --codec "$bundles"/piano-codec-v1 --workers "$(nproc)"
 $python -m training.train_renderer --pack data/renderer-v2.npz --out runs/renderer-v3 --minutes "${MINUTES:-120}" --batch 12 --rate 1.5e-3
