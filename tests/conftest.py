@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
     from soak_report import Reporter
 
+    from engine.music.types import Score
+    from engine.worker_engine import WorkerEngine
+    from studio.desk import Desk
+    from studio.session import Session
+
 # Started in the background, this process would make whatever the tests start deaf to Ctrl-C.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -60,3 +65,43 @@ def soak_report(request: pytest.FixtureRequest) -> "Reporter":
     from soak_report import FOLDER, Reporter
 
     return Reporter(FOLDER if request.node.get_closest_marker("soak") else None)
+
+
+@pytest.fixture(scope="module")
+def engine() -> "Iterator[WorkerEngine]":
+    """The engine in processes of its own."""
+    from engine.worker_engine import WorkerEngine
+
+    engine = WorkerEngine()
+    engine.start()
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="module")
+def desk(engine: "WorkerEngine") -> "Desk":
+    """What all visitors share, with that engine."""
+    from studio.desk import Desk
+
+    return Desk(engine)
+
+
+@pytest.fixture(scope="module")
+def score(desk: "Desk") -> "Score":
+    """A short example."""
+    from pages import SHORT
+
+    from studio.examples import EXAMPLES
+
+    return desk.read_example(EXAMPLES[SHORT])
+
+
+@pytest.fixture(scope="module")
+def session(desk: "Desk", score: "Score") -> "Session":
+    """A visitor's, with that example opened."""
+    from pages import SHORT
+
+    from studio import actions
+    from studio.session import Controls, Session
+
+    return actions.open_piece(desk, Session(), score, SHORT, Controls(), SHORT)

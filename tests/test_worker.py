@@ -20,37 +20,13 @@ from engine.pipeline import Engine
 from engine.sound.prompts import Prompt, gallery
 from engine.worker_engine import WorkerEngine, open_engine
 from engine.worker_wire import from_bytes, to_bytes
-from studio import actions
 from studio.desk import Desk
 from studio.examples import EXAMPLES
 from studio.jobs import Cancelled
-from studio.session import Controls, Session
+from studio.session import Session
 
 SHORT, LONG = "Chopin, Prélude op. 28 no. 7", "Mozart, Sonata K. 332, i"
 ROOT = Path(__file__).parents[1]
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[WorkerEngine]:
-    engine = WorkerEngine()
-    engine.start()
-    yield engine
-    engine.close()
-
-
-@pytest.fixture(scope="module")
-def desk(engine: WorkerEngine) -> Desk:
-    return Desk(engine)
-
-
-@pytest.fixture(scope="module")
-def score(desk: Desk) -> Score:
-    return desk.read_example(EXAMPLES[SHORT])
-
-
-@pytest.fixture(scope="module")
-def session(desk: Desk, score: Score) -> Session:
-    return actions.open_piece(desk, Session(), score, SHORT, Controls(), SHORT)
 
 
 def prompt() -> Prompt:

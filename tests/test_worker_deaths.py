@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -28,29 +27,6 @@ from studio.rendering import Renders, RenderWish
 from studio.session import Controls, Document, Session
 
 ROOT = Path(__file__).parents[1]
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[WorkerEngine]:
-    engine = WorkerEngine()
-    engine.start()
-    yield engine
-    engine.close()
-
-
-@pytest.fixture(scope="module")
-def desk(engine: WorkerEngine) -> Desk:
-    return Desk(engine)
-
-
-@pytest.fixture(scope="module")
-def score(desk: Desk) -> Score:
-    return desk.read_example(EXAMPLES[SHORT])
-
-
-@pytest.fixture(scope="module")
-def session(desk: Desk, score: Score) -> Session:
-    return actions.open_piece(desk, Session(), score, SHORT, Controls(), SHORT)
 
 
 def ends_within(pid: int, seconds: float) -> bool:
