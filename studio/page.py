@@ -24,6 +24,7 @@ from studio.layout import build
 from studio.leaving import connect_leaving
 from studio.project_events import connect_projects, kept_file
 from studio.project_store import Keeper, Store, state_folder
+from studio.rebuilt import keep_numbers
 from studio.render_events import connect_render
 from studio.view_events import connect_views
 from studio.welcome_events import connect_welcome
@@ -52,6 +53,7 @@ def build_studio(desk: Desk, keeper: Keeper) -> gr.Blocks:
 def launch_studio(desk: Desk, host: str = "127.0.0.1", port: int = 7860, block: bool = True) -> gr.Blocks:
     """Build the page and serve it, with the limits that a public server needs; the models load meanwhile."""
     fetch_nothing()
+    keep_numbers()
     keeper = Keeper(Store(state_folder()), kept_file)
     demo = build_studio(desk, keeper)
     threading.Thread(target=warm_up, daemon=True).start()  # the process that reads scores
