@@ -24,7 +24,8 @@ def shown(visitor: Visitor) -> State:
 def until(visitor: Visitor, true: Callable[[State], bool], seconds: float = PATIENCE_SEC) -> State:
     end = time.monotonic() + seconds
     while not true(state := shown(visitor)):
-        assert time.monotonic() < end, f"comparing stands at {state}"
+        if time.monotonic() > end:
+            raise TimeoutError(f"comparing stands at {state}")
         time.sleep(0.1)
     return state
 

@@ -27,7 +27,8 @@ def player(visitor: Visitor) -> State:
 def until(visitor: Visitor, true: Callable[[State], bool], seconds: float = PATIENCE_SEC) -> State:
     end = time.monotonic() + seconds
     while not true(state := player(visitor)):
-        assert time.monotonic() < end, f"the player stands at {state}"
+        if time.monotonic() > end:
+            raise TimeoutError(f"the player stands at {state}")
         time.sleep(0.1)
     return state
 
