@@ -13,9 +13,18 @@ from engine.commands import Progress
 from engine.csv_text import csv_text
 from engine.files import check_output, open_performance_file, open_score_file, write_output
 from engine.music.types import BadInput, Score
-from engine.side_by_side import MOST, Played, Shape, agreements, measures_of, shape_of, table_rows, tables_html
+from engine.side_by_side import (
+    CSV_HEADER,
+    MOST,
+    Played,
+    Shape,
+    agreements,
+    measures_of,
+    shape_of,
+    table_rows,
+    tables_html,
+)
 
-CSV_HEADER = ("kind", "performance", "other", "measure", "unit", "value")
 _STYLE = """
 body { font: 14px system-ui, sans-serif; margin: 24px auto; max-width: 1200px; padding: 0 16px; color: #222; }
 h1 { font-size: 22px } h2 { font-size: 16px; margin-top: 28px } .unit, p { color: #666 }

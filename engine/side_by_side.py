@@ -273,6 +273,9 @@ def _table(caption: str, heads: Sequence[str], rows: Sequence[tuple[str, Sequenc
     )
 
 
+CSV_HEADER = ("kind", "performance", "other", "measure", "unit", "value")  # of table_rows
+
+
 def table_rows(score: Score, shapes: Sequence[Shape]) -> list[tuple[object, ...]]:
     """The same for a CSV file, one value a row: kind, performance, other performance, measure, unit, value."""
     rows: list[tuple[object, ...]] = []

@@ -119,7 +119,6 @@ def codec(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
 
     from engine.pipeline import Engine
     from engine.sound.clip import encode_audio
-    from engine.sound.players import LEVEL_DB, MOST_PEAK
     from engine.sound.recording import read_recording
     from engine.sound.spectra import level_gain
 
@@ -137,7 +136,7 @@ def codec(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
         )
     samples = np.array(clip.samples)
     frames = -(-len(samples) // model.hop_length)
-    gain = np.float32(level_gain(samples, model.sample_rate, LEVEL_DB, MOST_PEAK))  # codes are spent on the music
+    gain = np.float32(level_gain(samples, model.sample_rate))  # codes are spent on the music
     padded = np.pad(gain * samples, (0, frames * model.hop_length - len(samples)))
     progress.stage("Encoding")
     with torch.inference_mode():

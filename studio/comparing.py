@@ -14,7 +14,7 @@ from pathlib import Path
 from engine.csv_text import csv_text
 from engine.models.style import AXES
 from engine.music.types import Alignment, AudioClip, BadInput, Performance
-from engine.side_by_side import MOST, Played, Shape, shape_of, table_rows
+from engine.side_by_side import CSV_HEADER, MOST, Played, Shape, shape_of, table_rows
 from studio import actions
 from studio.actions import Change
 from studio.desk import Desk
@@ -24,7 +24,6 @@ from studio.rendering import Render, aligned_grid
 from studio.session import Controls, Document, Grid, Session
 
 NOW, HUMAN = "now", "human"
-CSV_HEADER = ("kind", "performance", "other", "measure", "unit", "value")
 
 
 @dataclass(frozen=True)

@@ -170,8 +170,8 @@ def visit(browser: Browser, address: str, **context: object) -> Visitor:
         "request",
         lambda r: None if host in r.url or r.url.startswith(("data:", "blob:")) else visitor.outside.append(r.url),
     )
-    if slower := float(os.environ.get("SLOW_BROWSER", "1")):
-        page.context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": slower})
+    if slower := os.environ.get("SLOW_BROWSER"):
+        page.context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": float(slower)})
     page.goto(address, wait_until="domcontentloaded")
     visitor.canvas.wait_for()
     visitor.wait("+d.count > 0")

@@ -22,7 +22,7 @@ from training.tone import tone
 
 FREE_STEPS = 250  # before the codebooks are laid out, by k-means, over what the encoder then says
 REAL_SHARE = 0.25  # of the crops are recordings: there are 20 minutes of them, and hours of renders
-LEVEL_DB, LEVELLED = -23.0, 0.75  # of a clip as the codec gets to hear most; the share of the crops that have it
+LEVELLED = 0.75  # of the crops have the level that a recording is brought to before it is coded
 SHIFT = 3.0  # semitones that a recording may be played faster or slower, as a tape; its notes are not told then
 
 
@@ -40,7 +40,8 @@ class Crops:
         self.real_share, self.varied = real_share, varied
         self.random, self.gains = np.random.default_rng(seed), dict[int, float]()
         clips = pack.clips("train")
-        clips = clips[[pack.frames(c) > frames for c in clips]]
+        self.longer = int(np.ceil(frames * 2 ** (SHIFT / 12))) + 2  # frames that make a crop when played faster
+        clips = clips[[pack.frames(c) > (self.longer if varied else frames) for c in clips]]
         self.real, self.made = clips[pack.real[clips]], clips[~pack.real[clips]]
         if limit:
             self.made = self.made[:limit]
@@ -50,24 +51,23 @@ class Crops:
         for i in range(self.batch):
             pool = self.real if len(self.real) and (g.random() < self.real_share or not len(self.made)) else self.made
             clip = int(g.choice(pool))
-            start = int(g.integers(0, self.pack.frames(clip) - self.frames))
-            sound = self.pack.sound(clip, start, self.frames)
-            if self.varied and pool is self.real and g.random() < 0.5:
-                more = int(np.ceil(self.frames * 2 ** (SHIFT / 12))) + 2
-                start = int(g.integers(0, max(1, self.pack.frames(clip) - more)))
-                sound = varied(g, self.pack.sound(clip, start, min(more, self.pack.frames(clip))), len(sound))
-                known[i] = False
+            other = self.varied and pool is self.real and g.random() < 0.5
+            length = self.longer if other else self.frames
+            start = int(g.integers(0, self.pack.frames(clip) - length))
+            sound = self.pack.sound(clip, start, length)
+            if other:
+                sound, known[i] = varied(g, sound, self.frames * HOP), False
             sounds.append(sound * np.float32(self.gain(clip)))
             notes.append(self.pack.notes(clip, start, self.frames))
         samples = torch.from_numpy(np.clip(np.stack(sounds), -1, 1))
         return {"samples": samples, "notes": torch.from_numpy(np.stack(notes)), "known": known}
 
     def gain(self, clip: int) -> float:
-        """Mostly what brings the whole clip to LEVEL_DB and a little from there; sometimes any."""
+        """Mostly what levels the whole clip and a little from there; sometimes any."""
         if self.random.random() > LEVELLED:
             return 10 ** (self.random.uniform(-8, 4) / 20)
         if clip not in self.gains:
-            self.gains[clip] = level_gain(self.pack.sound(clip, 0, self.pack.frames(clip)), SAMPLE_RATE, LEVEL_DB, 0.98)
+            self.gains[clip] = level_gain(self.pack.sound(clip, 0, self.pack.frames(clip)), SAMPLE_RATE)
         return self.gains[clip] * 10 ** (self.random.normal(0, 1.5) / 20)
 
 

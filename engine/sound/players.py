@@ -11,11 +11,9 @@ import numpy as np
 from engine.music.types import AudioClip, BadInput, Performance
 from engine.sound.modal import play_strings
 from engine.sound.preview import Preview
-from engine.sound.spectra import level_gain
+from engine.sound.spectra import LEVEL_DB, MOST_PEAK, level_gain
 
 Player = Callable[[Performance], AudioClip]
-LEVEL_DB = -23.0  # of what sounds, as the prompts
-MOST_PEAK = 0.98
 
 
 def players(banks: Path | None = None) -> Mapping[str, Player]:
@@ -56,5 +54,5 @@ def bank_player(folder: Path) -> Player:
 def levelled(clip: AudioClip, db: float = LEVEL_DB) -> AudioClip:
     """The clip with the mean power of what sounds (down to 25 dB under its loudest) at `db` dBFS, or as near as peaks
     allow: no comparison is won by being louder."""
-    gain = level_gain(clip.samples, clip.sample_rate, db, MOST_PEAK)
+    gain = level_gain(clip.samples, clip.sample_rate, db)
     return AudioClip(clip.samples * np.float32(gain), clip.sample_rate)

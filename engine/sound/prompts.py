@@ -20,11 +20,10 @@ from numpy.typing import NDArray
 from engine.music.types import AudioClip, BadInput, Performance, digest
 from engine.sound.clip import HIGHEST_RATE, LOWEST_RATE, SILENCE, read_audio
 from engine.sound.recording import resample
-from engine.sound.spectra import sounding_db
+from engine.sound.spectra import LEVEL_DB, sounding_db
 
 SAMPLE_RATE = 32_000
 SHORTEST_SEC, LONGEST_SEC = 3.0, 10.0
-LEVEL_DB = -23.0  # dBFS, mean power of what sounds: where the preview pianos and the recordings lie too
 MOST_PEAK = 0.89  # -1 dBFS: a prompt with high peaks stays under LEVEL_DB rather than clip
 MOST_GAIN_DB = 36.0  # a recording that needs more is hiss
 MOST_CLIPPED = 0.01  # share of samples at full scale

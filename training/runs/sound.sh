@@ -21,6 +21,7 @@ done
     --banks "$banks"/upright-kw "$banks"/upright-kw "$banks"/headroom-{close,close,decca,decca} "$banks"/old-piano-fb \
     data/banks/{timgm,musescore,musescore} data/banks/strings-{1,2,3,4,5,6} \
     --maestro "$maestro" --real "$data"/audio/real --real-midi "$data"/audio/real_midi
+# (the first was trained with crops of any level; since the second, three quarters are levelled)
 $python -m training.train_piano_codec --pack data/sound-v2 --out runs/piano-codec-v1 --minutes "${CODEC_MINUTES:-44}" --rate 1.5e-3
 [ -e data/renderer-v2.npz ] || $python -m training.prepare_renderer --pack data/sound-v2 --codec runs/piano-codec-v1 \
     --out data/renderer-v2.npz --workers "$(nproc)"
