@@ -3,7 +3,7 @@
 // 'drop', 'vote', 'leave'. The parts are joined and run once; part 1 is the player of studio/listen.
 const WHO = 'compare', MOST_SAMPLES = 25 * 60 * RATE, TAIL_BEATS = 12;
 let state = { doc: 0, entries: [], bars: [], tag: '', votes: 0, room: 8 };
-let problem = false, drawnTag = '', drawing = 0, beats = null, place = null;
+let problem = false, drawnTag = '', drawing = -Infinity, beats = null, place = null;
 const asked = new Map();          // sound -> when it was asked for
 const refusedSounds = new Set();
 const yardstick = () => state.entries.map(e => sounds.get(e.sound)).find(s => s && s.n) || [...sounds.values()].find(s => s.n);
@@ -20,7 +20,7 @@ function receive(value) {
   if (news.result) showResult(news.result);
   if (news.refused) { say(news.refused, true); if (news.missing) { refusedSounds.add(news.missing); if (wanted === news.missing) wanted = ''; } }
   else if (news.said !== undefined) say(news.said);
-  if (news.drawn) { drawing = 0; drawnTag = news.drawn; beats = news.beats; setTimeout(needles, 300); }
+  if (news.drawn) { drawing = -Infinity; drawnTag = news.drawn; beats = news.beats; setTimeout(needles, 300); }
   if (news.wait) setTimeout(() => want(news.wait, true), 300);
   if (value.audio && value.audio.url) receiveAudio(news, value.audio.url);
   draw(); show();
