@@ -24,7 +24,7 @@ function receiveDraft(next) {
   if (draft.running && X(latest) > width() - 60) scrollTo(latest - 0.75 * (width() - KEY_W) / view.pxPerMs);
   paint();
 }
-let dropped = 0;       // when
+let dropped = -Infinity;       // when
 function backToPiece() { if (draft && !draft.running) dropDraft(); }
 function dropDraft() { if (draft) { draft = null; dropped = performance.now(); sayDraft(); paint(); } }
 function sayDraft() { $('.shown').hidden = !draft || draft.running; }
@@ -86,7 +86,7 @@ listen('heard', detail => {
 
 // ---- the pieces before and after this one; each finds its own undo steps again ----
 const shelf = new Map();             // document number -> {undo, redo, take}
-let turning = 0, stepped = 0;        // when another piece was asked for, 0 when answered; when undo or redo was last pressed
+let turning = 0, stepped = -Infinity;        // when another piece was asked for, 0 when answered; when undo or redo was last pressed
 function shelve(id) {
   if (id) shelf.set(id, { undo, redo, take });
   if (shelf.size > 40) shelf.delete(shelf.keys().next().value);

@@ -9,7 +9,7 @@ const paper = $('.paper'), pages = $('.pages'), told = $('.told');
 let here = { doc: 0, digest: '' };              // what is on the stand
 let shown = { digest: '', width: 0, about: null, sheets: [] };   // what is drawn; a sheet: {div, svg, bars, notes}
 let visible = false, asked = new Map(), timer = 0;               // asked: page -> when
-let picked = new Set(), pickedBars = null, lit = new Set(), nowBar = -1, scrolledByHand = 0;
+let picked = new Set(), pickedBars = null, lit = new Set(), nowBar = -1, scrolledByHand = -Infinity;
 
 const say = text => { told.textContent = text; };
 const fitting = () => {
