@@ -142,6 +142,7 @@ def preview(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]
 def curves(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
     from engine.curves import curves_figure
     from engine.music.alignment import align
+
     if arguments.output.suffix.lower() not in (".html", ".htm"):
         raise BadInput(f'"{arguments.output.name}" is not a page; curves are written as .html.')
     given = [arguments.performance, arguments.score] + ([arguments.reference] if arguments.reference else [])
@@ -163,6 +164,7 @@ def convert(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]
     from engine.music.expression import deadpan
     from engine.music.midi import write_midi_locked
     from engine.music.musicxml import write_musicxml
+
     kind = FORMAT_OF_SUFFIX.get(arguments.output.suffix.lower())
     if kind is None:
         raise BadInput(f'"{arguments.output.name}" is not a kind of file we write; end it with .mid or .musicxml.')

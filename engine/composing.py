@@ -319,9 +319,7 @@ def _new_score(rows: NDArray[np.int64], m: Measures, tempo: float, about: str) -
         duration_quarter = np.array(m.duration_quarter)
         position[0], first[0], duration_quarter[0] = lead, lead - whole, whole - lead
         number = np.arange(len(m))
-        m = replace(
-            m, onset_quarter=first, duration_quarter=duration_quarter, position_quarter=position, number=number
-        )
+        m = replace(m, onset_quarter=first, duration_quarter=duration_quarter, position_quarter=position, number=number)
         onset = onset - whole
     marks = np.zeros((len(tick), len(MARK_NAMES)), np.int16)
     marks[:, MARK_NAMES.index("tempo_bpm")] = round(tempo)

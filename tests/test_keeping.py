@@ -91,9 +91,7 @@ def arrive(client: Client, browser: dict | None) -> dict:
         browser if kinds[i] == "browserstate" else None if kinds[i] == "state" else values[i] for i in load["inputs"]
     ]
     body = json.dumps({"data": data, "fn_index": load["id"], "session_hash": client.session}).encode()
-    request = urllib.request.Request(
-        f"{client.url}gradio_api/run/predict", body, {"Content-Type": "application/json"}
-    )
+    request = urllib.request.Request(f"{client.url}gradio_api/run/predict", body, {"Content-Type": "application/json"})
     answer = json.loads(urllib.request.urlopen(request, timeout=120).read())["data"]
     told = next(v for i, v in zip(load["outputs"], answer, strict=True) if kinds[i] == "browserstate")
     return told if isinstance(told, dict) and "token" in told else browser or {}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from engine.bundle import FORMAT_VERSION, weights_digest
@@ -52,6 +52,17 @@ class FinishedRun:
         }  # fmt: skip
         write_config(folder, config)
         return config
+
+
+def weights_to_begin_with(source: Path, part: str = "") -> dict[str, Tensor]:
+    """Weights for a new training, from another run's last.pt or a checkpoint folder.
+
+    part  of a checkpoint folder's weights, only those whose names begin so, without it; "" those of the model itself
+    """
+    if source.is_file():
+        return torch.load(source, map_location="cpu", weights_only=True)["average"]
+    tensors = {k: v.float() for k, v in load_file(source / "model.safetensors").items()}
+    return {k.removeprefix(part): v for k, v in tensors.items() if k.startswith(part)}
 
 
 def write_config(folder: Path, config: dict[str, Any]) -> None:

@@ -52,6 +52,10 @@ class CodePack:
         at = (int(self.frame_ptr[clip]) + start) * HOP
         return (self.sketch_samples[at : at + frames * HOP] / 32768).astype(np.float32)
 
+    def sound(self, pack: SoundPack, clip: int, start: int, frames: int) -> NDArray[np.float32]:
+        """(640 frames,) samples of the clip, at the level at which it was coded."""
+        return np.clip(self.z["gain"][clip] * pack.sound(clip, start, frames), -1, 1)
+
     def performance(self, clip: int) -> Performance:
         return clip_performance(self.z, clip)
 
@@ -104,10 +108,10 @@ class Batches:
             prompt_notes[room:] = pack.notes(source, at, length)
         extra = {}
         if self.sound is not None:
-            heard = _magnitudes(self.sound.sound(source, at, length))
+            heard = _magnitudes(pack.sound(self.sound, source, at, length))
             sketch = _magnitudes(pack.sketch_sound(source, at, length)) if noted else None
             extra = {
-                "samples": self.sound.sound(target, start, self.frames),
+                "samples": pack.sound(self.sound, target, start, self.frames),
                 "sketch_samples": pack.sketch_sound(target, start, self.frames),
                 "colours": prompt_colours(heard, sketch),
             }

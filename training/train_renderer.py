@@ -1,6 +1,6 @@
 """Train the product's renderer on a code pack (`training.prepare_renderer`).
 
-OMP_NUM_THREADS=1 python -m training.train_renderer --pack data/renderer-v2.npz --out runs/renderer-v3 --minutes 60
+OMP_NUM_THREADS=1 python -m training.train_renderer --pack data/renderer-v3.npz --out runs/renderer-v4 --minutes 60
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from engine.models.masked_renderer import MaskedRenderer, RendererConfig
+from training.finished_run import weights_to_begin_with
 from training.loop import Batch, Run, add_arguments, join_processes, train
 from training.renderer_batches import Batches, CodePack
 
@@ -20,9 +21,9 @@ HELD_BATCHES = 4
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_arguments(parser, "data/renderer-v2.npz", "runs/renderer-v3")
+    add_arguments(parser, "data/renderer-v3.npz", "runs/renderer-v4")
     parser.add_argument("--held", type=str, default="", help="another code pack, of pianos and pieces not trained on")
-    parser.add_argument("--warm", type=Path, help="weights to begin with: another run's last.pt")
+    parser.add_argument("--warm", type=Path, help="another run's last.pt or a checkpoint folder, to begin with")
     parser.add_argument("--iterative", action="store_true", help="show part of the frames, for several passes")
     parser.add_argument("--frames", type=int, default=300, help="of a target, 50 a second")
     parser.add_argument("--width", type=int, default=256)
@@ -57,9 +58,9 @@ def main() -> None:
 
     run = Run(make(), args.rate, device, make)
     if args.warm and not (args.out / "last.pt").exists():
-        state = torch.load(args.warm, map_location="cpu", weights_only=True)["average"]
+        state = {k: v for k, v in weights_to_begin_with(args.warm).items() if k not in ("books", "scale")}
         run.model.load_state_dict(state, strict=False)
-        run.average.load_state_dict(state, strict=False)
+        run.average.load_state_dict(run.model.state_dict())
     run.resume(args.out / "last.pt")
     about = {"kind": "renderer", "model": config.to_json(), "pack": str(args.pack), "codec": pack.codec}
     train(run, args, batches, losses, validate, about)

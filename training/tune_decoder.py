@@ -1,25 +1,31 @@
 """Tune a copy of the codec's decoder to the codes that a trained renderer draws (`engine.models.sketch_decoder`).
 
-    OMP_NUM_THREADS=1 python -m training.tune_decoder --sound data/sound-v2 --pack data/renderer-v2.npz \\
-        --codec checkpoints/piano-codec-v1 --renderer runs/renderer-v3 --out runs/sketch-decoder-v1 --minutes 25
+    OMP_NUM_THREADS=1 python -m training.tune_decoder --sound data/sound-v2 --pack data/renderer-v3.npz \\
+        --codec checkpoints/piano-codec-v2 --renderer runs/renderer-v4 --out runs/sketch-decoder-v2 --minutes 25
+
+With --judge, a judge of spectra listens, too (`training.spectrum_judge`); OUT/judge.pt is its state.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from engine.bundle import open_codec
 from engine.models.masked_renderer import MaskedRenderer, RendererConfig
-from engine.models.piano_codec import PianoCodec
+from engine.models.piano_codec import FLOOR, PianoCodec, spectral_distance
 from engine.models.sketch_decoder import SketchDecoder, drawn_codes
+from training.finished_run import weights_to_begin_with
 from training.loop import Batch, Run, add_arguments, join_processes, train
 from training.renderer_batches import Batches, CodePack
 from training.sound_pack import SoundPack
+from training.spectrum_judge import Judged
 
 TEMPERATURE = (0.6, 0.4)
 HELD_BATCHES = 3
@@ -33,26 +39,28 @@ def renderer_of(run: Path, books: torch.Tensor) -> MaskedRenderer:
     return model.eval()
 
 
-def losses(decoder: SketchDecoder, batch: Batch, codec: PianoCodec, renderer: MaskedRenderer) -> Batch:
-    """Known frames are decoded from their true codes, hidden ones from codes that the renderer draws."""
+def decoded(
+    decoder: SketchDecoder, batch: Batch, codec: PianoCodec, renderer: MaskedRenderer
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Log magnitudes (B, 2 F, BINS): decoded, of the sketch, true. Hidden frames have codes that the renderer draws."""
     with torch.no_grad():
         codes, style = drawn_codes(renderer, batch, TEMPERATURE)
         latent = codec.quantiser.decode(codes)
         with torch.autocast(latent.device.type, enabled=False):
             true, sketch = codec.analyse(batch["samples"])[1], codec.analyse(batch["sketch_samples"])[1]
-    return decoder.losses(latent, sketch, batch["notes"], style.float(), batch["colours"], true)
+    log = decoder(latent, sketch, batch["notes"], style.float(), batch["colours"]).float()
+    return log.flatten(1, 2), sketch.flatten(1, 2), true.flatten(1, 2)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_arguments(parser, "data/renderer-v2.npz", "runs/sketch-decoder-v1")
+    add_arguments(parser, "data/renderer-v3.npz", "runs/sketch-decoder-v2")
     parser.add_argument("--sound", type=Path, default=Path("data/sound-v2"))
-    parser.add_argument("--codec", type=Path, default=Path("checkpoints/piano-codec-v1"))
-    parser.add_argument("--renderer", type=Path, default=Path("runs/renderer-v3"))
-    parser.add_argument("--warm", type=Path, help="weights to begin with: another run's last.pt")
-    parser.add_argument(
-        "--held", type=Path, nargs=2, help="code and sound pack of unseen pianos and pieces"
-    )
+    parser.add_argument("--codec", type=Path, default=Path("checkpoints/piano-codec-v2"))
+    parser.add_argument("--renderer", type=Path, default=Path("runs/renderer-v4"))
+    parser.add_argument("--warm", type=Path, help="another run's last.pt or a renderer's folder, to begin with")
+    parser.add_argument("--held", type=Path, nargs=2, help="code and sound pack of unseen pianos and pieces")
+    parser.add_argument("--judge", type=float, default=0.0, help="learning rate of a judge of spectra; 0: none")
     parser.add_argument("--frames", type=int, default=200)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -70,12 +78,22 @@ def main() -> None:
         for name, (codes, heard) in held.items()
     }
 
+    def distance(model: SketchDecoder, batch: Batch) -> Batch:
+        log, _, true = decoded(model, batch, codec, renderer)
+        error, change = spectral_distance(log, true)
+        return {"loss": error + 0.5 * change, "error": error, "change": change}
+
+    def judged(model: SketchDecoder, batch: Batch) -> Batch:
+        return judge.weigh(*decoded(model, batch, codec, renderer))
+
     def validate(model: SketchDecoder) -> dict[str, float]:
         torch.manual_seed(0)
         figures = {}
         for name, rows in fixed.items():
-            parts = [losses(model, {k: v.to(device) for k, v in b.items()}, codec, renderer) for b in rows]
+            parts = [distance(model, {k: v.to(device) for k, v in b.items()}) for b in rows]
             figures |= {f"{name}_{k}": float(np.mean([float(p[k]) for p in parts])) for k in parts[0]}
+        if args.judge and judge.step:  # the loop saves the run after every look at it
+            judge.save(args.out / "judge.pt")
         return figures
 
     def make() -> SketchDecoder:
@@ -83,10 +101,12 @@ def main() -> None:
 
     run = Run(make(), args.rate, device, make)
     if args.warm and not (args.out / "last.pt").exists():
-        state = torch.load(args.warm, map_location="cpu", weights_only=True)["average"]
+        state = weights_to_begin_with(args.warm, "decoder." if args.warm.is_dir() else "")
         run.model.load_state_dict(state, strict=False)
         run.average.load_state_dict(run.model.state_dict())
     run.resume(args.out / "last.pt")
+    judge = Judged(args.judge, device, math.log(FLOOR))
+    judge.resume(args.out / "judge.pt")
     about = {
         "kind": "note decoder",
         "model": {"style_width": renderer.config.width},
@@ -95,7 +115,7 @@ def main() -> None:
     }
     with torch.inference_mode():
         print(json.dumps({"before": validate(run.average.eval())}), flush=True)
-    train(run, args, batches, lambda model, batch: losses(model, batch, codec, renderer), validate, about)
+    train(run, args, batches, judged if args.judge else distance, validate, about)
 
 
 if __name__ == "__main__":

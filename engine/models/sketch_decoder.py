@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from engine.models.colour import CENTRES, COLOURS, bin_weights
 from engine.models.masked_renderer import MaskedRenderer
-from engine.models.piano_codec import BINS, STEPS, PianoCodec, spectral_distance
+from engine.models.piano_codec import BINS, STEPS, PianoCodec
 
 
 class SketchDecoder(nn.Module):
@@ -60,14 +60,6 @@ class SketchDecoder(nn.Module):
         trust = self.to_trust(h).reshape(shape).sigmoid()
         moved = sketch + (self.to_shift(h).reshape(shape) @ self.bands.T)
         return own + trust * (moved - own)
-
-    def losses(
-        self, latent: Tensor, sketch: Tensor, notes: Tensor, style: Tensor, colours: Tensor, true: Tensor
-    ) -> dict[str, Tensor]:  # fmt: skip
-        """The codec's spectral distance to `true` (B, F, 2, BINS): "loss" and its terms."""
-        log = self(latent, sketch, notes, style, colours).float()
-        error, change = spectral_distance(log.flatten(1, 2), true.flatten(1, 2))
-        return {"loss": error + 0.5 * change, "error": error, "change": change}
 
 
 @torch.no_grad()

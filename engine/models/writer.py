@@ -101,9 +101,7 @@ def draw(
 class Writer:
     """Writes `takes` takes of one task. Iterate over it: each item is (take, note) as it comes."""
 
-    def __init__(
-        self, weights: Weights, task: Task, takes: int, seed: int, temperature: float, top_p: float
-    ):
+    def __init__(self, weights: Weights, task: Task, takes: int, seed: int, temperature: float, top_p: float):
         self.weights, self.task, self.temperature, self.top_p = weights, task, temperature, top_p
         self.window = weights.model.config.window
         bars = task.bars

@@ -82,5 +82,3 @@ def table_digest() -> str:
     for table in (DURATION_TICKS, LOG2_BEAT_PERIODS, VELOCITIES, TIMINGS, ARTICULATIONS, VALUE_MEAN, VALUE_STD):
         h.update(table.round(9).tobytes())
     return h.hexdigest()
-
-
