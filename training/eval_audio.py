@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from engine.bundle import BundleError
+from engine.bundle import BundleError, open_codec
 from engine.importing import open_encodec
 from engine.music.types import BadInput
 from engine.pipeline import Engine
@@ -104,6 +104,7 @@ def main() -> None:
     parser.add_argument("--checkpoints", type=Path, help="models to use instead of the repository's")
     parser.add_argument("--paper", type=Path, help="an imported bundle of the published weights: one more row")
     parser.add_argument("--seanet", type=Path, help="a codec of the SEANet family to stand in the codec table")
+    parser.add_argument("--codecs", type=Path, nargs="*", default=[], help="piano codecs to stand there, too")
     parser.add_argument("--only", default=",".join(TABLES), help=f"some of {','.join(TABLES)}")
     parser.add_argument("--quick", action="store_true", help="less of everything, about two minutes")
     parser.add_argument("--out", type=Path, default=Path("runs/eval-audio"))
@@ -116,7 +117,8 @@ def main() -> None:
         engine = Engine.load(args.checkpoints)
         renderers = load(engine, args.paper) if set(only) - {"codec"} else {}
         codec = engine.codec.model
-        others = {"SEANet codec": open_encodec(args.seanet).model} if args.seanet is not None else {}
+        others: dict[str, Any] = {"SEANet codec": open_encodec(args.seanet).model} if args.seanet is not None else {}
+        others |= {folder.name: open_codec(folder).model for folder in args.codecs}
         material = Material(args.data, args.banks)
         measure(
             material,

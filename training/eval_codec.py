@@ -67,7 +67,7 @@ def codec_table(
         told = [through(codec, c, None, n) for c, n in zip(clips, notes, strict=True)]
         systems["ours, told the notes"] = (books * per_book, told)
     for name, other in others.items():
-        systems[name] = (books * per_book, [through(other, c) for c in clips])
+        systems[name] = (other.num_codebooks * per_book, [through(other, c) for c in clips])
     coded = [opus(c) for c in clips]
     systems["Opus, its lowest rate"] = (float(np.mean([rate for _, rate in coded])), [c for c, _ in coded])
     remarks = [

@@ -92,6 +92,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=100, help="of a crop, 50 a second")
     parser.add_argument("--encoder", type=int, nargs=2, default=(256, 6), metavar=("WIDTH", "DEPTH"))
     parser.add_argument("--decoder", type=int, nargs=2, default=(384, 8), metavar=("WIDTH", "DEPTH"))
+    parser.add_argument("--books", type=int, default=4, help="of 2,048 codes, 0.55 kbit/s each")
     parser.add_argument("--real-share", type=float, default=REAL_SHARE, help="of the crops that are recordings")
     parser.add_argument("--varied", action="store_true", help="recordings also higher, lower, and of another tone")
     parser.add_argument("--warm", type=Path, help="begin with the weights of this checkpoint folder")
@@ -101,6 +102,7 @@ def main() -> None:
     torch.manual_seed(args.seed + rank)
     pack = SoundPack(args.pack)
     config = CodecConfig(
+        num_codebooks=args.books,
         encoder_width=args.encoder[0], encoder_depth=args.encoder[1],
         decoder_width=args.decoder[0], decoder_depth=args.decoder[1],
     )  # fmt: skip
@@ -134,9 +136,9 @@ def main() -> None:
     def warm() -> PianoCodec:
         from engine.bundle import open_codec  # not needed, nor to be had, where a run begins from nothing
 
-        model = make()
-        model.load_state_dict(open_codec(args.warm).model.float().state_dict())
-        for book in model.quantiser.listed():  # each code counts as if it had been chosen as often as the others
+        model, known = make(), open_codec(args.warm).model.float()
+        model.load_state_dict(known.state_dict(), strict=args.books == known.num_codebooks)  # further books are new
+        for book in model.quantiser.listed()[: known.num_codebooks]:  # each code counts as if chosen as often as others
             count = args.batch * args.frames / book.num_codes
             book.moved.fill_(1)
             book.count.fill_(count)
