@@ -8,7 +8,7 @@ import soundfile
 import torch
 
 from engine.models.phase import HOP, WINDOW, PhaseFinder, to_sound
-from engine.models.piano_codec import BINS, CodecConfig, PianoCodec
+from engine.models.piano_codec import BINS, FLOOR, CodecConfig, PianoCodec
 from engine.models.residual import ResidualQuantiser
 from engine.music.dampers import damped_sec
 from engine.music.types import Performance
@@ -66,6 +66,19 @@ def test_a_steady_tone_keeps_its_pitch_and_level():
     spectrum = np.abs(np.fft.rfft(made * np.hanning(len(made))))
     assert abs(np.argmax(spectrum) * 32000 / len(made) - 440.3) < 1
     assert np.sqrt((made**2).mean()) == pytest.approx(0.5 / np.sqrt(2), rel=0.05)
+
+
+def test_what_is_predicted_at_the_floor_is_played_below_it(monkeypatch):
+    """A recording's treble lies under the floor; played at the floor it would be hiss. Above, nothing changes."""
+    codec = PianoCodec(TINY).eval()
+    level = {}
+    for above in (0.0, 0.05, 0.5):
+        flat = torch.full((1, 40, 2, BINS), float(np.log(FLOOR)) + above)
+        monkeypatch.setattr(codec, "spectra", lambda latent, notes, flat=flat: flat)
+        sound = codec.decode(torch.zeros(1, 3, 40, dtype=torch.int64))[0].numpy()
+        level[above] = np.log(np.median(magnitudes(sound)[10:-10]))
+    assert level[0.5] - level[0.0] == pytest.approx(0.5 + 1.0, abs=0.05)
+    assert level[0.5] - level[0.05] == pytest.approx(0.45 + 0.5, abs=0.05)
 
 
 def test_damper_falls_at_release_pedal_or_new_stroke():
