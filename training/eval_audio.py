@@ -3,7 +3,7 @@
     python -m training.eval_audio --data shared/data [--quick] [--only codec,renderer,...] [--out runs/eval-audio]
 
 Tables go to standard output and to OUT/tables.md as Markdown, the figures to OUT/tables.json, some sounds to OUT.
-The whole takes about twenty minutes of one quiet core, --quick about two.
+The whole takes about half an hour of one quiet core, --quick about two.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def measure(
         "use": lambda: use_table(material, codec, quick),
         "codec": lambda: codec_table(material, codec, 2.5 if quick else 10.0, others, quick, say),
         "renderer": lambda: renderer_table(
-            material, renderers, codec, 1 if quick else 4, 6.0 if quick else 7.0, say, quick
+            material, renderers, codec, 1 if quick else 12, 6.0 if quick else 7.0, say, quick
         ),
         "frechet": lambda: frechet_table(material, renderers, codec, 10.0 if quick else 30.0, say, quick),
         "fidelity": lambda: fidelity_table(material, first, 1 if quick else 3, 3.0 if quick else 8.0, say),
