@@ -35,8 +35,6 @@ LONGEST_SEC = 3600.0
 PROMPT_FRAMES = 150  # of the prompt that the model reads: three seconds, as in training
 PAST, FRESH, FUTURE = 50, 200, 50  # frames of a window: before, kept, after
 FIRST_FRESH = (40, 80, 120)  # the first windows are short: sound starts early
-SKETCH_MARGIN = 24  # frames on each side that the codec's encoder looks at
-MARGIN = 16  # frames on each side that the codec's decoder looks at
 
 OnStep = Callable[[float], None]
 
@@ -101,8 +99,8 @@ class Renderer:
         on_step: OnStep | None,
     ) -> Iterator[AudioClip]:  # fmt: skip
         report = on_step or (lambda share: None)
-        count = last - first
-        notes = torch.from_numpy(note_frames(performance, FRAME_RATE, first, count + FUTURE + MARGIN))
+        count, reach = last - first, self.codec.decoder_reach
+        notes = torch.from_numpy(note_frames(performance, FRAME_RATE, first, count + FUTURE + reach))
         of_prompt = None if prompt.notes is None else Sketch(self.preview, prompt.notes)
         with torch.inference_mode():
             memory = self._read(prompt, of_prompt)
@@ -124,8 +122,8 @@ class Renderer:
                 given = codes[start - past :] if self.sampling.carry else codes[:0]
                 written = self._write(given, piece, drawn, memory, random, temperature, step)
                 codes = torch.cat([codes, written[past : past + fresh]])
-                done = len(codes) if len(codes) == count else max(len(codes) - MARGIN, shown)
-                low, high = max(shown - MARGIN, 0), min(done + MARGIN, len(codes))
+                done = len(codes) if len(codes) == count else max(len(codes) - reach, shown)
+                low, high = max(shown - reach, 0), min(done + reach, len(codes))
                 heard = self._sketch_spectra(sketch, first + low, first + high)
                 log = self._spectra(codes[low:high], heard, notes[low:high], memory[2], colours)
                 made, heard = (x[shown - low : done - low].flatten(0, 1).numpy() for x in (log.exp(), heard))
@@ -174,8 +172,9 @@ class Renderer:
 
     def _sketch_codes(self, sketch: Sketch, start: int, end: int) -> Tensor:
         """Codes (end - start, K) of frames of the sketch, encoded with what stands on both sides."""
-        low, hop = start - SKETCH_MARGIN, self.codec.hop_length
-        sound = torch.from_numpy(sketch.sound(low * hop, (end + SKETCH_MARGIN) * hop))
+        reach, hop = self.codec.encoder_reach, self.codec.hop_length
+        low = start - reach
+        sound = torch.from_numpy(sketch.sound(low * hop, (end + reach) * hop))
         return self.codec.encode(sound[None], 1)[0].T[start - low : end - low]
 
     def _write(

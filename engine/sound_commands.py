@@ -140,9 +140,9 @@ def codec(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
     padded = np.pad(gain * samples, (0, frames * model.hop_length - len(samples)))
     progress.stage("Encoding")
     with torch.inference_mode():
-        codes = model.encode(torch.from_numpy(padded)[None])
+        codes = model.encode(torch.from_numpy(padded)[None], on_step=progress.share)
         progress.stage("Decoding")
-        back = model.decode(codes)[0, : len(samples)].numpy() / gain
+        back = model.decode(codes, on_step=progress.share)[0, : len(samples)].numpy() / gain
     made = AudioClip(np.clip(back, -1, 1), model.sample_rate)
     write_output(out, encode_audio(made, kind))
     seconds = max(made.duration_sec, 1e-9)

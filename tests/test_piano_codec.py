@@ -7,6 +7,7 @@ import pytest
 import soundfile
 import torch
 
+from engine.models import piano_codec
 from engine.models.phase import HOP, WINDOW, PhaseFinder, to_sound
 from engine.models.piano_codec import BINS, FLOOR, CodecConfig, PianoCodec
 from engine.models.residual import ResidualQuantiser
@@ -66,6 +67,27 @@ def test_a_steady_tone_keeps_its_pitch_and_level():
     spectrum = np.abs(np.fft.rfft(made * np.hanning(len(made))))
     assert abs(np.argmax(spectrum) * 32000 / len(made) - 440.3) < 1
     assert np.sqrt((made**2).mean()) == pytest.approx(0.5 / np.sqrt(2), rel=0.05)
+
+
+def test_in_blocks_it_is_coded_as_in_one_piece(monkeypatch, sound):
+    torch.manual_seed(0)
+    codec, samples = PianoCodec(TINY).eval(), torch.from_numpy(np.array(sound))[None]
+    codes, shares = codec.encode(samples), []
+    notes = torch.rand(1, codes.shape[-1], WIDTH)
+    back, told = codec.decode(codes), codec.decode(codes, notes)
+    monkeypatch.setattr(piano_codec, "BLOCK", 37)
+    torch.testing.assert_close(codec.encode(samples, on_step=shares.append), codes)
+    assert shares == sorted(shares)
+    assert len(shares) == -(-codes.shape[-1] // 37)
+    assert shares[-1] == 1
+    torch.testing.assert_close(codec.decode(codes, on_step=shares.append), back, atol=1e-4, rtol=0)
+    torch.testing.assert_close(codec.decode(codes, notes), told, atol=1e-4, rtol=0)
+
+    def stop(share: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        codec.encode(samples, on_step=stop)
 
 
 def test_what_is_predicted_at_the_floor_is_played_below_it(monkeypatch):

@@ -8,10 +8,12 @@ also makes them far easier to predict from notes. The decoder may be told the no
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -29,6 +31,9 @@ BELOW, NEAR = (
 )  # nats: what is predicted to lie at the floor lies so far below it (recordings: 1.6, renders: 0.7)
 BEAM = 8
 STEPS = 2  # predicted spectra a frame
+BLOCK = 1500  # frames that are coded at a time, half a minute
+
+OnStep = Callable[[float], None]
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,9 @@ class PianoCodec(nn.Module):
         self.config = config
         self.num_codebooks, self.codebook_size = config.num_codebooks, config.codebook_size
         self.frame_rate = self.sample_rate / self.hop_length
+        # frames on each side that the networks look at; the long window looks two further
+        self.encoder_reach = config.encoder_depth * (config.encoder_kernel // 2) + 2
+        self.decoder_reach = config.decoder_depth * (config.decoder_kernel // 2)
         width, deep = config.encoder_width, config.encoder_depth
         seen = STEPS * BINS + self.hop_length // SHORT_HOP * SHORT_BANDS
         self.look = nn.Linear(seen, width)
@@ -142,24 +150,42 @@ class PianoCodec(nn.Module):
         return log.reshape(*log.shape[:2], STEPS, BINS)
 
     @torch.inference_mode()
-    def encode(self, samples: Tensor, beam: int = BEAM) -> Tensor:
+    def encode(self, samples: Tensor, beam: int = BEAM, on_step: OnStep | None = None) -> Tensor:
         """(B, num_samples) at 32 kHz -> codes (B, 4, F), F = ceil(num_samples / 640)
 
-        beam  as in `ResidualQuantiser.encode`; 1 is quicker, and what the renderer was trained on
+        beam     as in `ResidualQuantiser.encode`; 1 is quicker, and what the renderer was trained on
+        on_step  called with the finished share after every half minute of sound; raise in it to cancel
         """
         samples = F.pad(samples, (0, -samples.shape[-1] % self.hop_length))
-        seen, _ = self.analyse(samples)
-        return self.quantiser.encode(self.latents(seen), beam).transpose(1, 2)
+        hop, parts = self.hop_length, []
+        for start, end, low, high in _blocks(samples.shape[-1] // hop, self.encoder_reach):
+            seen, _ = self.analyse(samples[:, low * hop : high * hop])
+            parts.append(self.quantiser.encode(self.latents(seen)[:, start - low : end - low], beam))
+            if on_step:
+                on_step(end * hop / samples.shape[-1])
+        return torch.cat(parts, 1).transpose(1, 2)
 
     @torch.inference_mode()
-    def decode(self, codes: Tensor, notes: Tensor | None = None) -> Tensor:
-        """Codes (B, K <= 4, F) -> samples (B, 640 F); notes (B, F, WIDTH) of `engine.tokens.note_frames` if known."""
-        from engine.models.phase import to_sound
+    def decode(self, codes: Tensor, notes: Tensor | None = None, on_step: OnStep | None = None) -> Tensor:
+        """Codes (B, K <= 4, F) -> samples (B, 640 F); notes (B, F, WIDTH) of `engine.tokens.note_frames` if known.
 
-        log = self.spectra(self.quantiser.decode(codes.transpose(1, 2)), notes)
-        above = (log.float().clamp(max=8) - np.log(FLOOR)).clamp(min=0).flatten(1, 2)
-        log = np.log(FLOOR) + above - BELOW * (1 - above / NEAR).clamp(min=0)
-        return torch.stack([torch.from_numpy(to_sound(m.numpy())) for m in log.exp()])
+        on_step  as in `encode`
+        """
+        from engine.models.phase import PhaseFinder
+
+        count, finders = codes.shape[-1], [PhaseFinder() for _ in codes]
+        parts: list[list[NDArray[np.float32]]] = [[] for _ in codes]
+        for start, end, low, high in _blocks(count, self.decoder_reach):
+            told = None if notes is None else notes[:, low:high]
+            log = self.spectra(self.quantiser.decode(codes[..., low:high].transpose(1, 2)), told)
+            above = (log[:, start - low : end - low].float().clamp(max=8) - np.log(FLOOR)).clamp(min=0).flatten(1, 2)
+            played = (np.log(FLOOR) + above - BELOW * (1 - above / NEAR).clamp(min=0)).exp()
+            for part, finder, magnitudes in zip(parts, finders, played, strict=True):
+                part.append(finder.push(magnitudes.numpy()))
+            if on_step:
+                on_step(end / count)
+        whole = [np.concatenate([*part, finder.finish()]) for part, finder in zip(parts, finders, strict=True)]
+        return torch.from_numpy(np.stack(whole))
 
     def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """samples (B, num_samples), notes (B, F, WIDTH), known (B,) bool -> "loss" and its terms.
@@ -184,6 +210,13 @@ class PianoCodec(nn.Module):
             parts["loss"] = parts["loss"] + 0.25 * quantised.commitment
             parts["commitment"] = quantised.commitment
         return parts
+
+
+def _blocks(count: int, reach: int) -> Iterator[tuple[int, int, int, int]]:
+    """(start, end, low, high) of blocks of `count` frames, low and high with what a network looks at on both sides."""
+    for start in range(0, max(count, 1), BLOCK):
+        end = min(start + BLOCK, count)
+        yield start, end, max(start - reach, 0), min(end + reach, count)
 
 
 def spectral_distance(log: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
