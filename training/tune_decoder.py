@@ -102,6 +102,8 @@ def main() -> None:
     run = Run(make(), args.rate, device, make)
     if args.warm and not (args.out / "last.pt").exists():
         state = weights_to_begin_with(args.warm, "decoder." if args.warm.is_dir() else "")
+        if args.warm.is_dir():  # what was added to the trust in the sketch after its training is taken off again
+            state["to_trust.1.bias"] -= json.loads((args.warm / "config.json").read_text())["decoder"]["trust"]
         run.model.load_state_dict(state, strict=False)
         run.average.load_state_dict(run.model.state_dict())
     run.resume(args.out / "last.pt")
