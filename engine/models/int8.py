@@ -1,6 +1,7 @@
 """Linear layers in eight bits for a processor: weights rounded once by row, activations at every call.
 
 Four times less memory to read, which is what a decoding step waits for. Kernels are torch's own (fbgemm, oneDNN).
+Processors without VNNI add pairs of products in 16 bits, which overflow at full range: there, activations get 7 bits.
 """
 
 from __future__ import annotations
@@ -13,6 +14,11 @@ from torch import Tensor, nn
 from engine.models.valle import Attention
 
 
+def sums_overflow() -> bool:
+    """Whether this processor's int8 products need a bit to spare."""
+    return not getattr(torch.cpu, "_is_vnni_supported", lambda: False)()
+
+
 class Int8Linear(nn.Module):
     """y = W x + b with W in int8, one scale a row; x is quantised by its own range at every call."""
 
@@ -23,10 +29,11 @@ class Int8Linear(nn.Module):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # torch means to rename this function one day
             rounded = torch.quantize_per_channel(weight.detach().float(), scale, zero, 0, torch.qint8)
+        self.spare_bit = sums_overflow()
         self.packed = torch.ops.quantized.linear_prepack(rounded, None if bias is None else bias.detach().float())
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.ops.quantized.linear_dynamic(x, self.packed)
+        return torch.ops.quantized.linear_dynamic(x, self.packed, self.spare_bit)
 
 
 def quantise(model: nn.Module) -> nn.Module:
