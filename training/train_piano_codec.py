@@ -86,6 +86,13 @@ def varied(g: np.random.Generator, sound: NDArray[np.float32], count: int) -> ND
     return again[first : first + count].astype(np.float32)
 
 
+def held_out(pack: SoundPack) -> tuple[torch.Tensor, torch.Tensor]:
+    """Samples (n, 300 * 640) and notes (n, 300, WIDTH) of crops of the validation split."""
+    held = [c for c in pack.clips("validation") if pack.frames(c) >= 400][::3]
+    samples = torch.from_numpy(np.stack([pack.sound(c, 100, 300) for c in held]))
+    return samples, torch.from_numpy(np.stack([pack.notes(c, 100, 300) for c in held]))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser, "data/sound-v1", "runs/piano-codec-v1")
@@ -109,9 +116,7 @@ def main() -> None:
     seed = args.seed * 1000 + rank * 77 + np.random.randint(1 << 30)
     crops = Crops(pack, args.frames, args.batch, seed, args.limit, args.real_share, args.varied)
     free_steps = 0 if args.warm else FREE_STEPS
-    held = [c for c in pack.clips("validation") if pack.frames(c) >= 400][::3]
-    samples = torch.from_numpy(np.stack([pack.sound(c, 100, 300) for c in held])).to(device)
-    notes = torch.from_numpy(np.stack([pack.notes(c, 100, 300) for c in held])).to(device)
+    samples, notes = (x.to(device) for x in held_out(pack))
 
     def losses(model: PianoCodec, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         model.bypass = run.step < free_steps
@@ -121,7 +126,7 @@ def main() -> None:
         figures = {}
         model.bypass = run.step < free_steps
         for name, known in (("", False), ("_with_notes", True)):
-            parts = model.losses({"samples": samples, "notes": notes, "known": torch.full((len(held),), known)})
+            parts = model.losses({"samples": samples, "notes": notes, "known": torch.full((len(samples),), known)})
             figures |= {f"error{name}": float(parts["error"]), f"change{name}": float(parts["change"])}
         seen, _ = model.analyse(samples)
         codes = model.quantiser.encode(model.latents(seen))
@@ -147,7 +152,7 @@ def main() -> None:
 
     run = Run(warm() if args.warm else make(), args.rate, device, make)
     run.resume(args.out / "last.pt")
-    seconds = {"held_out_seconds": len(held) * 300 * HOP / 32000, "pack_hours": len(pack.audio) / 32000 / 3600}
+    seconds = {"held_out_seconds": len(samples) * 300 * HOP / 32000, "pack_hours": len(pack.audio) / 32000 / 3600}
     about = {"kind": "piano codec", "model": asdict(config), "pack": str(args.pack), **seconds}
     train(run, args, crops, losses, validate, about)
 
