@@ -4,6 +4,8 @@ from pathlib import Path
 
 import torch
 
+from engine.models.piano_codec import FLOOR, CodecConfig, PianoCodec
+from training.sharpen_codec import TRAINED, coded
 from training.spectrum_judge import ALONE, SHARES, Judged
 
 
@@ -55,3 +57,24 @@ def test_the_state_is_resumed(tmp_path: Path):
     assert again.step == 4
     torch.testing.assert_close(parts[0]["told"], parts[1]["told"])
     torch.testing.assert_close(parts[0]["loss"], parts[1]["loss"])
+
+
+def test_a_codec_is_sharpened_behind_its_codes():
+    torch.manual_seed(0)
+    codec, samples = PianoCodec(CodecConfig(16, 1, 3, 16, 1, 3, 8, 3, 32)).eval(), 0.1 * torch.randn(8, 12 * 640)
+    latent, true = coded(codec, samples, 4, 0.0)
+    codes = codec.encode(samples, 4).transpose(1, 2)
+    torch.testing.assert_close(latent, codec.quantiser.decode(codes))
+    torch.testing.assert_close(true, codec.magnitudes(samples).clamp(min=FLOOR).log())
+    fewer, _ = coded(codec, samples, 4, 1.0)
+    first, second = (codec.quantiser.decode(codes[..., :k]) for k in (1, 2))
+    for item in range(8):  # every item has one or two of its three books
+        assert any(torch.allclose(fewer[item], some[item]) for some in (first, second))
+    trained = {id(p) for name in TRAINED for p in parameters(getattr(codec, name))}
+    rest = [name for name, p in codec.named_parameters() if id(p) not in trained]
+    assert rest
+    assert all(name.startswith(("look", "encoder", "to_latent")) for name in rest)
+
+
+def parameters(part: torch.nn.Module | torch.nn.Parameter) -> list[torch.nn.Parameter]:
+    return [part] if isinstance(part, torch.nn.Parameter) else list(part.parameters())
