@@ -15,8 +15,7 @@ from engine.music.types import BundleError
 
 CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints"
 IMPORTED_KINDS = ("midi-valle", "piano-encodec")
-PIANIST, COMPOSER, CODEC, RENDERER = "pianist-v1", "composer-v1", "piano-codec-v2", "renderer-v2"
-RENDERER_CODEC = "piano-codec-v1"  # whose codes the renderer was trained to write
+PIANIST, COMPOSER, CODEC, RENDERER = "pianist-v1", "composer-v1", "piano-codec-v2", "renderer-v3"
 
 
 @dataclass(frozen=True)

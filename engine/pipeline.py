@@ -22,7 +22,7 @@ from engine.bundle import (
     open_renderer,
 )  # fmt: skip
 from engine.composing import TOP_P, Conditions, OnNote, OnStep, compose, continue_score, infill, kept_notes, stepped
-from engine.folders import CHECKPOINTS, CODEC, COMPOSER, PIANIST, RENDERER, RENDERER_CODEC, profiles
+from engine.folders import CHECKPOINTS, CODEC, COMPOSER, PIANIST, RENDERER, profiles
 from engine.models.conditions import COMPOSERS, KEYS, METER_NAMES, PERIODS
 from engine.models.features import score_features
 from engine.models.pianist import Reader, encode_style, from_channels, to_channels
@@ -217,16 +217,15 @@ class Engine:
 
     @cached_property
     def codec(self) -> CodecBundle:
-        """The piano codec for recordings; the renderer speaks the codes of an older one. Raises BundleError with a
-        sentence when the checkpoint is missing or damaged."""
+        """The piano codec. Raises BundleError with a sentence when the checkpoint is missing or damaged."""
         with self._lock:
             return open_codec(self.checkpoints / CODEC)
 
     @cached_property
     def renderer(self) -> Renderer:
         """The product renderer. Raises BundleError with a sentence when a checkpoint is missing or damaged."""
+        codec = self.codec
         with self._lock:
-            codec = open_codec(self.checkpoints / RENDERER_CODEC)
             bundle = open_renderer(self.checkpoints / RENDERER, codec)
             return Renderer(codec.model, bundle.model, bundle.digest, decoder=bundle.decoder, preview=self.sound)
 

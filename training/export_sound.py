@@ -1,8 +1,8 @@
 """Write the checkpoint folders of the sound models from their training runs.
 
-python -m training.export_sound codec --run runs/piano-codec-v1 --out checkpoints/piano-codec-v1
-python -m training.export_sound renderer --run runs/renderer-v3 --decoder runs/sketch-decoder-v1 \\
-    --out checkpoints/renderer-v2
+python -m training.export_sound codec --run runs/piano-codec-v2 --out checkpoints/piano-codec-v2
+python -m training.export_sound renderer --run runs/renderer-v4 --decoder runs/sketch-decoder-v2 \\
+    --out checkpoints/renderer-v3
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kind", choices=list(KINDS))
     parser.add_argument("--run", type=Path, required=True)
-    parser.add_argument("--codec", type=Path, default=Path("checkpoints/piano-codec-v1"))
+    parser.add_argument("--codec", type=Path, default=Path("checkpoints/piano-codec-v2"))
     parser.add_argument("--decoder", type=Path, help="run of training.tune_decoder, to go with a renderer")
     parser.add_argument("--trust", type=float, default=0.0, help="more of the sketch than was learned, in logits")
     parser.add_argument("--out", type=Path, required=True)

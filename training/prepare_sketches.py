@@ -3,7 +3,7 @@
 PACK.sketches.npy  (frames, K) int16
 PACK.sketches.i16  (640 frames,) int16 samples, mono, 32 kHz
 
-OMP_NUM_THREADS=1 python -m training.prepare_sketches --pack data/renderer-v2.npz --codec checkpoints/piano-codec-v1
+OMP_NUM_THREADS=1 python -m training.prepare_sketches --pack data/renderer-v3.npz --codec checkpoints/piano-codec-v2
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def sketches(share: tuple[Path, Path, NDArray[np.int64]]) -> list[tuple[NDArray[
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pack", type=Path, default=Path("data/renderer-v2.npz"))
-    parser.add_argument("--codec", type=Path, default=Path("checkpoints/piano-codec-v1"))
+    parser.add_argument("--pack", type=Path, default=Path("data/renderer-v3.npz"))
+    parser.add_argument("--codec", type=Path, default=Path("checkpoints/piano-codec-v2"))
     parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args()
     pack = CodePack(args.pack)

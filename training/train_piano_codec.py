@@ -1,6 +1,6 @@
 """Train the product's piano codec on a sound pack (`training.render_pack`).
 
-OMP_NUM_THREADS=1 python -m training.train_piano_codec --pack data/sound-v1 --out runs/piano-codec-v1 --minutes 60
+OMP_NUM_THREADS=1 python -m training.train_piano_codec --pack data/sound-v2 --out runs/piano-codec-v2 --minutes 60
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def held_out(pack: SoundPack) -> tuple[torch.Tensor, torch.Tensor]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_arguments(parser, "data/sound-v1", "runs/piano-codec-v1")
+    add_arguments(parser, "data/sound-v2", "runs/piano-codec-v2")
     parser.add_argument("--frames", type=int, default=100, help="of a crop, 50 a second")
     parser.add_argument("--encoder", type=int, nargs=2, default=(256, 6), metavar=("WIDTH", "DEPTH"))
     parser.add_argument("--decoder", type=int, nargs=2, default=(384, 8), metavar=("WIDTH", "DEPTH"))

@@ -21,19 +21,22 @@ done
     --banks "$banks"/upright-kw "$banks"/upright-kw "$banks"/headroom-{close,close,decca,decca} "$banks"/old-piano-fb \
     data/banks/{timgm,musescore,musescore} data/banks/strings-{1,2,3,4,5,6} \
     --maestro "$maestro" --real "$data"/audio/real --real-midi "$data"/audio/real_midi
-# (the first was trained with crops of any level; since the second, three quarters are levelled)
+# The codec: first with a quarter of the crops recordings, then half, varied in pitch and tone
 $python -m training.train_piano_codec --pack data/sound-v2 --out runs/piano-codec-v1 --minutes "${CODEC_MINUTES:-44}" --rate 1.5e-3
-[ -e data/renderer-v2.npz ] || $python -m training.prepare_renderer --pack data/sound-v2 --codec runs/piano-codec-v1 \
-    --out data/renderer-v2.npz --workers "$(nproc)"
 $python -m training.export_sound codec --run runs/piano-codec-v1 --out "$bundles"/piano-codec-v1
-# The same codec trained further, for recordings alone: the renderer below writes the codes of the first
 $python -m training.train_piano_codec --pack data/sound-v2 --out runs/piano-codec-v2 --minutes "${MORE_CODEC_MINUTES:-87}" --rate 8e-4 \
     --warm "$bundles"/piano-codec-v1 --real-share 0.5 --varied
 $python -m training.export_sound codec --run runs/piano-codec-v2 --out "$bundles"/piano-codec-v2
-[ -e data/renderer-v2.sketches.npy ] || $python -m training.prepare_sketches --pack data/renderer-v2.npz \
-    --codec "$bundles"/piano-codec-v1 --workers "$(nproc)"
-$python -m training.train_renderer --pack data/renderer-v2.npz --out runs/renderer-v3 --minutes "${MINUTES:-120}" --batch 12 --rate 1.5e-3
-$python -m training.tune_decoder --pack data/renderer-v2.npz --sound data/sound-v2 --codec "$bundles"/piano-codec-v1 --renderer runs/renderer-v3 \
-    --out runs/sketch-decoder-v1 --minutes "${DECODER_MINUTES:-90}" --batch 6 --rate 1.2e-3
-$python -m training.export_sound renderer --run runs/renderer-v3 --decoder runs/sketch-decoder-v1 --codec "$bundles"/piano-codec-v1 \
-    --out "$bundles"/renderer-v2
+# Its codes, and those of the sketches
+[ -e data/renderer-v3.npz ] || $python -m training.prepare_renderer --pack data/sound-v2 --codec runs/piano-codec-v2 \
+    --out data/renderer-v3.npz --workers "$(nproc)"
+[ -e data/renderer-v3.sketches.npy ] || $python -m training.prepare_sketches --pack data/renderer-v3.npz \
+    --codec "$bundles"/piano-codec-v2 --workers "$(nproc)"
+# The renderer. (The shipped one began with the weights of its predecessors, in all as many minutes: training/LOG.md)
+$python -m training.train_renderer --pack data/renderer-v3.npz --out runs/renderer-v4 --minutes "${MINUTES:-180}" --batch 12 --rate 1.5e-3
+tune=($python -m training.tune_decoder --pack data/renderer-v3.npz --sound data/sound-v2 --codec "$bundles"/piano-codec-v2 --renderer runs/renderer-v4)
+"${tune[@]}" --out runs/sketch-decoder-v1 --minutes "${DECODER_MINUTES:-90}" --batch 6 --rate 1.2e-3
+"${tune[@]}" --out runs/sketch-decoder-v2 --minutes "${JUDGE_MINUTES:-44}" --batch 5 --frames 150 --rate 6e-4 --judge 5e-4 \
+    --warm runs/sketch-decoder-v1/last.pt
+$python -m training.export_sound renderer --run runs/renderer-v4 --decoder runs/sketch-decoder-v2 --codec "$bundles"/piano-codec-v2 \
+    --trust 1.0 --out "$bundles"/renderer-v3
