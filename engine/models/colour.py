@@ -61,7 +61,7 @@ class Recolour:
     """
 
     def __init__(self, wanted: NDArray[np.float64] | None, floor: float):
-        self._wanted, self._floor = wanted, floor
+        self._wanted, self._floor = None if wanted is None else np.clip(wanted, LEAST, MOST), floor
         self._sound, self._sketch = np.zeros(len(CENTRES)), np.zeros(len(CENTRES))
         self._gain: NDArray[np.float64] | None = None
 
@@ -74,7 +74,7 @@ class Recolour:
             level = 0.5 * np.log((self._sound.sum() + (magnitudes**2).sum()) / max(self._sketch.sum(), 1e-20))
             shape = np.full(len(CENTRES), level)
         else:
-            shape = np.clip(self._wanted, LEAST, MOST)
+            shape = self._wanted
         below = np.clip((magnitudes / self._floor - 1) / 0.5, 0, 1)  # 0 at the floor
         under = np.clip(sketch * np.exp(shape @ _WEIGHTS.T) / self._floor, 1e-4, 1)
         magnitudes = magnitudes * (below + (1 - below) * under)
