@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 SAMPLE_RATE, WINDOW = 32000, 2048
 CENTRES = 50 * 2 ** (np.arange(25) / 3)  # Hz, thirds of an octave up to 12.8 kHz
 MOST, LEAST = 2.0, -6.0  # nats, 17 dB and -52 dB: no band is moved further
+ASKED = 1.4  # nats, 12 dB: no more of a band is asked than that above the sketch, whose soft notes may have none of it
 QUIET = 1e-12  # of the loudest band: a band below says nothing
 UNSURE = 1e-4  # of the loudest band: a decoder is not told of a band below
 COLOURS = 2 * len(CENTRES) + 1
@@ -61,7 +62,7 @@ class Recolour:
     """
 
     def __init__(self, wanted: NDArray[np.float64] | None, floor: float):
-        self._wanted, self._floor = None if wanted is None else np.clip(wanted, LEAST, MOST), floor
+        self._wanted, self._floor = None if wanted is None else np.clip(wanted, LEAST, ASKED), floor
         self._sound, self._sketch = np.zeros(len(CENTRES)), np.zeros(len(CENTRES))
         self._gain: NDArray[np.float64] | None = None
 
