@@ -11,7 +11,7 @@ shipped weights measured worse: a young model goes astray on what it wrote itsel
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +21,7 @@ from torch import Tensor
 from engine.models.colour import Recolour, band_energy, colour, prompt_colours
 from engine.models.masked_renderer import MaskedRenderer, Memory
 from engine.models.phase import PhaseFinder
-from engine.models.piano_codec import FLOOR, PianoCodec
+from engine.models.piano_codec import FLOOR, OnStep, PianoCodec
 from engine.models.sketch_decoder import SketchDecoder
 from engine.music.types import AudioClip, BadInput, Performance
 from engine.sound.preview import Preview
@@ -35,8 +35,6 @@ LONGEST_SEC = 3600.0
 PROMPT_FRAMES = 150  # of the prompt that the model reads: three seconds, as in training
 PAST, FRESH, FUTURE = 50, 200, 50  # frames of a window: before, kept, after
 FIRST_FRESH = (40, 80, 120)  # the first windows are short: sound starts early
-
-OnStep = Callable[[float], None]
 
 
 @dataclass(frozen=True)

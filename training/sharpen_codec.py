@@ -21,12 +21,12 @@ from torch import Tensor
 
 from engine.bundle import open_codec
 from engine.models.piano_codec import FLOOR, PianoCodec, spectral_distance
+from engine.models.residual import FEWER
 from training.loop import Batch, Run, add_arguments, join_processes, train
 from training.sound_pack import SoundPack
 from training.spectrum_judge import Judged
 from training.train_piano_codec import Crops, held_out
 
-FEWER = 0.25  # of the items are decoded from their first few books only, as in the codec's training
 TRAINED = ("from_latent", "hear_notes", "without_notes", "decoder", "to_spectrum")
 
 
@@ -36,13 +36,9 @@ def coded(codec: PianoCodec, samples: Tensor, beam: int, fewer: float) -> tuple[
     with torch.autocast(samples.device.type, enabled=False):
         seen, true = codec.analyse(samples)
         codes = codec.quantiser.encode(codec.latents(seen), beam)
-        books = codec.quantiser.listed()
-        parts = torch.stack([book.codebook[codes[..., k]] for k, book in enumerate(books)])  # (K, B, F, latent)
-        depth = torch.full((len(samples),), len(books), device=samples.device)
-        some = torch.rand(len(samples), device=samples.device) < fewer
-        depth = torch.where(some, torch.randint_like(depth, 1, max(len(books), 2)), depth)
-        kept = torch.arange(len(books), device=samples.device)[:, None] < depth
-        return (parts * kept[..., None, None]).sum(0), true.flatten(1, 2)
+        depth = codec.quantiser.depths(len(samples), samples.device, fewer)
+        latent = torch.stack([codec.quantiser.decode(c[..., :k]) for c, k in zip(codes, depth.tolist(), strict=True)])
+        return latent, true.flatten(1, 2)
 
 
 def main() -> None:
@@ -80,8 +76,7 @@ def main() -> None:
         for name, told in (("", None), ("_with_notes", notes)):
             error, change = spectral_distance(model.spectra(latent, told).flatten(1, 2), true)
             figures |= {f"error{name}": float(error), f"change{name}": float(change)}
-        if judge.step:  # the loop saves the run after every look at it
-            judge.save(args.out / "judge.pt")
+        judge.save(args.out / "judge.pt")  # the loop saves the run after every look at it
         return figures
 
     run = Run(make(), args.rate, device, make)

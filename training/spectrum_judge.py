@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from engine.models.piano_codec import spectral_distance
+from engine.models.piano_codec import spectral_losses
 from training.codec_losses import Balancer
 from training.loop import write_state
 
@@ -68,11 +68,11 @@ class Judged:
 
         log, sketch, true  (B, T, BINS) log magnitudes: decoded, of the sketch, of the recording
         """
-        error, change = spectral_distance(log, true)
+        distance = spectral_losses(log, true)
         heard = log.clamp(min=self.floor)
         told = self._teach(heard.detach(), sketch, true)
         self.step += 1
-        losses = {"distance": error + 0.5 * change}
+        losses = {"distance": distance.pop("loss")}
         if self.step > ALONE:
             self.judge.requires_grad_(False)
             with torch.no_grad():
@@ -83,7 +83,7 @@ class Judged:
             losses["feature"] = torch.stack([F.l1_loss(a, b) / b.abs().mean() for a, b in pairs]).mean()
             self.judge.requires_grad_(True)
         gradient = self.balancer.gradient(losses, log)
-        figures = {"error": error, "change": change, "told": told} | losses
+        figures = distance | {"told": told} | losses
         return {"loss": (gradient * log).sum()} | {k: v.detach() for k, v in figures.items()}
 
     def _teach(self, fake: Tensor, sketch: Tensor, true: Tensor) -> Tensor:
@@ -104,6 +104,8 @@ class Judged:
             self.step, self.balancer.norms = state["step"], state["norms"]
 
     def save(self, path: Path) -> None:
-        """Write the state to be resumed from."""
+        """Write the state to be resumed from, once there is one."""
+        if not self.step:
+            return
         state = {"judge": self.judge.state_dict(), "optimizer": self.optimizer.state_dict()}
         write_state(state | {"step": self.step, "norms": self.balancer.norms}, path)

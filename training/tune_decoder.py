@@ -19,7 +19,7 @@ from torch import Tensor
 
 from engine.bundle import open_codec
 from engine.models.masked_renderer import MaskedRenderer, RendererConfig
-from engine.models.piano_codec import FLOOR, PianoCodec, spectral_distance
+from engine.models.piano_codec import FLOOR, PianoCodec, spectral_losses
 from engine.models.sketch_decoder import SketchDecoder, drawn_codes
 from training.finished_run import weights_to_begin_with
 from training.loop import Batch, Run, add_arguments, join_processes, train
@@ -80,8 +80,7 @@ def main() -> None:
 
     def distance(model: SketchDecoder, batch: Batch) -> Batch:
         log, _, true = decoded(model, batch, codec, renderer)
-        error, change = spectral_distance(log, true)
-        return {"loss": error + 0.5 * change, "error": error, "change": change}
+        return spectral_losses(log, true)
 
     def judged(model: SketchDecoder, batch: Batch) -> Batch:
         return judge.weigh(*decoded(model, batch, codec, renderer))
@@ -92,8 +91,7 @@ def main() -> None:
         for name, rows in fixed.items():
             parts = [distance(model, {k: v.to(device) for k, v in b.items()}) for b in rows]
             figures |= {f"{name}_{k}": float(np.mean([float(p[k]) for p in parts])) for k in parts[0]}
-        if args.judge and judge.step:  # the loop saves the run after every look at it
-            judge.save(args.out / "judge.pt")
+        judge.save(args.out / "judge.pt")  # the loop saves the run after every look at it
         return figures
 
     def make() -> SketchDecoder:

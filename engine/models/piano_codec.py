@@ -25,10 +25,8 @@ WINDOW, HOP = 2048, 320  # of the analysed and predicted spectrum
 BINS = WINDOW // 2 + 1
 SHORT_WINDOW, SHORT_HOP, SHORT_BANDS = 512, 160, 48  # a second look at the sound, for onsets
 FLOOR = 5e-3  # magnitudes below are not told apart: -100 dBFS
-BELOW, NEAR = (
-    1.0,
-    0.1,
-)  # nats: what is predicted to lie at the floor lies so far below it (recordings: 1.6, renders: 0.7)
+BELOW = 1.0  # nats: what is predicted to lie at the floor lies so far below it (recordings: 1.6, renders: 0.7)
+NEAR = 0.1  # nats above the floor within which a prediction is taken to lie at it
 BEAM = 8
 STEPS = 2  # predicted spectra a frame
 BLOCK = 1500  # frames that are coded at a time, half a minute
@@ -204,8 +202,7 @@ class PianoCodec(nn.Module):
             )
             latent = latent * ~lost[..., None]
         log = self.spectra(latent, batch["notes"], batch["known"]).float().flatten(1, 2)
-        error, change = spectral_distance(log, true.flatten(1, 2))
-        parts = {"loss": error + 0.5 * change, "error": error, "change": change}
+        parts = spectral_losses(log, true.flatten(1, 2))
         if quantised is not None:
             parts["loss"] = parts["loss"] + 0.25 * quantised.commitment
             parts["commitment"] = quantised.commitment
@@ -225,6 +222,12 @@ def spectral_distance(log: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
     error = ((log - true).abs() * weight).mean()
     change = ((log.diff(dim=1) - true.diff(dim=1)).abs() * weight[:, 1:]).mean()
     return error, change
+
+
+def spectral_losses(log: Tensor, true: Tensor) -> dict[str, Tensor]:
+    """The distance as decoders are trained on it: "loss", the "error" and half the "change"."""
+    error, change = spectral_distance(log, true)
+    return {"loss": error + 0.5 * change, "error": error, "change": change}
 
 
 def _weights(true: Tensor) -> Tensor:

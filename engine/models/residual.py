@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from engine.models.quantize import VectorQuantiser
 
 _SEARCHED = 1024  # vectors at a time
+FEWER = 0.25  # of the items in training use only their first few books
 DECAY, DEAD = 0.98, 0.25  # a codec's encoder moves fast at first, and every code is wanted
 
 
@@ -41,10 +42,7 @@ class ResidualQuantiser(nn.Module):
         """u (B, F, D)"""
         with torch.autocast(u.device.type, enabled=False):
             u = u.float()
-            depth = torch.full((len(u),), len(self.books), device=u.device)
-            if self.training:
-                fewer = torch.randint(1, len(self.books), (len(u),), device=u.device) if len(self.books) > 1 else depth
-                depth = torch.where(torch.rand(len(u), device=u.device) < 0.25, fewer, depth)
+            depth = self.depths(len(u), u.device, FEWER if self.training else 0.0)
             left, latent, codes, commitment = u, torch.zeros_like(u), [], u.new_zeros(())
             for k, book in enumerate(self.listed()):
                 used = (depth > k)[:, None].expand(u.shape[:2])
@@ -54,6 +52,14 @@ class ResidualQuantiser(nn.Module):
                 latent, left = latent + z, left - z.detach()
                 codes.append(found.codes)
             return Residual(u + (latent - u).detach(), torch.stack(codes, -1), commitment)
+
+    def depths(self, count: int, device: torch.device, fewer: float) -> Tensor:
+        """How many books each of `count` items uses, (count,): all, but some, drawn, for a share `fewer` of them."""
+        whole = torch.full((count,), len(self.books), device=device)
+        if not fewer or len(self.books) == 1:
+            return whole
+        some = torch.randint(1, len(self.books), (count,), device=device)
+        return torch.where(torch.rand(count, device=device) < fewer, some, whole)
 
     def encode(self, u: Tensor, beam: int = 1) -> Tensor:
         """(..., D) -> codes (..., K), keeping the best `beam` beginnings at each book; 1 takes the nearest each time.
