@@ -31,6 +31,7 @@ from engine.tokens.writing import (
     write_tokens,
 )
 from training.composer_batches import example, make_batch, piece_weights, read_pieces
+from training.core.score_packs import Item
 from training.prepare_composer import write_pack
 from training.train_composer import losses
 
@@ -45,10 +46,10 @@ def pack(tmp_path_factory) -> Path:
         "prelude": write_tokens(read_musicxml_file(DATA / "bach_prelude_868.musicxml")),
         "etude": write_tokens(open_score((DATA / "chopin_etude_25_2.mxl").read_bytes(), "etude.mxl")),
     }
-    rows = [("prelude", "Bach", "train", "nasap", written["prelude"], 80.0)]
-    rows += [("etude", "Chopin", "train", "scores", written["etude"])]
-    rows += [("prelude", "Bach", "validation", "nasap", written["prelude"], 80.0)]
-    write_pack(path, rows)
+    items = [Item("1", "prelude", "Bach", "train", "nasap", written["prelude"], tempo=80.0)]
+    items += [Item("2", "etude", "Chopin", "train", "scores", written["etude"])]
+    items += [Item("3", "prelude", "Bach", "validation", "nasap", written["prelude"], tempo=80.0)]
+    write_pack(path, items)
     return path
 
 

@@ -27,7 +27,7 @@ from engine.tokens.writing import (
     key_shift,
 )  # fmt: skip
 
-SOURCE_SHARE = {"nasap": 0.25, "scores": 0.75}
+SOURCE_SHARE = {"nasap": 0.18, "scores": 0.54, "pianocore": 0.1, "mutopia": 0.08, "lieder": 0.1}  # those a pack has
 GAP_SHARE = 0.4
 CONDITION_DROP = (0.25, 0.15, 0.15, 0.3, 0.25)
 _BAR_KEYS = ("start", "length", "beat", "first", "meter", "fifths", "offset")

@@ -1,60 +1,45 @@
-"""Make the Composer's data pack: `python -m training.prepare_composer --data CORPORA --out data/composer-v1.npz`.
+"""Make the Composer's data pack.
 
-Scores of scores-compact.npz and one score of each (n)ASAP work, on the Composer's grid (`engine.tokens.writing`), with
-composer, work, split and, for (n)ASAP, the tempo that pianists take.
+    python -m training.prepare_composer --data CORPORA [--data2 MORE] --out data/composer-v2.npz
+
+Scores of scores-compact.npz and one score of each (n)ASAP work, with --data2 those of the second folder, too, on the
+Composer's grid (`engine.tokens.writing`): composer, work, split, source, for (n)ASAP the tempo that pianists take, and
+for each bar the earlier bar that it is most like (`engine.measures.form`).
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
+from engine.measures.form import bar_structure, compare_bars
 from engine.models.conditions import composer_of
-from engine.tokens.writing import make_bars, make_written, write_tokens
+from engine.tokens.writing import TICKS_PER_QUARTER, Written, write_tokens
+from training.core.score_packs import Item, first_pack, half_of, second_pack
 from training.data import QUARTER, Nasap
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MIN_NOTES, MIN_BARS = 16, 4
 _NOTES = {"tick": np.int32, "pitch": np.uint8, "staff": np.uint8, "duration": np.uint8, "bar": np.uint16}
 _BARS = {
     "start": np.int32, "length": np.int32, "beat": np.uint8, "first": np.int32, "meter": np.uint8, "fifths": np.int8,
     "offset": np.int32,
 }  # fmt: skip
+_STRUCTURE = {"lag": np.uint16, "likeness": np.uint8, "transpose": np.int8}
+_LABELS = {"phrase_end": np.uint8, "cadence": np.uint8}
+NASAP_LICENCE = "CC BY-NC-SA 4.0"
 
 
-def compact_scores(path: Path):
-    """(work, composer, split, source, Written) of every score in scores-compact.npz."""
-    with np.load(path) as z:
-        c = {k: z[k] for k in z.files}
-    for i in range(len(c["id"])):
-        rows, bars, keys = (slice(*c[f"{k}_ptr"][i : i + 2]) for k in ("note", "bar", "key"))
-        onset = c["bar_onset"][bars] / QUARTER
-        num, den = c["bar_ts_num"][bars].astype(int), c["bar_ts_den"][bars].astype(int)
-        keep = np.concatenate([np.diff(onset) > 1e-6, [True]])
-        onset, num, den = onset[keep], np.maximum(num[keep], 1), np.maximum(den[keep], 1)
-        nominal = 4.0 * num / den
-        length = np.append(np.diff(onset), nominal[-1])
-        pickup = np.zeros(len(onset))
-        if len(onset) > 1 and length[0] < nominal[0]:
-            pickup[0] = nominal[0] - length[0]
-        fifths = np.zeros(len(onset), int)
-        for at, value in zip(c["key_onset"][keys] / QUARTER, c["key_fifths"][keys], strict=True):
-            fifths[onset >= at - 1e-6] = value
-        made = make_written(
-            c["onset"][rows] / QUARTER, c["duration"][rows] / QUARTER, c["pitch"][rows], c["staff"][rows],
-            c["grace"][rows] > 0, make_bars(onset, length, pickup, num, den, fifths),
-        )  # fmt: skip
-        yield str(c["work"][i]), str(c["composer"][i]), str(c["split"][i]), "scores", made
-
-
-def nasap_scores(path: Path):
-    """(work, composer, split, source, Written, quarters a minute) of one performance's score of every (n)ASAP work."""
+def nasap_scores(path: Path) -> Iterator[Item]:
+    """One performance's score of every (n)ASAP work, the longest, with the median tempo of all of them."""
     nasap = Nasap(path)
     c = nasap.columns
     by_work = defaultdict(list)
@@ -70,25 +55,42 @@ def nasap_scores(path: Path):
                 tempi.append(60 * np.ptp(at) / np.ptp(sec))
         longest = max(performances, key=lambda i: c["note_ptr"][i + 1] - c["note_ptr"][i])
         score, _, _ = nasap.load(longest)
-        name = str(c["id"][longest]).split("/")[0]
-        yield work, name, str(c["split"][longest]), "nasap", write_tokens(score), float(np.median(tempi or [0.0]))
+        name = str(c["id"][longest])
+        tempo = float(np.median(tempi or [0.0]))
+        yield Item(
+            name, work, name.split("/")[0], str(c["split"][longest]), "nasap", write_tokens(score), NASAP_LICENCE, tempo
+        )
 
 
-def write_pack(path: Path, found: Iterable[tuple]) -> dict[str, NDArray]:
-    """Write the pack of (work, composer's name, split, source, Written[, quarters a minute]); returns its columns."""
+def structure(w: Written) -> dict[str, NDArray]:
+    """Per bar: `lag` bars back to the most similar earlier bar (0 none), `likeness` 0 to 255, `transpose` semitones."""
+    found = bar_structure(compare_bars(w.bar, w.in_bar / TICKS_PER_QUARTER, w.pitch, len(w.bars.start)))
+    return {"lag": found.lag, "likeness": np.round(found.likeness * 255), "transpose": found.transpose}
+
+
+def write_pack(path: Path, found: Iterable[Item]) -> dict[str, NDArray]:
+    """Write the pack of the scores that are long enough; returns its columns."""
     notes: dict[str, list[NDArray]] = defaultdict(list)
     bars: dict[str, list[NDArray]] = defaultdict(list)
     pieces: dict[str, list] = defaultdict(list)
-    for work, name, split, source, w, *tempo in found:
-        if len(w) < MIN_NOTES or len(w.bars.start) < MIN_BARS:
+    for item in found:
+        w = item.written
+        count = len(w.bars.start)
+        if len(w) < MIN_NOTES or count < MIN_BARS:
             continue
         for k, dtype in _NOTES.items():
             notes[k].append(getattr(w, k).astype(dtype))
         for k, dtype in _BARS.items():
             bars[k].append(getattr(w.bars, k).astype(dtype))
-        composer, period = composer_of(name)
-        facts = {"work": work, "split": split, "source": source, "composer": composer, "period": period}
-        for k, v in {**facts, "tempo": tempo[0] if tempo else 0.0}.items():
+        made = structure(w)
+        for k, dtype in _STRUCTURE.items():
+            bars[k].append(made[k].astype(dtype))
+        for k, dtype in _LABELS.items():
+            bars[k].append(np.zeros(count, dtype))
+        composer, period = composer_of(item.composer)
+        facts = {"composer": composer, "period": period, "half": half_of(item.work)}
+        facts |= {k: getattr(item, k) for k in ("id", "work", "split", "source", "licence", "tempo", "accompaniment")}
+        for k, v in facts.items():
             pieces[k].append(v)
     pack = {k: np.concatenate(v) for k, v in notes.items()}
     pack |= {f"bar_{k}": np.concatenate(v) for k, v in bars.items()}
@@ -98,20 +100,41 @@ def write_pack(path: Path, found: Iterable[tuple]) -> dict[str, NDArray]:
     pack["tick"] = np.diff(pack["tick"], prepend=0).astype(np.int32)  # cumsum restores it; differences pack well
     pack["format_version"] = np.array(FORMAT_VERSION)
     path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(path, **pack)  # type: ignore[arg-type]
+    part = path.with_name(path.stem + ".part.npz")  # a reader meets the old pack or the new one, never half of one
+    np.savez_compressed(part, **pack)  # type: ignore[arg-type]
+    part.replace(path)
     return pack
 
 
+def describe(pack: dict[str, NDArray]) -> str:
+    """Scores, works, notes, bars and returning bars of each source and split."""
+    notes, bars = np.diff(pack["note_ptr"]), np.diff(pack["bar_ptr"])
+    of_bar = np.repeat(np.arange(len(bars)), bars)
+    lines = []
+    for source in dict.fromkeys(pack["source"].tolist()):
+        for split in ("train", "validation"):
+            mine = (pack["source"] == source) & (pack["split"] == split)
+            if mine.any():
+                back = float((pack["bar_lag"][mine[of_bar]] > 0).mean())
+                lines.append(
+                    f"{source} {split}: {mine.sum():,} scores of {len(set(pack['work'][mine])):,} works, "
+                    f"{notes[mine].sum():,} notes, {bars[mine].sum():,} bars ({back:.1%} like an earlier one)"
+                )
+    return "\n".join(lines)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, default=Path("data/composer-v1.npz"))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with aligned/ and scores/")
+    parser.add_argument("--data2", type=Path, help="folder of the second pack (pianocore, mutopia, lieder)")
+    parser.add_argument("--out", type=Path, default=Path("data/composer-v2.npz"))
     args = parser.parse_args()
-    compact = compact_scores(args.data / "scores" / "scores-compact.npz")
-    pack = write_pack(args.out, chain(compact, nasap_scores(args.data / "aligned" / "nasap-aligned.npz")))
-    train, count = pack["split"] == "train", np.diff(pack["note_ptr"])
-    for name, mine in (("train", train), ("validation", ~train)):
-        print(f"{name}: {mine.sum()} scores, {count[mine].sum()} notes")
+    items = chain(
+        first_pack(args.data), second_pack(args.data2) if args.data2 else (),
+        nasap_scores(args.data / "aligned" / "nasap-aligned.npz"),
+    )  # fmt: skip
+    print(describe(write_pack(args.out, tqdm(items, unit="score", mininterval=5))))
+    print(f"{args.out}: {args.out.stat().st_size / 2**20:.1f} MiB, {hashlib.sha256(args.out.read_bytes()).hexdigest()}")
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ _COMPOSERS = {
     "Ravel": ("Ravel", "Modern"),
     "Scarlatti": ("Scarlatti", "Baroque"),
     "Schubert": ("Schubert", "Romantic"),
-    "Schumann": ("Schumann", "Romantic"),
+    "Schumann": ("^(?!.*Clara).*Schumann", "Romantic"),
     "Scriabin": ("Scriabin", "Modern"),
     "Szymanowska": ("Szymanowska", "Romantic"),
     "Tchaikovsky": ("Tchaikovsky", "Romantic"),
@@ -63,7 +63,7 @@ DENSITY_EDGES = np.exp2(np.linspace(-0.5, 3.5, 15))  # notes a quarter
 def composer_of(name: str) -> tuple[str, str]:
     """(label, period) of a composer as a corpus writes the name; ("", "") for one we have too little of.
 
-    >>> composer_of("Bach"), composer_of("Fryderyk Chopin"), composer_of("Damse, Józef")
+    >>> composer_of("Bach"), composer_of("Fryderyk Chopin"), composer_of("Clara Schumann")
     (('J. S. Bach', 'Baroque'), ('Chopin', 'Romantic'), ('', ''))
     """
     for label, (pattern, period) in _COMPOSERS.items():

@@ -1,0 +1,143 @@
+"""Reading the packs of scores, `*-compact.npz`, and choosing what of the second folder is trained on."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.tokens.writing import Written, make_bars, make_written
+from training.data import QUARTER
+
+MAX_STAFF_GAP = 4.0  # quarters by which one staff of a Mutopia score may end before the other
+LEFT_OUT = "arrangement"  # of Mutopia: reductions of opera, orchestra and march music
+
+
+@dataclass(frozen=True)
+class Item:
+    """One score with what its corpus says of it.
+
+    source         nasap, scores, pianocore, mutopia or lieder
+    tempo          quarters a minute that pianists take, 0 unknown
+    accompaniment  the piano part of a song; its tune may be in the voice, which is not here
+    """
+
+    id: str
+    work: str
+    composer: str
+    split: str
+    source: str
+    written: Written
+    licence: str = ""
+    tempo: float = 0.0
+    accompaniment: bool = False
+
+
+def half_of(work: str) -> str:
+    """Which half of validation a work is in: settings are chosen on "choose", figures are given on "report".
+
+    >>> half_of("w0000"), half_of("w0004")
+    ('report', 'choose')
+    """
+    return ("choose", "report")[hashlib.sha256(work.encode()).digest()[0] % 2]
+
+
+class ScorePack:
+    """One `*-compact.npz`: score i by `written(i)`, in written order."""
+
+    def __init__(self, path: str | Path):
+        with np.load(path) as z:
+            self.columns = {k: z[k] for k in z.files}
+
+    def __len__(self) -> int:
+        return len(self.columns["id"])
+
+    def rows(self, i: int, kind: str) -> slice:
+        """The rows of score i among the notes ("note"), bars ("bar") or key signatures ("key")."""
+        return slice(*self.columns[f"{kind}_ptr"][i : i + 2])
+
+    def bars(self, i: int) -> dict[str, NDArray]:
+        """Barlines of score i in quarters: onset, length, pickup (quarters missing before it), num, den, fifths.
+
+        Bars without length are left out; `index` tells which bars of the pack are kept.
+        """
+        c, rows, keys = self.columns, self.rows(i, "bar"), self.rows(i, "key")
+        onset = c["bar_onset"][rows] / QUARTER
+        index = np.flatnonzero(np.concatenate([np.diff(onset) > 1e-6, [True]]))
+        num = np.maximum(c["bar_ts_num"][rows].astype(int)[index], 1)
+        den = np.maximum(c["bar_ts_den"][rows].astype(int)[index], 1)
+        onset, nominal = onset[index], 4.0 * num / den
+        length = np.append(np.diff(onset), nominal[-1])
+        pickup = np.zeros(len(onset))
+        if len(onset) > 1 and length[0] < nominal[0]:
+            pickup[0] = nominal[0] - length[0]
+        fifths = np.zeros(len(onset), int)
+        for at, value in zip(c["key_onset"][keys] / QUARTER, c["key_fifths"][keys], strict=True):
+            fifths[onset >= at - 1e-6] = value
+        return {
+            "onset": onset, "length": length, "pickup": pickup, "num": num, "den": den, "fifths": fifths,
+            "index": index,
+        }  # fmt: skip
+
+    def written(self, i: int) -> Written:
+        """The piano's notes of score i on the Composer's grid; a singer's staff 0 is left out."""
+        c, b = self.columns, self.bars(i)
+        rows = np.arange(*c["note_ptr"][i : i + 2])
+        if "lieder" in str(c["id"][i]).split("/")[0]:
+            rows = rows[c["staff"][rows] > 0]
+        bars = make_bars(b["onset"], b["length"], b["pickup"], b["num"], b["den"], b["fifths"])
+        return make_written(
+            c["onset"][rows] / QUARTER, c["duration"][rows] / QUARTER, c["pitch"][rows], c["staff"][rows],
+            c["grace"][rows] > 0, bars,
+        )  # fmt: skip
+
+    def item(self, i: int, source: str) -> Item:
+        """Score i with its facts."""
+        facts = {k: str(self.columns[k][i]) for k in ("id", "work", "composer", "split", "licence")}
+        return Item(**facts, source=source, written=self.written(i), accompaniment=source == "lieder")
+
+
+def index_of(path: Path) -> dict[str, dict[str, str]]:
+    """An index.csv by the id of the score."""
+    with path.open(encoding="utf-8", newline="") as f:
+        return {row["id"]: row for row in csv.DictReader(f)}
+
+
+def first_pack(data: Path) -> Iterator[Item]:
+    """Every score of scores-compact.npz."""
+    pack = ScorePack(data / "scores" / "scores-compact.npz")
+    return (pack.item(i, "scores") for i in range(len(pack)))
+
+
+def second_pack(data: Path) -> Iterator[Item]:
+    """What the second folder adds: new works of PianoCoRe (classical) and Mutopia, and the piano parts of songs.
+
+    Where Mutopia has a PianoCoRe work too, its edition is taken. Of Mutopia, scores that LilyPond read with an error,
+    scores in which a staff breaks off, and reductions for the piano are left out.
+    """
+    pianocore, mutopia = (ScorePack(data / f"{name}-compact.npz") for name in ("pianocore", "mutopia"))
+    of_pianocore, of_mutopia = (index_of(data / f"{name}-index.csv") for name in ("pianocore", "mutopia"))
+    wanted = {
+        id: row["work"]
+        for id, row in of_pianocore.items()
+        if row["use"] in ("train", "validation") and row["genre"] == "classical"
+    }
+    works = set(wanted.values())
+    better = set()
+    for i, id in enumerate(mutopia.columns["id"]):
+        row = of_mutopia[str(id)]
+        sound = row["syntax_errors"] == "0" and float(row["staff_end_gap"]) <= MAX_STAFF_GAP and row["kind"] != LEFT_OUT
+        replaces = row["use"] == "pianocore" and row["work"] in works
+        if sound and (row["use"] == "new" or replaces):
+            better |= {row["work"]} if replaces else set()
+            yield mutopia.item(i, "mutopia")
+    for i, id in enumerate(pianocore.columns["id"]):
+        if str(id) in wanted and wanted[str(id)] not in better:
+            yield pianocore.item(i, "pianocore")
+    songs = ScorePack(data / "lieder-compact.npz")
+    yield from (songs.item(i, "lieder") for i in range(len(songs)))
