@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import csv
+import io
+import lzma
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from training.core.playing_order import ARCHIVES
 from training.core.score_packs import ScorePack, second_pack
 from training.data import QUARTER
 
 ROOT = Path(__file__).parents[1]
 TUNE = (60, 64, 67, 72)
+DCML_ID = "some/notes/a.notes.tsv"
 
 
 def write_compact(path: Path, scores: list[dict]) -> None:
@@ -56,7 +61,14 @@ def piece(id: str, work: str, split: str = "train", bars: int = 4) -> dict:
 def folders(tmp_path_factory) -> tuple[Path, Path]:
     one, two = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two")
     (one / "scores").mkdir()
-    write_compact(one / "scores" / "scores-compact.npz", [piece("a", "w1"), piece("b", "w2", "validation", 6)])
+    for name in ARCHIVES:
+        with tarfile.open(one / "scores" / f"scores-{name}.tar.xz", "w:xz") as archive:
+            if name.startswith("dcml"):
+                table = b"mc\tnext\n1\t2\n2\t1, 3\n3\t4\n4\t-1\n"  # the first two of four bars are repeated
+                info = tarfile.TarInfo("some/measures/a.measures.tsv")
+                info.size = len(table)
+                archive.addfile(info, io.BytesIO(table))
+    write_compact(one / "scores" / "scores-compact.npz", [piece(DCML_ID, "w1"), piece("b", "w2", "validation", 6)])
     p = {"train": "p1", "known": "w1", "duplicate": "p9", "validation": "p2"}
     rows = [{"id": f"pianocore/{use}", "work": work, "use": use, "genre": "classical"} for use, work in p.items()]
     rows += [{"id": "pianocore/rag", "work": "p3", "use": "train", "genre": "ragtime"}]
@@ -77,6 +89,9 @@ def folders(tmp_path_factory) -> tuple[Path, Path]:
     for bar in song["bars"]:
         bar.append((1.0, 80, 0))  # the singer
     write_compact(two / "lieder-compact.npz", [song])
+    with lzma.open(two / "lieder-marks.tsv.xz", "wt") as f:
+        f.write("song\tonset\tbar\tstaff\tvoice\tkind\tvalue\n")
+        f.write(f"0\t{8 * QUARTER}\t1\t1\t0\trepeat-backward\t\n")
     return one, two
 
 
@@ -123,12 +138,17 @@ def test_the_command_writes_both_packs(folders, tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "mutopia train: 2 scores of 2 works, 40 notes, 8 bars" in done.stdout
+    assert done.stdout.count("1 also as played") == 2
     with np.load(out) as z:
-        assert z["source"].tolist() == ["scores"] * 2 + ["mutopia"] * 2 + ["pianocore", "lieder"]
-        assert z["accompaniment"].tolist() == [False] * 5 + [True]
+        assert z["source"].tolist() == ["scores"] * 3 + ["mutopia"] * 2 + ["pianocore", "lieder", "lieder"]
+        assert z["accompaniment"].tolist() == [False] * 6 + [True] * 2
+        assert z["unfolded"].tolist() == [False, True] + [False] * 5 + [True]
         # bars of four tune notes and a moving bass: each is like the one before by 4 / 6, the third a third higher
         assert z["bar_lag"][:4].tolist() == [0, 1, 1, 1]
         assert z["bar_likeness"][:4].tolist() == [0, 170, 170, 170]
         assert z["bar_transpose"][:4].tolist() == [0, 0, 4, 0]
+        # as played: bars 0 1 0 1 2 3, of which the third and fourth are exactly those two bars before
+        assert z["bar_lag"][4:10].tolist() == [0, 1, 2, 2, 1, 1]
+        assert z["bar_likeness"][4:10].tolist() == [0, 170, 255, 255, 170, 170]
         assert not z["bar_phrase_end"].any()
-        assert len(z["bar_cadence"]) == z["bar_ptr"][-1] == 26
+        assert len(z["bar_cadence"]) == z["bar_ptr"][-1] == 38

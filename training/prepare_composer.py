@@ -4,7 +4,8 @@
 
 Scores of scores-compact.npz and one score of each (n)ASAP work, with --data2 those of the second folder, too, on the
 Composer's grid (`engine.tokens.writing`): composer, work, split, source, for (n)ASAP the tempo that pianists take, and
-for each bar the earlier bar that it is most like (`engine.measures.form`).
+for each bar the earlier bar that it is most like (`engine.measures.form`). A training score whose source states its
+repeats stands in the pack twice, as written and as played (`unfolded`); the two share the weight of one.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from tqdm import tqdm
 from engine.measures.form import bar_structure, compare_bars
 from engine.models.conditions import composer_of
 from engine.tokens.writing import TICKS_PER_QUARTER, Written, write_tokens
-from training.core.score_packs import Item, first_pack, half_of, second_pack
+from training.core.score_packs import Item, first_pack, half_of, played, second_pack
 from training.data import QUARTER, Nasap
 
 FORMAT_VERSION = 2
@@ -89,7 +90,10 @@ def write_pack(path: Path, found: Iterable[Item]) -> dict[str, NDArray]:
             bars[k].append(np.zeros(count, dtype))
         composer, period = composer_of(item.composer)
         facts = {"composer": composer, "period": period, "half": half_of(item.work)}
-        facts |= {k: getattr(item, k) for k in ("id", "work", "split", "source", "licence", "tempo", "accompaniment")}
+        facts |= {
+            k: getattr(item, k)
+            for k in ("id", "work", "split", "source", "licence", "tempo", "accompaniment", "unfolded")
+        }
         for k, v in facts.items():
             pieces[k].append(v)
     pack = {k: np.concatenate(v) for k, v in notes.items()}
@@ -113,12 +117,14 @@ def describe(pack: dict[str, NDArray]) -> str:
     lines = []
     for source in dict.fromkeys(pack["source"].tolist()):
         for split in ("train", "validation"):
-            mine = (pack["source"] == source) & (pack["split"] == split)
+            both = (pack["source"] == source) & (pack["split"] == split)
+            mine = both & ~pack["unfolded"]
             if mine.any():
                 back = float((pack["bar_lag"][mine[of_bar]] > 0).mean())
                 lines.append(
                     f"{source} {split}: {mine.sum():,} scores of {len(set(pack['work'][mine])):,} works, "
-                    f"{notes[mine].sum():,} notes, {bars[mine].sum():,} bars ({back:.1%} like an earlier one)"
+                    f"{notes[mine].sum():,} notes, {bars[mine].sum():,} bars ({back:.1%} like an earlier one), "
+                    f"{both.sum() - mine.sum():,} also as played"
                 )
     return "\n".join(lines)
 
@@ -130,7 +136,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("data/composer-v2.npz"))
     args = parser.parse_args()
     items = chain(
-        first_pack(args.data), second_pack(args.data2) if args.data2 else (),
+        played(first_pack(args.data)), played(second_pack(args.data2)) if args.data2 else (),
         nasap_scores(args.data / "aligned" / "nasap-aligned.npz"),
     )  # fmt: skip
     print(describe(write_pack(args.out, tqdm(items, unit="score", mininterval=5))))

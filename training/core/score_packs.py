@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.tokens.writing import Written, make_bars, make_written
+from training.core.playing_order import first_pack_orders, lieder_orders, unfold
 from training.data import QUARTER
 
 MAX_STAFF_GAP = 4.0  # quarters by which one staff of a Mutopia score may end before the other
@@ -25,6 +26,8 @@ class Item:
     source         nasap, scores, pianocore, mutopia or lieder
     tempo          quarters a minute that pianists take, 0 unknown
     accompaniment  the piano part of a song; its tune may be in the voice, which is not here
+    order          written bars in the order in which they are played; () where that is as written, or not known
+    unfolded       whether `written` follows that order
     """
 
     id: str
@@ -36,6 +39,8 @@ class Item:
     licence: str = ""
     tempo: float = 0.0
     accompaniment: bool = False
+    order: tuple[int, ...] = ()
+    unfolded: bool = False
 
 
 def half_of(work: str) -> str:
@@ -96,10 +101,19 @@ class ScorePack:
             c["grace"][rows] > 0, bars,
         )  # fmt: skip
 
-    def item(self, i: int, source: str) -> Item:
-        """Score i with its facts."""
+    def bar_counts(self) -> dict[str, int]:
+        """Bars of each score, by id."""
+        return dict(zip(map(str, self.columns["id"]), np.diff(self.columns["bar_ptr"]).tolist(), strict=True))
+
+    def item(self, i: int, source: str, orders: dict[str, list[int]] | None = None) -> Item:
+        """Score i with its facts; `orders` are playing orders of the pack's bars by id."""
         facts = {k: str(self.columns[k][i]) for k in ("id", "work", "composer", "split", "licence")}
-        return Item(**facts, source=source, written=self.written(i), accompaniment=source == "lieder")
+        order = (orders or {}).get(facts["id"], [])
+        kept = {int(bar): k for k, bar in enumerate(self.bars(i)["index"])} if order else {}
+        return Item(
+            **facts, source=source, written=self.written(i), accompaniment=source == "lieder",
+            order=tuple(kept[bar] for bar in order if bar in kept),
+        )  # fmt: skip
 
 
 def index_of(path: Path) -> dict[str, dict[str, str]]:
@@ -108,10 +122,19 @@ def index_of(path: Path) -> dict[str, dict[str, str]]:
         return {row["id"]: row for row in csv.DictReader(f)}
 
 
+def played(items: Iterable[Item]) -> Iterator[Item]:
+    """Each score as written and, for training where repeats are known, once more as it is played."""
+    for item in items:
+        yield item
+        if item.order and item.split == "train":
+            yield replace(item, written=unfold(item.written, item.order), unfolded=True)
+
+
 def first_pack(data: Path) -> Iterator[Item]:
     """Every score of scores-compact.npz."""
     pack = ScorePack(data / "scores" / "scores-compact.npz")
-    return (pack.item(i, "scores") for i in range(len(pack)))
+    orders = first_pack_orders(data, pack.bar_counts())
+    return (pack.item(i, "scores", orders) for i in range(len(pack)))
 
 
 def second_pack(data: Path) -> Iterator[Item]:
@@ -140,4 +163,5 @@ def second_pack(data: Path) -> Iterator[Item]:
         if str(id) in wanted and wanted[str(id)] not in better:
             yield pianocore.item(i, "pianocore")
     songs = ScorePack(data / "lieder-compact.npz")
-    yield from (songs.item(i, "lieder") for i in range(len(songs)))
+    orders = lieder_orders(data / "lieder-marks.tsv.xz", songs.columns)
+    yield from (songs.item(i, "lieder", orders) for i in range(len(songs)))
