@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from engine.files import check_output, open_performance_file, open_score_file, write_output
+from engine.music.remarks import to_json
 from engine.music.types import AudioClip, BadInput, Score, Strength, Style
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def perform(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]
     if not 0 <= arguments.seed <= MAX_SEED:
         raise BadInput(f"The seed is {arguments.seed}; 0 to {MAX_SEED} is accepted.")
     progress.stage("Reading")
-    score = open_score_file(arguments.score)
+    score = open_score_file(arguments.score, progress.note)
     progress.stage("Loading")
     engine = Engine.load(arguments.checkpoints)
     progress.stage("Style")
@@ -113,6 +114,7 @@ def perform(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]
     return {
         "output": str(out), "format": kind, "notes": len(score), "duration_sec": round(performance.end_sec, 3),
         "style": named, "z": list(style.z), "strength": vars(style.strength), "seed": style.seed,
+        "remarks": to_json(score.remarks),
     }  # fmt: skip
 
 
@@ -148,7 +150,7 @@ def curves(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
     given = [arguments.performance, arguments.score] + ([arguments.reference] if arguments.reference else [])
     check_output(arguments.output, given)
     progress.stage("Reading")
-    score = open_score_file(arguments.score)
+    score = open_score_file(arguments.score, progress.note)
     performance = open_performance_file(arguments.performance)
     reference = open_performance_file(arguments.reference) if arguments.reference else None
     progress.stage("Aligning")
@@ -157,7 +159,8 @@ def curves(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
     progress.stage("Drawing")
     figure = curves_figure(score, performance, reference, theirs, alignment=found)
     write_output(arguments.output, figure.to_html(include_plotlyjs=True, full_html=True).encode())
-    return {"output": str(arguments.output), "notes": len(score), "matched": len(found)}
+    remarks = to_json(score.remarks)
+    return {"output": str(arguments.output), "notes": len(score), "matched": len(found), "remarks": remarks}
 
 
 def convert(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
@@ -172,7 +175,7 @@ def convert(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]
         raise BadInput(f'"{arguments.input.name}" is not a score; {", ".join(sorted(SCORE_SUFFIXES))} are read.')
     check_output(arguments.output, [arguments.input])
     progress.stage("Reading")
-    score = open_score_file(arguments.input)
+    score = open_score_file(arguments.input, progress.note)
     progress.stage("Writing")
     if kind == "musicxml":
         data = write_musicxml(score)
@@ -181,7 +184,10 @@ def convert(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]
         velocity = np.where(written > 0, written, LOOSE_VELOCITY)
         data = write_midi_locked(score, replace(deadpan(score), velocity=velocity))
     write_output(arguments.output, data)
-    return {"output": str(arguments.output), "format": kind, "notes": len(score), "measures": len(score.measures)}
+    return {
+        "output": str(arguments.output), "format": kind, "notes": len(score), "measures": len(score.measures),
+        "remarks": to_json(score.remarks),
+    }  # fmt: skip
 
 
 def metrics(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:

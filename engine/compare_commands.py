@@ -12,6 +12,7 @@ from typing import Any
 from engine.commands import Progress
 from engine.csv_text import csv_text
 from engine.files import check_output, open_performance_file, open_score_file, write_output
+from engine.music.remarks import to_json
 from engine.music.types import BadInput, Score
 from engine.side_by_side import (
     CSV_HEADER,
@@ -59,7 +60,7 @@ def compare(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]
     for out in (arguments.output, *([arguments.csv] if arguments.csv else [])):
         check_output(out, [arguments.score, *files])
     progress.stage("Reading")
-    score = open_score_file(arguments.score)
+    score = open_score_file(arguments.score, progress.note)
     opened = [open_performance_file(path) for path in files]
     progress.stage("Aligning")
     played = []
@@ -99,6 +100,7 @@ def _result(arguments: argparse.Namespace, score: Score, shapes: Sequence[Shape]
     pairs = [{k: _finite(v) for k, v in vars(a).items()} for a in agreements(shapes)]
     measured = [{"name": s.name, **{k: _finite(v) for k, v in measures_of(score, s).items()}} for s in shapes]
     facts = {"output": str(arguments.output), "notes": len(score), "performances": measured, "agreement": pairs}
+    facts["remarks"] = to_json(score.remarks)
     return {**facts, "csv": str(arguments.csv)} if arguments.csv else facts
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from engine.commands import FORMAT_OF_SUFFIX, MAX_SEED, Progress, find_preset
 from engine.files import check_output, open_score_file, write_output
+from engine.music.remarks import to_json
 from engine.music.types import BadInput, Performance, Score
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def continue_(arguments: argparse.Namespace, progress: Progress) -> dict[str, An
     """`etude continue`."""
     wanted = _checked(arguments, [arguments.score])
     progress.stage("Reading")
-    score = open_score_file(arguments.score)
+    score = open_score_file(arguments.score, progress.note)
     engine = _engine(arguments, progress)
     progress.stage("Continuing")
     scores = engine.continue_score(
@@ -141,7 +142,7 @@ def infill(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
     wanted = _checked(arguments, [arguments.score])
     numbers = parse_bars(arguments.passage)
     progress.stage("Reading")
-    score = open_score_file(arguments.score)
+    score = open_score_file(arguments.score, progress.note)
     selected, span = passage(score, numbers, STAVES.get(arguments.staff, 0))
     engine = _engine(arguments, progress)
     progress.stage("Filling in")
@@ -237,7 +238,7 @@ def _finish(
         takes.append(take)
     for path, data in files:
         write_output(path, data)
-    return {"takes": takes, "seed": arguments.seed}
+    return {"takes": takes, "seed": arguments.seed, "remarks": to_json(old.remarks if old is not None else ())}
 
 
 def _play(engine: Engine, score: Score, arguments: argparse.Namespace, progress: Progress) -> Performance:

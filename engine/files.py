@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from engine.music.types import BadInput, Performance, Score
@@ -87,10 +87,16 @@ def write_output(path: Path, data: bytes) -> None:
         raise BadInput(f"{path} could not be written ({error.strerror}); the old file, if any, is untouched.") from None
 
 
-def open_score_file(path: Path) -> Score:
+def open_score_file(path: Path, note: Callable[[str], None] | None = None) -> Score:
+    """Read a score; `note` gets a line for each kind of remark of the reader. Raises BadInput."""
+    from engine.music.remarks import remark_lines
     from engine.music.safe import open_score
 
-    return open_score(read_input(path), path.name)
+    score = open_score(read_input(path), path.name)
+    if note is not None:
+        for line in remark_lines(score.remarks):
+            note(line)
+    return score
 
 
 def open_performance_file(path: Path) -> Performance:

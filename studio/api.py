@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import gradio as gr
 
+from engine.music.remarks import to_json
 from engine.music.types import AudioClip, BadInput, BundleError, Performance, Score, Strength, Style
 from studio.api_values import (
     MAX_SEED,
@@ -221,6 +222,7 @@ def _playing(desk: Desk) -> tuple[Callable, ...]:
             "notes": len(played), "duration_sec": round(played.end_sec, 3), "seed": number,
             "style": "borrowed" if base is not None else style, "z": [round(v, 6) for v in chosen.z],
             "strength": much, "form": kind, "weights": {"pianist": weights("pianist")},
+            "remarks": to_json(opened.remarks),
         }  # fmt: skip
         return given(f"performance-{number}.mid", data), about
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from engine.music.safe import open_score, remarks
+from engine.music.safe import open_score
 from engine.music.types import BadInput, Score
 from studio import actions, history
 from studio.answers import Shown, begin, human_controls, redraw
@@ -15,7 +15,7 @@ from studio.jobs import Job
 from studio.layout import Page
 from studio.session import Controls, Document, Session
 
-Read = Callable[[Job], tuple[Score, str, str]]  # score, title, remarks
+Read = Callable[[Job], tuple[Score, str]]  # score, title
 
 
 def opening(
@@ -24,13 +24,13 @@ def opening(
     """Read a score and play it; example  its name, "" for an upload"""
 
     def work(job: Job) -> Callable[[], Shown]:
-        score, title, remark = read(job)
+        score, title = read(job)
         job.begin("Playing")
         desk.await_models(job)
         opened = actions.open_piece(desk, document.session, score, title, controls, example, job.step)
         session = document.update(job.unless_stopped(lambda now: history.replaced(now, opened)))
         document.jobs.stop("play", "human", "sound")
-        note = f"{len(score):,} notes. {remark}" if remark else f"{len(score):,} notes"
+        note = f"{len(score):,} notes"
         return lambda: {
             **redraw(page, session, show, score=True, note=note),
             **human_controls(page, session, desk, controls),
@@ -45,7 +45,7 @@ def opening_example(page: Page, desk: Desk, document: Document, name: object, sh
         raise BadInput("That example is not known here; choose one from the list.")
     example = EXAMPLES[str(name)]
     return opening(
-        page, desk, document, lambda job: (desk.read_example(example, job.step), example.title, ""), show, controls,
+        page, desk, document, lambda job: (desk.read_example(example, job.step), example.title), show, controls,
         example.title,
     )  # fmt: skip
 
@@ -65,8 +65,8 @@ def opening_file(page: Page, desk: Desk, document: Document, file: Path, show: b
     """Open a score from a file that anyone may have sent."""
     data = file.read_bytes()
 
-    def read(job: Job) -> tuple[Score, str, str]:
+    def read(job: Job) -> tuple[Score, str]:
         score = open_score(data, file.name, job.step)
-        return score, score.title or file.stem, ". ".join(remarks(data))
+        return score, score.title or file.stem
 
     return opening(page, desk, document, read, show, controls)

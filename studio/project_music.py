@@ -14,7 +14,19 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from engine.music.types import MARK_NAMES, Alignment, AudioClip, BadInput, Marks, Measures, Performance, Score, digest
+from engine.music.remarks import from_json, to_json
+from engine.music.types import (
+    MARK_NAMES,
+    Alignment,
+    AudioClip,
+    BadInput,
+    Marks,
+    Measures,
+    Performance,
+    Remark,
+    Score,
+    digest,
+)
 from engine.sound.clip import encode_audio, to_int16
 from engine.sound.prompts import LONGEST_SEC, SAMPLE_RATE, Prompt, gallery
 from studio.project_values import Damaged, column, keyed, parse, real, rising, text, written
@@ -128,6 +140,7 @@ def score_table(score: Score) -> dict[str, Any]:
     return {
         "title": score.title, "composer": score.composer, "tempo_bpm": float(score.tempo_bpm),
         "notes": _columns(score, _SCORE), "marks": marks, "measures": _columns(score.measures, _MEASURES),
+        "remarks": to_json(score.remarks),
     }  # fmt: skip
 
 
@@ -152,7 +165,16 @@ def read_score(table: object) -> Score:
     return Score(
         **columns, marks=Marks(table_of_marks), measures=Measures(**measures), title=text(found["title"], "title"),
         composer=text(found["composer"], "composer"), tempo_bpm=real(found["tempo_bpm"], "tempo", 0, 10_000),
+        remarks=_remarks(found.get("remarks", [])),
     )  # fmt: skip
+
+
+def _remarks(rows: object) -> tuple[Remark, ...]:
+    """Remarks of a saved score; projects of before have none."""
+    try:
+        return from_json(rows)
+    except ValueError as error:
+        raise Damaged(str(error)) from error
 
 
 def performance_table(performance: Performance) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from engine.curves import curves_figure
 from engine.music.expression import beat_quarters
+from engine.music.remarks import remark_lines
 from studio.jobs import Job
 from studio.session import NoteEdit, Session, Take
 
@@ -65,10 +66,13 @@ def roll_score(session: Session) -> str:
 
     notes  [[onset, duration, pitch, staff], ...] in quarters
     bars   [[onset, printed number, quarters of a beat, where in its bar it begins], ...] in quarters
+    remarks  lines about what the reader of the file left out, guessed or mended
     """
     score = session.score
     if score is None:
-        return json.dumps({"id": 0, "title": "Nothing here yet", "composer": "", "notes": [], "bars": [], "end": 0})
+        return json.dumps(
+            {"id": 0, "title": "Nothing here yet", "composer": "", "notes": [], "bars": [], "end": 0, "remarks": []}
+        )
     m = score.measures
     columns = (score.onset_quarter.round(4), score.duration_quarter.round(4), score.pitch, score.staff)
     beat = beat_quarters(m.ts_num, m.ts_den)
@@ -81,6 +85,7 @@ def roll_score(session: Session) -> str:
             "notes": [list(row) for row in zip(*(c.tolist() for c in columns), strict=True)],
             "bars": [list(row) for row in zip(*(c.tolist() for c in bars), strict=True)],
             "end": round(m.end_quarter, 4),
+            "remarks": remark_lines(score.remarks),
         },
         separators=(",", ":"),
     )

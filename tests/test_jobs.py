@@ -12,7 +12,8 @@ import pytest
 from engine.music.alignment import align
 from engine.music.expression import deadpan
 from engine.music.midi import write_midi
-from engine.music.safe import mended, open_performance, open_score, remarks
+from engine.music.midi_file import parse_midi
+from engine.music.safe import open_performance, open_score
 from engine.music.types import BadInput, Score
 from studio import actions
 from studio.desk import MOST_WAITING, Desk, Turns
@@ -195,8 +196,8 @@ def test_what_was_guessed_or_mended_is_said() -> None:
     import symusic
 
     human = EXAMPLES[LONG].human_bytes()
-    assert "guess" in " ".join(remarks(human))
-    assert remarks(EXAMPLES[SHORT].score_bytes()) == ()
+    assert any("guess" in r.text for r in open_score(human, "a.mid").remarks)
+    assert open_score(EXAMPLES[SHORT].score_bytes(), EXAMPLES[SHORT].score).remarks == ()
     file = symusic.Score(480)
     piano, drums = symusic.Track("Piano", 0, False), symusic.Track("Drums", 0, True)
     for track in (piano, drums):
@@ -204,5 +205,8 @@ def test_what_was_guessed_or_mended_is_said() -> None:
             track.notes.append(symusic.Note(480 * i, 240, 60, 64))
         file.tracks.append(track)
     file.tempos.append(symusic.Tempo(0, 2000.0))
-    assert mended(file.dumps_midi()) == ("Left out or mended: 4 drum notes, 1 extreme tempo",)
-    assert remarks(write_midi(open_performance(human, "a.mid"))) != ()
+    assert [(r.bar, r.element, r.text) for r in parse_midi(file.dumps_midi()).mended] == [
+        (0, "drum note", "4 drum notes are left out"),
+        (0, "extreme tempo", "1 extreme tempo is brought into 10 to 400 quarters a minute"),
+    ]
+    assert open_score(write_midi(open_performance(human, "a.mid")), "a.mid").remarks != ()

@@ -29,6 +29,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from engine.music.remarks import from_text, to_text
 from engine.music.types import BadInput, Marks, Measures, Score
 
 READ_SECONDS = 8  # of computing, so that a busy machine refuses no more than an idle one
@@ -70,6 +71,7 @@ def score_to_bytes(score: Score) -> bytes:
     arrays |= {f"measures_{f.name}": getattr(score.measures, f.name) for f in fields(Measures)}
     out = io.BytesIO()
     arrays |= {name: np.array(getattr(score, name)) for name in _PLAIN}
+    arrays["remarks"] = np.array(to_text(score.remarks))
     np.savez(out, **arrays)  # type: ignore[arg-type]
     return out.getvalue()
 
@@ -79,9 +81,12 @@ def score_from_bytes(data: bytes) -> Score:
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as z:
             measures = Measures(**{f.name: z[f"measures_{f.name}"] for f in fields(Measures)})
-            notes = {f.name: z[f.name] for f in fields(Score) if f.name not in ("marks", "measures", *_PLAIN)}
+            notes = {
+                f.name: z[f.name] for f in fields(Score) if f.name not in ("marks", "measures", "remarks", *_PLAIN)
+            }
             plain = {name: kind(z[name]) for name, kind in _PLAIN.items()}
-            return Score(**notes, marks=Marks(z["marks"]), measures=measures, **plain)  # type: ignore[arg-type]
+            marks, remarks = Marks(z["marks"]), from_text(str(z["remarks"]))
+            return Score(**notes, marks=marks, measures=measures, remarks=remarks, **plain)  # type: ignore[arg-type]
     except (KeyError, OSError, EOFError, TypeError) as error:
         raise ValueError("these bytes are not a Score; write them with score_to_bytes") from error
 

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from engine.music.hands import split_hands
 from engine.music.midi_file import FASTEST_BPM, SLOWEST_BPM, MidiFile, parse_midi
 from engine.music.spelling import spell
-from engine.music.types import MARK_NAMES, BadInput, Marks, Measures, Performance, Score
+from engine.music.types import MARK_NAMES, BadInput, Marks, Measures, Performance, Remark, Score
 
 MAX_MEASURES = 5_000
 _GRIDS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 5, 10, 20, 32, 7, 14, 28, 9, 18)  # parts of a quarter, in order of preference
 _PERFORMED_GRID = 12  # parts of a quarter to which a live recording is rounded when it is read as a score
 _SHORTEST_QUARTER = 1 / 32  # a written note with no length left gets this
+_GUESSED = Remark(0, "MIDI", "this is a live recording, so its bars and note values are a guess")
 _TICKS_PER_SECOND = 1000  # of write_midi
 _LOCKED_TICKS = 480  # per quarter, of write_midi_locked
 _NAMELESS = (
@@ -50,14 +51,6 @@ def read_midi_performance(data: bytes) -> Performance:
     )  # fmt: skip
 
 
-def looks_performed(data: bytes) -> bool:
-    """Whether a MIDI file is a live recording, not on a grid; `read_midi_score` then rounds to twelfths of a quarter.
-
-    Callers say so to the user: the bars and note values of such a "score" are a guess.
-    """
-    return _off_grid(parse_midi(data))
-
-
 def read_midi_score(data: bytes) -> Score:
     """Read a MIDI file as a score: quarters, measures, hands, note names; repeats as they stand in the file.
 
@@ -65,6 +58,7 @@ def read_midi_score(data: bytes) -> Score:
     one key stay two notes. Two tracks are the two staves (the higher one is the upper), one track is divided between
     the hands. Velocities that are not flat become the mark `written_velocity`, tempo events `tempo_bpm` (a lone 120,
     which programs write unasked, does not count).
+    A live recording, not on a grid, is rounded to twelfths of a quarter, and a remark says that its bars are a guess.
     Raises BadInput as `read_midi_performance`, and for more than 5,000 measures.
     """
     file = parse_midi(data)
@@ -87,7 +81,7 @@ def read_midi_score(data: bytes) -> Score:
     voice = track + 1 if len(file.track_name) > 2 else np.zeros(len(onset))
     return Score(
         onset, duration, pitch, spelling, _staff(onset, duration, pitch, track), voice, np.zeros(len(onset), bool),
-        Marks(table), measures, title=_title(file),
+        Marks(table), measures, title=_title(file), remarks=(*((_GUESSED,) if performed else ()), *file.mended),
     )  # fmt: skip
 
 

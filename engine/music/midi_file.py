@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.music.types import BadInput
+from engine.music.types import BadInput, Remark
 
 MAX_BYTES = 2_000_000
 MAX_NOTES = 20_000
@@ -31,7 +32,7 @@ class MidiFile:
     tempo_written             False when the file has no tempo event and 120 is assumed
     meter                     (tick, numerator, denominator) each, ascending; may be empty
     key                       (tick, fifths) each, ascending; may be empty
-    mended                    what was left out or changed in reading, counted: ("12 drum notes", ...)
+    mended                    remarks about what was left out or changed in reading, each with its count
     """
 
     ticks_per_quarter: int
@@ -48,7 +49,7 @@ class MidiFile:
     tempo_written: bool
     meter: tuple[tuple[int, int, int], ...]
     key: tuple[tuple[int, int], ...]
-    mended: tuple[str, ...] = ()
+    mended: tuple[Remark, ...] = ()
 
     def seconds(self, tick: NDArray) -> NDArray[np.float64]:
         """Seconds from the file's start for ticks of any shape."""
@@ -110,19 +111,30 @@ def parse_midi(data: bytes) -> MidiFile:
         raise BadInput(f"This MIDI file lasts {last / 60:.0f} minutes; up to {MAX_MINUTES} are accepted.")
     inside = read.seconds(pedal_tick) <= 60 * MAX_MINUTES
     counts = (
-        ("drum note", sum(len(t.notes) for t in tracks if t.is_drum)),
-        ("impossible note", sum(len(t.notes) for t in pitched) - len(notes["time"])),
-        ("note without length", int((notes["duration"] < 1).sum())),
+        ("drum note", "left out", sum(len(t.notes) for t in tracks if t.is_drum)),
+        ("impossible note", "left out", sum(len(t.notes) for t in pitched) - len(notes["time"])),
+        ("note without length", "given the shortest length", int((notes["duration"] < 1).sum())),
         (
-            "extreme tempo",
+            "extreme tempo", f"brought into {SLOWEST_BPM:.0f} to {FASTEST_BPM:.0f} quarters a minute",
             sum(not 60e6 / FASTEST_BPM - 1 <= t.mspq <= 60e6 / SLOWEST_BPM + 1 for t in tempos),
         ),
-        ("unusable time signature", len(meters) - len(read.meter)),
-        ("unusable key signature", len(keys) - len(read.key)),
-        ("pedal event after the end", int((~inside).sum())),
-    )
-    mended = tuple(f"{count:,} {what}{'s' if count > 1 else ''}" for what, count in counts if count)
+        ("unusable time signature", "left out", len(meters) - len(read.meter)),
+        ("unusable key signature", "left out", len(keys) - len(read.key)),
+        ("pedal event after the end", "left out", int((~inside).sum())),
+    )  # fmt: skip
+    mended = tuple(Remark(0, what, _counted(n, what, done)) for what, done, n in counts if n)
     return replace(read, pedal_tick=pedal_tick[inside], pedal_value=pedal_value[inside], mended=mended)
+
+
+def _counted(n: int, what: str, done: str) -> str:
+    """
+    >>> _counted(2, "note without length", "left out"), _counted(1, "drum note", "left out")
+    ('2 notes without length are left out', '1 drum note is left out')
+    """
+    if n == 1:
+        return f"1 {what} is {done}"
+    words = re.sub(r"\b(note|event|tempo|signature)\b", r"\1s", what, count=1)
+    return f"{n:,} {words} are {done}"
 
 
 def _notes(tracks: list) -> dict[str, NDArray[np.int64]]:

@@ -20,8 +20,9 @@ from xml.parsers import expat
 import numpy as np
 
 from engine.music.child import ReaderChild
-from engine.music.midi import looks_performed, read_midi_performance, read_midi_score
-from engine.music.midi_file import MAX_NOTES, parse_midi
+from engine.music.midi import read_midi_performance, read_midi_score
+from engine.music.midi_file import MAX_NOTES
+from engine.music.remarks import bounded
 from engine.music.types import BadInput, Performance, Score
 
 MAX_SCORE_BYTES = 20_000_000
@@ -78,23 +79,6 @@ def open_performance(data: bytes, filename: str) -> Performance:
     if data[:4] != b"MThd":
         raise BadInput(f"{name} is not a MIDI file; a performance is read from a MIDI file (.mid).")
     return read_midi_performance(data)
-
-
-def remarks(data: bytes) -> tuple[str, ...]:
-    """What the reading of a score's file had to guess or leave out, one sentence each; () for a clean file.
-
-    Raises BadInput as `open_score` does for MIDI; other kinds have no remarks.
-    """
-    if data[:4] != b"MThd":
-        return ()
-    guess = "This MIDI file is a live recording, so its bars and note values are a guess"
-    return (*((guess,) if looks_performed(data) else ()), *mended(data))
-
-
-def mended(data: bytes) -> tuple[str, ...]:
-    """What the reading of a MIDI file left out or changed, in at most one sentence. Raises BadInput."""
-    found = parse_midi(data).mended
-    return (f"Left out or mended: {', '.join(found)}",) if found else ()
 
 
 def warm_up() -> None:
@@ -156,7 +140,10 @@ def check_score(score: Score) -> Score:
     duration = np.where(
         score.duration_quarter < 0, _MENDED_QUARTER, score.duration_quarter
     )  # from notes cut by a tuplet
-    return replace(score, duration_quarter=duration, title=_line(score.title), composer=_line(score.composer))
+    return replace(
+        score, duration_quarter=duration, title=_line(score.title), composer=_line(score.composer),
+        remarks=bounded(score.remarks),
+    )  # fmt: skip
 
 
 def _line(text: str) -> str:

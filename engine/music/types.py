@@ -38,6 +38,8 @@ def digest(obj: object) -> str:
     """Hex SHA-1 of a frozen musical object's contents, the key that caches use."""
     h = hashlib.sha1(type(obj).__name__.encode())
     for f in fields(obj):  # type: ignore[arg-type]
+        if not f.compare:  # about the file, not about the music
+            continue
         value = getattr(obj, f.name)
         h.update(f.name.encode())
         if isinstance(value, np.ndarray):
@@ -130,6 +132,20 @@ class Measures:
 
 
 @dataclass(frozen=True)
+class Remark:
+    """One thing of a file that the reader left out, guessed or mended.
+
+    bar      printed measure number; 0 when it concerns the whole file
+    element  the element as its format names it: "<cue>", "**text", "note 60"
+    text     what was done with it, one clause: "cue notes are not played"
+    """
+
+    bar: int
+    element: str
+    text: str
+
+
+@dataclass(frozen=True)
 class Score:
     """A written piece, repeats unfolded as played, ties merged. Notes are sorted by (onset, pitch); n >= 1.
 
@@ -144,6 +160,7 @@ class Score:
     measures          Measures
     title, composer   as written in the file, "" when unknown
     tempo_bpm         quarters a minute that the default performance keeps on average; 0 leaves the pace to the Pianist
+    remarks           what the reader of the file left out, guessed or mended; not part of the digest
     """
 
     onset_quarter: NDArray[np.float64]
@@ -158,6 +175,7 @@ class Score:
     title: str = ""
     composer: str = ""
     tempo_bpm: float = 0.0
+    remarks: tuple[Remark, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         n = len(self.onset_quarter)

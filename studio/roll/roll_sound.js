@@ -73,6 +73,10 @@ function receiveFile(value) {            // offered once, though the answer may 
 function showTitle() {    // textContent, never a template: anyone may have typed this
   $('.title').textContent = score.title || 'Untitled';
   $('.composer').textContent = score.composer || '';
+  const lines = score.remarks || [], box = $('.remarks');
+  box.hidden = !lines.length; box.open = false;
+  $('.remarks summary').textContent = lines.length === 1 ? '1 remark' : `${lines.length} remarks`;
+  $('.remarks ul').replaceChildren(...lines.map(line => Object.assign(document.createElement('li'), { textContent: line })));
 }
 const fromRow = ([id, pitch, on, dur, vel]) => [id, { id, pitch, on, dur, vel }];
 function receiveNotes(value) {
