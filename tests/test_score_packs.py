@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 
 from training.core.playing_order import ARCHIVES
-from training.core.score_packs import ScorePack, second_pack
+from training.core.score_packs import ScorePack, chosen, second_pack
 from training.data import QUARTER
+from training.prepare_xmvae import Rows, add_scores
+from training.segments import ACCOMPANIMENT, FORMAT, SCORE, Corpus
 
 ROOT = Path(__file__).parents[1]
 TUNE = (60, 64, 67, 72)
@@ -152,3 +154,16 @@ def test_the_command_writes_both_packs(folders, tmp_path: Path) -> None:
         assert z["bar_likeness"][4:10].tolist() == [0, 170, 255, 255, 170, 170]
         assert not z["bar_phrase_end"].any()
         assert len(z["bar_cadence"]) == z["bar_ptr"][-1] == 38
+
+
+def test_tokens_of_the_second_folder_and_the_weight_of_songs(folders, tmp_path: Path) -> None:
+    """The song has the four piano bars of every other piece, without the singer, and counts less."""
+    rows = Rows(SCORE)
+    for pack, source, taken in chosen(folders[1]):
+        assert not add_scores(rows, pack, source, taken)
+    assert rows.sources == ["mutopia", "mutopia", "pianocore", "lieder"]
+    assert rows.runs[3].tolist() == rows.runs[0].tolist()
+    np.savez(tmp_path / "pack.npz", format=FORMAT, **rows.columns())
+    corpus = Corpus(tmp_path / "pack.npz", SCORE, "train")
+    weight = dict(zip(corpus._names, corpus._weight, strict=True))
+    assert weight["l1"] / weight["m1"] == pytest.approx(ACCOMPANIMENT)

@@ -38,6 +38,7 @@ from engine.tokens.tables import (
 
 FORMAT = 1
 PERFORMANCE, SCORE = "performance", "score"
+ACCOMPANIMENT = 0.3  # weight of a song's piano part beside a piece for piano alone
 MIN_NOTES = 16  # of a segment; less is not worth a place in a batch
 _TEMPO_CLASSES, _VELOCITY_CLASSES = 4, 3  # augmentation: 2^(0.05 * +-4) in tempo, 4 * +-3 in velocity
 _VALUES = np.stack([  # standardised X_pv of each class is looked up per column; see `values_of`
@@ -145,6 +146,7 @@ class Corpus:
         kept = min(kept, limit) if limit else kept
         chosen = {works[i] for i in order[:kept]}
         self.pieces: list[Piece] = []
+        songs = set(c["work"][c["source"] == "lieder"].tolist()) if "source" in c else set()
         for k, i in enumerate(c["run_item"]):
             if c["split"][i] == split and str(c["work"][i]) in chosen:
                 rows = np.ascontiguousarray(c["tokens"][:, c["run_ptr"][k] : c["run_ptr"][k + 1]].T)
@@ -158,7 +160,8 @@ class Corpus:
         # a composition's weight: the root of its length, shared by its performances or editions
         names = list(self.works)
         length = np.array([max(len(self.pieces[i].tokens) for i in self.works[w]) for w in names], float)
-        self._names, self._weight = names, np.sqrt(length) / np.sqrt(length).sum()
+        weight = np.sqrt(length) * np.where([w in songs for w in names], ACCOMPANIMENT, 1.0)
+        self._names, self._weight = names, weight / weight.sum()
 
     def draw(self, rng: np.random.Generator, augmented: bool = True) -> NDArray[np.int64]:
         """A random segment that starts at a random beat, (T, 8) or (T, 4)."""

@@ -127,8 +127,7 @@ def _times(end: int, turns: dict[int, set[int]], value: str) -> int:
 
 def unfold(w: Written, order: Sequence[int]) -> Written:
     """The bars of a written score in the given order; a bar that comes twice has its notes twice."""
-    order = np.asarray(order, np.int64)
-    b = w.bars
+    b, order = w.bars, list(order)
     length = b.length[order]
     start = b.start[order[0]] + np.concatenate([[0], np.cumsum(length)[:-1]])
     beats = -(-(length + b.offset[order]) // b.beat[order])

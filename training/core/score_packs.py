@@ -28,6 +28,8 @@ class Item:
     accompaniment  the piano part of a song; its tune may be in the voice, which is not here
     order          written bars in the order in which they are played; () where that is as written, or not known
     unfolded       whether `written` follows that order
+    phrase_end     (m,) whether a phrase ends in each bar; () unknown
+    cadence        (m,) class of the last cadence of each bar: 0 none, 1 PAC, 2 HC, 3 another; () unknown
     """
 
     id: str
@@ -41,6 +43,8 @@ class Item:
     accompaniment: bool = False
     order: tuple[int, ...] = ()
     unfolded: bool = False
+    phrase_end: tuple[bool, ...] = ()
+    cadence: tuple[int, ...] = ()
 
 
 def half_of(work: str) -> str:
@@ -89,12 +93,15 @@ class ScorePack:
             "index": index,
         }  # fmt: skip
 
+    def piano(self, i: int) -> NDArray[np.int64]:
+        """The rows of the piano's notes of score i; a singer's staff 0 is left out."""
+        rows = np.arange(*self.columns["note_ptr"][i : i + 2])
+        of_song = str(self.columns["id"][i]).startswith("lieder/")
+        return rows[self.columns["staff"][rows] > 0] if of_song else rows
+
     def written(self, i: int) -> Written:
-        """The piano's notes of score i on the Composer's grid; a singer's staff 0 is left out."""
-        c, b = self.columns, self.bars(i)
-        rows = np.arange(*c["note_ptr"][i : i + 2])
-        if "lieder" in str(c["id"][i]).split("/")[0]:
-            rows = rows[c["staff"][rows] > 0]
+        """The piano's notes of score i on the Composer's grid."""
+        c, b, rows = self.columns, self.bars(i), self.piano(i)
         bars = make_bars(b["onset"], b["length"], b["pickup"], b["num"], b["den"], b["fifths"])
         return make_written(
             c["onset"][rows] / QUARTER, c["duration"][rows] / QUARTER, c["pitch"][rows], c["staff"][rows],
@@ -127,7 +134,9 @@ def played(items: Iterable[Item]) -> Iterator[Item]:
     for item in items:
         yield item
         if item.order and item.split == "train":
-            yield replace(item, written=unfold(item.written, item.order), unfolded=True)
+            ends, cadence = (tuple(v[k] for k in item.order) if v else () for v in (item.phrase_end, item.cadence))
+            written = unfold(item.written, item.order)
+            yield replace(item, written=written, unfolded=True, phrase_end=ends, cadence=cadence)
 
 
 def first_pack(data: Path) -> Iterator[Item]:
@@ -138,7 +147,14 @@ def first_pack(data: Path) -> Iterator[Item]:
 
 
 def second_pack(data: Path) -> Iterator[Item]:
-    """What the second folder adds: new works of PianoCoRe (classical) and Mutopia, and the piano parts of songs.
+    """The scores that the second folder adds."""
+    for pack, source, rows in chosen(data):
+        orders = lieder_orders(data / "lieder-marks.tsv.xz", pack.columns) if source == "lieder" else None
+        yield from (pack.item(i, source, orders) for i in rows)
+
+
+def chosen(data: Path) -> Iterator[tuple[ScorePack, str, list[int]]]:
+    """(pack, source, rows to take): new works of PianoCoRe (classical) and Mutopia, and the piano parts of songs.
 
     Where Mutopia has a PianoCoRe work too, its edition is taken. Of Mutopia, scores that LilyPond read with an error,
     scores in which a staff breaks off, and reductions for the piano are left out.
@@ -151,17 +167,16 @@ def second_pack(data: Path) -> Iterator[Item]:
         if row["use"] in ("train", "validation") and row["genre"] == "classical"
     }
     works = set(wanted.values())
-    better = set()
+    better, taken = set(), []
     for i, id in enumerate(mutopia.columns["id"]):
         row = of_mutopia[str(id)]
         sound = row["syntax_errors"] == "0" and float(row["staff_end_gap"]) <= MAX_STAFF_GAP and row["kind"] != LEFT_OUT
         replaces = row["use"] == "pianocore" and row["work"] in works
         if sound and (row["use"] == "new" or replaces):
             better |= {row["work"]} if replaces else set()
-            yield mutopia.item(i, "mutopia")
-    for i, id in enumerate(pianocore.columns["id"]):
-        if str(id) in wanted and wanted[str(id)] not in better:
-            yield pianocore.item(i, "pianocore")
+            taken.append(i)
+    yield mutopia, "mutopia", taken
+    ids = enumerate(map(str, pianocore.columns["id"]))
+    yield pianocore, "pianocore", [i for i, id in ids if id in wanted and wanted[id] not in better]
     songs = ScorePack(data / "lieder-compact.npz")
-    orders = lieder_orders(data / "lieder-marks.tsv.xz", songs.columns)
-    yield from (songs.item(i, "lieder", orders) for i in range(len(songs)))
+    yield songs, "lieder", list(range(len(songs)))
