@@ -287,9 +287,9 @@ def turned(page: Page, desk: Desk, session: Session, show: bool, note: str) -> S
     """Another piece of the visitor's own is on the stand: its notes, its style, its human performance."""
     controls = without_borrowed(session.controls) if session.reference is None else session.controls
     return {
-        **redraw(page, session, show, score=True, note=note),
-        **human_controls(page, session, desk, controls),
         **panel_values(page, controls),
+        **redraw(page, session, show, score=True, note=note),
+        **human_controls(page, session, desk, controls),  # last: the menus' entries go with their values
     }
 
 

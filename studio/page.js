@@ -1,5 +1,24 @@
 // Runs once when the page is ready. Gradio's sliders report a release of the mouse only: the arrow keys count too.
 () => {
+  // Gradio shows nothing when the server refuses a request or does not answer: the roll's status line says so.
+  const ask = window.fetch.bind(window), calls = /gradio_api\/(run|queue\/join|upload)/;
+  const unanswered = sentence => document.dispatchEvent(new CustomEvent('etude:unanswered', { detail: sentence }));
+  window.fetch = async (address, options) => {
+    const ours = calls.test(String((address && address.url) || address));
+    try {
+      const answer = await ask(address, options);
+      if (ours && !answer.ok) answer.clone().text().then(text => {
+        let sentence = text;
+        try { const told = JSON.parse(text); sentence = told.error || told.detail; } catch { /* plain words */ }
+        unanswered(typeof sentence === 'string' && sentence && sentence.length < 400 && !/[<{]/.test(sentence)
+          ? sentence : `The server refused this request (status ${answer.status}); reload the page and try again.`);
+      });
+      return answer;
+    } catch (problem) {
+      if (ours && !(problem && problem.name === 'AbortError')) unanswered('The server does not answer; check the connection, then try again.');
+      throw problem;
+    }
+  };
   const release = e => {
     if (e.target.matches && e.target.matches('input[type=range]') && /^(Arrow|Page|Home|End)/.test(e.key))
       e.target.dispatchEvent(new PointerEvent('pointerup', { bubbles: true }));

@@ -123,6 +123,73 @@ def test_work_is_back_after_a_reload(visitor: Visitor) -> None:
     expect(page.locator("#back-bar")).to_have_count(0, timeout=LONG)
 
 
+def choose(visitor: Visitor, menu: str, entry: str) -> None:
+    take = visitor.data("take")
+    visitor.page.locator(f"#{menu} input").click()
+    visitor.page.get_by_role("option", name=entry, exact=True).click()
+    visitor.wait(f"d.take !== '{take}'")
+
+
+def controls_work(visitor: Visitor, preset: str) -> None:
+    """The pianist stands in a full menu, and a slider changes the length of the piece, which the clock shows."""
+    expect(visitor.page.locator("#preset input")).to_have_value(preset, timeout=LONG)
+    visitor.page.get_by_role("tab", name="Perform").click()
+    clock = visitor.page.locator("#roll .clock")
+    before = clock.inner_text()
+    visitor.drag_slider("axis-tempo", 0.9)
+    assert clock.inner_text() != before
+    visitor.page.locator("#preset input").click()
+    assert visitor.page.get_by_role("option").count() > 20
+    visitor.page.keyboard.press("Escape")
+
+
+def test_a_returning_visitor_finds_controls_that_work(visitor: Visitor, browser: Browser, address: str) -> None:
+    visitor.open(SHORT)
+    choose(visitor, "preset", "WangA")
+    data = save(visitor)[1]
+    visitor.page.reload(wait_until="domcontentloaded")
+    expect(visitor.page.locator("#back-word")).to_contain_text("Welcome back", timeout=LONG)
+    visitor.wait("+d.count > 0")
+    controls_work(visitor, "WangA")
+
+    other = visit(browser, address)
+    open_file(other, "pianist.etude", data)
+    expect(other.page.locator("#roll .title")).to_have_text(SHORT, timeout=LONG)
+    controls_work(other, "WangA")
+    assert other.errors == []
+    other.page.context.close()
+
+
+def test_a_borrowed_style_works_after_a_reload(visitor: Visitor) -> None:
+    visitor.page.locator("#human-example").click()
+    expect(visitor.page.locator("#human-style")).to_be_enabled(timeout=LONG)
+    take = visitor.data("take")
+    visitor.page.locator("#human-style").click()
+    visitor.wait(f"d.take !== '{take}'")
+    borrowed = visitor.page.locator("#preset input").input_value()
+    visitor.performance()
+    visitor.page.reload(wait_until="domcontentloaded")
+    expect(visitor.page.locator("#back-word")).to_contain_text("Welcome back", timeout=LONG)
+    visitor.wait("+d.count > 0")
+    controls_work(visitor, borrowed)
+
+
+def test_a_refused_request_is_a_sentence(browser: Browser, address: str) -> None:
+    visitor = visit(browser, address)
+    status = visitor.page.locator("#roll .live")
+    visitor.wait_for_sound(120)
+    sent = visitor.page.evaluate(
+        """() => fetch('gradio_api/run/predict', { method: 'POST', headers: { 'Content-Type': 'application/json' },
+        body: JSON.stringify({ data: [], fn_index: 3, session_hash: 'nobody' }) }).then(answer => answer.status)"""
+    )
+    assert sent >= 400
+    expect(status).to_contain_text("Not done: ", timeout=LONG)
+    visitor.page.route("**/gradio_api/run/**", lambda route: route.abort())
+    visitor.page.locator("#discard").click()
+    expect(status).to_contain_text("The server does not answer", timeout=LONG)
+    visitor.page.context.close()
+
+
 def another_tab(visitor: Visitor, address: str, number: str = "") -> Visitor:
     """Another tab of the same browser; with a number, one that was duplicated from the tab that has it."""
     page = visitor.page.context.new_page()

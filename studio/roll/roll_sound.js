@@ -9,6 +9,8 @@ const sent = [];                         // patches that Python may not have see
 let undo = [], redo = [];                // [{undo: patch, redo: patch, label}]
 const tag = () => `${doc.id}.${take}.${rev}`;
 const say = text => { if (text) live.textContent = text; };
+const unanswered = e => element.isConnected ? say(`Not done: ${e.detail}`) : document.removeEventListener('etude:unanswered', unanswered);
+document.addEventListener('etude:unanswered', unanswered);   // a request that the server refused, see page.js
 
 function receive(value) {
   if (!value) return;
