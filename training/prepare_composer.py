@@ -24,7 +24,8 @@ from tqdm import tqdm
 from engine.measures.form import bar_structure, compare_bars
 from engine.models.conditions import composer_of
 from engine.tokens.writing import TICKS_PER_QUARTER, Written, write_tokens
-from training.core.score_packs import Item, first_pack, half_of, played, second_pack
+from training.core.halves import half_of
+from training.core.score_packs import Item, first_pack, played, second_pack
 from training.data import QUARTER, Nasap
 
 FORMAT_VERSION = 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -45,15 +44,6 @@ class Item:
     unfolded: bool = False
     phrase_end: tuple[bool, ...] = ()
     cadence: tuple[int, ...] = ()
-
-
-def half_of(work: str) -> str:
-    """Which half of validation a work is in: settings are chosen on "choose", figures are given on "report".
-
-    >>> half_of("w0000"), half_of("w0004")
-    ('report', 'choose')
-    """
-    return ("choose", "report")[hashlib.sha256(work.encode()).digest()[0] % 2]
 
 
 class ScorePack:
