@@ -65,6 +65,14 @@ def progress(document: Document, job: Job, have: int) -> dict:
     return {"job": job_state(job, ready=ready), "draft": draft_value(job, have)}
 
 
+def with_warning(document: Document, value: dict) -> dict:
+    """A value of the roll whose note also says, once a failure, that the work could not be kept."""
+    if not document.unkept:
+        return value
+    told, document.unkept = document.unkept, ""
+    return {**value, "note": f"{value['note']}. {told}" if value.get("note") else told}
+
+
 def answer(page: Page, document: Document, job: Job, patience: float, have: int = 0) -> Shown:
     """What the page is told about a job after waiting for it so long."""
     over = job.wait(min(patience, DRAFT_WAIT) if job.about else patience)
@@ -74,7 +82,7 @@ def answer(page: Page, document: Document, job: Job, patience: float, have: int 
     if job.stopped:
         return cancelled(page, document.session, job)
     shown = job.show() if job.show is not None else {}
-    return {**shown, page.roll: {**told, **shown.get(page.roll, {})}}
+    return {**shown, page.roll: with_warning(document, {**told, **shown.get(page.roll, {})})}
 
 
 def cancelled(page: Page, session: Session, job: Job) -> Shown:

@@ -1,58 +1,129 @@
-"""What stands before Gradio's routes: failures without a word become a sentence, uploads leave room on the disk.
+"""The app's door: what reaches Gradio, and what it may leave on the disk.
 
-Gradio answers an event that fails outside its queue with status 500 and no words, and keeps every upload for an hour.
+Gradio answers an event that fails outside its queue with status 500 and no words, keeps every upload for an hour, and
+takes any number of files of any host's page. Here a failure becomes a sentence; uploads are counted as they arrive, by
+client and together; only listed routes of the studio's own pages are open.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import json
+import os
 import shutil
+import time
 import traceback
-from collections.abc import Iterable
+from collections import defaultdict, deque
+from collections.abc import Iterator
 from pathlib import Path
 
 from gradio.utils import get_upload_folder
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from engine.files import FULL, disk_is_full
+from studio.gradio_compat.request_body import MOST_EVENT, Body, Refused, whole_json
+from studio.gradio_compat.routes import HOSTS, known_host, known_names, known_route, own_origin
 
 UPLOADS_BYTES = 500_000_000  # of all uploads together; the oldest go first
 MOST_UPLOAD = 20 * 1024 * 1024  # bytes of one, as launch(max_file_size=) says
+ENVELOPE = 16_384  # bytes that a form adds to its file
+MOST_QUESTION = MOST_UPLOAD * 4 // 3 + ENVELOPE  # bytes of a call by name: a file may be in it as base64
+YOUNG_SEC = 300.0  # a file is not removed before
+MOST_AT_ONCE = 2  # uploads of one client
+MOST_OF_CLIENT = 120_000_000  # bytes of one client in YOUNG_SEC
 _UNUSABLE = (
     "This could not be done: what was sent is not what the page sends, or the studio has a fault, which its log "
     "shows; reload the page and try again."
 )
+_CROWDED = "This server has no room for more files just now; try again in five minutes."
+_MANY = "Two files of yours are on their way already; wait until one has arrived."
+_MUCH = "You have sent 120 MB in five minutes; wait five minutes, then send the file again."
+_ELSEWHERE = f"This server is not known under that name; open it by its own address, or name it in {HOSTS}."
+_FOREIGN = "A page of another site sent this request; open the studio by its own address."
+_NO_ROUTE = "There is no such address here."
 
 
 class Door:
     """The app with these manners. An answer 500 becomes 422; 507 says that there is no room for an upload."""
 
-    def __init__(self, app: ASGIApp, most_bytes: int = UPLOADS_BYTES) -> None:
-        self._app, self._most_bytes = app, most_bytes
-        self._coming = 0  # bytes of the uploads under way
+    def __init__(self, app: ASGIApp, most_bytes: int = UPLOADS_BYTES, any_route: bool = False) -> None:
+        self._app, self._most_bytes, self._any_route = app, most_bytes, any_route
+        self._names = known_names()
+        self._coming = 0  # bytes of uploads under way that have arrived
+        self._at_once: dict[str, int] = defaultdict(int)
+        self._sent: dict[str, deque[tuple[float, int]]] = defaultdict(deque)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] != "POST":
-            await self._app(scope, receive, send)
-        elif scope["path"].rstrip("/").endswith("/upload"):
-            await self._upload(scope, receive, send)
-        else:
-            await self._answered(scope, receive, send)
+        if scope["type"] == "websocket":
+            return await send({"type": "websocket.close", "code": 1008})  # the page uses none
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        path = scope["path"].removeprefix(scope.get("root_path", "")).rstrip("/") or "/"
+        try:
+            self._let_in(scope, path)
+            if scope["method"] != "POST":
+                await self._app(scope, receive, send)
+            elif path.endswith("/upload"):
+                await self._upload(scope, receive, send)
+            else:
+                event = path.endswith(("/run/predict", "/queue/join"))
+                body = Body(receive, MOST_EVENT if event else MOST_QUESTION)
+                await self._answered(scope, await whole_json(body), send)
+        except Refused as refused:
+            await _say(send, refused.status, refused.sentence, path.endswith("/upload"))
+
+    def _let_in(self, scope: Scope, path: str) -> None:
+        """Raises Refused for another site's request, another host's name, or a route that is not used."""
+        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        host, origin = headers.get(b"host", ""), headers.get(b"origin")
+        if not known_host(host, self._names):
+            raise Refused(421, _ELSEWHERE)
+        writes = scope["method"] not in ("GET", "HEAD", "OPTIONS")
+        if writes and origin is not None and not own_origin(origin, host, self._names):
+            raise Refused(403, _FOREIGN)
+        if not self._any_route and not known_route(scope["method"], path):
+            raise Refused(404, _NO_ROUTE)
 
     async def _upload(self, scope: Scope, receive: Receive, send: Send) -> None:
-        size = _length(scope)
+        client = _client(scope)
+        if self._at_once[client] >= MOST_AT_ONCE:
+            raise Refused(429, _MANY)
         folder = Path(get_upload_folder())
         folder.mkdir(parents=True, exist_ok=True)
         most = min(self._most_bytes, shutil.disk_usage(folder).total // 4)
-        await asyncio.to_thread(make_room, folder, most - self._coming - size)
-        if disk_is_full(folder, self._coming + size):
-            return await _say(send, 507, FULL, words=True)
-        self._coming += size
+        left = await asyncio.to_thread(make_room, folder, most - self._coming)
+        mine = 0
+
+        def arrived(size: int) -> None:
+            nonlocal mine
+            mine += size
+            self._coming += size
+            if self._much(client, size):
+                raise Refused(429, _MUCH)
+            if left + self._coming > most:
+                raise Refused(507, _CROWDED)
+
+        if disk_is_full(folder, self._coming + _length(scope)):
+            raise Refused(507, FULL)
+        self._at_once[client] += 1
         try:
-            await self._answered(scope, receive, send, words=True)
+            await self._answered(scope, Body(receive, MOST_UPLOAD + ENVELOPE, arrived), send, words=True)
         finally:
-            self._coming -= size
+            self._coming -= mine
+            self._at_once[client] -= 1
+            if not self._at_once[client]:
+                del self._at_once[client]
+
+    def _much(self, client: str, size: int) -> bool:
+        """Note bytes of a client; whether it has sent too many of late."""
+        sent, now = self._sent[client], time.monotonic()
+        sent.append((now, size))
+        while sent and now - sent[0][0] > YOUNG_SEC:
+            sent.popleft()
+        for other in [name for name, row in self._sent.items() if now - row[-1][0] > YOUNG_SEC]:
+            del self._sent[other]
+        return sum(bytes_ for _, bytes_ in sent) > MOST_OF_CLIENT
 
     async def _answered(self, scope: Scope, receive: Receive, send: Send, words: bool = False) -> None:
         """The app's answer, unless that is a failure."""
@@ -62,7 +133,7 @@ class Door:
             nonlocal begun, failed
             if message["type"] == "http.response.start":
                 begun, failed = True, message["status"] == 500
-            if not failed:
+            if not failed and getattr(receive, "refused", None) is None:
                 await send(message)
 
         try:
@@ -71,16 +142,29 @@ class Door:
             if begun and not failed:
                 raise
             failed = True
-            traceback.print_exc()
+            if getattr(receive, "refused", None) is None:
+                traceback.print_exc()
+        if isinstance(receive, Body) and receive.refused is not None:
+            raise receive.refused
         if failed:
             full = disk_is_full(Path(get_upload_folder()))
             await _say(send, 507 if full else 422, FULL if full else _UNUSABLE, words)
 
 
+def _client(scope: Scope) -> str:
+    """Whose request it is: the peer's address; behind a proxy of a private network, the address that it names last."""
+    peer = (scope.get("client") or ("", 0))[0]
+    named = dict(scope["headers"]).get(b"x-forwarded-for", b"").decode("latin-1").split(",")[-1].strip()
+    try:
+        return named if named and ipaddress.ip_address(peer).is_private else peer
+    except ValueError:
+        return peer
+
+
 def _length(scope: Scope) -> int:
-    """Bytes that a request says it has; the most that an upload may have when it does not say."""
+    """Bytes that a request says it has, at most those of one upload; nothing is reserved for them."""
     told = dict(scope["headers"]).get(b"content-length", b"")
-    return min(int(told), MOST_UPLOAD) if told.isdigit() else MOST_UPLOAD
+    return min(int(told), MOST_UPLOAD) if told.isdigit() and len(told) < 20 else 0
 
 
 async def _say(send: Send, status: int, sentence: str, words: bool) -> None:
@@ -92,28 +176,43 @@ async def _say(send: Send, status: int, sentence: str, words: bool) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def make_room(folder: Path, most_bytes: int) -> None:
-    """Remove the oldest of Gradio's kept files, each in a folder of its own, until so many bytes are left."""
-    found = [about for path in _each(folder.glob("*/*")) if (about := _about(path)) is not None]
-    size = sum(row[1] for row in found)
-    for _, bytes_, path in sorted(found):
-        if size <= most_bytes:
+def make_room(folder: Path, most_bytes: int, young_sec: float = YOUNG_SEC) -> int:
+    """Remove the oldest entries of Gradio's folder until so many bytes are left on the disk; how many are left.
+
+    An entry that was changed less than `young_sec` ago stays, whatever the quota.
+    """
+    found = sorted((changed, size, path) for path in _each(folder) for changed, size in [_about(path)])
+    left, now = sum(size for _, size, _ in found), time.time()
+    for changed, size, path in found:
+        if left <= most_bytes:
             break
-        shutil.rmtree(path.parent, ignore_errors=True)
-        size -= bytes_
+        if 0 <= now - changed < young_sec:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+        left -= size
+    return left
 
 
-def _each(paths: Iterable[Path]) -> Iterable[Path]:
-    """The paths, as long as the folder can be read."""
+def _each(folder: Path) -> Iterator[Path]:
+    """What lies in a folder, as long as it can be read."""
     try:
-        yield from paths
+        yield from folder.iterdir()
     except OSError:
         return
 
 
-def _about(path: Path) -> tuple[float, int, Path] | None:
-    try:
-        about = path.stat()
-    except OSError:  # gone meanwhile
-        return None
-    return about.st_ctime, about.st_size, path
+def _about(path: Path) -> tuple[float, int]:
+    """When something was changed last, and its bytes on the disk with all that lies in it."""
+    changed, size = 0.0, 0
+    inner = ((root, name) for root, _, names in os.walk(path) for name in names) if path.is_dir() else [("", path)]
+    for root, name in inner:
+        try:
+            about = os.lstat(os.path.join(root, name))
+        except OSError:  # gone meanwhile
+            continue
+        changed = max(changed, about.st_ctime)
+        size += max(about.st_size, getattr(about, "st_blocks", 0) * 512)
+    return changed, size

@@ -32,6 +32,7 @@ from studio.answers import (
     progress,
     redraw,
     said,
+    with_warning,
     without_borrowed,
 )
 from studio.desk import Desk
@@ -172,7 +173,7 @@ def connect_roll(page: Page, desk: Desk) -> None:
             document.patch(doc, rev, lambda now: now)  # its number is used up; later edits need not wait for it
             session = document.update(actions.another_take)
             return roll_value(session, note=f"{NOT_DONE}: {refusal}")
-        return gr.skip()
+        return with_warning(document, {}) or gr.skip()
 
     page.roll.edit(edit, page.document, page.roll, **PRIVATE)
 

@@ -20,6 +20,7 @@ from studio.desk import Desk
 from studio.door import Door
 from studio.events import connect
 from studio.fetch import fetch_nothing
+from studio.gradio_compat.one_file import one_file_a_request
 from studio.layout import build
 from studio.leaving import connect_leaving
 from studio.project_events import connect_projects, kept_file
@@ -54,6 +55,7 @@ def launch_studio(desk: Desk, host: str = "127.0.0.1", port: int = 7860, block: 
     """Build the page and serve it, with the limits that a public server needs; the models load meanwhile."""
     fetch_nothing()
     keep_numbers()
+    one_file_a_request()
     keeper = Keeper(Store(state_folder()), kept_file)
     demo = build_studio(desk, keeper)
     threading.Thread(target=warm_up, daemon=True).start()  # the process that reads scores
@@ -65,6 +67,7 @@ def launch_studio(desk: Desk, host: str = "127.0.0.1", port: int = 7860, block: 
         allowed_paths=[],
         strict_cors=True,
         show_error=False,
+        enable_monitoring=False,
         state_session_capacity=200,
         run_history=False,
         footer_links=["api", "settings"],

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from engine.files import write_aside
 from engine.music.types import BadInput
 from studio.project_container import SUFFIX
+from studio.service.retention import Retention
 
 if TYPE_CHECKING:
     from studio.session import Document
@@ -30,9 +31,10 @@ if TYPE_CHECKING:
 MOST_BYTES = 2_000_000_000  # of all visitors; the oldest go first
 MOST_AGE_SEC = 30 * 24 * 3600.0
 MOST_TABS = 12  # of one browser; the oldest go first
-ASIDE_SEC = 3600.0  # what lies beside a project for so long was left by a process that was ended
+MOST_OF_BROWSER = 100_000_000  # bytes of all its tabs; the oldest go first
 WAIT_SEC = 2.0  # after the last change
-LEAST_REST = 10  # times as long as the last writing took
+LONGEST_SEC = 10.0  # from the first change that is not written, however often others follow
+LEAST_REST = 10  # times as long as this visitor's last writing took
 CANNOT = "What you do here cannot be kept on this server, so save the project before you leave"
 _TOKEN, _TAB = re.compile(r"[A-Za-z0-9_-]{20,64}"), re.compile(r"[A-Za-z0-9_-]{8,64}")
 
@@ -65,6 +67,7 @@ class Store:
 
     def __init__(self, folder: Path, most_bytes: int = MOST_BYTES, most_age_sec: float = MOST_AGE_SEC) -> None:
         self.folder, self._most_bytes, self._most_age_sec = folder, most_bytes, most_age_sec
+        self._retention = Retention(folder)
 
     def usable(self) -> bool:
         """Whether anything can be kept here; makes the folder."""
@@ -86,13 +89,16 @@ class Store:
         path = self.path(token)
         if path is None:
             return []
-        found = [p for p in self.folder.glob(f"{path.stem}*") if p.suffix == SUFFIX]
+        found = [p for p in self._retention.own() if p.name.startswith(path.stem)]
         return sorted(found, key=_written_at, reverse=True)
 
     def find(self, token: object, tab: str = "") -> Path | None:
         """The file of this tab; of one that has none yet, the newest of the browser."""
         mine, known = self.path(token, tab), self.files(token)
-        return mine if mine in known else known[0] if known else None
+        found = mine if mine in known else known[0] if known else None
+        if found is not None:
+            self._retention.used(found.name)
+        return found
 
     def read(self, token: object, tab: str = "") -> bytes | None:
         """What was kept for this tab, or the newest of the browser."""
@@ -107,33 +113,29 @@ class Store:
         path = self.path(token, tab)
         if path is None or not self.usable():
             raise BadInput(f"{CANNOT}.")
+        if not self._retention.room(self._most_bytes, path, len(data)):
+            self._retention.prune(self._most_bytes - len(data), self._most_age_sec, path.name)
+            if not self._retention.room(self._most_bytes, path, len(data)):
+                raise BadInput(f"{CANNOT}: it has no room for more.")
         try:
             write_aside(path, data)
         except OSError:
             raise BadInput(f"{CANNOT}: its disk is full or may not be written to.") from None
-        for old in self.files(token)[MOST_TABS:]:
-            old.unlink(missing_ok=True)
-        self.prune()
+        self._retention.used(path.name)
+        self._prune_browser(token)
+        self.prune(path.name)
 
-    def prune(self) -> None:
-        """Remove what is old, what was left half written, and the oldest above the quota."""
-        found, now = [], time.time()
-        for path in self.folder.glob("*"):
-            try:
-                about = path.stat()
-            except OSError:
-                continue
-            half = path.name.startswith(".")
-            if now - about.st_mtime > (ASIDE_SEC if half else self._most_age_sec):
+    def _prune_browser(self, token: object) -> None:
+        """Remove the oldest tabs of a browser that has too many or too large ones; the newest stays."""
+        size = 0
+        for number, path in enumerate(self.files(token)):
+            size += path.stat().st_size if path.exists() else 0
+            if number and (number >= MOST_TABS or size > MOST_OF_BROWSER):
                 path.unlink(missing_ok=True)
-            elif not half and path.suffix == SUFFIX:
-                found.append((about.st_mtime, about.st_size, path))
-        size = sum(row[1] for row in found)
-        for _, bytes_, path in sorted(found)[:-1]:
-            if size <= self._most_bytes:
-                break
-            path.unlink(missing_ok=True)
-            size -= bytes_
+
+    def prune(self, keep: str = "") -> None:
+        """Remove what has long been unused, see studio.service.retention; nothing else that lies in the folder."""
+        self._retention.prune(self._most_bytes, self._most_age_sec, keep)
 
 
 def _digest(text: str, length: int) -> str:
@@ -157,19 +159,40 @@ class Keeper:
         self.store, self._make, self._wait_sec = store, make, wait_sec
         self._condition, self._thread = threading.Condition(), None
         self._due: dict[int, float] = {}
+        self._first: dict[int, float] = {}  # when the first change came that is not written
+        self._rest_sec: dict[int, float] = {}
         self._known: dict[int, tuple[weakref.ref[Document], str, str]] = {}
         self._writing = threading.Lock()
-        self._rest_sec, self._said = 0.0, False
+        self._said = False
 
     def attend(self, document: Document, token: str, tab: str = "") -> None:
         """From now on, keep what this document becomes under this token, for this tab alone."""
         key = id(document)
         with self._condition:
+            tab = self._own_tab(key, token, tab)
             self._known[key] = (weakref.ref(document), token, tab)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, daemon=True)
                 self._thread.start()
         document.on_change, document.on_close = (lambda: self._changed(key)), self.leave
+
+    def _own_tab(self, key: int, token: str, tab: str) -> str:
+        """The tab under which a document is kept: never that of another document that may still change.
+
+        Tabs without storage have no number of their own, so each gets one. A tab that was reloaded takes over its own.
+        """
+        for other, (document, its_token, its_tab) in list(self._known.items()):
+            if other == key or (its_token, its_tab) != (token, tab):
+                continue
+            if document() is None or tab:
+                self._forget(other)
+            else:
+                return secrets.token_hex(8)
+        return tab
+
+    def _forget(self, key: int) -> None:
+        for table in (self._known, self._due, self._first, self._rest_sec):
+            table.pop(key, None)
 
     def others(self, document: Document) -> list[Path]:
         """What other tabs of this document's browser were left with, newest first."""
@@ -180,7 +203,11 @@ class Keeper:
 
     def _changed(self, key: int) -> None:
         with self._condition:
-            self._due[key] = time.monotonic() + max(self._wait_sec, self._rest_sec)
+            if key not in self._known:
+                return
+            now = time.monotonic()
+            latest = self._first.setdefault(key, now) + max(LONGEST_SEC, self._wait_sec)
+            self._due[key] = min(latest, now + max(self._wait_sec, self._rest_sec.get(key, 0.0)))
             self._condition.notify()
 
     def flush(self, token: str = "") -> None:
@@ -201,7 +228,12 @@ class Keeper:
         if waiting:
             self._write(key)
         with self._condition:
-            self._known.pop(key, None)
+            self._forget(key)
+
+    def waiting(self, document: Document) -> bool:
+        """Whether a change of this document is not written yet."""
+        with self._condition:
+            return id(document) in self._due
 
     def _run(self) -> None:
         while True:
@@ -218,23 +250,23 @@ class Keeper:
         with self._writing:
             with self._condition:
                 known = self._known.get(key)
+                self._first.pop(key, None)
                 if self._due.pop(key, None) is None or known is None:
                     return
-            document = known[0]()
-            if document is None:
-                with self._condition:
-                    self._known.pop(key, None)
-                return
+                document = known[0]()
+                if document is None:
+                    return self._forget(key)
             began = time.monotonic()
             try:
                 data = self._make(document)
                 if data is not None:
                     self.store.write(known[1], data, known[2])
-                self._said = False
+                self._said, document.unkept = False, ""
             except Exception as problem:  # whatever it is, the next visitor's work is kept
                 if not self._said:
                     print(f"Étude: a visitor's work could not be kept. {problem}", flush=True)
                 if not isinstance(problem, (BadInput, OSError)):
                     traceback.print_exc()
                 self._said = True
-            self._rest_sec = LEAST_REST * (time.monotonic() - began)
+                document.unkept = str(problem) if isinstance(problem, BadInput) else f"{CANNOT}."
+            self._rest_sec[key] = LEAST_REST * (time.monotonic() - began)

@@ -13,6 +13,7 @@ import struct
 import time
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from io import BytesIO
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -22,9 +23,12 @@ import pytest
 
 from engine.files import write_aside
 from engine.music.types import BadInput, Marks, Measures, Performance, Score
+from studio import project_store
+from studio.answers import with_warning
 from studio.project import Project, project_of, read_project, write_project
 from studio.project_container import MOST_ENTRIES, looks_like_project, pack, unpack
 from studio.project_store import Keeper, Store, new_token, state_folder
+from studio.service.retention import WEEK_SEC, Retention
 from studio.session import Document, Grid, NoteEdit, Session
 
 
@@ -302,7 +306,8 @@ def test_a_full_disk_is_a_sentence_and_leaves_no_half_file(tmp_path: Path, saved
     assert "disk is full" in here.recv()
     child.join(10)
     assert store.read("a" * 30) == b"the old one"
-    assert len(list(tmp_path.iterdir())) == 1
+    assert len(list(tmp_path.glob("*.etude"))) == 1
+    assert not list(tmp_path.glob(".*.etude*"))
     store.write("a" * 30, saved)
     assert store.read("a" * 30) == saved, "with room again it goes on"
 
@@ -318,26 +323,69 @@ def test_where_work_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert not (tmp_path / "caches").exists(), "asking makes nothing"
 
 
-def test_the_store_is_private_bounded_and_forgets(tmp_path: Path) -> None:
-    store = Store(tmp_path / "state", most_bytes=3000)
+def test_the_store_is_private_and_forgets_what_was_long_unused(tmp_path: Path) -> None:
+    store, now = Store(tmp_path / "state", most_bytes=3000), [0.0]
+    store._retention = Retention(store.folder, lambda: now[0])
     tokens = [new_token() for _ in range(5)]
-    for age, token in zip((50, 40, 30, 20, 10), tokens, strict=True):
+    for token in tokens[:3]:
         store.write(token, token.encode() * 30)
         path = store.path(token)
         assert path is not None
         assert token not in str(path), "the folder does not say the secret"
-        os.utime(path, (time.time() - age, time.time() - age))
+        now[0] += 60
+    with pytest.raises(BadInput, match="no room"):
+        store.write(tokens[3], b"x" * 900)
+    assert all(store.read(token) for token in tokens[:3]), "work of this week is not pushed out by newcomers"
+    store.write(tokens[0], b"y" * 960)
+    now[0] += WEEK_SEC
+    store.find(tokens[0])
+    now[0] += 60
+    store.write(tokens[3], b"x" * 1500)
+    assert [store.read(t) is not None for t in tokens] == [True, False, False, True, False]
+    now[0] += 31 * 24 * 3600
     store.prune()
-    assert [store.read(t) is not None for t in tokens] == [False, False, True, True, True]
-    oldest = store.path(tokens[2])
-    assert oldest is not None
-    long_ago = time.time() - 40 * 24 * 3600
-    os.utime(oldest, (long_ago, long_ago))
-    (tmp_path / "state" / ".half").write_bytes(b"x")
-    os.utime(tmp_path / "state" / ".half", (long_ago, long_ago))
+    assert not any(store.read(t) for t in tokens)
+
+
+def test_cleaning_touches_only_its_own_files_and_distrusts_the_clock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("notes.txt", ".ssh-key", "a.etude", f"{'0' * 39}.etude", f".{'0' * 40}.short", "index.json.bak")
+    for name in names:
+        (tmp_path / name).write_text("not ours")
+        os.utime(tmp_path / name, (0, 0))
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / f"{'0' * 40}.etude").mkdir()
+    store, tokens = Store(tmp_path), [new_token() for _ in range(5)]
+    for token in tokens:
+        store.write(token, b"work")
+        path = store.path(token)
+        assert path is not None
+        os.utime(path, (0, 0))  # written before the clock was set
+    real = time.time()
+    monkeypatch.setattr(time, "time", lambda: real + 31 * 24 * 3600)
+    store.write(new_token(), b"after a jump of the clock")
+    Store(tmp_path).prune()
+    assert all(store.read(token) == b"work" for token in tokens)
+    assert all((tmp_path / name).read_text() == "not ours" for name in names)
+    assert (tmp_path / ".cache").is_dir()
+
+
+def test_a_damaged_index_removes_nothing_and_halves_go_after_an_hour(tmp_path: Path) -> None:
+    now, token = [0.0], new_token()
+    store = Store(tmp_path)
+    store._retention = Retention(tmp_path, lambda: now[0])
+    store.write(token, b"work")
+    half = tmp_path / f".{'0' * 40}.abcd_123"
+    half.write_bytes(b"x")
+    for damage in (b"", b"[]", b'{"elapsed_sec": "x", "seen_sec": {}}', b'{"elapsed_sec": 1e300, "seen_sec": 3}'):
+        (tmp_path / "index.json").write_bytes(damage)
+        store.prune()
+    assert half.exists()
+    now[0] = 3700
     store.prune()
-    assert store.read(tokens[2]) is None
-    assert len(list((tmp_path / "state").iterdir())) == 2
+    assert not half.exists()
+    assert store.read(token) == b"work"
 
 
 @pytest.mark.parametrize("token", [None, 7, "", "../../etc/passwd", "a/b", "x" * 19, "x" * 65, "é" * 30, ["x" * 30]])
@@ -379,6 +427,48 @@ def test_a_change_is_kept_a_moment_later_and_a_leaving_visitor_at_once(tmp_path:
     assert read_project(store.read(token) or b"").session.title == "The last"
 
 
+def test_work_without_a_pause_is_kept_within_ten_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An edit every 0.1 s, never two seconds of rest; one visitor's slow writing is no other's rest."""
+    monkeypatch.setattr(project_store, "LONGEST_SEC", 1.0)
+    made: dict[int, int] = {}
+
+    def make(document: Document) -> bytes:
+        made[id(document)] = made.get(id(document), 0) + 1
+        return b"%d" % document.session.rev
+
+    keeper, documents = Keeper(Store(tmp_path), make, wait_sec=0.5), [Document(), Document()]
+    tokens = [new_token(), new_token()]
+    for document, token in zip(documents, tokens, strict=True):
+        keeper.attend(document, token)
+    keeper._rest_sec[id(documents[0])] = 100.0
+    began = time.monotonic()
+    while time.monotonic() - began < 3:
+        for document in documents:
+            document.update(lambda now: replace(now, rev=now.rev + 1))
+        time.sleep(0.1)
+    for document, token in zip(documents, tokens, strict=True):
+        kept = int(keeper.store.read(token) or 0)
+        assert document.session.rev - kept <= 15, "at most the last second and a half is missing"
+        assert made[id(document)] >= 2
+
+
+def test_two_tabs_without_storage_do_not_overwrite_each_other(tmp_path: Path) -> None:
+    keeper, token = Keeper(Store(tmp_path), lambda document: document.session.title.encode()), new_token()
+    one, two = Document(), Document()
+    for document in (one, two):
+        keeper.attend(document, token)
+        document.update(lambda now, document=document: Session(title=f"edit {id(document)}"))
+    keeper.flush()
+    kept = {path.read_bytes() for path in keeper.store.files(token)}
+    assert kept == {f"edit {id(document)}".encode() for document in (one, two)}
+    keeper.attend(again := Document(), token, "tab-number-1")
+    keeper.attend(reloaded := Document(), token, "tab-number-1")
+    again.update(lambda now: Session(title="stale"))
+    reloaded.update(lambda now: Session(title="fresh"))
+    keeper.flush()
+    assert keeper.store.read(token, "tab-number-1") == b"fresh", "a reloaded tab takes over its file"
+
+
 def test_what_cannot_be_kept_does_not_stop_the_keeper(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     (tmp_path / "file").write_bytes(b"")
     keeper = Keeper(Store(tmp_path / "file"), lambda document: b"x", wait_sec=0)
@@ -388,3 +478,5 @@ def test_what_cannot_be_kept_does_not_stop_the_keeper(tmp_path: Path, capsys: py
         document.update(lambda now: now)
         keeper.flush()
     assert capsys.readouterr().out.count("could not be kept") == 1, "said once"
+    assert with_warning(document, {"note": "12 notes"})["note"].startswith("12 notes. What you do here cannot be kept")
+    assert with_warning(document, {}) == {}, "and once on the page"

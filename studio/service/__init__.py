@@ -1,0 +1,1 @@
+"""What all visitors share: the engine, and the jobs that use it."""

@@ -1,0 +1,121 @@
+"""Which files of the state folder may go: its own alone, by how long the server has run since they were last used.
+
+The clock of the computer is not trusted: a jump of a month, or files dated 1970, would remove everybody's work. So the
+folder holds an index, with the seconds that servers have run on this folder and, for each file, their number when the
+file was last written or opened. A file that is not in the index counts as used now.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from engine.files import write_aside
+
+INDEX = "index.json"
+WEEK_SEC = 7 * 24 * 3600.0  # work that was used in the last week stays, whatever the quota
+ASIDE_SEC = 3600.0  # a half-written file of that age was left by a process that was ended
+PROJECT = re.compile(r"[0-9a-f]{40}(?:-[0-9a-f]{12})?\.etude")
+ASIDE = re.compile(r"\.(?:[0-9a-f]{40}|index\.json)\.\w{8}")  # as write_aside names them
+
+
+class Retention:
+    """The index of one folder. Safe to call from several threads; several servers may share the folder.
+
+    clock  seconds that never jump; time.monotonic
+    """
+
+    def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self._folder, self._clock, self._lock = folder, clock, threading.Lock()
+        self._last = clock()
+        self._halves: dict[str, float] = {}
+
+    def own(self) -> list[Path]:
+        """The project files of the folder."""
+        try:
+            return [path for path in self._folder.iterdir() if PROJECT.fullmatch(path.name) and path.is_file()]
+        except OSError:
+            return []
+
+    def used(self, *names: str) -> None:
+        """Note that these files are used now. Does nothing where the folder cannot be written to."""
+        with self._changed() as (now, seen):
+            seen.update(dict.fromkeys(names, now))
+
+    def prune(self, most_bytes: int, most_age_sec: float, keep: str = "") -> None:
+        """Remove what was not used for so long; then, above the quota, the longest unused that is over a week old."""
+        self._prune_asides()
+        with self._changed() as (now, seen):
+            found = self.own()
+            for name in set(seen) - {path.name for path in found}:
+                del seen[name]
+            ages = {path: max(0.0, now - seen.setdefault(path.name, now)) for path in found}
+            sizes = {path: _size(path) for path in found}
+            left = sum(sizes.values())
+            for path in sorted(found, key=lambda path: -ages[path]):
+                old = ages[path] > most_age_sec
+                if path.name != keep and (old or (left > most_bytes and ages[path] > WEEK_SEC)):
+                    path.unlink(missing_ok=True)
+                    left -= sizes[path]
+                    seen.pop(path.name, None)
+
+    def room(self, most_bytes: int, path: Path, bytes_: int) -> bool:
+        """Whether a file of so many bytes fits under the quota; one that replaces its former self may be no larger."""
+        left = sum(_size(other) for other in self.own() if other != path)
+        return left + bytes_ <= most_bytes or bytes_ <= _size(path)
+
+    def _prune_asides(self) -> None:
+        """Remove half-written files that this process has seen for an hour."""
+        now = self._clock()
+        try:
+            names = {path.name for path in self._folder.iterdir() if ASIDE.fullmatch(path.name) and path.is_file()}
+        except OSError:
+            return
+        self._halves = {name: self._halves.get(name, now) for name in names}
+        for name, since in self._halves.items():
+            if now - since > ASIDE_SEC:
+                (self._folder / name).unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _changed(self) -> Iterator[tuple[float, dict[str, float]]]:
+        """The present second and the index, which is written afterwards."""
+        with self._lock, _alone(self._folder):
+            elapsed, seen = self._read()
+            moment = self._clock()
+            elapsed, self._last = elapsed + max(0.0, moment - self._last), moment
+            yield elapsed, seen
+            with contextlib.suppress(OSError):
+                write_aside(self._folder / INDEX, json.dumps({"elapsed_sec": elapsed, "seen_sec": seen}).encode())
+
+    def _read(self) -> tuple[float, dict[str, float]]:
+        try:
+            told = json.loads((self._folder / INDEX).read_bytes())
+            seen = {str(name): float(sec) for name, sec in told["seen_sec"].items() if PROJECT.fullmatch(str(name))}
+            return max(0.0, float(told["elapsed_sec"])), seen
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):  # none yet, or damaged: all is used now
+            return 0.0, {}
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """A lock between servers that share a folder, where the system has one."""
+    try:
+        import fcntl
+
+        with (folder / ".lock").open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+    except (ImportError, OSError):
+        yield
