@@ -17,7 +17,9 @@ from typing import Any
 import gradio as gr
 
 from engine.files import put
-from engine.music.safe import mended, open_performance
+from engine.music.midi_file import parse_midi
+from engine.music.remarks import remark_lines
+from engine.music.safe import open_performance
 from engine.music.types import BadInput
 from studio import actions, history
 from studio.answers import (
@@ -235,7 +237,8 @@ def connect_human(page: Page, desk: Desk) -> None:
             session = document.update(job.unless_stopped(change))
             assert session.score is not None
             found = len(session.reference.alignment) / len(session.score) if session.reference else 0
-            note = ". ".join([f"{found:.0%} of the written notes are found in this performance", *mended(data)])
+            remarks = [line.rstrip(".") for line in remark_lines(parse_midi(data).mended)]
+            note = ". ".join([f"{found:.0%} of the written notes are found in this performance", *remarks])
             return lambda: {
                 page.curves: drawn_curves(session, show),
                 page.roll: {"note": note},
