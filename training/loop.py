@@ -23,6 +23,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from training.core.pausing import wait_while_paused
+
 Batch = dict[str, Tensor]
 WARM_UP_STEPS = 100
 LAST_RATE = 0.03  # of the top rate, where the cosine ends
@@ -134,17 +136,33 @@ class Run:
         self.average.load_state_dict(self.model.state_dict())
         self.optimizers = optimizers(self.model, rate)
         self.rate, self.device, self.step, self.seconds = rate, device, 0, 0.0
+        self.warmed_from = 0
 
     def resume(self, path: Path) -> None:
-        """Go on from a saved state; nothing happens when there is none."""
+        """Go on from a saved state; nothing happens when there is none.
+
+        A state without optimizers comes from an exported bundle (`training.core.bundles`): the rate warms up again.
+        """
         if not path.exists():
             return
         state = torch.load(path, map_location=self.device, weights_only=True)
+        if "optimizers" not in state:
+            self._continue_from_weights(state)
+            return
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         self.step, self.seconds = state["step"], state["seconds"]
+
+    def _continue_from_weights(self, state: dict) -> None:
+        """Begin with the weights of an exported bundle, at its step, with new optimizers and a new warm-up."""
+        for model in (self.model, self.average):
+            missing = model.load_state_dict(state["average"], strict=False).missing_keys
+            if missing:
+                raise ValueError(f"the bundle has no weights {', '.join(missing[:3])}; it is of another model")
+        self.step, self.seconds, self.warmed_from = state["step"], state["seconds"], state["step"]
+        print(f"continues from exported weights at step {self.step}; optimizers and warm-up begin anew", flush=True)
 
     def save(self, path: Path) -> None:
         """Write the state to be resumed from."""
@@ -234,10 +252,12 @@ def train(
     trained, began = run.seconds, time.monotonic()
     saved, stop = began, bool(args.steps) and run.step >= args.steps
     while not stop:
+        paused = wait_while_paused()
+        began, saved = began + paused, saved + paused
         run.seconds = trained + time.monotonic() - began
         done = run.step + 1 >= args.steps if args.steps else run.seconds - trained >= 60 * args.minutes
         progress = run.step / args.steps if args.steps else run.seconds / schedule
-        share = learning_rate(run.step, progress, warm_up)
+        share = learning_rate(run.step - run.warmed_from, progress, warm_up)
         parts, stop = run.learn(next(batches), losses, share, args.ema, done)
         if reporter:
             reporter.recent.append(parts)
