@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import pickle
 from dataclasses import fields, is_dataclass
+from types import MappingProxyType
 from typing import Any
 
 _OF_NUMPY = ("_reconstruct", "_frombuffer", "ndarray", "dtype", "scalar")
@@ -17,15 +18,23 @@ _OF_NUMPY = ("_reconstruct", "_frombuffer", "ndarray", "dtype", "scalar")
 
 class _Writer(pickle.Pickler):
     def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, MappingProxyType):
+            return dict, (dict(obj),)
         if is_dataclass(obj) and not isinstance(obj, type):
             return type(obj), tuple(getattr(obj, f.name) for f in fields(obj))
         return NotImplemented
 
 
 class _Reader(pickle.Unpickler):
+    def __init__(self, data: bytes, packages: tuple[str, ...]) -> None:
+        super().__init__(io.BytesIO(data))
+        self._packages = packages
+
     def find_class(self, module: str, name: str) -> Any:
         package = module.split(".")[0]
-        if package == "engine":
+        if (module, name) == ("builtins", "dict"):
+            return dict
+        if package in self._packages:
             found = super().find_class(module, name)
             if isinstance(found, type) and is_dataclass(found):
                 return found
@@ -41,10 +50,13 @@ def to_bytes(message: tuple) -> bytes:
     return out.getvalue()
 
 
-def from_bytes(data: bytes) -> tuple:
-    """The inverse of `to_bytes`. Raises ValueError for anything else, and what the data types raise."""
+def from_bytes(data: bytes, packages: tuple[str, ...] = ("engine",)) -> tuple:
+    """The inverse of `to_bytes`, of data types of these packages.
+
+    Raises ValueError for anything else, and what the data types raise.
+    """
     try:
-        message = _Reader(io.BytesIO(data)).load()
+        message = _Reader(data, packages).load()
     except (pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexError, TypeError) as error:
         raise ValueError(f"these bytes are no message: {error}") from error
     if not isinstance(message, tuple) or not message or not isinstance(message[0], str):

@@ -36,6 +36,7 @@ from studio.api_values import (
 from studio.composing import MAX_BARS, MAX_NOTES, TOP_P, Wish
 from studio.desk import Desk
 from studio.rendering import RenderWish
+from studio.service.apart import audio_apart
 
 AT_ONCE = 4  # calls that are worked on; the desk lets one play, one compose and one render at a time
 _BROKEN = "Something went wrong in the studio, so this was not done; try again, or with another file."
@@ -298,7 +299,7 @@ def _sliders(desk: Desk, sliders: Any) -> tuple[float, ...]:
 
 
 def _prompt(name: Any, recording: Any, start: Any, seconds: Any, midi: Any) -> Any:
-    from engine.sound.prompts import gallery, read_prompt
+    from engine.sound.prompts import gallery, prepare_prompt
 
     if recording in (None, ""):
         known = gallery()
@@ -306,7 +307,7 @@ def _prompt(name: Any, recording: Any, start: Any, seconds: Any, midi: Any) -> A
     notes = as_performance(midi, "recording_midi") if midi not in (None, "") else None
     data, title = as_file(recording, "The recording")
     begin, length = as_number(start, "recording_start", 0, 60), as_number(seconds, "recording_seconds", 3, 10)
-    return read_prompt(data, begin, length, notes, title[:60])
+    return prepare_prompt(audio_apart(data), begin, length, notes, title[:60])
 
 
 def _sound(clip: AudioClip) -> dict[str, Any]:
@@ -332,9 +333,8 @@ def _listening(desk: Desk) -> tuple[Callable, ...]:
             recording: WAV, FLAC, OGG or MP3 (the first minute is read); an uploaded file, or a data: URI
         """
         from engine.music.midi import write_midi
-        from engine.sound.clip import read_audio
 
-        clip = read_audio(as_file(recording, "The recording")[0])
+        clip = audio_apart(as_file(recording, "The recording")[0])
         heard = desk.transcribe(clip, time_limit())
         if not len(heard):
             raise BadInput("No piano notes are heard in this recording; choose a recording of a piano.")

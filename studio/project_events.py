@@ -20,10 +20,11 @@ from studio.jobs import Job
 from studio.layout import SIDES, Page
 from studio.listen.listen import announced
 from studio.open_events import opening_example, opening_file, opening_nothing
-from studio.project import Project, adopt, other_weights, project_of, read_project, write_project
+from studio.project import Project, adopt, other_weights, project_of, write_project
 from studio.project_container import SUFFIX, looks_like_project
 from studio.project_panel import changes, components, note_settings, recording, settings_outputs, shown_settings
 from studio.project_store import CANNOT, Keeper, new_token, tab_of
+from studio.service.apart import project_apart
 from studio.session import Document, Session
 
 WELCOME_BACK = "Welcome back: your work is as you left it"
@@ -111,7 +112,7 @@ def connect_opening(page: Page, desk: Desk) -> None:
         if not looks_like_project(data, file.name):
             controls = without_borrowed(as_controls(values, len(desk.axes)))
             return opening_file(page, desk, document, file, show, controls)
-        project = read_project(data)
+        project = project_apart(data)
         return onto_stand(page, desk, document, project, show, about_opened(project))
 
     page.open_file.upload(open_upload, [page.open_file, *inputs], project_outputs(page), **PRIVATE)
@@ -157,7 +158,7 @@ def connect_arrival(demo: gr.Blocks, page: Page, desk: Desk, keeper: Keeper) -> 
 
     def reopened(document: Document, path: Path, show: bool, note: str) -> Shown | None:
         try:
-            shown = onto_stand(page, desk, document, read_project(path.read_bytes()), show, note)
+            shown = onto_stand(page, desk, document, project_apart(path.read_bytes()), show, note)
         except (BadInput, OSError) as damage:
             print(f"Étude: what a visitor had left could not be read. {damage}", flush=True)
             return None

@@ -12,7 +12,7 @@ import gradio as gr
 from engine.files import put
 from engine.music.safe import open_performance
 from engine.music.types import BadInput, BundleError, Performance
-from engine.sound.prompts import Prompt, gallery, read_prompt
+from engine.sound.prompts import Prompt, gallery, prepare_prompt
 from studio import actions
 from studio.answers import FIRST_WAIT, PRIVATE, Shown, said
 from studio.compose_events import as_number
@@ -22,6 +22,7 @@ from studio.layout import Page
 from studio.listen.listen import began, compared_sound, part_of, prompt_sound, refusal, saved, state_of
 from studio.render_panel import KEPT, OWN, PARTS, credit_line
 from studio.rendering import COMPARED, RenderWish, compared, span_of_bars
+from studio.service.apart import audio_apart
 from studio.session import Document
 
 MORE_WAIT = 0.4  # seconds that a question for more sound waits for some
@@ -54,8 +55,8 @@ def as_prompt(values: tuple, own: Prompt | None = None) -> Prompt:
         path = Path(str(midi))
         notes = open_performance(path.read_bytes(), path.name)
     file = Path(str(recording))
-    return read_prompt(
-        file.read_bytes(), as_number(start, 0, 60, "The beginning of the excerpt", 0),
+    return prepare_prompt(
+        audio_apart(file.read_bytes()), as_number(start, 0, 60, "The beginning of the excerpt", 0),
         as_number(seconds, 3, 10, "The length of the excerpt", 6), notes, file.name[:60],
     )  # fmt: skip
 

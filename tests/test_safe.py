@@ -21,8 +21,9 @@ from engine.music import child as child_module
 from engine.music import safe
 from engine.music.child import score_from_bytes, score_to_bytes
 from engine.music.musicxml import write_musicxml
-from engine.music.safe import open_performance, open_score, scan_xml, unpack_mxl
+from engine.music.safe import open_performance, open_score, unpack_mxl
 from engine.music.types import BadInput, Score
+from engine.music.xml_scan import scan_xml
 
 DATA = Path(__file__).parent / "data"
 XML = (DATA / "bach_prelude_868.musicxml").read_bytes()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import importlib
 import io
 import json
 import os
@@ -37,6 +38,7 @@ WAIT_SECONDS = 20.0  # on the clock
 START_SECONDS = 60.0  # the imports, on a busy machine
 MEMORY_BYTES = 1_500_000_000
 MAX_ANSWER_BYTES = 64_000_000
+HEAD_BYTES = 120  # of a request: its kind and the seconds that it may take
 _JOBS_PER_CHILD = 200  # then a fresh one, against slow leaks
 
 
@@ -60,6 +62,8 @@ ENGRAVING = Refusals(
     "Engraving this score takes too much memory; open a part of it, or save it as MusicXML.",
 )
 
+
+TOO_BIG, DAMAGED = "too big", "damaged"  # of a call, whose sentences only the caller knows
 
 _PLAIN = {"title": str, "composer": str, "tempo_bpm": float}  # the fields of a Score that are not arrays
 
@@ -159,12 +163,17 @@ class ReaderChild:
         return code
 
     def read(self, kind: str, data: bytes, check: Callable[[], None] | None = None) -> Score:
-        """Parse `data` of `kind` ("musicxml", "mei" or "kern") within 8 s of computing, 20 s on the clock and 1.5 GB.
+        """Parse `data` within 8 s of computing, 20 s on the clock and 1.5 GB.
 
+        kind   "musicxml", "mei" or "kern"; "xml" for one of the first two, counted through first
         check  called several times a second; when it raises, the process is ended and the exception goes on
         Raises BadInput, which says what went wrong.
         """
         return score_from_bytes(self.ask(kind, data, READING, check))
+
+    def call(self, function: str, data: bytes, refusals: Refusals, check: Callable[[], None] | None = None) -> bytes:
+        """The bytes that "module:function" makes of `data` there. Raises BadInput, as `read`."""
+        return self.ask(f"call:{function}", data, refusals, check)[1:]
 
     def ask(self, kind: str, data: bytes, refusals: Refusals, check: Callable[[], None] | None = None) -> bytes:
         """The child's answer to one request, under the limits of `read`. Raises BadInput with one of `refusals`."""
@@ -173,7 +182,7 @@ class ReaderChild:
         assert self.process.stdin is not None
         self.jobs += 1
         try:
-            write_frame(self.process.stdin, f"{kind} {READ_SECONDS}".encode().ljust(16) + data)
+            write_frame(self.process.stdin, f"{kind} {READ_SECONDS}".encode().ljust(HEAD_BYTES) + data)
             answer = self._next_frame(WAIT_SECONDS, check)
         except TimeoutError as error:
             self.stop()
@@ -187,9 +196,9 @@ class ReaderChild:
             self.stop()
         if answer[:1] == b"{":
             sentence = json.loads(answer)["sentence"]
-            if sentence == refusals.too_big:
+            if sentence in (refusals.too_big, TOO_BIG):
                 self.stop()
-            raise BadInput(sentence)
+            raise BadInput({TOO_BIG: refusals.too_big, DAMAGED: refusals.damaged}.get(sentence, sentence))
         return answer
 
     def _next_frame(self, seconds: float, check: Callable[[], None] | None = None) -> bytes | None:
@@ -253,19 +262,28 @@ def _answer(kind: str, data: bytes) -> bytes:
     """A Score's bytes, or engraved pages, or a sentence as JSON."""
     refusals = ENGRAVING if kind.startswith("engrave") else READING
     try:
+        if kind.startswith("call:"):
+            return b"=" + _called(kind.removeprefix("call:"), data)
         return _engrave(kind, data) if kind.startswith("engrave") else score_to_bytes(_read(kind, data))
     except BadInput as error:
         sentence = str(error)
     except MemoryError:
-        sentence = refusals.too_big
+        sentence = TOO_BIG if kind.startswith("call:") else refusals.too_big
     except Exception:  # whatever a parser met in a stranger's file
-        sentence = refusals.damaged
+        sentence = DAMAGED if kind.startswith("call:") else refusals.damaged
     return json.dumps({"sentence": sentence}).encode()
 
 
-def _read(kind: str, data: bytes) -> Score:
-    from engine.music import kern, notation
+def _called(function: str, data: bytes) -> bytes:
+    module, _, name = function.partition(":")
+    return getattr(importlib.import_module(module), name)(data)
 
+
+def _read(kind: str, data: bytes) -> Score:
+    from engine.music import kern, notation, xml_scan
+
+    if kind == "xml":
+        kind = xml_scan.scan_xml(data)
     if kind == "musicxml":
         return notation.read_musicxml(data)
     if kind == "kern":
@@ -300,9 +318,9 @@ def main() -> None:
     _limit()
     write_frame(answers, b"ready")
     while (request := read_frame(requests)) is not None:
-        kind, seconds = request[:16].decode().split()
+        kind, seconds = request[:HEAD_BYTES].decode().split()
         _allow(int(seconds))
-        write_frame(answers, _answer(kind, request[16:]))
+        write_frame(answers, _answer(kind, request[HEAD_BYTES:]))
 
 
 if __name__ == "__main__":

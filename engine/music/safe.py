@@ -1,7 +1,7 @@
 """The only door for files from outside: limits first, then reading, then a look at what was read.
 
-MIDI is read here; MusicXML, .mxl, MEI and kern are parsed in a child process that is killed after 8 seconds of
-computing or at 1.5 GB. What is no file of these kinds, or past a limit, raises BadInput: one sentence for the user.
+MIDI is read here; MusicXML, .mxl, MEI and kern are counted through and parsed in a child process that is killed after
+8 seconds of computing or at 1.5 GB. What is no file of these kinds, or past a limit, raises BadInput: one sentence.
 """
 
 from __future__ import annotations
@@ -15,21 +15,18 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from xml.parsers import expat
 
 import numpy as np
 
-from engine.music.child import ReaderChild
+from engine.music.child import ReaderChild, Refusals
 from engine.music.midi import read_midi_performance, read_midi_score
 from engine.music.midi_file import MAX_NOTES
 from engine.music.remarks import bounded
 from engine.music.types import BadInput, Performance, Score
+from engine.music.xml_scan import stream_xml
 
 MAX_SCORE_BYTES = 20_000_000
 MAX_KERN_BYTES = 4_000_000
-MAX_MEASURES = 2_000
-MAX_ELEMENTS = 1_000_000
-MAX_DEPTH = 100
 MAX_ENTRIES = 50  # of an .mxl
 MAX_RATIO = 200  # unpacked to packed
 MAX_QUARTERS = 40_000  # 30 minutes at 400 beats are 12,000
@@ -57,7 +54,7 @@ def open_score(data: bytes, filename: str, check: Callable[[], None] | None = No
     if data[:2] == b"PK":
         data = unpack_mxl(data)
     if _is_xml(data):
-        kind = scan_xml(data)
+        kind = "xml"  # which one, and whether within the limits, is seen in the child
     elif _is_kern(data):
         if len(data) > MAX_KERN_BYTES:
             raise BadInput(
@@ -79,6 +76,15 @@ def open_performance(data: bytes, filename: str) -> Performance:
     if data[:4] != b"MThd":
         raise BadInput(f"{name} is not a MIDI file; a performance is read from a MIDI file (.mid).")
     return read_midi_performance(data)
+
+
+def call_apart(function: str, data: bytes, refusals: Refusals, check: Callable[[], None] | None = None) -> bytes:
+    """The bytes that "module:function" makes of a stranger's bytes, in a child process under the limits of reading.
+
+    Raises BadInput: the sentence of the function, or one of `refusals` when the process ends or passes a limit.
+    """
+    with borrow_child(check) as child:
+        return child.call(function, data, refusals, check)
 
 
 def warm_up() -> None:
@@ -191,80 +197,7 @@ def _root_file(container: bytes) -> str:
         if tag.rsplit(":", 1)[-1] == "rootfile" and "full-path" in attributes:
             found.append(attributes["full-path"])
 
-    _parse(container, start, lambda tag: None)
+    stream_xml(container, start, lambda tag: None)
     if not found:
         raise BadInput("This .mxl file does not say which of its entries is the score; export it again.")
     return found[0]
-
-
-def scan_xml(data: bytes) -> str:
-    """Count through an XML file without keeping it; returns "musicxml" or "mei". Raises BadInput past a limit."""
-    root: list[str] = []
-    count = {"measure": 0, "note": 0, "element": 0}
-    depth, most_measures = 0, 0
-
-    def start(tag: str, attributes: dict[str, str]) -> None:
-        nonlocal depth, most_measures
-        tag = tag.rsplit(":", 1)[-1]
-        if not root:
-            root.append(tag)
-        depth += 1
-        count["element"] += 1
-        if tag in ("measure", "note"):
-            count[tag] += 1
-        elif tag == "rest":  # MusicXML's rest lies in a note
-            count["note"] -= 1 if root[0] != "mei" else 0
-        elif tag == "part":
-            count["measure"] = 0
-        most_measures = max(most_measures, count["measure"])
-        if depth > MAX_DEPTH:
-            raise BadInput(f"This XML file is nested over {MAX_DEPTH} deep; that is no score.")
-        if most_measures > MAX_MEASURES:
-            raise BadInput(f"This score has more than {MAX_MEASURES} measures; open a part of it.")
-        if count["note"] > MAX_NOTES:
-            raise BadInput(f"This score has more than {MAX_NOTES} notes; open a part of it.")
-        if count["element"] > MAX_ELEMENTS:
-            raise BadInput(f"This XML file has more than {MAX_ELEMENTS} elements; open a part of it.")
-
-    def end(tag: str) -> None:
-        nonlocal depth
-        depth -= 1
-
-    _parse(data, start, end)
-    if root[0] == "score-partwise":
-        return "musicxml"
-    if root[0] == "mei":
-        return "mei"
-    if root[0] == "score-timewise":
-        raise BadInput("This MusicXML file is timewise; save it as partwise MusicXML, as nearly all programs do.")
-    raise BadInput("This XML file is no score; choose a MusicXML (.musicxml, .xml, .mxl) or MEI (.mei) file.")
-
-
-def _parse(data: bytes, start: object, end: object) -> None:
-    """Stream XML through the handlers; no entity is ever declared, expanded or fetched."""
-
-    def doctype(name: str, system: str | None, public: str | None, internal: int) -> None:
-        if internal:
-            raise BadInput(
-                "This XML file declares things of its own (a DOCTYPE with contents); export it again without."
-            )
-
-    def entity(*_: object) -> None:
-        raise BadInput("This XML file declares entities; export it again without.")
-
-    parser = expat.ParserCreate()
-    parser.SetParamEntityParsing(expat.XML_PARAM_ENTITY_PARSING_NEVER)
-    parser.StartDoctypeDeclHandler = doctype
-    parser.EntityDeclHandler = entity
-    parser.StartElementHandler = start  # type: ignore[assignment]
-    parser.EndElementHandler = end  # type: ignore[assignment]
-    try:
-        parser.Parse(data, True)
-    except BadInput:
-        raise
-    except expat.ExpatError as error:
-        raise BadInput(
-            f"This XML file is damaged at line {error.lineno}; export it again from your notation program."
-        ) from error
-    except (ValueError, LookupError) as error:  # an encoding that nobody knows
-        raise BadInput("This XML file is in an unknown encoding; export it again as UTF-8.") from error
