@@ -38,7 +38,7 @@ def directions(page: Layout) -> list[list[tuple[Fraction, ET.Element]]]:
     for i, (v, h) in enumerate(zip(velocity.tolist(), hairpin.tolist(), strict=True)):
         if v != level and v in names and (h == 0 or hairpin[i - 1] == 0 or i == 0):
             dynamics.append((i, names[v]))
-            level = v
+        level = v  # a hairpin may have led away from the last mark, which is then written again
     if hairpin.any() or len(np.unique(velocity)) <= len(names):
         for i, name in dynamics:
             ET.SubElement(ET.SubElement(add(first[i], "below"), "dynamics"), name)

@@ -1,15 +1,13 @@
-"""From a notation program's file (through partitura) to a `Score` with every mark that a pianist reads.
+"""From a notation program's file to a `Score` with every mark that a pianist reads; a match file through partitura.
 
 What dynamics and tempo words ask of each note: engine.music.in_force. How repeats are played: engine.music.repeats.
 """
 
 from __future__ import annotations
 
-import io
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,44 +16,33 @@ from lxml import etree
 
 from engine.music._partitura import load_partitura
 from engine.music.in_force import DYNAMIC_VELOCITY, WORD_REACH, fill_in_force, tempo_change, tempo_word
+from engine.music.io.musicxml_page import page_of
+from engine.music.io.words import A_TEMPO, FASTER, IMPULSES, LOUDER, SLOWER, SOFTER
+from engine.music.io.written import score_of
 from engine.music.repeats import playing_order, unfold, written_measures
 from engine.music.spelling import FIFTHS
 from engine.music.types import MARK_NAMES, BadInput, Marks, Measures, Score
 
-_SLOWER = re.compile(
-    r"\b(rit(\.|ard|en|$|\b)|rall|allarg|slargando|smorz|calando|morendo|perdendosi|cédez|retenu|zurückh)", re.I
-)
-_FASTER = re.compile(r"\b(accel|string|stretto|affrett|incalz|più mosso|piu mosso|pressez|serrez|beschleun)", re.I)
-_A_TEMPO = re.compile(r"\b(a tempo|tempo (i|1|primo)|in tempo|au mouvement|im zeitmaß|tempo)\b", re.I)
-_LOUDER = re.compile(r"\bcresc", re.I)
-_SOFTER = re.compile(r"\b(dim(\.|in|$|\b)|decresc|smorz|calando|morendo|perdendosi)", re.I)
-
-_IMPULSES = {"sf": 2, "sfz": 2, "fz": 2, "sff": 2, "sffz": 2, "rf": 1, "rfz": 1, "sfp": 2, "fp": 2}
 _ORNAMENTS = {
     "trill-mark": 1, "wavy-line": 1, "tremolo": 1, "shake": 1, "mordent": 2, "inverted-mordent": 2, "schleifer": 2,
     "turn": 3, "inverted-turn": 3, "delayed-turn": 3, "delayed-inverted-turn": 3, "haydn": 3,
 }  # fmt: skip
-_BEAT_UNITS = {"whole": 4.0, "half": 2.0, "quarter": 1.0, "eighth": 0.5, "16th": 0.25}
 
 
-def read_musicxml(data: bytes) -> Score:
+def read_musicxml(data: bytes, all_parts: bool = False) -> Score:
     """Read MusicXML that is already known to be harmless; untrusted bytes go through `engine.music.safe`.
 
-    Repeats are unfolded once each (first and second endings, da capo). Raises BadInput when no note is found.
+    Repeats, endings, da capo and dal segno are played. Of a song the keyboard part is read, with `all_parts` the voice,
+    too. Raises BadInput when no note is found.
     """
-    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
+    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
     root = etree.fromstring(data, parser)
-    rolled = set()
-    for i, note in enumerate(root.iter("note")):  # partitura keeps ids but drops <arpeggiate>
-        note.set("id", f"e{i}")
-        if note.find("notations/arpeggiate") is not None:
-            rolled.add(f"e{i}")
-    for direction in root.iter("direction"):
-        _sound_of_metronome(direction)
-    pt = load_partitura()
-    part_score = pt.load_musicxml(io.BytesIO(etree.tostring(root)), force_note_ids="keep")
-    score = part_to_score(part_score, rolled)
-    return score if score.composer else replace(score, composer=_credited_composer(root))
+    for element in root.iter(etree.Element):
+        if "}" in element.tag:
+            element.tag = element.tag.rsplit("}", 1)[-1]
+    page = page_of(root)
+    page.composer = page.composer or _credited_composer(root)
+    return score_of(page, all_parts)
 
 
 def _credited_composer(root: Any) -> str:
@@ -66,18 +53,6 @@ def _credited_composer(root: Any) -> str:
     while name and not name[0].isalpha():  # "op. 8, no. 11" before it
         name = name[1:]
     return " ".join(name)
-
-
-def _sound_of_metronome(direction: Any) -> None:
-    """Give a printed metronome mark the <sound tempo> beside it that partitura reads, where a program left it out."""
-    printed = direction.find("direction-type/metronome")
-    if printed is None or direction.find("sound[@tempo]") is not None:
-        return
-    count = re.search(r"\d+(\.\d+)?", printed.findtext("per-minute") or "")
-    quarters = _BEAT_UNITS.get(printed.findtext("beat-unit") or "", 0.0)
-    if count and quarters and len(printed.findall("beat-unit")) == 1:
-        quarters *= 1.5 if printed.find("beat-unit-dot") is not None else 1.0
-        etree.SubElement(direction, "sound", tempo=f"{float(count[0]) * quarters:g}")
 
 
 def read_musicxml_file(path: str | Path) -> Score:
@@ -226,19 +201,19 @@ def _direction_marks(parts: Sequence[Any], onset: np.ndarray, table: np.ndarray)
             end = at(d.end) if d.end is not None and d.end.t > d.start.t else None
             if text in DYNAMIC_VELOCITY:
                 levels.append((start, DYNAMIC_VELOCITY[text]))
-            elif text in _IMPULSES:
-                impulses.append((start, _IMPULSES[text]))
+            elif text in IMPULSES:
+                impulses.append((start, IMPULSES[text]))
                 if text in ("fp", "sfp"):
                     levels.append((start + 1e-3, DYNAMIC_VELOCITY["p"]))
-            elif isinstance(d, pt.score.IncreasingLoudnessDirection) or _LOUDER.search(text):
+            elif isinstance(d, pt.score.IncreasingLoudnessDirection) or LOUDER.search(text):
                 wedges.append((start, end or start + WORD_REACH, 1))
-            elif isinstance(d, pt.score.DecreasingLoudnessDirection) or _SOFTER.search(text):
+            elif isinstance(d, pt.score.DecreasingLoudnessDirection) or SOFTER.search(text):
                 wedges.append((start, end or start + WORD_REACH, -1))
-            if _SLOWER.search(text):
+            if SLOWER.search(text):
                 changes.append((start, end, -1))
-            elif _FASTER.search(text):
+            elif FASTER.search(text):
                 changes.append((start, end, 1))
-            elif _A_TEMPO.search(text):
+            elif A_TEMPO.search(text):
                 changes.append((start, start, 0))
             word = tempo_word(text)
             if word and "poco a poco" not in text:

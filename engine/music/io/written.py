@@ -1,0 +1,324 @@
+"""A page of music as bars, and how it becomes a `Score`: one clock for all parts, repeats unfolded, ties merged.
+
+The readers of MusicXML and MEI fill a `Page`; `score_of` does everything that does not depend on the format.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections import defaultdict
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+import numpy as np
+
+from engine.music.in_force import WORD_REACH, fill_in_force, tempo_change, tempo_word
+from engine.music.io.playing_order import Signs, playing_order
+from engine.music.io.words import A_TEMPO, FASTER, IMPULSES, LOUDER, SLOWER, SOFTER, dynamic_marks, level, metronome
+from engine.music.types import MARK_NAMES, BadInput, Marks, Measures, Remark, Score
+
+MAX_NOTES = 20_000
+_KEYBOARD = re.compile(r"piano|klavier|pno|pf\b|keyboard|harpsichord|cembalo|clavecin|celesta|harp|organ", re.I)
+
+
+@dataclass
+class Note:
+    """One written note; times in quarters from its bar's beginning. `marks` by the names of `types.MARK_NAMES`."""
+
+    at: Fraction
+    length: Fraction  # 0 for a grace note
+    pitch: int
+    spelling: int
+    part: int
+    staff: int
+    voice: int
+    grace: bool = False
+    tie_from: bool = False  # tied to a note before
+    tie_on: bool = False
+    marks: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass
+class Sign:
+    """A sign between the notes.
+
+    kind   "mark" (a dynamic mark), "wedge" (1 or -1), "words", "bpm" (quarters a minute), "ratio" (new to old tempo)
+    value  text or number
+    at     quarters from the bar's beginning
+    end    (bar, quarters) where its line ends, None without one
+    """
+
+    at: Fraction
+    kind: str
+    value: str | float
+    end: tuple[int, Fraction] | None = None
+
+
+@dataclass
+class Bar:
+    """One bar of all parts.
+
+    name     as printed
+    length   quarters that the longest part lasts
+    meter    numerator, denominator in force; fifths the key signature in force
+    """
+
+    name: str
+    meter: tuple[int, int] = (4, 4)
+    fifths: int = 0
+    length: Fraction = Fraction(0)
+    notes: list[Note] = field(default_factory=list)
+    signs: list[Sign] = field(default_factory=list)
+    order: Signs = field(default_factory=Signs)
+    metered: bool = True  # False: without a time signature, as long as its notes
+
+
+@dataclass
+class Part:
+    """An instrument: how many staves it has, and its name as printed."""
+
+    name: str = ""
+    staves: int = 1
+
+
+@dataclass
+class Page:
+    """All that was read. `slurs` are (part, staff, voice, start, end), start and end (bar, quarters)."""
+
+    bars: list[Bar] = field(default_factory=list)
+    parts: list[Part] = field(default_factory=list)
+    slurs: list[tuple[int, int, int, tuple[int, Fraction], tuple[int, Fraction]]] = field(default_factory=list)
+    order: list[int] = field(default_factory=list)  # stated by the file itself (MEI's expansion), [] by the signs
+    title: str = ""
+    composer: str = ""
+    remarks: list[Remark] = field(default_factory=list)
+
+    def remark(self, bar: int, element: str, text: str) -> None:
+        """Add a remark about bar number `bar` (an index)."""
+        self.remarks.append(Remark(self.number(bar), element, text))
+
+    def number(self, bar: int) -> int:
+        """The printed number of a bar by its index, else its place on the page, counted from 1."""
+        name = self.bars[bar].name if bar < len(self.bars) else ""
+        return int(name) if name.isdecimal() and len(name) < 7 and int(name) else bar + 1
+
+
+def score_of(page: Page, all_parts: bool = False, unfolded: bool = True) -> Score:
+    """Play a page out. With `all_parts` a song's voice is kept beside its piano; unfolded=False keeps the page's order.
+
+    Raises BadInput when there is no note.
+    """
+    if not any(bar.notes for bar in page.bars):
+        raise BadInput("This score has no notes; a score needs at least one note. Choose another file.")
+    hand = _hands(page, all_parts)
+    for bar in page.bars:
+        bar.notes = [n for n in bar.notes if (n.part, n.staff) in hand]
+        if not bar.length:
+            bar.length = Fraction(4 * bar.meter[0], bar.meter[1])
+    first_is_pickup = len(page.bars) > 1 and page.bars[0].metered and page.bars[0].length < _nominal(page.bars[0])
+    starts = [Fraction(0)]
+    for bar in page.bars:
+        starts.append(starts[-1] + bar.length)
+    zero = starts[1] if first_is_pickup else Fraction(0)
+    notes = [(k, n) for k, bar in enumerate(page.bars) for n in bar.notes]
+    table = _marks(page, [float(starts[k] + n.at - zero) for k, n in notes], [float(s - zero) for s in starts], notes)
+    order = _order(page, unfolded)
+    return _played(page, order, notes, table, hand, first_is_pickup)
+
+
+def _nominal(bar: Bar) -> Fraction:
+    return Fraction(4 * bar.meter[0], bar.meter[1])
+
+
+def _order(page: Page, unfolded: bool) -> list[int]:
+    written = list(range(len(page.bars)))
+    if not unfolded:
+        return written
+    order = page.order or playing_order([bar.order for bar in page.bars])
+    if sum(len(page.bars[k].notes) for k in order) > MAX_NOTES:
+        page.remarks.append(Remark(page.number(0), "repeat", "the repeats are not played; the score would be too long"))
+        return written
+    return order
+
+
+def _hands(page: Page, all_parts: bool) -> dict[tuple[int, int], int]:
+    """1 upper or 2 lower for each (part, staff) that is played.
+
+    A part of two or more staves is the keyboard; single parts beside it are left out. Of three or more single parts two
+    neighbours named as a keyboard are one. Else the first part is the upper staff and the others the lower.
+    """
+    used = sorted({(n.part, n.staff) for bar in page.bars for n in bar.notes})
+    parts = sorted({part for part, _ in used})
+    pianos = [k for k in parts if page.parts[k].staves >= 2]
+    named = [k for k in parts if _KEYBOARD.search(page.parts[k].name)]
+    if pianos and len(parts) > len(pianos):
+        hand = {(p, s): min(s, 2) for p, s in used if p in pianos}
+    elif not pianos and len(parts) > 2 and len(named) == 2 and parts.index(named[1]) == parts.index(named[0]) + 1:
+        hand = {(p, s): 1 + (p == named[1]) for p, s in used if p in named}
+    elif pianos or len(parts) == 1:
+        return {(p, s): min(max(s, 1), 2) for p, s in used}
+    else:
+        return {(p, s): 1 if p == parts[0] else 2 for p, s in used}
+    for k in parts:
+        if all(p != k for p, _ in hand):
+            first = next(i for i, bar in enumerate(page.bars) if any(n.part == k for n in bar.notes))
+            if all_parts:
+                hand |= {(p, s): 1 for p, s in used if p == k}
+            else:
+                name = page.parts[k].name or f"part {k + 1}"
+                page.remark(first, f"part “{name}”", "this part is left out; the keyboard part is played")
+    return hand
+
+
+# ---- marks
+def _marks(page: Page, onset: list[float], starts: list[float], notes: list[tuple[int, Note]]) -> np.ndarray:
+    """The marks (n, 12) of all notes in the page's order."""
+    table = np.zeros((len(notes), len(MARK_NAMES)), np.int16)
+    for i, (_, n) in enumerate(notes):
+        for name, value in n.marks.items():
+            table[i, MARK_NAMES.index(name)] = value
+    at = np.array(onset)
+    _slur_marks(page, at, starts, notes, table)
+    levels, impulses, wedges, changes, words, bpms = [], [], [], [], [], []
+    signs = [(starts[k] + float(s.at), s) for k, bar in enumerate(page.bars) for s in bar.signs]
+    for start, sign in sorted(signs, key=lambda s: s[0]):
+        end = None if sign.end is None else starts[min(sign.end[0], len(page.bars) - 1)] + float(sign.end[1])
+        end = end if end is not None and end > start else None
+        text = str(sign.value).strip() if sign.kind in ("mark", "words") else ""
+        found = [text] if sign.kind == "mark" else dynamic_marks(text)
+        for j, mark in enumerate(found):
+            place = start + 1e-3 * j  # "f p": the second from just after the first
+            if mark in IMPULSES:
+                impulses.append((start, IMPULSES[mark]))
+                if mark.endswith("p"):
+                    levels.append((start + 1e-3, level("pp" if mark.endswith("pp") else "p")))
+            elif (velocity := level(mark)) is not None:
+                levels.append((place, velocity))
+        if sign.kind == "wedge":
+            wedges.append((start, end or start + WORD_REACH, int(sign.value)))
+        elif sign.kind == "bpm" and 5 < float(sign.value) < 1000:
+            bpms.append((start, float(sign.value)))
+        elif sign.kind == "ratio" and bpms:
+            bpms.append((start, bpms[-1][1] * float(sign.value)))
+        if sign.kind != "words":
+            continue
+        if LOUDER.search(text):
+            wedges.append((start, end or start + WORD_REACH, 1))
+        elif SOFTER.search(text):
+            wedges.append((start, end or start + WORD_REACH, -1))
+        if SLOWER.search(text):
+            changes.append((start, end, -1))
+        elif FASTER.search(text):
+            changes.append((start, end, 1))
+        elif A_TEMPO.search(text):
+            changes.append((start, start, 0))
+        word = tempo_word(text.lower())
+        if word and "poco a poco" not in text.lower():
+            words.append((start, word))
+        bpm, ratio = metronome(text)
+        if 5 < bpm < 1000:
+            bpms.append((start, bpm))
+        elif ratio and bpms:
+            bpms.append((start, bpms[-1][1] * float(ratio)))
+    fill_in_force(table, at, levels, wedges, bpms, words)
+    accent = table[:, MARK_NAMES.index("accent")]
+    for start, kind in impulses:
+        accent[np.abs(at - start) < 1e-4] = kind
+    resets = [s for s, _ in words]
+    table[:, MARK_NAMES.index("tempo_change")] = tempo_change(at, sorted(changes, key=lambda c: c[0]), resets)
+    return table
+
+
+def _slur_marks(
+    page: Page, at: np.ndarray, starts: list[float], notes: list[tuple[int, Note]], table: np.ndarray
+) -> None:
+    """1 inside a slur of the note's own voice and staff, 2 the last note of one."""
+    spans = defaultdict(list)
+    for part, staff, voice, start, end in page.slurs:
+        span = tuple(starts[k] + float(t) for k, t in (start, end))
+        spans[part, staff, voice].append(span)
+    column = MARK_NAMES.index("slur")
+    for i, (_, n) in enumerate(notes):
+        for a, b in spans.get((n.part, n.staff, n.voice), ()):
+            if a - 1e-6 <= at[i] < b - 1e-6:
+                table[i, column] = 1
+            elif abs(at[i] - b) <= 1e-6 and not table[i, column]:
+                table[i, column] = 2
+
+
+# ---- playing
+def _played(
+    page: Page, order: list[int], notes: list[tuple[int, Note]], table: np.ndarray,
+    hand: dict[tuple[int, int], int], pickup: bool,
+) -> Score:  # fmt: skip
+    first_of_bar = [bisect_left(notes, k, key=lambda x: x[0]) for k in range(len(page.bars) + 1)]
+    begins = [Fraction(0)]
+    for k in order:
+        begins.append(begins[-1] + page.bars[k].length)
+    zero = begins[1] if pickup and order[0] == 0 and len(order) > 1 else Fraction(0)
+    struck = []  # onset, document order, row, note
+    for begin, k in zip(begins, order, strict=False):
+        struck += [(begin - zero + notes[i][1].at, i) for i in range(first_of_bar[k], first_of_bar[k + 1])]
+    rows = _tied(struck, notes)
+    rows.sort(key=lambda r: (r[0], not r[2], 0 if r[2] else notes[r[3]][1].pitch, r[4] if r[2] else -r[1]))
+    if not rows:
+        raise BadInput("This score has no notes; a score needs at least one note. Choose another file.")
+    which = [r[3] for r in rows]
+    marks = table[which].copy()
+    for i, r in enumerate(rows):
+        if r[5]:
+            marks[i, MARK_NAMES.index("fermata")] = 1
+    kept = [notes[i][1] for i in which]
+    bars = [page.bars[k] for k in order]
+    numbers, last = [], 0
+    for bar in page.bars:
+        last = int(bar.name) if bar.name.isdecimal() and len(bar.name) < 7 else last
+        numbers.append(last)
+    position = np.zeros(len(order))
+    if pickup:
+        position[[k == 0 for k in order]] = float(_nominal(page.bars[0]) - page.bars[0].length)
+    measures = Measures(
+        np.array([float(b - zero) for b in begins[:-1]]), np.array([float(b.length) for b in bars]), position,
+        np.array([b.meter[0] for b in bars]), np.array([b.meter[1] for b in bars]),
+        np.array([b.fifths for b in bars]), np.array([numbers[k] for k in order]),
+    )  # fmt: skip
+    return Score(
+        np.array([float(r[0]) for r in rows]), np.array([float(r[1]) for r in rows]),
+        np.array([n.pitch for n in kept]), np.array([n.spelling for n in kept]),
+        np.array([hand[n.part, n.staff] for n in kept]), np.array([n.voice for n in kept]),
+        np.array([r[2] for r in rows]), Marks(marks), measures, title=page.title, composer=page.composer,
+        remarks=tuple(page.remarks),
+    )  # fmt: skip
+
+
+def _tied(struck: list[tuple[Fraction, int]], notes: list[tuple[int, Note]]) -> list[list]:
+    """Key strokes: [onset, length, grace, row, place, fermata], tied notes merged in playing order.
+
+    A tie goes on in the same voice if that has the pitch, else on the same staff, else anywhere in the part.
+    """
+    out: list[list] = []
+    open_: dict[tuple[int, int], list[tuple[Fraction, Note, list]]] = defaultdict(list)
+    for place, (onset, i) in enumerate(sorted(struck, key=lambda s: s[0])):
+        n = notes[i][1]
+        key = (n.part, n.pitch)
+        before = None
+        if n.tie_from:
+            waiting = [w for w in open_[key] if w[0] == onset and not (n.grace and w[1].grace)]
+            waiting.sort(key=lambda w: (w[1].voice != n.voice, w[1].staff != n.staff))
+            before = waiting[0] if waiting else None
+        if before is not None:
+            open_[key] = [w for w in open_[key] if w is not before]
+            stroke = before[2]
+            stroke[1] += n.length
+            stroke[2] = stroke[2] and n.grace
+            if before[1].grace:  # a grace note tied to its main note is that note, struck early
+                stroke[3] = i
+        else:
+            stroke = [onset, n.length, n.grace, i, place, False]
+            out.append(stroke)
+        stroke[5] = stroke[5] or bool(n.marks.get("fermata"))
+        if n.tie_on:
+            open_[key] = [w for w in open_[key] if w[0] >= onset]
+            open_[key].append((onset + n.length, n, stroke))
+    return out
