@@ -24,8 +24,11 @@ from engine.models.piece_prior import PRIOR_COLUMNS, Prior
 from engine.models.sketch_decoder import SketchDecoder
 from engine.models.stepping import Weights
 from engine.models.style import AXES
+from engine.models.tagger.decode import Decoding
+from engine.models.tagger.network import Tagger, TaggerConfig
+from engine.models.tagger.tag import Tags, tag
 from engine.music.types import BundleError
-from engine.tokens.writing import FIELD_SIZES, METERS, NOTE_TICKS
+from engine.tokens.writing import FIELD_SIZES, METERS, NOTE_TICKS, Written
 
 FORMAT_VERSION = 1
 
@@ -105,6 +108,32 @@ def open_composer(folder: Path) -> ComposerBundle:
         model = Composer(ComposerConfig(**config["model"]))
         model.load_state_dict(tensors)
     return ComposerBundle(Weights(model.eval()), prior, config["weights_sha256"][:12], config)
+
+
+@dataclass(frozen=True)
+class TaggerBundle:
+    """A loaded phrase tagger: model in evaluation mode, float32, and how marks are read off it."""
+
+    model: Tagger
+    decoding: Decoding
+    digest: str
+    config: dict
+
+    def tag(self, written: Written) -> Tags:
+        """Phrase ends and cadences of a score."""
+        return tag(self.model, self.decoding, written)
+
+
+def open_tagger(folder: Path) -> TaggerBundle:
+    """Load a phrase tagger's folder. Raises BundleError as open_pianist does."""
+    config, tensors = read_folder(folder, "phrase tagger")
+    with fits(folder):
+        shape = dict(config["model"])
+        model = Tagger(TaggerConfig(**{**shape, "dilations": tuple(shape["dilations"])}))
+        model.load_state_dict(tensors)
+        least = config["decoding"]
+        decoding = Decoding(float(least["phrase"]), tuple(float(v) for v in least["cadence"]))  # type: ignore[arg-type]
+    return TaggerBundle(model.eval(), decoding, config["weights_sha256"][:12], config)
 
 
 @dataclass(frozen=True)

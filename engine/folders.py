@@ -16,6 +16,7 @@ from engine.music.types import BundleError
 CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints"
 IMPORTED_KINDS = ("midi-valle", "piano-encodec")
 PIANIST, COMPOSER, CODEC, RENDERER = "pianist-v1", "composer-v1", "piano-codec-v2", "renderer-v3"
+TAGGER = "phrase-tagger-v1"
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from soak_report import Reporter
 
-from engine.bundle import open_codec, open_composer, open_pianist, open_renderer
-from engine.folders import CHECKPOINTS, CODEC, COMPOSER, PIANIST, RENDERER
+from engine.bundle import open_codec, open_composer, open_pianist, open_renderer, open_tagger
+from engine.folders import CHECKPOINTS, CODEC, COMPOSER, PIANIST, RENDERER, TAGGER
 from engine.music.types import BundleError
 from engine.worker_engine import WorkerEngine
 from studio import actions
@@ -21,7 +21,7 @@ from studio.session import Controls, Session
 
 SHORT = "Chopin, Prélude op. 28 no. 7"
 OPEN: dict[str, Callable[[Path], object]] = {
-    PIANIST: open_pianist, COMPOSER: open_composer, CODEC: open_codec,
+    PIANIST: open_pianist, COMPOSER: open_composer, CODEC: open_codec, TAGGER: open_tagger,
     RENDERER: lambda folder: open_renderer(folder, open_codec(CHECKPOINTS / CODEC)),
 }  # fmt: skip
 

@@ -1,11 +1,12 @@
 """Make the Composer's data pack.
 
-    python -m training.prepare_composer --data CORPORA [--data2 MORE] --out data/composer-v2.npz
+    python -m training.prepare_composer --data CORPORA [--data2 MORE] [--tagger CHECKPOINT] --out data/composer-v2.npz
 
 Scores of scores-compact.npz and one score of each (n)ASAP work, with --data2 those of the second folder, too, on the
 Composer's grid (`engine.tokens.writing`): composer, work, split, source, for (n)ASAP the tempo that pianists take, and
 for each bar the earlier bar that it is most like (`engine.measures.form`). A training score whose source states its
-repeats stands in the pack twice, as written and as played (`unfolded`); the two share the weight of one.
+repeats stands in the pack twice, as written and as played (`unfolded`); the two share the weight of one. With
+--tagger, phrase ends and cadences of every bar are written, too; expert labels count where there are any.
 """
 
 from __future__ import annotations
@@ -18,15 +19,19 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from engine.bundle import open_tagger
 from engine.measures.form import bar_structure, compare_bars
 from engine.models.conditions import composer_of
 from engine.tokens.writing import TICKS_PER_QUARTER, Written, write_tokens
 from training.core.halves import half_of
 from training.core.score_packs import Item, first_pack, played, second_pack
 from training.data import QUARTER, Nasap
+from training.tagger.data import read_labels
+from training.tagger.labels import labelled
 
 FORMAT_VERSION = 2
 MIN_NOTES, MIN_BARS = 16, 4
@@ -88,7 +93,7 @@ def write_pack(path: Path, found: Iterable[Item]) -> dict[str, NDArray]:
         for k, dtype in _STRUCTURE.items():
             bars[k].append(made[k].astype(dtype))
         for k, dtype in _LABELS.items():
-            bars[k].append(np.zeros(count, dtype))
+            bars[k].append(np.array(getattr(item, k) or [0] * count, dtype))
         composer, period = composer_of(item.composer)
         facts = {"composer": composer, "period": period, "half": half_of(item.work)}
         facts |= {
@@ -125,6 +130,8 @@ def describe(pack: dict[str, NDArray]) -> str:
                 lines.append(
                     f"{source} {split}: {mine.sum():,} scores of {len(set(pack['work'][mine])):,} works, "
                     f"{notes[mine].sum():,} notes, {bars[mine].sum():,} bars ({back:.1%} like an earlier one), "
+                    f"{pack['bar_phrase_end'][mine[of_bar]].sum():,} phrase ends, "
+                    f"{(pack['bar_cadence'][mine[of_bar]] > 0).sum():,} cadences, "
                     f"{both.sum() - mine.sum():,} also as played"
                 )
     return "\n".join(lines)
@@ -134,13 +141,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with aligned/ and scores/")
     parser.add_argument("--data2", type=Path, help="folder of the second pack (pianocore, mutopia, lieder)")
+    parser.add_argument("--tagger", type=Path, help="checkpoint folder of the phrase tagger; needs --data2")
     parser.add_argument("--out", type=Path, default=Path("data/composer-v2.npz"))
     args = parser.parse_args()
-    items = chain(
-        played(first_pack(args.data)), played(second_pack(args.data2)) if args.data2 else (),
-        nasap_scores(args.data / "aligned" / "nasap-aligned.npz"),
-    )  # fmt: skip
-    print(describe(write_pack(args.out, tqdm(items, unit="score", mininterval=5))))
+    if args.tagger and not args.data2:
+        parser.error("--tagger needs --data2, the folder with dcml-labels.tsv.xz.")
+    nasap = nasap_scores(args.data / "aligned" / "nasap-aligned.npz")
+    items = chain(first_pack(args.data), second_pack(args.data2) if args.data2 else (), nasap)
+    if args.tagger:
+        torch.set_num_threads(1)
+        items = labelled(items, open_tagger(args.tagger), read_labels(args.data2 / "dcml-labels.tsv.xz"))
+    print(describe(write_pack(args.out, tqdm(played(items), unit="score", mininterval=5))))
     print(f"{args.out}: {args.out.stat().st_size / 2**20:.1f} MiB, {hashlib.sha256(args.out.read_bytes()).hexdigest()}")
 
 

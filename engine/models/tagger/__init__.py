@@ -1,0 +1,1 @@
+"""Where phrases end and which cadences they end with."""
