@@ -8,10 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
-
-from engine.bundle import FORMAT_VERSION, weights_digest
 
 
 class FinishedRun:
@@ -36,6 +33,10 @@ class FinishedRun:
         module  the training command that made it
         more    further entries of the config
         """
+        from safetensors.torch import save_file  # imported here: a training needs torch and numpy only
+
+        from engine.bundle import FORMAT_VERSION, weights_digest
+
         folder.mkdir(parents=True, exist_ok=True)
         save_file(tensors, folder / "model.safetensors")
         head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
@@ -61,6 +62,8 @@ def weights_to_begin_with(source: Path, part: str = "") -> dict[str, Tensor]:
     """
     if source.is_file():
         return torch.load(source, map_location="cpu", weights_only=True)["average"]
+    from safetensors.torch import load_file  # imported here: a training needs torch and numpy only
+
     tensors = {k: v.float() for k, v in load_file(source / "model.safetensors").items()}
     return {k.removeprefix(part): v for k, v in tensors.items() if k.startswith(part)}
 

@@ -39,7 +39,9 @@ def load_prior(folder: Path) -> CodePrior:
 
 @torch.no_grad()
 def codes_of(model: XMVAE, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A batch of segments as codes (B, T), with its padding."""
+    """A batch of segments as codes (B, T), with its padding, on the model's device."""
+    device = next(model.parameters()).device
+    batch = {k: v.to(device) for k, v in batch.items()}
     with torch.autocast(batch["tokens"].device.type, dtype=torch.bfloat16):
         codes = model.encode_score(batch, model.scope(batch)).codes
     return {"codes": codes, "pad": batch["pad"]}
@@ -54,7 +56,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     rank, _, device = join_processes()
-    vae = load_xmvae(args.vae)
+    vae = load_xmvae(args.vae).to(device)
     corpus = Corpus(args.pack, PERFORMANCE, "train", args.fraction, args.limit)
     others = Corpus(args.pack, PERFORMANCE, "validation", limit=args.limit)
     config = (PriorConfig.small if args.small else PriorConfig)(vae.config.num_codes)
