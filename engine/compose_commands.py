@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.commands import FORMAT_OF_SUFFIX, MAX_SEED, Progress, find_preset
+from engine.compose.form import NAMED, parse_form
 from engine.files import check_output, open_score_file, write_output
 from engine.music.remarks import to_json
 from engine.music.types import BadInput, Performance, Score
@@ -113,11 +114,15 @@ def told(progress: Progress, notes: int, bars: int, takes: int) -> Callable[[int
 def compose(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
     """`etude compose`."""
     wanted = _checked(arguments, [])
+    form = parse_form(arguments.form)
+    if form is not None and arguments.bars:
+        raise BadInput(f"The form has {form.bars} bars of its own; leave --bars out, or leave --form out.")
+    bars = form.bars if form is not None else arguments.bars
     engine = _engine(arguments, progress)
     progress.stage("Composing")
     scores = engine.compose(
         conditions(arguments), arguments.notes, arguments.bars, arguments.takes, arguments.seed, arguments.temperature,
-        top_p(arguments), on_note=told(progress, arguments.notes, arguments.bars, arguments.takes),
+        top_p(arguments), on_note=told(progress, arguments.notes, bars, arguments.takes), form=arguments.form,
     )  # fmt: skip
     return _finish(arguments, progress, engine, wanted, scores)
 
@@ -256,6 +261,7 @@ def add_commands(add: Callable[[str, Any, str], argparse.ArgumentParser]) -> Non
     """The three commands; `add` makes one of a name, what it runs, and a sentence."""
     p = add("compose", compose, "Write a new piece and play it.")
     _options(p, notes=256)
+    p.add_argument("--form", default="", metavar="FORM", help=f"{', '.join(NAMED)}, or such as \"A8 A'8 B8 A8\"")
     p = add("continue", continue_, "Go on where a score ends.")
     p.add_argument("score", type=Path, metavar="IN", help="MusicXML, .mxl, MIDI, Humdrum kern or MEI")
     _options(p, notes=128)

@@ -51,14 +51,16 @@ _ASK_FOR = 1.1  # times the density: pieces come out a little emptier than asked
 _IN_FORCE = [MARK_NAMES.index(k) for k in ("written_velocity", "tempo_bpm", "tempo_word")]
 
 
-def _classes(values: dict[str, float]) -> NDArray[np.int64]:
+def classes_of(values: dict[str, float]) -> NDArray[np.int64]:
+    """(5,) classes of drawn conditions, as in CONDITION_COLUMNS."""
     return np.array([
         int(values["composer"]), int(values["period"]), 1 + int(values["minor"]), tempo_class(values["tempo"]),
         density_class(values["density"]),
     ])  # fmt: skip
 
 
-def _check(notes: int, bars: int, takes: int, temperature: float, top_p: float, seed: int) -> None:
+def check_sampling(notes: int, bars: int, takes: int, temperature: float, top_p: float, seed: int) -> None:
+    """Raise BadInput for a number that is not accepted."""
     if not 0 <= bars <= MAX_BARS:
         raise BadInput(f"{bars} bars were asked for; 1 to {MAX_BARS} can be written at a time.")
     if bars == 0 and not 8 <= notes <= MAX_NOTES:
@@ -87,13 +89,13 @@ def compose(
     Raises BadInput for a condition or a number that is not accepted.
     """
     conditions.check()
-    _check(notes, bars, takes, temperature, top_p, seed)
+    check_sampling(notes, bars, takes, temperature, top_p, seed)
     values = prior.draw(conditions, np.random.default_rng([seed, 7]))
     meter, fifths = METERS[int(values["meter"])], int(values["fifths"])
     num, den = (int(v) for v in meter.split("/"))
     count = bars or MAX_BARS
-    m = _measures(0.0, count, num, den, fifths, 1)
-    grid = _grid(m)
+    m = make_measures(0.0, count, num, den, fifths, 1)
+    grid = make_grid(m)
     nothing = make_written(*(np.zeros(0) for _ in range(5)), grid)  # type: ignore[arg-type]
     if not bars:  # a first guess of the length, mended as it is written
         guess = round(notes / (values["density"] * 4 * num / den))
@@ -103,12 +105,12 @@ def compose(
     end = int(grid.start[first_end - 1] + grid.length[first_end - 1])
     task = Task(
         nothing, np.zeros(0, np.int64), grid, 0, end, fifths, key_shift(fifths), False, 0, 0 if bars else notes,
-        _classes(values | {"density": _ASK_FOR * values["density"]}), _PASSAGE_BARS if passage else 0,
+        classes_of(values | {"density": _ASK_FOR * values["density"]}), _PASSAGE_BARS if passage else 0,
     )  # fmt: skip
-    written = _run(model, task, m, takes, seed, temperature, top_p, on_note)
+    written = run(model, task, m, takes, seed, temperature, top_p, on_note)
     composer = COMPOSERS[int(values["composer"]) - 1] if values["composer"] else ""
     about = f"in the manner of {composer}" if composer else ""
-    return [_new_score(rows, m, values["tempo"], about) for rows in written]
+    return [new_score(rows, m, values["tempo"], about) for rows in written]
 
 
 def continue_score(
@@ -122,11 +124,11 @@ def continue_score(
     off the score. Raises BadInput for numbers that are not accepted.
     """
     conditions.check()
-    _check(notes, bars, takes, temperature, top_p, seed)
+    check_sampling(notes, bars, takes, temperature, top_p, seed)
     old = score.measures
     num, den, fifths = int(old.ts_num[-1]), int(old.ts_den[-1]), int(old.fifths[-1])
     last_end = float((score.onset_quarter + score.duration_quarter).max())
-    tail = _measures(old.end_quarter, (bars or MAX_BARS) + 1, num, den, fifths, int(old.number[-1]) + 1)
+    tail = make_measures(old.end_quarter, (bars or MAX_BARS) + 1, num, den, fifths, int(old.number[-1]) + 1)
     while tail.onset_quarter[0] + tail.duration_quarter[0] <= last_end - 1e-6 and len(tail) > 1:
         old, tail = _join(old, _slice(tail, 0, 1)), _slice(tail, 1, len(tail))
     if bars and len(tail) > bars:
@@ -139,9 +141,9 @@ def continue_score(
     end = int(grid.start[end_bar - 1] + grid.length[end_bar - 1])
     task = Task(
         w, np.zeros(0, np.int64), grid, int(np.ceil(start * TICKS_PER_QUARTER - 1e-6)), end, home, key_shift(home),
-        False, 0, 0 if bars else notes, _classes(values),
+        False, 0, 0 if bars else notes, classes_of(values),
     )  # fmt: skip
-    written = _run(model, task, measures, takes, seed, temperature, top_p, on_note)
+    written = run(model, task, measures, takes, seed, temperature, top_p, on_note)
     return [_merge(score, np.ones(len(score), bool), rows, measures) for rows in written]
 
 
@@ -156,7 +158,7 @@ def infill(
     Raises BadInput when the selection or the span does not fit the score.
     """
     conditions.check()
-    _check(8, 0, takes, temperature, top_p, seed)
+    check_sampling(8, 0, takes, temperature, top_p, seed)
     selected = np.asarray(selected, bool)
     start, stop = float(span[0]), float(span[1])
     if len(selected) != len(score):
@@ -181,9 +183,9 @@ def infill(
     kept = Written(tick, pitch, staff, duration, bar, source, grid)
     task = Task(
         kept, np.flatnonzero(kept.tick >= low), grid, low, high, home, key_shift(home), True, int(hand), 0,
-        _classes(values),
+        classes_of(values),
     )  # fmt: skip
-    written = _run(model, task, score.measures, takes, seed, temperature, top_p, on_note)
+    written = run(model, task, score.measures, takes, seed, temperature, top_p, on_note)
     return [_merge(score, ~selected, rows, score.measures) for rows in written]
 
 
@@ -202,7 +204,8 @@ def stepped(on_note: OnNote | None, on_step: OnStep | None) -> OnNote:
 # ---- the grid and what is known of a score
 
 
-def _measures(onset: float, count: int, num: int, den: int, fifths: int, number: int) -> Measures:
+def make_measures(onset: float, count: int, num: int, den: int, fifths: int, number: int) -> Measures:
+    """`count` equal bars from `onset` (quarters) on; the first has the printed number `number`."""
     length, one = 4.0 * num / den, np.ones(count, int)
     return Measures(
         onset + length * np.arange(count), length * one, 0.0 * one, num * one, den * one, fifths * one,
@@ -218,14 +221,15 @@ def _join(a: Measures, b: Measures) -> Measures:
     return Measures(*(np.concatenate([getattr(a, k), getattr(b, k)]) for k in a.__dataclass_fields__))
 
 
-def _grid(m: Measures) -> Bars:
+def make_grid(m: Measures) -> Bars:
+    """Barlines on the tick grid."""
     return make_bars(m.onset_quarter, m.duration_quarter, m.position_quarter, m.ts_num, m.ts_den, m.fifths)
 
 
 def _read(score: Score, m: Measures, asked: Conditions, at: float) -> tuple[dict[str, float], int, Written, Bars]:
     """(conditions, key signature that is home, notes on the grid, the grid) around a place in a score."""
     w = write_tokens(score)
-    grid = _grid(m)
+    grid = make_grid(m)
     w = replace(w, bars=grid)
     near = np.argsort(np.abs(w.tick / TICKS_PER_QUARTER - at), kind="stable")[:256]
     bar = int(np.clip(np.searchsorted(m.onset_quarter, at - 1e-6, side="right") - 1, 0, len(m) - 1))
@@ -269,7 +273,7 @@ def _heard_fifths(pitch: NDArray, duration: NDArray) -> int:
 # ---- notes into scores
 
 
-def _run(
+def run(
     model: Weights, task: Task, m: Measures, takes: int, seed: int, temperature: float, top_p: float,
     on_note: OnNote | None,
 ) -> list[NDArray[np.int64]]:  # fmt: skip
@@ -301,20 +305,24 @@ def _lengths(tick: NDArray, pitch: NDArray, duration: NDArray, end: NDArray, oth
     return length
 
 
-def _new_score(rows: NDArray[np.int64], m: Measures, tempo: float, about: str) -> Score:
-    """A Score of its own: cut after the last bar that has notes, a short start turned into a pickup."""
+def new_score(rows: NDArray[np.int64], m: Measures, tempo: float, about: str, exact: bool = False) -> Score:
+    """A Score of its own: cut after the last bar that has notes, a short start turned into a pickup.
+
+    exact  keep all bars of `m` as they are
+    """
     tick, pitch, staff, duration = rows.T
-    last = int(np.searchsorted(m.onset_quarter * TICKS_PER_QUARTER, tick.max(), side="right"))
-    empty = int(np.searchsorted(m.onset_quarter * TICKS_PER_QUARTER, tick.min(), side="right")) - 1
-    m = _slice(m, empty, last)  # bars of rest before the first note are left out
-    start = float(m.onset_quarter[0])
-    m = replace(m, onset_quarter=m.onset_quarter - start, number=np.arange(1, len(m) + 1))
-    tick = tick - round(start * TICKS_PER_QUARTER)
+    if not exact:
+        last = int(np.searchsorted(m.onset_quarter * TICKS_PER_QUARTER, tick.max(), side="right"))
+        empty = int(np.searchsorted(m.onset_quarter * TICKS_PER_QUARTER, tick.min(), side="right")) - 1
+        m = _slice(m, empty, last)  # bars of rest before the first note are left out
+        start = float(m.onset_quarter[0])
+        m = replace(m, onset_quarter=m.onset_quarter - start, number=np.arange(1, len(m) + 1))
+        tick = tick - round(start * TICKS_PER_QUARTER)
     onset = tick / TICKS_PER_QUARTER
     end = np.full(len(tick), m.end_quarter * TICKS_PER_QUARTER)
     length = _lengths(tick, pitch, duration, end, np.zeros((2, 0))) / TICKS_PER_QUARTER
     whole, lead = float(m.duration_quarter[0]), float(np.floor(onset.min() * 2) / 2)
-    if len(m) > 1 and lead >= whole / 2:
+    if len(m) > 1 and lead >= whole / 2 and not exact:
         position, first = np.array(m.position_quarter), np.array(m.onset_quarter) - whole
         duration_quarter = np.array(m.duration_quarter)
         position[0], first[0], duration_quarter[0] = lead, lead - whole, whole - lead

@@ -21,6 +21,8 @@ from engine.bundle import (
     open_pianist,
     open_renderer,
 )  # fmt: skip
+from engine.compose.form import parse_form
+from engine.compose.form_writing import compose_form
 from engine.composing import TOP_P, Conditions, OnNote, OnStep, compose, continue_score, infill, kept_notes, stepped
 from engine.folders import CHECKPOINTS, CODEC, COMPOSER, PIANIST, RENDERER, profiles
 from engine.models.conditions import COMPOSERS, KEYS, METER_NAMES, PERIODS
@@ -80,10 +82,16 @@ class Engine:
     def compose(
         self, conditions: Conditions = Conditions(), notes: int = 256, bars: int = 0, takes: int = 1, seed: int = 0,
         temperature: float = 1.0, top_p: float = TOP_P, on_note: OnNote | None = None, passage: bool = False,
-        on_step: OnStep | None = None,
+        on_step: OnStep | None = None, form: str = "",
     ) -> list[Score]:  # fmt: skip
-        """New pieces, one a take; see `engine.composing.compose`. Before each note `on_step` is called, too."""
-        model, prior, heard = self.composer.model, self.composer.prior, stepped(on_note, on_step)
+        """New pieces, one a take; see `engine.composing.compose`. Before each note `on_step` is called, too.
+
+        form  sections as `engine.compose.form.parse_form` reads them; their bars count instead of `notes` and `bars`
+        """
+        plan, heard = parse_form(form), stepped(on_note, on_step)
+        model, prior = self.composer.model, self.composer.prior
+        if plan is not None:
+            return compose_form(model, prior, conditions, plan, takes, seed, temperature, top_p, heard)
         return compose(model, prior, conditions, notes, bars, takes, seed, temperature, top_p, heard, passage)
 
     def continue_score(

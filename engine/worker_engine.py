@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.compose.form import parse_form
 from engine.folders import CHECKPOINTS, Styles, profiles, renderer_digest, styles
 from engine.models.conditions import COMPOSERS, KEYS, METER_NAMES, PERIODS, TOP_P, Conditions
 from engine.models.style import AXES, Axis, moved
@@ -119,11 +120,13 @@ class WorkerEngine:
     def compose(
         self, conditions: Conditions = Conditions(), notes: int = 256, bars: int = 0, takes: int = 1, seed: int = 0,
         temperature: float = 1.0, top_p: float = TOP_P, on_note: OnNote | None = None, passage: bool = False,
-        on_step: OnStep | None = None,
+        on_step: OnStep | None = None, form: str = "",
     ) -> list[Score]:  # fmt: skip
         """New pieces, one a take."""
+        plan = parse_form(form)
+        bars = plan.bars if plan is not None else bars
         return self.models.call(
-            "compose", conditions, notes, bars, takes, seed, temperature, top_p, passage=passage,
+            "compose", conditions, notes, bars, takes, seed, temperature, top_p, passage=passage, form=form,
             limit_sec=self._writing(notes, bars, takes), on_note=on_note, on_step=on_step,
         )  # fmt: skip
 

@@ -1,0 +1,1 @@
+"""Composing by a plan."""

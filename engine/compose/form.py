@@ -1,0 +1,119 @@
+"""The form of a piece: its sections in order, as letters with numbers of bars.
+
+A letter that comes back is a return of the first section with that letter. Primes ask for a varied return.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from engine.music.types import BadInput
+
+DEFAULT_BARS = 8
+MAX_SECTIONS, MAX_SECTION_BARS, MAX_FORM_BARS, MAX_PRIMES, MAX_TRANSPOSE = 24, 64, 400, 3, 12
+NAMED = {
+    "AABA": "A8 A'8 B8 A8",
+    "ABA'": "A8 B8 A'8",
+    "rondo": "A8 B8 A8 C8 A'8",
+    "theme and variations": "A8 A'8 A''8 A'''8",
+    "minuet and trio": "A8 A'8 B8 A'8 C8 C'8 D8 C'8 A8 B8 A'8",
+}
+FREE = "free"
+_SECTION = re.compile(r"([A-Z])([’′'ʹ]*)(\d*)([+-]\d+)?[\s,|]*")
+_EXAMPLE = "write letters with numbers of bars, such as A8 A'8 B8 A8"
+
+
+@dataclass(frozen=True)
+class Section:
+    """One section of a form.
+
+    letter     sections with the same letter share their music
+    primes     0 returns as written with at most the last bar new; 1 with a new ending; 2 with a new lower staff, too;
+               3 with a new upper staff instead
+    bars       length in bars
+    transpose  semitones that a return is moved by
+    """
+
+    letter: str
+    primes: int = 0
+    bars: int = DEFAULT_BARS
+    transpose: int = 0
+
+    def __str__(self) -> str:
+        move = f"{self.transpose:+d}" if self.transpose else ""
+        return f"{self.letter}{chr(39) * self.primes}{self.bars}{move}"
+
+
+@dataclass(frozen=True)
+class Form:
+    """Sections in order, at least one."""
+
+    sections: tuple[Section, ...]
+
+    def __str__(self) -> str:
+        return " ".join(map(str, self.sections))
+
+    @property
+    def bars(self) -> int:
+        """Length of the whole piece in bars."""
+        return sum(s.bars for s in self.sections)
+
+    @property
+    def starts(self) -> tuple[int, ...]:
+        """Index of each section's first bar."""
+        return tuple(sum(s.bars for s in self.sections[:k]) for k in range(len(self.sections)))
+
+    def source(self, k: int) -> int | None:
+        """Index of the section that section k returns to, None for new music."""
+        first = next(i for i, s in enumerate(self.sections) if s.letter == self.sections[k].letter)
+        return first if first < k else None
+
+
+def parse_form(text: str) -> Form | None:
+    """Read a form: a name of NAMED, or letters with primes, numbers of bars and semitones; None for "" and "free".
+
+    Without a number a section has as many bars as the letter had before, or 8. Raises BadInput for anything else.
+
+    >>> str(parse_form("AABA")), str(parse_form("A4 B6 A+7")), parse_form("free")
+    ("A8 A'8 B8 A8", 'A4 B6 A4+7', None)
+    """
+    plain = " ".join(text.split())
+    if plain.lower() in ("", FREE):
+        return None
+    named = {name.lower(): form for name, form in NAMED.items()}
+    plain = named.get(plain.replace("′", "'").replace("’", "'").lower(), plain)
+    sections: list[Section] = []
+    at = 0
+    while at < len(plain):
+        found = _SECTION.match(plain, at)
+        if found is None:
+            raise BadInput(f'The form "{_short(text)}" cannot be read from "{_short(plain[at:])}" on; {_EXAMPLE}.')
+        sections.append(_section(found, sections))
+        at = found.end()
+        if len(sections) > MAX_SECTIONS:
+            raise BadInput(f"The form has more than {MAX_SECTIONS} sections; write fewer, longer ones.")
+    form = Form(tuple(sections))
+    if form.bars > MAX_FORM_BARS:
+        raise BadInput(f"The form has {form.bars} bars; at most {MAX_FORM_BARS} can be written at a time.")
+    return form
+
+
+def _section(found: re.Match[str], before: list[Section]) -> Section:
+    letter, primes, bars, move = found[1], len(found[2]), found[3], int(found[4] or 0)
+    known = next((s.bars for s in before if s.letter == letter), None)
+    count = int(bars[:6]) if bars else known or DEFAULT_BARS
+    name = _short(found[0].strip(" ,|"))
+    if not 1 <= count <= MAX_SECTION_BARS:
+        raise BadInput(f"Section {name} has {count} bars; 1 to {MAX_SECTION_BARS} are accepted.")
+    if primes > MAX_PRIMES:
+        raise BadInput(f"Section {name} has {primes} primes; at most {MAX_PRIMES} are accepted.")
+    if abs(move) > MAX_TRANSPOSE:
+        raise BadInput(f"Section {name} is moved by {move} semitones; -{MAX_TRANSPOSE} to {MAX_TRANSPOSE} is accepted.")
+    if known is None and (primes or move):
+        raise BadInput(f"Section {name} varies {letter}, which has not come before; begin with a plain {letter}.")
+    return Section(letter, primes, count, move)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 24 else text[:24] + "…"

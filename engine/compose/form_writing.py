@@ -1,0 +1,169 @@
+"""Composing by a form: new sections are composed, returns take over the given bars, their seams are written anew."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.compose.form import Form
+from engine.composing import (
+    TOP_P,
+    Conditions,
+    OnNote,
+    Prior,
+    check_sampling,
+    classes_of,
+    make_grid,
+    make_measures,
+    new_score,
+    run,
+)  # fmt: skip
+from engine.models.conditions import COMPOSERS
+from engine.models.stepping import Weights
+from engine.models.writer import HIGHEST, LOWEST, Task
+from engine.music.types import Score
+from engine.tokens.writing import METERS, NOTE_TICKS, TICKS_PER_QUARTER, Bars, Written, key_shift, make_written
+
+LOWER, UPPER = 2, 1  # hands of a Task
+
+
+def compose_form(
+    model: Weights, prior: Prior, conditions: Conditions, form: Form, takes: int = 1, seed: int = 0,
+    temperature: float = 1.0, top_p: float = TOP_P, on_note: OnNote | None = None,
+) -> list[Score]:  # fmt: skip
+    """New pieces of this form, one a take, of exactly `form.bars` bars.
+
+    The bar before a return is written again when the return is known; the last bar of the piece is written as an end.
+    `on_note` as in `engine.composing.compose`. Raises BadInput for a condition or a number that is not accepted.
+    """
+    conditions.check()
+    check_sampling(8, form.bars, takes, temperature, top_p, seed)
+    values = prior.draw(conditions, np.random.default_rng([seed, 7]))
+    composer = COMPOSERS[int(values["composer"]) - 1] if values["composer"] else ""
+    about = f"in the manner of {composer}" if composer else ""
+    scores = []
+    for take in range(takes):
+        piece = _Piece(model, form, values, take, seed, temperature, top_p, on_note)
+        piece.write()
+        scores.append(new_score(piece.rows, piece.measures, values["tempo"], about, exact=True))
+    return scores
+
+
+class _Piece:
+    """One take while it is written; `rows` (n, 4) are tick, pitch, staff (0 upper, 1 lower) and duration class."""
+
+    def __init__(
+        self, model: Weights, form: Form, values: dict[str, float], take: int, seed: int, temperature: float,
+        top_p: float, on_note: OnNote | None,
+    ):  # fmt: skip
+        self.model, self.form, self.take, self.seed = model, form, take, seed
+        self.temperature, self.top_p, self.on_note = temperature, top_p, on_note
+        num, den = (int(v) for v in METERS[int(values["meter"])].split("/"))
+        self.fifths = int(values["fifths"])
+        self.measures = make_measures(0.0, form.bars, num, den, self.fifths, 1)
+        self.grid = make_grid(self.measures)
+        self.conditions = classes_of(values)
+        self.rows: NDArray[np.int64] = np.zeros((0, 4), np.int64)
+        self.passes = 0
+
+    def write(self) -> None:
+        """Write all sections from left to right."""
+        form = self.form
+        starts = form.starts
+        for k, section in enumerate(form.sections):
+            first, end = starts[k], starts[k] + section.bars
+            if self._returns(k):  # copied when the section before it was done
+                self._vary(k, first, end)
+            else:
+                self._new(first, end, hidden=end - 1 if self._returns(k + 1) else end)
+            if self._returns(k + 1):
+                self._copy(k + 1, form.source(k + 1) or 0)
+                self._gap(end - 1, end, 0)
+
+    def _returns(self, k: int) -> bool:
+        return k < len(self.form.sections) and self.form.source(k) is not None
+
+    def _vary(self, k: int, first: int, end: int) -> None:
+        """What a return does differently: a staff, its ending, the piece's last bar."""
+        section, last = self.form.sections[k], k + 1 == len(self.form.sections)
+        if section.primes >= 2:
+            self._gap(first, end, LOWER if section.primes == 2 else UPPER)
+        ending = max(1, section.bars // 4) if section.primes else int(last)
+        copied = first + self.form.sections[self.form.source(k) or 0].bars
+        at = min(end - ending, copied)
+        if at < end:
+            self._new(at, end, hidden=end - 1 if self._returns(k + 1) else end)
+
+    # ---- passes
+
+    def _new(self, first: int, end: int, hidden: int) -> None:
+        """Bars `first` to `end` written as what follows the bars before; notes from `hidden` on are not shown yet."""
+        low, high = self._tick(first), self._tick(end)
+        kept = self.rows[self.rows[:, 0] < low]
+        self._run(kept, np.zeros(0, np.int64), low, high, False, 0, self._tick(hidden))
+
+    def _gap(self, first: int, end: int, hand: int) -> None:
+        """Bars `first` to `end` (of one hand) written anew between what stands before and after."""
+        low, high = self._tick(first), self._tick(end)
+        staff = self.rows[:, 2] == hand - 1 if hand else np.ones(len(self.rows), bool)
+        old = (self.rows[:, 0] >= low) & (self.rows[:, 0] < high) & staff
+        kept = self.rows[~old]
+        self._run(kept, np.flatnonzero(kept[:, 0] >= low), low, high, True, hand, high)
+
+    def _run(
+        self, kept: NDArray[np.int64], later: NDArray[np.int64], low: int, high: int, gap: bool, hand: int, shown: int
+    ) -> None:
+        def heard(_: int, onset: float, duration: float, pitch: int, staff: int) -> None:
+            if self.on_note is not None and onset * TICKS_PER_QUARTER < shown - 1e-6:
+                self.on_note(self.take, onset, duration, pitch, staff)
+
+        known = self._written(kept)
+        later = np.flatnonzero(known.tick >= low) if len(later) else later
+        bars = self.grid if gap else _bars_until(self.grid, high)
+        task = Task(
+            known, later, bars, low, high, self.fifths, key_shift(self.fifths), gap, hand, 0, self.conditions
+        )
+        self.passes += 1
+        seed = int(np.random.SeedSequence([self.seed, self.take, self.passes]).generate_state(1)[0])
+        new = run(self.model, task, self.measures, 1, seed, self.temperature, self.top_p, heard)[0]
+        rows = np.concatenate([kept, new])
+        self.rows = rows[np.lexsort((rows[:, 1], rows[:, 0]))]
+
+    def _copy(self, k: int, source: int) -> None:
+        """Take over the bars of section `source` as section k, transposed as it asks; a longer one is filled later."""
+        form, section = self.form, self.form.sections[k]
+        begin = form.starts[source]
+        bars = min(section.bars, form.sections[source].bars)
+        rows = self._inside(begin, begin + bars).copy()
+        rows[:, 0] += self._tick(form.starts[k]) - self._tick(begin)
+        rows[:, 1] += section.transpose
+        rows[:, 1] += 12 * (rows[:, 1] < LOWEST) - 12 * (rows[:, 1] > HIGHEST)
+        if self.on_note is not None:
+            for tick, pitch, staff, duration in rows.tolist():
+                length = float(NOTE_TICKS[duration] / TICKS_PER_QUARTER)
+                self.on_note(self.take, tick / TICKS_PER_QUARTER, length, pitch, staff + 1)
+        self.rows = np.concatenate([self.rows, rows])
+
+    # ---- notes and bars
+
+    def _tick(self, bar: int) -> int:
+        return int(self.grid.start[bar]) if bar < len(self.grid.start) else round(
+            self.measures.end_quarter * TICKS_PER_QUARTER
+        )
+
+    def _inside(self, first: int, end: int) -> NDArray[np.int64]:
+        return self.rows[(self.rows[:, 0] >= self._tick(first)) & (self.rows[:, 0] < self._tick(end))]
+
+    def _written(self, rows: NDArray[np.int64]) -> Written:
+        return make_written(
+            rows[:, 0] / TICKS_PER_QUARTER, NOTE_TICKS[rows[:, 3]] / TICKS_PER_QUARTER, rows[:, 1], rows[:, 2] + 1,
+            np.zeros(len(rows), bool), self.grid,
+        )  # fmt: skip
+
+
+def _bars_until(grid: Bars, high: int) -> Bars:
+    """The barlines before a tick, so that the bars ahead are counted to the end of the section."""
+    count = int(np.searchsorted(grid.start, high))
+    return replace(grid, **{k: getattr(grid, k)[:count] for k in grid.__dataclass_fields__})
