@@ -46,7 +46,25 @@ def kept_file(document: Document) -> bytes | None:
     touched = s.docs > 1 or s.take > 1 or s.rev or s.takes or s.reference or s.comparison.pins or s.comparison.votes
     if not touched and not document.settings and document.prompt is None and not document.renders.kept:
         return None
-    return write_project(project_of(document))[0]
+    data = write_project(project_of(document))[0]
+    piece = (s.doc, len(s.takes), len(document.renders.kept))
+    if document.proved != piece:  # once for each piece: reading back costs as much as writing
+        proved(data)
+        document.proved = piece
+    return data
+
+
+def proved(data: bytes) -> None:
+    """Read a project back before it is stored. Raises BadInput when it could not be opened again.
+
+    A machine that is too busy to read it now says nothing about the file, which is stored.
+    """
+    try:
+        project_apart(data)
+    except BadInput as refusal:
+        if not str(refusal).startswith("This project"):
+            return
+        raise BadInput(f"This work could not be opened again, so it was not stored: {refusal}") from refusal
 
 
 def onto_stand(page: Page, desk: Desk, document: Document, project: Project, show: bool, note: str) -> Shown:
@@ -136,6 +154,7 @@ def connect_saving(page: Page) -> None:
 
         def work(job: Job) -> Callable[[], Shown]:
             data, slim = write_project(project_of(document))
+            proved(data)
             path = document.folder() / f"{actions.safe_name(session.title)}{SUFFIX}"
             try:
                 write_aside(path, data)

@@ -14,6 +14,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from engine.limits import MAX_BARS, MAX_QUARTERS, MAX_SCORE_NOTES, MAX_TEMPO_BPM, MEASURES, SCORE, Limits
 from engine.music.remarks import from_json, to_json
 from engine.music.types import (
     MARK_NAMES,
@@ -33,31 +34,9 @@ from studio.project_values import Damaged, column, keyed, parse, real, rising, t
 from studio.session import Grid
 
 MOST_NOTES = 40_000  # of a performance: the notes of the score and those that the visitor added
-MOST_SCORE_NOTES = 20_000
-MOST_BARS = 5_000
-MOST_QUARTERS = 40_000
 MOST_SEC = 200_000.0  # the slowest style of the longest score
 MOST_PEDAL = 400_000
 _INT16 = 32_767
-Limits = dict[str, tuple[float, float, Any]]
-_SCORE: Limits = {  # name: lowest, highest, dtype
-    "onset_quarter": (-MOST_QUARTERS, MOST_QUARTERS, np.float64),
-    "duration_quarter": (0, MOST_QUARTERS, np.float64),
-    "pitch": (0, 127, np.int16),
-    "spelling": (-40, 40, np.int8),
-    "staff": (0, 127, np.int8),
-    "voice": (-_INT16, _INT16, np.int16),
-    "grace": (0, 1, np.int8),
-}
-_MEASURES: Limits = {
-    "onset_quarter": (-MOST_QUARTERS, MOST_QUARTERS, np.float64),
-    "duration_quarter": (0, MOST_QUARTERS, np.float64),
-    "position_quarter": (-MOST_QUARTERS, MOST_QUARTERS, np.float64),
-    "ts_num": (1, 1000, np.int16),
-    "ts_den": (1, 1024, np.int16),
-    "fifths": (-40, 40, np.int16),
-    "number": (-1_000_000, 1_000_000, np.int32),
-}
 _PERFORMANCE: Limits = {
     "onset_sec": (-60, MOST_SEC, np.float64),
     "duration_sec": (0, MOST_SEC, np.float64),
@@ -139,7 +118,7 @@ def score_table(score: Score) -> dict[str, Any]:
     marks = {name: score.marks[name].tolist() for name in MARK_NAMES if score.marks[name].any()}
     return {
         "title": score.title, "composer": score.composer, "tempo_bpm": float(score.tempo_bpm),
-        "notes": _columns(score, _SCORE), "marks": marks, "measures": _columns(score.measures, _MEASURES),
+        "notes": _columns(score, SCORE), "marks": marks, "measures": _columns(score.measures, MEASURES),
         "remarks": to_json(score.remarks),
     }  # fmt: skip
 
@@ -148,14 +127,14 @@ def read_score(table: object) -> Score:
     """The score of score_table. Raises Damaged."""
     found = keyed(table, "title", "composer", "tempo_bpm", "notes", "marks", "measures")
     notes, bars, marked = (keyed(found[name]) for name in ("notes", "measures", "marks"))
-    n = len(column(notes.get("onset_quarter"), "onset_quarter", *_SCORE["onset_quarter"]))
-    if not 1 <= n <= MOST_SCORE_NOTES:
+    n = len(column(notes.get("onset_quarter"), "onset_quarter", *SCORE["onset_quarter"]))
+    if not 1 <= n <= MAX_SCORE_NOTES:
         raise Damaged(f"it has {n} notes")
-    columns = {name: column(notes.get(name), name, *limits, n) for name, limits in _SCORE.items()}
-    m = len(column(bars.get("number"), "number", *_MEASURES["number"]))
-    if not 1 <= m <= MOST_BARS:
+    columns = {name: column(notes.get(name), name, *limits, n) for name, limits in SCORE.items()}
+    m = len(column(bars.get("number"), "number", *MEASURES["number"]))
+    if not 1 <= m <= MAX_BARS:
         raise Damaged(f"it has {m} bars")
-    measures = {name: column(bars.get(name), name, *limits, m) for name, limits in _MEASURES.items()}
+    measures = {name: column(bars.get(name), name, *limits, m) for name, limits in MEASURES.items()}
     rising(columns["onset_quarter"], "onset_quarter")
     rising(measures["onset_quarter"], "bars")
     table_of_marks = np.zeros((n, len(MARK_NAMES)), np.int16)
@@ -164,7 +143,7 @@ def read_score(table: object) -> Score:
             table_of_marks[:, k] = column(marked[name], name, -_INT16, _INT16, np.int16, n)
     return Score(
         **columns, marks=Marks(table_of_marks), measures=Measures(**measures), title=text(found["title"], "title"),
-        composer=text(found["composer"], "composer"), tempo_bpm=real(found["tempo_bpm"], "tempo", 0, 10_000),
+        composer=text(found["composer"], "composer"), tempo_bpm=real(found["tempo_bpm"], "tempo", 0, MAX_TEMPO_BPM),
         remarks=_remarks(found.get("remarks", [])),
     )  # fmt: skip
 
@@ -217,9 +196,9 @@ def grid_table(grid: Grid | None) -> dict[str, list] | None:
 def read_grid(table: object) -> Grid:
     """The grid of grid_table. Raises Damaged."""
     found = keyed(table, "quarter", "sec")
-    quarter = column(found["quarter"], "quarter", -MOST_QUARTERS, MOST_QUARTERS, np.float64)
+    quarter = column(found["quarter"], "quarter", -MAX_QUARTERS, MAX_QUARTERS, np.float64)
     sec = column(found["sec"], "sec", -MOST_SEC, MOST_SEC, np.float64, len(quarter))
-    if not 2 <= len(quarter) <= 4 * MOST_SCORE_NOTES:
+    if not 2 <= len(quarter) <= 4 * MAX_SCORE_NOTES:
         raise Damaged(f"it has {len(quarter)} beats")
     return Grid(rising(quarter, "quarter", True), rising(sec, "sec", True))
 

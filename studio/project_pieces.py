@@ -15,8 +15,8 @@ import numpy as np
 from engine.music.types import Score, Strength, Style
 from studio.pins import KINDS, MOST_PINS, Comparison, Pin, Vote
 from studio.project_music import (
+    MAX_QUARTERS,
     MOST_NOTES,
-    MOST_QUARTERS,
     MOST_SEC,
     Shelf,
     Unshelf,
@@ -236,7 +236,7 @@ def read_take(table: object, number: int, shelf: Unshelf) -> Take:
     if t["kind"] not in TAKE_KINDS or (t["kind"] != "compose" and t["base"] is None):
         raise Damaged("a take is of an unknown kind")
     score = shelf.score(t["score"])
-    start, end = column(t["span"], "span", -MOST_QUARTERS, 2 * MOST_QUARTERS, np.float64, 2).tolist()
+    start, end = column(t["span"], "span", -MAX_QUARTERS, 2 * MAX_QUARTERS, np.float64, 2).tolist()
     return Take(
         number, t["kind"], score, text(t["title"], "title"), whole(t["seed"], "seed", 0, 2**31 - 1), (start, end),
         column(t["fresh"], "fresh", 0, 1, np.int8, len(score)).astype(bool),

@@ -315,6 +315,7 @@ class Document:
         self.prompt: Prompt | None = None  # the reference of the visitor's own
         self.prompt_source: object = None  # what that was made of
         self.left_in: Path | None = None  # where the work lay with which this visit began
+        self.proved: object = None  # the piece with which the work was read back before it was stored
         self.unkept = ""  # why the last attempt to keep this work failed
         self.on_change: Callable[[], None] = lambda: None  # called after every change, from any thread
         self.on_close: Callable[[Document], None] = lambda document: None  # called while its files are still there

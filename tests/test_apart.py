@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from test_midi import assert_sentence
 from test_project_files import a_session
+from test_safe import wrap
 
 from engine.music import safe
 from engine.music.safe import open_score
@@ -20,6 +21,9 @@ from engine.sound.clip import encode_audio, read_audio
 from engine.sound.prompts import FOLDER
 from studio.project import Project, read_project, write_project
 from studio.project_container import pack
+from studio.project_events import proved
+from studio.project_music import read_score, score_table
+from studio.project_values import parse, written
 from studio.service.apart import audio_apart, project_apart
 
 MOST_SEC = 0.5  # of computing in this process, where every other visitor waits meanwhile; it was 4.4 and 10.8 s
@@ -88,3 +92,34 @@ def test_what_is_damaged_is_a_sentence(data: bytes) -> None:
         assert_sentence(refused.value)
     tone = np.sin(np.arange(32_000) / 20).astype(np.float32)
     assert audio_apart(encode_audio(AudioClip(tone, 32_000))).duration_sec == pytest.approx(1.0)
+
+
+ODD = [
+    *({"staff": staff} for staff in ("-1", "-2", "128", "200", "99999")),
+    {"num": "1001"}, {"num": "2000", "den": "1"}, {"den": "2048"}, {"den": "4096"},
+    {"number": "2000000"}, {"number": "99999999999"}, {"num": "1000", "den": "1"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("odd", ODD, ids=str)
+def test_what_is_opened_can_be_saved_and_opened_again(odd: dict[str, str]) -> None:
+    """Odd values are mended or refused when a file is opened, not when the work is wanted back."""
+    v = {"staff": "1", "num": "4", "den": "4", "number": "1", **odd}
+    xml = wrap(
+        f'<measure number="{v["number"]}"><attributes><divisions>1</divisions><time><beats>{v["num"]}</beats>'
+        f"<beat-type>{v['den']}</beat-type></time></attributes><note><pitch><step>C</step><octave>4</octave></pitch>"
+        f"<duration>4</duration><staff>{v['staff']}</staff></note></measure>"
+    )
+    try:
+        score = open_score(xml, "odd.musicxml")
+    except BadInput as refused:
+        assert_sentence(refused)
+        assert "staff" not in odd
+        return
+    assert read_score(parse(written(score_table(score)))).digest == score.digest
+
+
+def test_what_could_not_be_opened_again_is_not_stored() -> None:
+    proved(write_project(Project(a_session()))[0])
+    with pytest.raises(BadInput, match="not stored: This project file is damaged"):
+        proved(write_project(Project(a_session(velocity=300)))[0])

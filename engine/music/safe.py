@@ -18,6 +18,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from engine.limits import MAX_BARS, MAX_QUARTERS, MAX_TEMPO_BPM, MEASURES, SCORE
 from engine.music.child import ReaderChild, Refusals
 from engine.music.midi import read_midi_performance, read_midi_score
 from engine.music.midi_file import MAX_NOTES
@@ -28,8 +29,8 @@ from engine.music.xml_scan import stream_xml
 MAX_SCORE_BYTES = 20_000_000
 MAX_KERN_BYTES = 4_000_000
 MAX_ENTRIES = 50  # of an .mxl
+MAX_BAR_QUARTERS = 2_000  # a piece without barlines is one bar
 MAX_RATIO = 200  # unpacked to packed
-MAX_QUARTERS = 40_000  # 30 minutes at 400 beats are 12,000
 _MENDED_QUARTER = 1 / 8  # of a note whose written length came out negative
 _CHILDREN = 2  # parsing at one time
 _SCORE_KINDS = "MIDI (.mid), MusicXML (.musicxml, .xml, .mxl), Humdrum (.krn) or MEI (.mei)"
@@ -143,13 +144,44 @@ def check_score(score: Score) -> Score:
         raise BadInput("This score has bars of negative length; open it in a notation program and export it again.")
     if (score.pitch < 0).any() or (score.pitch > 127).any() or (np.abs(score.spelling.astype(int)) > 40).any():
         raise BadInput("This score has notes outside the MIDI range 0 to 127; transpose them.")
+    _check_bars(score)
     duration = np.where(
         score.duration_quarter < 0, _MENDED_QUARTER, score.duration_quarter
     )  # from notes cut by a tuplet
+    low, high, _ = SCORE["staff"]
+    staff = np.where((score.staff < low) | (score.staff > high), 0, score.staff)  # no piano has it: unknown
+    low, high, _ = SCORE["voice"]
     return replace(
-        score, duration_quarter=duration, title=_line(score.title), composer=_line(score.composer),
+        score, duration_quarter=duration, staff=staff, voice=np.clip(score.voice, low, high),
+        title=_line(score.title), composer=_line(score.composer),
         remarks=bounded(score.remarks),
     )  # fmt: skip
+
+
+_BARS = {
+    "position_quarter": "positions", "ts_num": "beats in a bar", "ts_den": "beat units",
+    "fifths": "key signatures", "number": "numbers",
+}  # fmt: skip
+
+
+def _check_bars(score: Score) -> None:
+    """The bars' values, and the tempo, that a project file can hold. Raises BadInput."""
+    if len(score.measures.number) > MAX_BARS:
+        raise BadInput(f"This score has {len(score.measures.number)} bars; up to {MAX_BARS:,} are accepted.")
+    for name, what in _BARS.items():
+        low, high, _ = MEASURES[name]
+        values = getattr(score.measures, name)
+        if (values < low).any() or (values > high).any():
+            raise BadInput(
+                f"This score has bars whose {what} are not {low:,} to {high:,}; open it in a notation program and "
+                "export it again."
+            )
+    if (np.diff(score.measures.onset_quarter) < 0).any():
+        raise BadInput("This score has bars that are out of order; open it in a notation program and export it again.")
+    if (score.measures.duration_quarter > MAX_BAR_QUARTERS).any():
+        raise BadInput(f"This score has a bar of over {MAX_BAR_QUARTERS:,} quarters; divide it into shorter bars.")
+    if not 0 <= score.tempo_bpm <= MAX_TEMPO_BPM:
+        raise BadInput(f"This score has a tempo of {score.tempo_bpm:g}; up to {MAX_TEMPO_BPM:,} are accepted.")
 
 
 def _line(text: str) -> str:
