@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from engine.models.composer import Composer, ComposerConfig
+from engine.models.composer import Composer, ComposerConfig, References
 from engine.tokens.writing import ADVANCE, FIELD_NAMES, STOP
 from training.composer_batches import make_batch, piece_weights, read_pieces
 from training.loop import Batch, Run, add_arguments, join_processes, train
@@ -25,21 +25,26 @@ _VALIDATION_BATCH = 8
 def losses(model: nn.Module, b: Batch, drop: float = DROPOUT) -> dict[str, Tensor]:
     """Cross entropy of the notes' fields in nats; `loss` is a note's: the sum over its fields."""
     assert isinstance(model, Composer)
-    hidden = model(b["steps"], b["quarter"], b["conditions"], drop)
-    known, target = b["known"], b["target"][b["known"]]
-    logits = model.sub(hidden[known], target)
-    note = target[:, ADVANCE] != STOP
+    planned = bool(model.config.reference_layers)
+    conditions = b["conditions"][..., : len(model.config.condition_sizes)]
+    references = References(b["bar"], b["target_bar"], b["time"]) if planned else None
+    plan = b["plan"] if planned else None
+    hidden = model(b["steps"], b["quarter"], conditions, drop, plan, references, b["segment"], b["index"])
+    known, target = b["known"].flatten(), b["target"].flatten(0, 1)
+    logits = model.sub(hidden.flatten(0, 1), target)
+    note = known & (target[:, ADVANCE] != STOP)
     out = {}
     for j, (name, value) in enumerate(zip(FIELD_NAMES, logits, strict=True)):
         error = F.cross_entropy(value.float(), target[:, j], reduction="none")
-        out[name] = error.mean() if j == ADVANCE else (error * note).sum() / note.sum().clamp(min=1)
+        counts = known if j == ADVANCE else note
+        out[name] = (error * counts).sum() / counts.sum().clamp(min=1)
     return {"loss": torch.stack(list(out.values())).sum(), **out}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     add_arguments(parser, "data/composer-v1.npz", "runs/composer")
-    for name in ("width", "layers", "heads", "feed_forward", "head_width", "window"):
+    for name in ("width", "layers", "heads", "feed_forward", "head_width", "window", "reference_layers"):
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=getattr(ComposerConfig, name))
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -47,7 +52,9 @@ def main() -> None:
     pieces = read_pieces(args.pack, "train", args.limit)
     held_out = read_pieces(args.pack, "validation", args.limit)
     weights = piece_weights(pieces)
-    config = ComposerConfig(args.width, args.layers, args.heads, args.feed_forward, args.head_width, args.window)
+    config = ComposerConfig(
+        args.width, args.layers, args.heads, args.feed_forward, args.head_width, args.window, args.reference_layers
+    )  # fmt: skip
     torch.manual_seed(args.seed)
     run = Run(Composer(config), args.rate, device, lambda: Composer(config))
     run.resume(args.out / "last.pt")

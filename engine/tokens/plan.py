@@ -1,0 +1,71 @@
+"""The plan of a piece: for each bar, the earlier bar that it resembles, and whether a phrase or a cadence ends there.
+
+A plan is five integer classes a bar, PLAN_COLUMNS; class 0 leaves a column open. The distance, likeness and
+transposition are measured by `engine.measures.form`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+PLAN_COLUMNS = ("lag", "likeness", "transpose", "phrase", "cadence")
+OPEN = 0
+LAG_EDGES = np.array([1, 2, 3, 5, 9, 17, 33, 65])  # bars: 1, 2, 3-4, 5-8, 9-16, 17-32, 33-64, more
+NO_LAG = 1  # the bar resembles no earlier bar
+CLOSE = 0.8  # likeness from which a return counts as exact
+MAX_TRANSPOSE = 12
+PLAN_SIZES = (2 + len(LAG_EDGES), 4, 2 + 2 * MAX_TRANSPOSE, 3, 5)
+CADENCES = ("", "PAC", "HC", "other")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One entry a bar.
+
+    lag        (m,) bars back to the bar that it resembles; 0 none, -1 open
+    likeness   (m,) 0 to 1, Jaccard similarity to that bar
+    transpose  (m,) semitones from that bar to this one
+    phrase     (m,) 1 where a phrase ends in the bar, 0 where none does, -1 open
+    cadence    (m,) index into CADENCES, -1 open
+    """
+
+    lag: NDArray[np.int64]
+    likeness: NDArray[np.float64]
+    transpose: NDArray[np.int64]
+    phrase: NDArray[np.int64]
+    cadence: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.lag)
+
+    @classmethod
+    def open(cls, bars: int) -> Plan:
+        """A plan that leaves every bar open."""
+        none, zero = np.full(bars, -1), np.zeros(bars, np.int64)
+        return cls(none, zero.astype(float), zero, none, none)
+
+    def classes(self) -> NDArray[np.int64]:
+        """(m, 5) PLAN_COLUMNS.
+
+        >>> one = np.ones(1, int)
+        >>> Plan(8 * one, 0.9 * one, 0 * one, one, 2 * one).classes()
+        array([[ 5,  3, 13,  2,  3]])
+        >>> Plan(0 * one, 0.2 * one, 0 * one, 0 * one, -one).classes()
+        array([[1, 1, 0, 1, 0]])
+        """
+        return plan_classes(self.lag, self.likeness, self.transpose, self.phrase, self.cadence)
+
+
+def plan_classes(
+    lag: ArrayLike, likeness: ArrayLike, transpose: ArrayLike, phrase: ArrayLike, cadence: ArrayLike
+) -> NDArray[np.int64]:
+    """(m, 5) PLAN_COLUMNS of the columns of a Plan."""
+    far = np.asarray(lag)
+    refers, known = far > 0, far >= 0
+    lags = np.where(refers, 1 + np.searchsorted(LAG_EDGES, far, side="right"), np.where(known, NO_LAG, OPEN))
+    like = np.where(refers, np.where(np.asarray(likeness) >= CLOSE, 3, 2), np.where(known, 1, OPEN))
+    shift = np.where(refers, 1 + MAX_TRANSPOSE + np.clip(transpose, -MAX_TRANSPOSE, MAX_TRANSPOSE), OPEN)
+    return np.stack([lags, like, shift, np.asarray(phrase) + 1, np.asarray(cadence) + 1], axis=-1).astype(np.int64)
