@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from engine.models.composer import Composer, ComposerConfig, References
 from engine.tokens.writing import ADVANCE, FIELD_NAMES, STOP
 from training.composer_batches import make_batch, piece_weights, read_pieces
-from training.loop import Batch, Run, add_arguments, join_processes, train
+from training.loop import Batch, Run, add_arguments, join_processes, reserve_memory, train
 
 DROPOUT = 0.1
 _VALIDATION_BATCH = 8
@@ -42,6 +42,7 @@ def losses(model: nn.Module, b: Batch, drop: float = DROPOUT) -> dict[str, Tenso
 
 
 def main() -> None:
+    reserve_memory()
     parser = argparse.ArgumentParser(description=__doc__)
     add_arguments(parser, "data/composer-v1.npz", "runs/composer")
     for name in ("width", "layers", "heads", "feed_forward", "head_width", "window", "reference_layers"):

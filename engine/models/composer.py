@@ -215,11 +215,26 @@ class SubTokenDecoder(nn.Module):
     def forward(self, h: Tensor, fields: Tensor) -> list[Tensor]:
         """Logits of every field, [(..., size_j)], with the true earlier fields (..., 5) given."""
         parts = self.enter(self.norm(h)).chunk(len(FIELD_SIZES), dim=-1)
+        given = self._given(fields, parts[0].dtype) if self.training else None
         out = []
         for j, part in enumerate(parts):
-            for i, table in enumerate(self.given[j]):
-                part = part + table(fields[..., i]).to(part.dtype)
+            if given is not None:
+                part = part + given[j]
+            else:
+                for i, table in enumerate(self.given[j]):
+                    part = part + table(fields[..., i]).to(part.dtype)
             out.append(self.leave[j](F.relu(part).square()))
+        return out
+
+    def _given(self, fields: Tensor, dtype: torch.dtype) -> list[Tensor]:
+        """What the earlier fields add to each part, as products of one-hot rows and tables (see `_embed_by_product`)."""
+        first = torch.tensor([0, *FIELD_SIZES[:-1]], device=fields.device).cumsum(0)
+        ones = torch.ones(fields.shape, device=fields.device, dtype=dtype)
+        counts = ones.new_zeros(*fields.shape[:-1], sum(FIELD_SIZES)).scatter_(-1, fields + first, ones)
+        out = [torch.zeros((), device=fields.device, dtype=dtype)]
+        for j in range(1, len(FIELD_SIZES)):
+            weight = torch.cat([t.weight for t in self.given[j]])  # type: ignore[union-attr]
+            out.append(counts[..., : len(weight)] @ weight.to(dtype))
         return out
 
 
@@ -248,6 +263,8 @@ class Composer(nn.Module):
 
     def embed(self, steps: Tensor, conditions: Tensor, plan: Tensor | None = None) -> Tensor:
         """Input vectors (B, T, D) of steps (B, T, 12) under conditions (B, C) or (B, T, C) with plans (B, T, 10)."""
+        if self.training:
+            return self._embed_by_product(steps, conditions, plan)
         x = self.pitch_class(steps[..., 1] % 12) + self.octave(steps[..., 1] // 12)
         x = x * (steps[..., :1] % 2 == 1)  # notes and context notes have a pitch, a start has none
         for k, table in enumerate(self.step):
@@ -259,6 +276,20 @@ class Composer(nn.Module):
             for k, table in enumerate(self.plan):
                 x = x + table(plan[..., k])
         return x
+
+    def _embed_by_product(self, steps: Tensor, conditions: Tensor, plan: Tensor | None) -> Tensor:
+        """The same sum as one matrix product of counts and all tables: its backward pass scatters nothing."""
+        tables = [self.pitch_class, self.octave, *self.step, *self.condition, *(self.plan if plan is not None else ())]
+        each = conditions if conditions.ndim == 3 else conditions[:, None].expand(-1, steps.shape[1], -1)
+        pitch = steps[..., 1:2]
+        columns = torch.cat([pitch % 12, pitch // 12, steps, each, *(() if plan is None else (plan,))], dim=-1)
+        sizes = [t.num_embeddings for t in tables]  # type: ignore[union-attr]
+        first = torch.tensor([0, *sizes[:-1]], device=steps.device).cumsum(0)
+        share = torch.ones(columns.shape, device=steps.device, dtype=torch.bfloat16)
+        share[..., :2] = (steps[..., :1] % 2 == 1).to(share.dtype)
+        counts = share.new_zeros(*steps.shape[:2], sum(sizes)).scatter_(-1, columns + first, share)
+        weight = torch.cat([t.weight for t in tables])  # type: ignore[misc]
+        return counts.to(weight.dtype) @ weight
 
     def forward(
         self, steps: Tensor, quarter: Tensor, conditions: Tensor, drop: float = 0.0, plan: Tensor | None = None,
