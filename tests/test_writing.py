@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from engine.models.composer import CONTEXT, NOTE, START, Composer, ComposerConfig
+from engine.models.composer import CONTEXT, NOTE, START, Composer, ComposerConfig, References
 from engine.models.stepping import Heads, Network, Weights
 from engine.models.steps import GAP_COLUMN, gap_class
 from engine.models.writer import draw
@@ -169,7 +169,10 @@ def test_a_passage_to_fill_in_is_marked_and_what_stays_is_read_first(pack):
 
 def test_conditions_are_those_of_the_piece(pack):
     piece = read_pieces(pack, "train")[0]
-    composer, period, _, tempo, density = example(piece, np.random.default_rng(0), 96, 0.0, keep=True)["conditions"]
+    conditions = example(piece, np.random.default_rng(0), 96, 0.0, keep=True)["conditions"]
+    assert (conditions == conditions[0]).all()
+    composer, period, _, tempo, density, genre, accompanies = conditions[0]
+    assert (genre, accompanies) == (0, 1)  # no genre known, a solo
     assert (composer, period, tempo) == (4, 1, 4)  # J. S. Bach, baroque, 75 to 90
     assert 10 <= density <= 13  # running sixteenths over slower voices: some six notes a quarter
     weights = piece_weights(read_pieces(pack, "train"))
@@ -203,8 +206,9 @@ def test_a_sub_token_depends_on_the_ones_before_it_and_not_on_later_ones(model):
 
 def test_steps_in_numpy_are_the_network_in_torch(pack, model):
     batch = make_batch(read_pieces(pack, "train"), np.array([1.0, 0]), np.random.default_rng(1), 2, 64, 0.0)
+    batch = {k: v[:, :63] for k, v in batch.items()}  # the last place of the window is padding
     steps, quarter = batch["steps"].numpy(), batch["quarter"].numpy()
-    conditions = batch["conditions"][:1].expand(2, -1)
+    conditions = batch["conditions"][:1, 0, :5].expand(2, -1)
     with torch.no_grad():
         whole = model(batch["steps"], batch["quarter"], conditions).numpy()
         logits = model.sub(torch.from_numpy(whole[:, -1]), batch["target"][:, -1])
@@ -263,3 +267,67 @@ def test_losses_count_what_is_known_only(pack, model):
         batch["target"][~batch["known"]] = 1
         b = losses(model, batch, 0.0)["loss"]
     torch.testing.assert_close(a, b)
+
+
+def planned(**shape: int) -> Composer:
+    """A small Composer with a plan and reference attention, its zero-initialised matrices filled."""
+    torch.manual_seed(0)
+    model = Composer(ComposerConfig(64, 2, 2, 128, 32, 128, 2)).eval()
+    for p in model.parameters():
+        if p.ndim == 2 and not p.any():
+            torch.nn.init.normal_(p, std=0.05)
+    return model
+
+
+def test_a_reference_reaches_the_notes_of_the_named_bar_and_no_others(pack):
+    model, b = planned(), make_batch(read_pieces(pack, "train"), np.array([1.0, 0]), np.random.default_rng(1), 1, 128)
+    bar = torch.arange(128)[None] // 8
+    target = torch.full((1, 128, 2), -2)
+    y = torch.randn(1, 128, 64)
+    heads = model.layers[1].reference
+    with torch.no_grad():
+        assert not heads(y, References(bar, target, b["time"])).any()  # no reference: exactly nothing
+        target[:, 80:88, 0] = 3
+        before = heads(y, References(bar, target, b["time"]))
+        for changed, expected in ((3, True), (4, False)):
+            other = y.clone()
+            other[:, changed * 8 : changed * 8 + 8] += 1
+            after = heads(other, References(bar, target, b["time"]))
+            assert torch.equal(before[:, 80:88], after[:, 80:88]) != expected
+    assert not before[:, :80].any()
+    assert not before[:, 88:].any()
+
+
+def test_examples_that_share_a_row_do_not_see_each_other(pack):
+    piece = read_pieces(pack, "train")[0]
+    model, rng = planned(), np.random.default_rng(2)
+    e = [
+        {k: torch.from_numpy(np.asarray(v))[None] for k, v in example(piece, rng, 62, 0.0, True).items()} for _ in "ab"
+    ]
+    row = {k: torch.cat([e[0][k], e[1][k]], dim=1) for k in e[0]}
+    sizes = [x["quarter"].shape[1] for x in e]
+    row["segment"] = torch.repeat_interleave(torch.arange(2), torch.tensor(sizes))[None]
+    row["index"] = torch.cat([torch.arange(n) for n in sizes])[None]
+
+    def run(x):
+        references = References(x["bar"], x["target_bar"], x["time"])
+        return model(
+            x["steps"], x["quarter"], x["conditions"], 0.0, x["plan"], references, x.get("segment"), x.get("index")
+        )
+
+    with torch.no_grad():
+        row["bar"][:, sizes[0] :] += 1000
+        row["target_bar"][:, sizes[0] :] += 1000
+        together, alone = run(row), run(e[1])
+    torch.testing.assert_close(together[:, sizes[0] :], alone, atol=1e-5, rtol=1e-4)
+
+
+def test_training_embeds_by_a_product_what_it_looks_up_otherwise(pack):
+    model, b = planned(), make_batch(read_pieces(pack, "train"), np.array([1.0, 0]), np.random.default_rng(1), 2, 64)
+    with torch.no_grad():
+        looked_up = model.embed(b["steps"], b["conditions"], b["plan"])
+        fields = model.sub(looked_up, b["target"])
+        model.train()
+        torch.testing.assert_close(model.embed(b["steps"], b["conditions"], b["plan"]), looked_up)
+        for a, other in zip(model.sub(looked_up, b["target"]), fields, strict=True):
+            torch.testing.assert_close(a, other)

@@ -283,7 +283,7 @@ def make_batch(
     out = {k: np.full((size, window, *shape), fill, kind) for k, (shape, kind, fill) in _COLUMNS.items()}
     for i in range(size):
         at = segment = 0
-        while window - at >= _LEAST_ROOM:
+        while window - at >= min(_LEAST_ROOM, window):
             e = example(pieces[rng.choice(len(pieces), p=weights)], rng, window - at, gap_share, keep)
             apart = segment * _BARS_APART
             e["bar"] = np.where(e["bar"] >= 0, e["bar"] + apart, e["bar"])

@@ -227,7 +227,7 @@ class SubTokenDecoder(nn.Module):
         return out
 
     def _given(self, fields: Tensor, dtype: torch.dtype) -> list[Tensor]:
-        """What the earlier fields add to each part, as products of one-hot rows and tables (see `_embed_by_product`)."""
+        """What the earlier fields add to each part, as products of one-hot rows and tables."""
         first = torch.tensor([0, *FIELD_SIZES[:-1]], device=fields.device).cumsum(0)
         ones = torch.ones(fields.shape, device=fields.device, dtype=dtype)
         counts = ones.new_zeros(*fields.shape[:-1], sum(FIELD_SIZES)).scatter_(-1, fields + first, ones)
