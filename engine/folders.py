@@ -17,6 +17,7 @@ CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints"
 IMPORTED_KINDS = ("midi-valle", "piano-encodec")
 PIANIST, COMPOSER, CODEC, RENDERER = "pianist-v1", "composer-v1", "piano-codec-v2", "renderer-v3"
 TAGGER = "phrase-tagger-v1"
+FITTED_DIGEST = "fitted-1"  # version of the fitted piano, which has no weights
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,9 @@ def renderer_digest(checkpoints: Path) -> str:
 
 
 def profiles(checkpoints: Path) -> tuple[str, ...]:
-    """The renderers there are: "product", and "paper" once the published weights have been imported."""
-    return ("product", "paper") if are_imported(checkpoints / "imported") else ("product",)
+    """The methods of rendering: "fitted" (the default), "product" (the codec model), and "paper" (MIDI-VALLE) once the
+    published weights have been imported."""
+    return ("fitted", "product", *(("paper",) if are_imported(checkpoints / "imported") else ()))
 
 
 def are_imported(folder: Path) -> bool:

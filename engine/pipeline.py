@@ -32,6 +32,7 @@ from engine.models.style import AXES, Axis, moved
 from engine.music.alignment import align
 from engine.music.expression import apply_strength, decode_expression, encode_expression, steady_pedal
 from engine.music.types import Alignment, AudioClip, BadInput, Expression, Performance, Score, Strength, Style
+from engine.render.fitted import FittedRenderer
 from engine.rendering import Renderer
 from engine.sound.preview import Preview
 from engine.sound.prompts import Prompt, gallery
@@ -230,8 +231,13 @@ class Engine:
             return open_codec(self.checkpoints / CODEC)
 
     @cached_property
+    def fitted(self) -> FittedRenderer:
+        """The default renderer: a sampled piano fitted to the prompt. It has no checkpoint."""
+        return FittedRenderer(self.sound)
+
+    @cached_property
     def renderer(self) -> Renderer:
-        """The product renderer. Raises BundleError with a sentence when a checkpoint is missing or damaged."""
+        """The codec model. Raises BundleError with a sentence when a checkpoint is missing or damaged."""
         codec = self.codec
         with self._lock:
             bundle = open_renderer(self.checkpoints / RENDERER, codec)
@@ -244,15 +250,18 @@ class Engine:
 
     def render(
         self, performance: Performance, prompt: Prompt, seed: int = 0, temperature: float = 1.0,
-        span: tuple[float, float | None] = (0.0, None), profile: str = "product",
+        span: tuple[float, float | None] = (0.0, None), profile: str = "fitted",
         on_step: Callable[[float], None] | None = None,
     ) -> AudioClip:  # fmt: skip
-        """The performance, sounding like the prompt; see `engine.rendering.Renderer.render_stream`."""
+        """The performance, sounding like the prompt.
+
+        profile  one of `profiles`; see `engine.render.fitted.FittedRenderer.render_stream` for the default
+        """
         return self._sounding(profile).render(performance, prompt, seed, temperature, span, on_step)
 
     def render_stream(
         self, performance: Performance, prompt: Prompt, seed: int = 0, temperature: float = 1.0,
-        span: tuple[float, float | None] = (0.0, None), profile: str = "product",
+        span: tuple[float, float | None] = (0.0, None), profile: str = "fitted",
         on_step: Callable[[float], None] | None = None,
     ) -> Iterator[AudioClip]:  # fmt: skip
         """The same sound in parts of 0.5 to 4 s, as they are made."""
@@ -270,19 +279,21 @@ class Engine:
 
     @property
     def profiles(self) -> tuple[str, ...]:
-        """The renderers there are: "product", and "paper" once the published weights have been imported."""
+        """The methods of rendering: "fitted", "product", and "paper" once the published weights have been imported."""
         return profiles(self.checkpoints)
 
-    def weights(self, profile: str = "product") -> str:
+    def weights(self, profile: str = "fitted") -> str:
         """Digest of the weights that a render is made with. Raises BundleError when they are missing or damaged."""
         return self._sounding(profile).digest
 
-    def _sounding(self, profile: str) -> Renderer | ValleRenderer:
+    def _sounding(self, profile: str) -> FittedRenderer | Renderer | ValleRenderer:
         if profile == "paper":
             return self.paper
-        if profile != "product":
-            raise BadInput(f'There is no profile "{profile}"; choose "product" or "paper".')
-        return self.renderer
+        if profile == "product":
+            return self.renderer
+        if profile != "fitted":
+            raise BadInput(f'There is no method "{profile}"; choose "fitted", "product" or "paper".')
+        return self.fitted
 
     def _decode(self, score: Score, x: NDArray, strength: Strength, steady: bool = True) -> Performance:
         """The model's channels as a performance, at the pace that the score asks for."""

@@ -35,8 +35,9 @@ def add_commands(add: Any) -> None:
     p.add_argument("--from", dest="start", type=float, default=0.0, metavar="SEC", help="a part of the piece only")
     p.add_argument("--to", dest="end", type=float, metavar="SEC")
     p.add_argument(
-        "--profile", choices=("product", "paper"), default="product",
-        help="product (default), or paper: MIDI-VALLE as published, when its weights have been imported",
+        "--method", "--profile", dest="profile", choices=("fitted", "product", "paper"), default="fitted",
+        help="fitted: a sampled piano fitted to the reference (default); product: Étude's codec model; paper: "
+        "MIDI-VALLE as published, when its weights have been imported",
     )  # fmt: skip
     p.add_argument("--temperature", type=float, default=1.0, metavar="T", help="0 even to 1.5 varied (default 1)")
     p.add_argument("--seed", type=int, default=0, help="the same seed gives the same sound (default 0)")
@@ -92,7 +93,7 @@ def render(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
     prompt = wanted_prompt(arguments)
     progress.stage("Loading")
     engine = Engine.load(arguments.checkpoints)
-    if arguments.transcribe and prompt.notes is None:
+    if (arguments.transcribe or arguments.profile == "fitted") and prompt.notes is None:
         progress.stage("Listening")
         prompt = replace(prompt, notes=engine.transcribe(prompt.clip, on_step=progress.share))
     progress.stage("Rendering")
@@ -101,7 +102,7 @@ def render(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
         performance, prompt, seed=arguments.seed, temperature=arguments.temperature, span=span,
         profile=arguments.profile, on_step=progress.share,
     )  # fmt: skip
-    weights = (engine.renderer if arguments.profile == "product" else engine.paper).digest
+    weights = engine.weights(arguments.profile)
     comment = describe_render(
         prompt, performance, seed=arguments.seed, temperature=arguments.temperature, span=span,
         profile=arguments.profile, weights=weights, piece=arguments.performance.stem,
@@ -110,7 +111,7 @@ def render(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
     return {
         "output": str(out), "prompt": prompt.name, "credit": prompt.credit, "profile": arguments.profile,
         "weights": weights, "notes": len(performance), "duration_sec": round(clip.duration_sec, 3),
-        "sample_rate": clip.sample_rate, "render_seed": arguments.seed,
+        "sample_rate": clip.sample_rate, "channels": clip.channels, "render_seed": arguments.seed,
     }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.compose.form import parse_form
-from engine.folders import CHECKPOINTS, Styles, profiles, renderer_digest, styles
+from engine.folders import CHECKPOINTS, FITTED_DIGEST, Styles, profiles, renderer_digest, styles
 from engine.models.conditions import COMPOSERS, KEYS, METER_NAMES, PERIODS, TOP_P, Conditions
 from engine.models.style import AXES, Axis, moved
 from engine.music.types import Alignment, AudioClip, BadInput, Performance, Score, Strength, Style
@@ -86,7 +86,7 @@ class WorkerEngine:
 
     @property
     def profiles(self) -> tuple[str, ...]:
-        """The renderers there are."""
+        """The methods of rendering."""
         return profiles(self.checkpoints)
 
     @property
@@ -110,8 +110,10 @@ class WorkerEngine:
             raise BadInput(f"The seed is {seed}; use a whole number from 0.")
         return Style(z, strength, int(seed))
 
-    def weights(self, profile: str = "product") -> str:
+    def weights(self, profile: str = "fitted") -> str:
         """Digest of the weights that a render is made with. Raises BundleError when there are none."""
+        if profile == "fitted":
+            return FITTED_DIGEST
         if profile == "product":
             return renderer_digest(self.checkpoints)
         return self.models.call("weights", profile, limit_sec=self._limit(LEAST_SEC))
@@ -182,11 +184,11 @@ class WorkerEngine:
 
     def render_stream(
         self, performance: Performance, prompt: Prompt, seed: int = 0, temperature: float = 1.0,
-        span: tuple[float, float | None] = (0.0, None), profile: str = "product", on_step: OnStep | None = None,
+        span: tuple[float, float | None] = (0.0, None), profile: str = "fitted", on_step: OnStep | None = None,
     ) -> Iterator[AudioClip]:  # fmt: skip
         """The performance, sounding like the prompt, in parts as they are made."""
         seconds = (performance.end_sec if span[1] is None else min(span[1], performance.end_sec)) - span[0]
-        slow = 1.0 if profile == "product" else 10.0  # MIDI-VALLE takes seconds for a second
+        slow = 10.0 if profile == "paper" else 1.0  # MIDI-VALLE takes seconds for a second
         return self.models.stream(
             "render_stream", performance, prompt, seed, temperature, span, profile, on_step=on_step,
             limit_sec=self._limit(RENDER_SEC + slow * SOUND_SEC * max(0.0, seconds)),
@@ -194,7 +196,7 @@ class WorkerEngine:
 
     def render(
         self, performance: Performance, prompt: Prompt, seed: int = 0, temperature: float = 1.0,
-        span: tuple[float, float | None] = (0.0, None), profile: str = "product", on_step: OnStep | None = None,
+        span: tuple[float, float | None] = (0.0, None), profile: str = "fitted", on_step: OnStep | None = None,
     ) -> AudioClip:  # fmt: skip
         """The same as one clip."""
         return AudioClip.joined(self.render_stream(performance, prompt, seed, temperature, span, profile, on_step))

@@ -246,7 +246,7 @@ def _playing(desk: Desk) -> tuple[Callable, ...]:
         performance: Upload | str, prompt: str = "goldberg", recording: Upload | str | None = None,
         recording_start: float = 0.0, recording_seconds: float = 6.0, recording_midi: Upload | str | None = None,
         seed: int = 0, temperature: float = 1.0, start_sec: float = 0.0, end_sec: float = 0.0,
-        profile: str = "product", form: Literal["wav", "flac"] = "wav",
+        profile: str = "fitted", form: Literal["wav", "flac"] = "wav",
     ) -> tuple[Answer, dict]:  # fmt: skip
         """Play a MIDI performance with the sound of a recording. Returns the sound and how it was made.
 
@@ -261,7 +261,8 @@ def _playing(desk: Desk) -> tuple[Callable, ...]:
             temperature: 0 the likeliest sound, 1 as in recordings, up to 1.5
             start_sec: render from here, seconds of the performance
             end_sec: render up to here; 0 is the end
-            profile: product, or paper where MIDI-VALLE's weights have been imported
+            profile: fitted (a sampled piano fitted to the recording), product (Étude's codec model), or paper where
+                MIDI-VALLE's weights have been imported
             form: wav or flac
         """
         from engine.sound.provenance import describe_render

@@ -6,7 +6,7 @@ A `Shelf` holds each of them once, however many pieces, takes and renders use it
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -28,8 +28,10 @@ from engine.music.types import (
     Score,
     digest,
 )
+from engine.sound.bands import COUNT as BANDS
 from engine.sound.clip import encode_audio, to_int16
 from engine.sound.prompts import LONGEST_SEC, SAMPLE_RATE, Prompt, gallery
+from engine.sound.stereo import Image
 from studio.project_values import Damaged, column, keyed, parse, real, rising, text, written
 from studio.session import Grid
 
@@ -204,17 +206,18 @@ def read_grid(table: object) -> Grid:
 
 
 # ---- sound ----
-def read_flac(data: bytes, longest_sec: float) -> NDArray[np.int16]:
-    """The samples of one of our own FLAC files, (num_samples,) int16, mono, 32 kHz. Raises Damaged."""
+def read_flac(data: bytes, longest_sec: float, kinds: Collection[tuple[int, int]] = ((1, SAMPLE_RATE),)) -> NDArray:
+    """The samples of one of our own FLAC files, int16, of the channels and rates in `kinds`. Raises Damaged."""
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as file:
-            kind = (file.format, file.subtype, file.channels, file.samplerate)
-            if kind != ("FLAC", "PCM_16", 1, SAMPLE_RATE):
-                raise Damaged("its sound is not FLAC, 16 bit, mono, 32 kHz")
-            samples = file.read(int(longest_sec * SAMPLE_RATE) + 1, dtype="int16")
+            found, rate = (file.channels, file.samplerate), file.samplerate
+            if (file.format, file.subtype) != ("FLAC", "PCM_16") or found not in kinds:
+                accepted = " or ".join(f"{channels} x {hz} Hz" for channels, hz in kinds)
+                raise Damaged(f"its sound is not FLAC, 16 bit, {accepted}")
+            samples = file.read(int(longest_sec * rate) + 1, dtype="int16")
     except soundfile.LibsndfileError as error:
         raise Damaged("its sound cannot be read") from error
-    if len(samples) > longest_sec * SAMPLE_RATE:
+    if len(samples) > longest_sec * rate:
         raise Damaged(f"its sound lasts over {longest_sec:.0f} s")
     return np.asarray(samples, np.int16)
 
@@ -223,12 +226,29 @@ def prompt_table(prompt: Prompt, shelf: Shelf) -> dict[str, Any]:
     """A prompt as JSON; its sound and notes go on the shelf."""
     key = next((name for name, ours in gallery().items() if ours.digest == prompt.digest), "")
     notes = None if prompt.notes is None else shelf.performance(prompt.notes)
-    return {"key": key, "name": prompt.name, "credit": prompt.credit, "sound": shelf.prompt(prompt), "notes": notes}
+    return {
+        "key": key, "name": prompt.name, "credit": prompt.credit, "sound": shelf.prompt(prompt), "notes": notes,
+        **_image_table(prompt.image),
+    }  # fmt: skip
+
+
+def _image_table(image: Image | None) -> dict[str, list[float]]:
+    return {} if image is None else {"lean": list(image.lean), "width": list(image.width)}
+
+
+def _read_image(table: object) -> Image | None:
+    """The stereo image in a prompt's table; None for a prompt of one channel."""
+    if not isinstance(table, dict) or "lean" not in table:
+        return None
+    lean = column(table["lean"], "lean", -1, 1, np.float64, BANDS)
+    width = column(table.get("width"), "width", 0, 10, np.float64, BANDS)
+    return Image(tuple(lean.tolist()), tuple(width.tolist()))
 
 
 def read_prompt(table: object, shelf: Unshelf) -> Prompt:
     """The prompt of prompt_table: one of ours itself, if it still sounds the same here. Raises Damaged."""
-    found = keyed(table, "key", "name", "credit", "sound", "notes")
+    image = _read_image(table)
+    found = keyed(table, "key", "name", "credit", "sound", "notes", *(("lean", "width") if image is not None else ()))
     samples = shelf.prompt_samples(found["sound"])
     ours = gallery().get(text(found["key"], "key"))
     if ours is not None and np.array_equal(to_int16(ours.clip), samples):
@@ -236,6 +256,6 @@ def read_prompt(table: object, shelf: Unshelf) -> Prompt:
     notes = None if found["notes"] is None else shelf.performance(found["notes"])
     clip = AudioClip(samples.astype(np.float32) / _INT16, SAMPLE_RATE)
     try:
-        return Prompt(clip, notes, text(found["name"], "name"), text(found["credit"], "credit"))
+        return Prompt(clip, notes, text(found["name"], "name"), text(found["credit"], "credit"), image)
     except (BadInput, ValueError) as error:
         raise Damaged("its reference recording has an impossible length") from error

@@ -28,11 +28,12 @@ from studio.project_music import (
 )
 from studio.project_pieces import read_reference, reference_table
 from studio.project_values import Damaged, flag, keyed, real, text, whole
-from studio.rendering import Render, RenderWish
+from studio.rendering import SAMPLE_RATE, Render, RenderWish
 from studio.session import Grid, Reference, Session
 
 LONGEST_SEC = 1800.0  # of one render in a project
 MOST_COMMENT = 20_000
+KINDS = ((1, 32000), (1, SAMPLE_RATE), (2, SAMPLE_RATE))  # channels and Hz of kept sounds; the first up to v0.3
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def read_render(table: object, pieces: Mapping[int, Session], shelf: Unshelf) ->
     score = pieces[doc].score if doc in pieces else None
     played = shelf.performance(t["performance"])
     flac = shelf.data(t["sound"], "renders")
-    if not len(read_flac(flac, LONGEST_SEC)):
+    if not len(read_flac(flac, LONGEST_SEC, KINDS)):
         raise Damaged("a render has no sound")
     return KeptRender(
         text(t["title"], "title"), doc if score is not None else 0, _wish(t, shelf), text(t["weights"], "weights"),

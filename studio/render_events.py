@@ -70,8 +70,9 @@ def as_wish(document: Document, prompt: Prompt, values: tuple, profiles: tuple[s
     if part == PARTS[1]:
         a, b = (int(as_number(v, -LONGEST_BAR, LONGEST_BAR, "A bar number")) for v in (first, last))
         span, words = span_of_bars(document.session, a, b), f"bars {a} to {b}"
+    heat = 1.0 if profile == "fitted" else as_number(temperature, 0, 1.5, "The temperature")  # a fitted piano has none
     return RenderWish(
-        prompt, int(as_number(seed, 0, 2**31 - 1, "The seed", 0)), as_number(temperature, 0, 1.5, "The temperature"),
+        prompt, int(as_number(seed, 0, 2**31 - 1, "The seed", 0)), heat,
         span, words, profile, bool(listen),
     )  # fmt: skip
 
@@ -84,6 +85,9 @@ def connect_panel(page: Page, desk: Desk) -> None:
         return credit_line(str(key)), gr.update(visible=key == OWN)
 
     panel.prompt.input(chosen, panel.prompt, [panel.credit, panel.own], **PRIVATE)
+    panel.profile.input(  # a fitted piano draws nothing
+        lambda method: gr.update(visible=method != "fitted"), panel.profile, panel.temperature, **PRIVATE
+    )
     panel.dice.click(lambda: random.randrange(1, 10_000), None, panel.seed, **PRIVATE)
     panel.own_midi.upload(
         lambda path: (str(path), f"<p class='hint'>{html.escape(Path(path).name[:40])}</p>"),

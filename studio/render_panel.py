@@ -14,7 +14,7 @@ from studio.desk import Desk
 OWN, KEPT = "own", "kept"  # a recording that is opened here; one that came with a project
 PARTS = ("Whole piece", "These bars")
 MIDI_FILES = [".mid", ".midi"]
-PROFILES = {"product": "Étude’s renderer", "paper": "MIDI-VALLE, as published"}
+PROFILES = {"fitted": "Fitted piano", "product": "Étude codec model", "paper": "MIDI-VALLE (published weights)"}
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def _how(desk: Desk) -> dict:
             last_bar = gr.Number(8, label="To bar", precision=0, elem_id="render-last", min_width=60)
         temperature = gr.Slider(
             0, 1.5, 1, step=0.05, label="Temperature", info="even ⟷ varied", elem_id="render-temperature",
-            elem_classes="axis", buttons=[],
+            elem_classes="axis", buttons=[], visible=desk.profiles[0] != "fitted",
         )  # fmt: skip
         with gr.Row(elem_id="render-seed-row"):
             seed = gr.Number(
@@ -130,8 +130,8 @@ def _how(desk: Desk) -> dict:
             dice = gr.Button("Roll the dice", elem_id="render-dice", min_width=90, size="sm")
         profiles = desk.profiles
         profile = gr.Dropdown(
-            [(PROFILES.get(name, name), name) for name in profiles], value=profiles[0], label="Renderer",
-            filterable=False, elem_id="render-profile", visible=len(profiles) > 1,
+            [(PROFILES.get(name, name), name) for name in profiles], value=profiles[0], label="Method",
+            filterable=False, elem_id="render-profile",
         )  # fmt: skip
         render = gr.Button("Render", variant="primary", elem_id="render", elem_classes=OF_PIECE)
     return {

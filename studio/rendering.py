@@ -24,8 +24,9 @@ from engine.files import put
 from engine.music.expression import group_median
 from engine.music.types import Alignment, AudioClip, BadInput, Performance, Score
 from engine.sound.clip import encode_audio, to_int16
-from engine.sound.prompts import SAMPLE_RATE, Prompt
+from engine.sound.prompts import Prompt
 from engine.sound.provenance import describe_render
+from engine.sound.recording import StreamResampler, resample
 from studio import actions
 from studio.desk import Desk
 from studio.jobs import Job, Jobs, Step, unwatched
@@ -33,6 +34,7 @@ from studio.session import Grid, Reference, Session
 
 KEPT = 3  # renders of one visitor; the page holds as many
 PART_SEC = 20.0  # the most that one answer brings
+SAMPLE_RATE = 48000  # Hz of every render on the page, whichever method made it
 COMPARED = ("preview", "human", "prompt")
 LEAST_SPAN_SEC = 0.5
 
@@ -51,7 +53,7 @@ class RenderWish:
     temperature: float
     span: tuple[float, float | None] = (0.0, None)
     part: str = "the whole piece"
-    profile: str = "product"
+    profile: str = "fitted"
     listen: bool = False
 
 
@@ -67,7 +69,9 @@ class Render:
         self.reference: Reference | None = session.reference
         self.human_grid = human_grid(session)
         self.folder = folder
-        self.made, self.share = 0, 0.0  # samples; of the work
+        self.made, self.share = 0, 0.0  # samples of each channel; of the work
+        self.channels = 1
+        self._rate: StreamResampler | None = None  # brings what comes to SAMPLE_RATE
         self.total = _expected(self.performance, wish.span)
         self.job: Job | None = None
         self.filled, self.made_as = False, ""  # whether it came with a project; what a file of it says then
@@ -102,20 +106,26 @@ class Render:
 
     def add(self, clip: AudioClip) -> None:
         """Put the next part of the sound behind what there is."""
-        if clip.sample_rate != SAMPLE_RATE:
-            raise ValueError(f"a render has {SAMPLE_RATE} Hz, got {clip.sample_rate}")
+        if self._rate is None:
+            self.channels = clip.channels
+            self._rate = StreamResampler(clip.sample_rate, SAMPLE_RATE, clip.channels)
+        self._write(self._rate.push(clip.samples))
+
+    def _write(self, samples: NDArray[np.float32]) -> None:
         try:
             with self._file.open("ab") as file:
-                file.write(to_int16(clip).tobytes())
+                file.write(to_int16(AudioClip(samples, SAMPLE_RATE)).tobytes())
         except OSError:
-            os.truncate(self._file, 2 * self.made)
+            os.truncate(self._file, 2 * self.channels * self.made)
             raise
         with self._more:
-            self.made += len(clip.samples)
+            self.made += len(samples)
             self._more.notify_all()
 
     def finish(self) -> None:
         """No part will follow."""
+        if self._rate is not None:
+            self._write(self._rate.finish())
         with self._more:
             self.total = self.made
             self._more.notify_all()
@@ -130,11 +140,12 @@ class Render:
             self.job.wait(0)
 
     def samples(self, first: int = 0, count: int | None = None) -> NDArray[np.int16]:
-        """What has been made from sample `first` on, (n,) int16."""
+        """What has been made from sample `first` on, (n,) int16, or (n, 2)."""
         size = self.made - first if count is None else min(count, self.made - first)
         with self._file.open("rb") as file:
-            file.seek(2 * first)
-            return np.frombuffer(file.read(2 * max(0, size)), np.int16)
+            file.seek(2 * self.channels * first)
+            found = np.frombuffer(file.read(2 * self.channels * max(0, size)), np.int16)
+        return found if self.channels == 1 else found.reshape(-1, self.channels)
 
     def part(self, have: int) -> Path | None:
         """A sound file of what comes after the first `have` samples; None when that is nothing yet."""
@@ -181,10 +192,12 @@ class Render:
 
     def fill(self, flac: bytes, made_as: str) -> None:
         """Take all the sound from a project's FLAC, and what a file of it shall say."""
-        samples, _ = soundfile.read(io.BytesIO(flac), dtype="int16")
-        put(self._file, samples.tobytes())
+        samples, rate = soundfile.read(io.BytesIO(flac), dtype="float32")
+        clip = AudioClip(resample(samples, rate, SAMPLE_RATE), SAMPLE_RATE)
+        put(self._file, to_int16(clip).tobytes())
         put(self.folder / self._flac, flac)
-        self.made = self.total = len(samples)
+        self.channels, self.made = clip.channels, len(clip.samples)
+        self.total = self.made
         self.share, self.filled, self.made_as = 1.0, True, made_as
 
     def remove(self) -> None:
@@ -246,7 +259,7 @@ class Renders:
         def work(job: Job) -> Callable[[], Any]:
             ready.wait(10)
             desk.await_models(job)
-            if render.wish.listen and render.wish.prompt.notes is None:
+            if (render.wish.listen or render.wish.profile == "fitted") and render.wish.prompt.notes is None:
                 job.begin("Listening to the reference")
                 prompt = render.wish.prompt
                 heard = desk.transcribe(prompt.clip, job.step)

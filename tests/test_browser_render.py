@@ -71,6 +71,7 @@ def test_render_switch_blind_save(visitor: Visitor) -> None:
     print(f"first sound {time.perf_counter() - pressed:.1f} s after Render")
     whole = until(visitor, lambda d: d["whole"] == "true" and "preview1" in d["ready"].split())
     assert whole["heard"] == "render1"
+    assert whole["channels"] == "2"
     expect(visitor.page.locator("#compare .entries")).to_contain_text("Render 1", timeout=30_000)
     visitor.page.locator("#compare-box button").first.click()
     assert int(visitor.page.locator("#listen canvas").get_attribute("data-drawn") or 0) > 100
@@ -103,7 +104,9 @@ def test_render_switch_blind_save(visitor: Visitor) -> None:
     assert waiting.value.suggested_filename == "Chopin-Prelude-op-28-no-7-render-1.flac"
     data = Path(waiting.value.path()).read_bytes()
     sound, rate = soundfile.read(io.BytesIO(data))
-    assert rate == 32000
+    assert rate == 48000
+    assert sound.ndim == 2, "the reference is stereo, so is the rendering"
+    assert np.abs(sound[:, 0] - sound[:, 1]).max() > 0.001
     assert len(sound) == int(whole["made"])
     assert np.abs(sound).max() > 0.005
     about = read_description(data)

@@ -20,7 +20,7 @@ from engine.music.midi import read_midi_performance
 from engine.music.safe import open_score
 from engine.music.types import Performance
 from engine.pipeline import Engine
-from engine.sound.clip import encode_audio, read_audio
+from engine.sound.clip import encode_audio, read_stereo
 from engine.sound.preview import PIANOS
 from engine.sound.prompts import FOLDER, LONGEST_SEC, Prompt, prepare_prompt
 
@@ -67,7 +67,7 @@ SAMPLED = ("grand", "upright", "player")
 
 def recorded(audio: Path, excerpt: Excerpt) -> Prompt:
     """A prompt from a recording and its transcription; the first minute of both."""
-    clip = read_audio((audio / "real" / f"{excerpt.recording}.ogg").read_bytes())
+    clip = read_stereo((audio / "real" / f"{excerpt.recording}.ogg").read_bytes())
     heard = read_midi_performance((audio / "real_midi" / f"{excerpt.recording}.mid").read_bytes())
     return prepare_prompt(clip, excerpt.start_sec, LONGEST_SEC, heard, excerpt.name, excerpt.credit)
 
@@ -88,6 +88,7 @@ def described(prompt: Prompt, kind: str, file: str) -> dict[str, Any]:
         "file": file, "name": prompt.name, "kind": kind, "credit": prompt.credit,
         "notes": [list(row) for row in zip(*(c.tolist() for c in columns), strict=True)],
         "pedal": [list(row) for row in zip(notes.pedal_sec.round(3).tolist(), notes.pedal_value.tolist(), strict=True)],
+        **({} if prompt.image is None else {"lean": prompt.image.lean, "width": prompt.image.width}),
     }  # fmt: skip
 
 

@@ -24,7 +24,9 @@ from engine.bundle import BundleError, open_codec
 from engine.importing import open_encodec
 from engine.music.types import BadInput
 from engine.pipeline import Engine
+from engine.sound.players import players
 from training.eval_codec import codec_table, save_sounds, use_table
+from training.eval_recordings import Row, recordings_table
 from training.eval_render import (
     Rendering,
     fidelity_table,
@@ -38,17 +40,25 @@ from training.listening import Material, Table
 from training.picture import side_by_side
 from training.sound_goals import goals
 
-TABLES = ("codec", "renderer", "frechet", "fidelity", "prompts", "seams", "picture")
+TABLES = ("codec", "renderer", "frechet", "fidelity", "prompts", "seams", "selection", "report", "picture")
 
 
 def load(engine: Engine, imported: Path | None) -> dict[str, Rendering]:
     """The renderers by name: product, and paper when a folder of its imported weights is given."""
     from engine.valle_rendering import open_paper_renderer
 
-    renderers: dict[str, Rendering] = {"product": engine.renderer}
+    renderers: dict[str, Rendering] = {"product": engine.renderer, "fitted": engine.fitted}
     if imported is not None:
         renderers["paper"] = open_paper_renderer(imported)
     return renderers
+
+
+def rows_of_recordings(material: Material, renderers: dict[str, Rendering]) -> dict[str, Row]:
+    """What is compared with recordings of the same notes: a sampler, the preview, and every renderer."""
+    pianos = material.unseen_pianos()
+    rows: dict[str, Row] = {f"sampler ({n})": lambda p, _, play=play: play(p) for n, play in pianos.items()}
+    rows["preview"] = lambda p, _: players()["fluidsynth grand"](p)
+    return rows | {name: lambda p, prompt, r=r: r.render(p, prompt) for name, r in renderers.items()}
 
 
 def measure(
@@ -77,7 +87,11 @@ def measure(
             (out / "spectrograms.png").write_bytes(side_by_side(sounds))
             save_sounds(out, sounds)
             continue
-        tables[name] = [work[job]() for job in (("codec", "use") if name == "codec" else (name,))]
+        if name in ("selection", "report"):
+            rows = rows_of_recordings(material, renderers)
+            tables[name] = recordings_table(material.data, name, rows, 15.0 if quick else 150.0, say)
+        else:
+            tables[name] = [work[job]() for job in (("codec", "use") if name == "codec" else (name,))]
         say(f"{name}: {time.process_time() - started:.0f} s of one core")
         print("\n".join(t.markdown() for t in tables[name]), flush=True)
         _save(out, [t for found in tables.values() for t in found])

@@ -339,9 +339,9 @@ class Style:
 
 @dataclass(frozen=True)
 class AudioClip:
-    """Mono sound.
+    """Sound, of one channel unless it says otherwise.
 
-    samples      (num_samples,) float32 in [-1, 1]
+    samples      (num_samples,) float32 in [-1, 1], or (num_samples, 2) for left and right
     sample_rate  Hz
     """
 
@@ -350,14 +350,23 @@ class AudioClip:
 
     def __post_init__(self) -> None:
         samples = _freeze(self, "samples", np.float32)
-        if samples.ndim != 1:
-            raise ValueError(f"an AudioClip is mono, (num_samples,), got {samples.shape}")
+        if samples.ndim != 1 and samples.shape[1:] != (2,):
+            raise ValueError(f"an AudioClip is (num_samples,) or (num_samples, 2), got {samples.shape}")
 
     @classmethod
     def joined(cls, parts: Iterable[AudioClip]) -> AudioClip:
         """The parts of a stream one after the other; there is at least one."""
         clips = list(parts)
         return cls(np.concatenate([clip.samples for clip in clips]), clips[0].sample_rate)
+
+    @property
+    def channels(self) -> int:
+        """1, or 2 for stereo."""
+        return 1 if self.samples.ndim == 1 else self.samples.shape[1]
+
+    def mono(self) -> AudioClip:
+        """The mean of the channels; the clip itself where there is one."""
+        return self if self.channels == 1 else AudioClip(self.samples.mean(1), self.sample_rate)
 
     @property
     def duration_sec(self) -> float:

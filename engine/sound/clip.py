@@ -20,7 +20,7 @@ FIRST_BYTES = (b"RIFF", b"fLaC", b"OggS", b"ID3", b"\xff\xfb", b"\xff\xf3", b"\x
 
 
 def to_int16(clip: AudioClip) -> NDArray[np.int16]:
-    """(num_samples,) int16, what a browser plays without changing its level."""
+    """int16 of the samples' shape, what a browser plays without changing its level."""
     return np.round(np.clip(clip.samples, -1, 1) * 32767).astype(np.int16)
 
 
@@ -32,7 +32,7 @@ def encode_audio(clip: AudioClip, format: str = "wav", comment: str = "") -> byt
     if format not in ("wav", "flac"):
         raise BadInput(f'Sound can be saved as "wav" or "flac", not "{format}"; choose one of these.')
     data = io.BytesIO()
-    with soundfile.SoundFile(data, "w", clip.sample_rate, 1, "PCM_16", format=format.upper()) as file:
+    with soundfile.SoundFile(data, "w", clip.sample_rate, clip.channels, "PCM_16", format=format.upper()) as file:
         if comment:
             file.comment = comment
         file.write(to_int16(clip))
@@ -40,7 +40,15 @@ def encode_audio(clip: AudioClip, format: str = "wav", comment: str = "") -> byt
 
 
 def read_audio(data: bytes) -> AudioClip:
-    """A recording from an untrusted file, at its own sample rate: the first minute, mono, without its constant offset.
+    """The recording of `read_stereo`, mono. Raises BadInput."""
+    return read_stereo(data).mono()
+
+
+def read_stereo(data: bytes) -> AudioClip:
+    """A recording from an untrusted file, at its own sample rate: the first minute, without its constant offset.
+
+    Two channels stay two, unless they cancel out, as when one is wired the wrong way round: then the louder one is
+    taken. More are mixed to one. Floating-point sound over full scale is turned down.
 
     Raises BadInput for what is not WAV, FLAC, OGG or MP3, over 20 MB, under half a second, at a rate
     or channel count out of bounds, and for sound that is silent or not finite.
@@ -64,11 +72,19 @@ def read_audio(data: bytes) -> AudioClip:
         )
     if not np.isfinite(samples).all():
         raise BadInput("This recording holds values that are not numbers; save it anew as 16-bit WAV or FLAC.")
-    mono = samples.mean(1)
-    mono -= mono.mean()
-    if np.abs(mono).max() < SILENCE:
+    samples = samples if samples.shape[1] == 2 else samples.mean(1, keepdims=True)
+    samples -= samples.mean(0)
+    if samples.shape[1] == 2 and cancel_out(samples):
+        samples = samples[:, [int((samples**2).sum(0).argmax())]]
+    if np.abs(samples).max() < SILENCE:
         raise BadInput("This recording is silent (its peak is under -60 dBFS); choose one with sound.")
-    return AudioClip(np.clip(mono, -1, 1), sample_rate)
+    samples /= max(1.0, float(np.abs(samples).max()))
+    return AudioClip(samples[:, 0] if samples.shape[1] == 1 else samples, sample_rate)
+
+
+def cancel_out(samples: NDArray[np.float32]) -> bool:
+    """Whether the mean of both channels (num_samples, 2) has less than a hundredth of the louder one's energy."""
+    return bool((samples.mean(1) ** 2).sum() < 0.01 * (samples**2).sum(0).max())
 
 
 def _check_header(file: soundfile.SoundFile) -> None:

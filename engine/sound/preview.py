@@ -123,9 +123,29 @@ class Preview:
         try:
             for start, sound in _play(synth, _events(performance), blocks, chunk):
                 left = blocks * BLOCK - start * BLOCK - np.arange(len(sound))  # samples to the end
-                sound = _round_peaks(room.add(sound)) * np.clip(left / fade, 0, 1).astype(np.float32)
+                sound = round_peaks(room.add(sound)) * np.clip(left / fade, 0, 1).astype(np.float32)
                 yield AudioClip(sound, SAMPLE_RATE)
         finally:
+            self._give_back(piano, synth)
+
+    def dry(
+        self, performance: Performance, piano: str, samples: int, cents: NDArray[np.float64] | None = None,
+        chunk: int = 2 * SAMPLE_RATE,
+    ) -> Iterator[NDArray[np.float32]]:  # fmt: skip
+        """The first `samples` samples at 32 kHz of the instrument alone, without room, fade or rounded peaks.
+
+        cents  (128,) by which each key is tuned away from the piano's own tuning
+        chunk  samples of a part, the last one shorter
+        """
+        synth = self._take(piano)
+        try:
+            if cents is not None:
+                _tune(synth, cents)
+            for start, sound in _play(synth, _events(performance), -(-samples // BLOCK), max(1, chunk // BLOCK)):
+                yield sound[: samples - start * BLOCK]
+        finally:
+            if cents is not None:
+                _tune(synth, None)
             self._give_back(piano, synth)
 
     def _take(self, piano: str) -> Any:
@@ -210,7 +230,7 @@ def _render(synth: Any, stereo: NDArray[np.float32], start: int, count: int) -> 
         _write_float()(synth.synth, count, stereo[0].ctypes.data, start, 1, stereo[1].ctypes.data, start, 1)
 
 
-def _round_peaks(sound: NDArray[np.float32]) -> NDArray[np.float32]:
+def round_peaks(sound: NDArray[np.float32]) -> NDArray[np.float32]:
     """Leave what lies within KNEE as it is and bend the rest to stay under 1."""
     size = np.abs(sound)
     bent = KNEE + (1 - KNEE) * np.tanh((size - KNEE) / (1 - KNEE))
@@ -236,6 +256,28 @@ def _write_float() -> Callable[..., int]:
     kinds = (ctypes.c_int, *2 * (ctypes.c_void_p, ctypes.c_int, ctypes.c_int))
     arguments = [(name, kind, 1) for name, kind in zip(names, kinds, strict=True)]
     return _fluidsynth().cfunc("fluid_synth_write_float", ctypes.c_int, ("synth", ctypes.c_void_p, 1), *arguments)
+
+
+def _tune(synth: Any, cents: NDArray[np.float64] | None) -> None:
+    """Move each key of channel 0 by (128,) cents; None gives back the piano's own tuning."""
+    library, handle, integer = _fluidsynth(), ("synth", ctypes.c_void_p, 1), ctypes.c_int
+    if cents is None:
+        deactivate = library.cfunc(
+            "fluid_synth_deactivate_tuning", integer, handle, ("c", integer, 1), ("apply", integer, 1)
+        )
+        deactivate(synth.synth, 0, 1)
+        return
+    pitches = np.ascontiguousarray(100.0 * np.arange(128) + cents)
+    create = library.cfunc(
+        "fluid_synth_activate_key_tuning", integer, handle, ("bank", integer, 1), ("prog", integer, 1),
+        ("name", ctypes.c_char_p, 1), ("pitch", ctypes.c_void_p, 1), ("apply", integer, 1),
+    )  # fmt: skip
+    activate = library.cfunc(
+        "fluid_synth_activate_tuning", integer, handle, ("c", integer, 1), ("bank", integer, 1), ("prog", integer, 1),
+        ("apply", integer, 1),
+    )  # fmt: skip
+    create(synth.synth, 0, 0, b"fitted", pitches.ctypes.data, 1)
+    activate(synth.synth, 0, 0, 0, 1)
 
 
 def _open(piano: Piano) -> Any:

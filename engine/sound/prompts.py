@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.music.types import AudioClip, BadInput, Performance, digest
-from engine.sound.clip import HIGHEST_RATE, LOWEST_RATE, SILENCE, read_audio
+from engine.sound.clip import HIGHEST_RATE, LOWEST_RATE, SILENCE, read_audio, read_stereo
 from engine.sound.recording import resample
 from engine.sound.spectra import LEVEL_DB, sounding_db
+from engine.sound.stereo import Image, measure_image
 
 SAMPLE_RATE = 32_000
 SHORTEST_SEC, LONGEST_SEC = 3.0, 10.0
@@ -44,12 +45,14 @@ class Prompt:
     notes   what is played in it, seconds from the clip's start, pedal too; None when it is not known
     name    what a menu calls it
     credit  player, source and licence, to be shown wherever its sound is used; "" for a visitor's own
+    image   what its two channels differ in; None for a recording of one channel
     """
 
     clip: AudioClip
     notes: Performance | None = None
     name: str = ""
     credit: str = ""
+    image: Image | None = None
 
     def __post_init__(self) -> None:
         if self.clip.sample_rate != SAMPLE_RATE:
@@ -68,7 +71,7 @@ def prepare_prompt(
 ) -> Prompt:  # fmt: skip
     """Cut, resample and level a recording into a Prompt.
 
-    clip       AudioClip at 8 to 192 kHz
+    clip       AudioClip at 8 to 192 kHz; the image of two channels is kept beside their mean
     start_sec  where the excerpt begins, seconds; a silent beginning of it is left out
     seconds    how long it is, 3 to 10; shorter, down to 3, where the recording ends
     notes      what is played in the whole recording, seconds from its start; cut like the sound
@@ -90,6 +93,7 @@ def prepare_prompt(
     if not 0 <= start_sec <= clip.duration_sec - SHORTEST_SEC:
         latest = clip.duration_sec - SHORTEST_SEC
         raise BadInput(f"The excerpt begins at {start_sec:g} s; 0 to {latest:.1f} s is accepted for this recording.")
+    whole, clip = clip, clip.mono()
     first = round(start_sec * rate)
     first += _waiting(clip.samples[first : first + round(seconds * rate)], rate)
     excerpt = clip.samples[first : first + round(seconds * rate)]
@@ -109,8 +113,16 @@ def prepare_prompt(
     return Prompt(
         AudioClip(samples, SAMPLE_RATE),
         None if notes is None else _cut(notes, first / rate, first / rate + length_sec),
-        name, credit,
+        name, credit, image_of(whole, first, len(excerpt)),
     )  # fmt: skip
+
+
+def image_of(clip: AudioClip, first: int, count: int) -> Image | None:
+    """The stereo image of `count` samples from `first` on; None for one channel."""
+    if clip.channels == 1:
+        return None
+    left, right = (resample(c, clip.sample_rate, SAMPLE_RATE) for c in clip.samples[first : first + count].T)
+    return measure_image(left, right)
 
 
 def read_prompt(
@@ -118,7 +130,7 @@ def read_prompt(
     credit: str = "",
 ) -> Prompt:  # fmt: skip
     """A Prompt of an untrusted sound file (WAV, FLAC, OGG, MP3; of its first minute). Raises BadInput."""
-    return prepare_prompt(read_audio(data), start_sec, seconds, notes, name, credit)
+    return prepare_prompt(read_stereo(data), start_sec, seconds, notes, name, credit)
 
 
 def clipped_share(clip: AudioClip) -> float:
@@ -152,7 +164,9 @@ def _gallery() -> Mapping[str, Prompt]:
         clip = read_audio((FOLDER / about["file"]).read_bytes())
         on, length, pitch, velocity = np.array(about["notes"], float).reshape(-1, 4).T
         sec, value = np.array(about["pedal"], float).reshape(-1, 2).T
-        found[key] = Prompt(clip, Performance(on, length, pitch, velocity, sec, value), about["name"], about["credit"])
+        notes = Performance(on, length, pitch, velocity, sec, value)
+        image = Image(tuple(about["lean"]), tuple(about["width"])) if "lean" in about else None
+        found[key] = Prompt(clip, notes, about["name"], about["credit"], image)
     return MappingProxyType(found)
 
 

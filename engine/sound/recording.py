@@ -22,6 +22,33 @@ def resample(samples: NDArray[np.float32], old_rate: int, new_rate: int) -> NDAr
     return samples if old_rate == new_rate else soxr.resample(samples, old_rate, new_rate).astype(np.float32)
 
 
+class StreamResampler:
+    """Sound at another rate, part by part, without a seam; the whole has an exact length."""
+
+    def __init__(self, old_rate: int, new_rate: int, channels: int) -> None:
+        import soxr
+
+        self._channels, self.made = channels, 0
+        self._stream = None if old_rate == new_rate else soxr.ResampleStream(old_rate, new_rate, channels, "float32")
+
+    def push(self, samples: NDArray[np.float32], last: bool = False) -> NDArray[np.float32]:
+        """(n,) or (n, 2) -> what is ready by now, of as many channels."""
+        given = np.ascontiguousarray(samples, np.float32)
+        made = given if self._stream is None else self._stream.resample_chunk(given, last=last)
+        self.made += len(made)
+        return made
+
+    def finish(self, total: int | None = None) -> NDArray[np.float32]:
+        """What is left. total: of samples that the whole shall have; some are cut, or silence follows."""
+        empty = np.zeros(0 if self._channels == 1 else (0, self._channels), np.float32)
+        left = self.push(empty, last=True)
+        if total is None:
+            return left
+        wanted = total - (self.made - len(left))
+        pad = [(0, max(0, wanted - len(left))), *([(0, 0)] if self._channels > 1 else [])]
+        return np.pad(left, pad)[: max(wanted, 0)]
+
+
 def read_recording(
     path: Path, sample_rate: int | None = None, start_sec: float = 0.0, seconds: float = LONGEST_SEC
 ) -> AudioClip:

@@ -165,7 +165,7 @@ function show() {
   showPlace();
   const s = sounds.get(`render${current}`);
   Object.assign(strip.dataset, {
-    render: current, heard: testing ? '' : heard, playing: !!live, made: s ? s.n : 0, whole: !!s && s.over, over: state.over, by: state.by,
+    render: current, heard: testing ? '' : heard, playing: !!live, made: s ? s.n : 0, channels: s ? (s.right ? 2 : 1) : 0, whole: !!s && s.over, over: state.over, by: state.by,
     ready: [...sounds.values()].filter(x => x.n).map(x => x.key).join(' '),
   });
 }

@@ -13,9 +13,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from engine.sound.prompts import SAMPLE_RATE, Prompt
+from engine.sound.prompts import Prompt
 from studio.listen.player import Player, grid_rows, news_of
-from studio.rendering import Render, Renders
+from studio.rendering import SAMPLE_RATE, Render, Renders
 
 
 class Listen(Player):

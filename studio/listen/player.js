@@ -2,7 +2,7 @@
 // of renders (studio/listen) and of compared performances (studio/compare), which give it: WHO, yardstick() (the sound
 // whose loudness the others are given), want(key), show(), showPlace() (where the music is), tellRoll().
 const $ = selector => element.querySelector(selector);
-const RATE = 32000, AHEAD_SEC = 3, PIECE_SEC = 1.5, FADE_SEC = 0.015, REFILL_SEC = 0.8, FRAME_MS = 30;
+const RATE = 48000, AHEAD_SEC = 3, PIECE_SEC = 1.5, FADE_SEC = 0.015, REFILL_SEC = 0.8, FRAME_MS = 30;
 const sounds = new Map();   // key -> {key, data, n, total, over, from, grid}: samples; ms of the first; quarters and ms
 let context = null, live = null;   // live: {key, gain, nodes, next, end, anchor: [seconds, sample], starved}
 let heard = '', wanted = '';       // what is chosen; what shall play as soon as it is here
@@ -18,26 +18,33 @@ const sampleAt = (s, q) => (between(q, s.grid[0], s.grid[1]) - s.from) * RATE / 
 const quarterOf = (s, sample) => between(s.from + sample * 1000 / RATE, s.grid[1], s.grid[0]);
 
 function sound(key, about) {
-  if (!sounds.has(key)) sounds.set(key, { key, data: new Float32Array(RATE * 30), n: 0, total: 0, over: false, from: 0, grid: null, picture: null, ...about });
+  if (!sounds.has(key)) sounds.set(key, { key, data: new Float32Array(RATE * 30), right: null, n: 0, total: 0, over: false, from: 0, grid: null, picture: null, ...about });
   return sounds.get(key);
 }
-function append(s, first, samples) {
+function append(s, first, channels) {      // [left] or [left, right]; `data` is the left one or the only one
   if (first !== s.n) return;               // an answer that came twice
-  if (s.n + samples.length > s.data.length) {
-    const grown = new Float32Array(Math.max(s.total, 1.5 * s.data.length, s.n + samples.length) | 0);
-    grown.set(s.data.subarray(0, s.n)); s.data = grown;
+  const [left, right] = channels, length = left.length;
+  if (right && !s.right) { s.right = new Float32Array(s.data.length); s.right.set(s.data.subarray(0, s.n)); }
+  if (s.n + length > s.data.length) {
+    const size = Math.max(s.total, 1.5 * s.data.length, s.n + length) | 0;
+    const grow = old => { const grown = new Float32Array(size); grown.set(old.subarray(0, s.n)); return grown; };
+    s.data = grow(s.data); if (s.right) s.right = grow(s.right);
   }
-  s.data.set(samples, s.n); s.n += samples.length; s.total = Math.max(s.total, s.n);
+  s.data.set(left, s.n); if (s.right) s.right.set(right || left, s.n);
+  s.n += length; s.total = Math.max(s.total, s.n);
 }
-async function fetched(url) {
+async function fetched(url) {              // the channels of a sound file, one or two
   const bytes = await (await fetch(url)).arrayBuffer();
-  return (await new OfflineAudioContext(1, 1, RATE).decodeAudioData(bytes)).getChannelData(0);
+  const sound = await new OfflineAudioContext(2, 1, RATE).decodeAudioData(bytes);
+  return Array.from({ length: Math.min(2, sound.numberOfChannels) }, (_, i) => sound.getChannelData(i));
 }
 
 // ---- loudness: two sounds are compared over the passage that both have ----
 function power(s, a, b) {
   let sum = 0, count = 0;
-  for (let i = Math.max(0, a | 0); i < Math.min(s.n, b); i += 5) { sum += s.data[i] * s.data[i]; count++; }
+  for (let i = Math.max(0, a | 0); i < Math.min(s.n, b); i += 5) {
+    sum += s.right ? (s.data[i] * s.data[i] + s.right[i] * s.right[i]) / 2 : s.data[i] * s.data[i]; count++;
+  }
   return count ? Math.sqrt(sum / count) : 0;
 }
 function levelOf(s) {
@@ -47,7 +54,7 @@ function levelOf(s) {
   const theirs = power(s, ...span), ours = power(norm, 0, norm.n);
   if (!theirs || !ours) return 1;
   let peak = 0;
-  for (let i = 0; i < s.n; i += 3) peak = Math.max(peak, Math.abs(s.data[i]));
+  for (let i = 0; i < s.n; i += 3) peak = Math.max(peak, Math.abs(s.data[i]), s.right ? Math.abs(s.right[i]) : 0);
   return Math.min(ours / theirs, 1 / Math.max(peak, 0.01), 8);
 }
 
@@ -93,8 +100,9 @@ function pump() {           // hand the next seconds to the sound card
   while (live.next < s.n && live.end - now < AHEAD_SEC) {
     const size = Math.min(s.n - live.next, PIECE_SEC * RATE | 0);
     if (size < RATE / 4 && !s.over && live.end - now > 0.3) break;      // wait for a larger piece
-    const buffer = context.createBuffer(1, size, RATE), node = context.createBufferSource();
+    const buffer = context.createBuffer(s.right ? 2 : 1, size, RATE), node = context.createBufferSource();
     buffer.copyToChannel(s.data.subarray(live.next, live.next + size), 0);
+    if (s.right) buffer.copyToChannel(s.right.subarray(live.next, live.next + size), 1);
     node.buffer = buffer; node.connect(live.gain); node.start(Math.max(live.end, now));
     live.nodes.push(node); live.next += size; live.end += size / RATE;
     if (live.nodes.length > 8) live.nodes.shift();

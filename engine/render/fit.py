@@ -1,0 +1,169 @@
+"""Fit a sampled piano to a recording: tuning, velocities, room, spectral envelope, stereo image, level.
+
+Analysis by synthesis: the sampled piano plays the recording's own notes, and each step takes out one difference between
+the two sounds. The result is a pair of filters, so rendering is a sampler and a convolution.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.signal import fftconvolve
+
+from engine.music.types import Performance
+from engine.render.filters import EQ_TAPS, minimum_phase
+from engine.render.room import RoomFit, echoes, fit_room, response, usual_room
+from engine.render.tuning import Tuning, fit_tuning
+from engine.render.velocity import VelocityCurve, fit_velocity
+from engine.sound.bands import COUNT, SAMPLE_RATE, db, energies, over_frequency
+from engine.sound.preview import Preview
+from engine.sound.spectra import level_db, sounding_db
+from engine.sound.stereo import Image
+
+FEWEST_NOTES = 5  # in the recording; with fewer nothing is fitted by notes
+LEAST_GAIN_DB, MOST_GAIN_DB = -40.0, 18.0
+UNHEARD_DB = -60.0  # of the loudest band of the dry sound: a band below gives no gain of its own
+SMOOTH = np.array([0.25, 0.5, 0.25])
+EARLY_SEC = 0.015  # of the noise that widens the direct sound
+MIDDLE_SEED, SIDE_SEED, EARLY_SEED = 1, 2, 3
+
+
+@dataclass(frozen=True)
+class Instrument:
+    """A sampled piano fitted to a recording.
+
+    piano      a name of `engine.sound.preview.PIANOS`
+    gain_db    (COUNT,) spectral envelope: dB by which each band of the dry piano and its echoes is raised
+    responses  (1 or 2, taps) middle, and side where the recording is stereo: what the dry sound is convolved with
+    error_db   mean distance of the fitted sound from the recording, per band and frame
+    """
+
+    piano: str
+    tuning: Tuning
+    velocity: VelocityCurve
+    room: RoomFit
+    gain_db: NDArray[np.float64]
+    responses: NDArray[np.float32]
+    error_db: float
+
+    def __post_init__(self) -> None:
+        self.responses.setflags(write=False)
+
+
+def fit_instrument(
+    preview: Preview, recording: NDArray[np.float32], notes: Performance, image: Image | None = None, seed: int = 0,
+    piano: str = "grand",
+) -> Instrument:  # fmt: skip
+    """The piano that sounds like the recording when it plays the recording's notes.
+
+    recording  (num_samples,) at 32 kHz: a prompt's sound
+    notes      what is played in it
+    image      its stereo image; None makes an instrument of one channel
+    seed       another seed has other echoes of the same room
+    """
+    dry = played(preview, notes, piano, len(recording))
+    tuning, velocity = fit_tuning(recording, dry, notes), fit_velocity(recording, dry, notes)
+    dry = played(preview, velocity.played(notes), piano, len(recording), tuning)
+    wanted, plain = energies(recording), energies(dry)
+    room = fit_room(wanted, plain)
+    late = np.hstack([echoes(plain[:, b : b + 1], t60, room.delay_sec) for b, t60 in enumerate(room.t60_sec)])
+    gain = envelope(wanted, plain + 10 ** (room.wet_db / 10) * late)
+    echo = response(room, _seed(seed, MIDDLE_SEED))
+    # once more against the sound itself, whose echoes are not the expected ones but these
+    made = energies(fftconvolve(dry, middle_response(gain, echo))[: len(dry)])
+    gain = gain + envelope(wanted, made)
+    return build(preview, notes, recording, piano, tuning, velocity, room, gain, echo, image, seed)
+
+
+def build(
+    preview: Preview, notes: Performance, recording: NDArray[np.float32], piano: str, tuning: Tuning,
+    velocity: VelocityCurve, room: RoomFit, gain: NDArray[np.float64], echo: NDArray[np.float64],
+    image: Image | None, seed: int,
+) -> Instrument:  # fmt: skip
+    """The responses of fitted parameters, at the level at which the preview plays the recording's notes."""
+    middle = middle_response(gain, echo)
+    dry = played(preview, velocity.played(notes), piano, len(recording), tuning)
+    sound = fftconvolve(dry, middle)[: len(dry)].astype(np.float32)
+    target, ours = db(energies(recording)), db(energies(sound))
+    floor = target.max() - 50
+    error = float(np.abs(np.maximum(target, floor) - np.maximum(ours, floor)).mean())
+    heard = preview.preview(notes, "grand").samples[: len(sound)]
+    level = 10 ** ((_loudness_db(heard) - _loudness_db(sound)) / 20)
+    responses = middle[None]
+    if image is not None:
+        responses = np.stack([middle, side_response(middle, gain, room, image, seed)])
+    return Instrument(piano, tuning, velocity, room, gain, (level * responses).astype(np.float32), error)
+
+
+def played(
+    preview: Preview, notes: Performance, piano: str, samples: int, tuning: Tuning | None = None
+) -> NDArray[np.float32]:  # fmt: skip
+    """(samples,) the notes on the dry piano."""
+    return np.concatenate(list(preview.dry(notes, piano, samples, None if tuning is None else tuning.of_keys())))
+
+
+def envelope(wanted: NDArray[np.float64], made: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(COUNT,) dB by which the bands of one sound are above those of another, from (frames, COUNT) energies."""
+    target, ours = db(wanted.sum(0)), db(made.sum(0))
+    gain = np.clip(target - ours, LEAST_GAIN_DB, MOST_GAIN_DB)
+    heard = ours > ours.max() + UNHEARD_DB
+    gain = np.interp(np.arange(COUNT), np.flatnonzero(heard), gain[heard])
+    return np.convolve(np.pad(gain, 1, mode="edge"), SMOOTH, "valid")
+
+
+def middle_response(gain: NDArray[np.float64], echo: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(taps,) direct sound and echoes, both through the envelope."""
+    whole = np.pad(echo, (0, max(0, EQ_TAPS - len(echo))))
+    whole[0] += 1.0
+    return fftconvolve(whole, minimum_phase(gain))
+
+
+def side_response(
+    middle: NDArray[np.float64], gain: NDArray[np.float64], room: RoomFit, image: Image, seed: int
+) -> NDArray[np.float64]:
+    """(taps,) the side channel: what leans to one side, echoes of its own, and a spread of the direct sound."""
+    width = np.array(image.width)
+    wet = 10 ** (room.wet_db / 10)
+    share = np.minimum(width * (1 + wet), wet)  # of the echoes, whose side has no more than their middle
+    rest = np.maximum(width * (1 + wet) - share, 1e-4)
+    late = response(replace(room, wet_db=db(np.maximum(share, 1e-4))), _seed(seed, SIDE_SEED))
+    early = response(RoomFit(np.full(COUNT, 4 * EARLY_SEC), db(rest), 0.0), EARLY_SEED)
+    spread = np.zeros(max(len(late), len(early)))
+    spread[: len(late)] += late
+    spread[: len(early)] += early
+    side = np.zeros(len(middle))
+    for part in (fftconvolve(spread, minimum_phase(gain)), leaning(middle, np.array(image.lean))):
+        side[: len(part)] += part[: len(side)]
+    return side
+
+
+def leaning(middle: NDArray[np.float64], lean: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(taps,) the middle times (COUNT,) amplitudes of either sign, without delay."""
+    size = 512
+    shape = np.roll(np.fft.irfft(over_frequency(lean, size)), size // 2) * np.hanning(size)
+    return fftconvolve(middle, shape)[size // 2 :]
+
+
+def _seed(seed: int, part: int) -> int:
+    return 1000 * seed + part
+
+
+def _loudness_db(samples: NDArray[np.float32]) -> float:
+    return sounding_db(level_db(samples, SAMPLE_RATE, 0.05))
+
+
+def unfitted(preview: Preview, recording: NDArray[np.float32], image: Image | None, seed: int = 0) -> Instrument:
+    """The grand in a usual room, with half of the recording's spectral envelope: where its notes are not known.
+
+    The envelope is taken against a chromatic scale; half, because it is the music's as much as the instrument's.
+    """
+    keys = np.arange(36, 97)
+    scale = Performance(0.1 * np.arange(len(keys)), np.full(len(keys), 0.5), keys, np.full(len(keys), 64))
+    dry = played(preview, scale, "grand", round(0.1 * len(keys) * SAMPLE_RATE))
+    gain = envelope(energies(recording), energies(dry))
+    gain = 0.5 * (gain - gain.mean())
+    room = usual_room()
+    echo = response(room, _seed(seed, MIDDLE_SEED))
+    return build(preview, scale, dry, "grand", Tuning(), VelocityCurve(), room, gain, echo, image, seed)
