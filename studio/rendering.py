@@ -113,8 +113,11 @@ class Render:
 
     def _write(self, samples: NDArray[np.float32]) -> None:
         try:
-            with self._file.open("ab") as file:
+            with self._file.open("r+b") as file:
+                file.seek(0, os.SEEK_END)
                 file.write(to_int16(AudioClip(samples, SAMPLE_RATE)).tobytes())
+        except FileNotFoundError:  # the render was removed while its last part was being made
+            return
         except OSError:
             os.truncate(self._file, 2 * self.channels * self.made)
             raise

@@ -10,7 +10,8 @@ import soundfile
 
 from engine.music.types import AudioClip, BadInput, Score
 from engine.sound.clip import encode_audio
-from engine.sound.prompts import SAMPLE_RATE, gallery
+from engine.sound.prompts import SAMPLE_RATE as PROMPT_RATE
+from engine.sound.prompts import gallery
 from engine.sound.provenance import read_description
 from studio import actions
 from studio.desk import Desk
@@ -71,13 +72,14 @@ def test_a_part_is_rendered_and_saved_with_how_it_was_made(desk: Desk, session: 
     assert np.array_equal(np.concatenate(files), render.samples())
     frames = np.ceil(50 * span[1]) - np.floor(50 * span[0])
     assert render.made == frames * SAMPLE_RATE / 50
+    assert render.channels == 2  # as the reference
     assert 0.001 < np.abs(render.clip().samples).max() <= 1
     for kind in ("wav", "flac"):
         name, data = render.file(kind)
         assert name == f"Chopin-Prelude-op-28-no-7-render-1.{kind}"
         about = read_description(data)
         assert about["seed"] == 3
-        assert about["weights"] == desk.engine.renderer.digest
+        assert about["weights"] == desk.engine.weights("fitted")
         assert about["prompt"] == gallery()["goldberg"].name
         assert about["notes"] == session.performance.digest
         assert about["span_sec"] == [round(v, 3) for v in span]
@@ -193,7 +195,7 @@ def test_the_panel_is_checked(desk: Desk, session: Session, tmp_path: Path) -> N
     with pytest.raises(BadInput, match="no recording yet"):
         as_prompt((OWN, None, 0, 6, ""))
     mine = tmp_path / "mine.wav"
-    mine.write_bytes(encode_audio(AudioClip(prompt.clip.samples[: 5 * SAMPLE_RATE], SAMPLE_RATE)))
+    mine.write_bytes(encode_audio(AudioClip(prompt.clip.samples[: 5 * PROMPT_RATE], PROMPT_RATE)))
     own = as_prompt((OWN, str(mine), 1, 3, ""))
     assert own.clip.duration_sec == pytest.approx(3)
     assert own.notes is None

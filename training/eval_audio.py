@@ -63,7 +63,7 @@ def rows_of_recordings(material: Material, renderers: dict[str, Rendering]) -> d
 
 def measure(
     material: Material, codec: Any, others: dict[str, Any], renderers: dict[str, Rendering], only: tuple[str, ...],
-    quick: bool, out: Path, say: Callable[[str], None],
+    quick: bool, out: Path, say: Callable[[str], None], seconds: float = 150.0, chosen: tuple[str, ...] = (),
 ) -> list[Table]:  # fmt: skip
     """The tables asked for, each printed when it is done."""
     first: Any = next(iter(renderers.values()), None)
@@ -89,7 +89,8 @@ def measure(
             continue
         if name in ("selection", "report"):
             rows = rows_of_recordings(material, renderers)
-            tables[name] = recordings_table(material.data, name, rows, 15.0 if quick else 150.0, say)
+            rows = {n: row for n, row in rows.items() if not chosen or n.startswith(chosen)}
+            tables[name] = recordings_table(material.data, name, rows, 15.0 if quick else seconds, say)
         else:
             tables[name] = [work[job]() for job in (("codec", "use") if name == "codec" else (name,))]
         say(f"{name}: {time.process_time() - started:.0f} s of one core")
@@ -120,6 +121,8 @@ def main() -> None:
     parser.add_argument("--seanet", type=Path, help="a codec of the SEANet family to stand in the codec table")
     parser.add_argument("--codecs", type=Path, nargs="*", default=[], help="piano codecs to stand there, too")
     parser.add_argument("--only", default=",".join(TABLES), help=f"some of {','.join(TABLES)}")
+    parser.add_argument("--rows", default="", help="only these rows of the recordings' tables, by their beginnings")
+    parser.add_argument("--seconds", type=float, default=150.0, help="the most of each of these recordings")
     parser.add_argument("--quick", action="store_true", help="less of everything, about two minutes")
     parser.add_argument("--out", type=Path, default=Path("runs/eval-audio"))
     args = parser.parse_args()
@@ -143,6 +146,8 @@ def main() -> None:
             args.quick,
             args.out,
             lambda s: print(s, file=sys.stderr, flush=True),
+            args.seconds,
+            tuple(filter(None, args.rows.split(","))),
         )
     except (BadInput, BundleError) as error:
         raise SystemExit(str(error)) from None
