@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from engine.music.types import AudioClip, BadInput, Performance
-from engine.sound.clip import encode_audio
+from engine.sound.clip import encode_audio, read_audio
 from engine.sound.prompts import (
     FOLDER,
     LEVEL_DB,
@@ -110,10 +110,20 @@ def test_files_of_strangers() -> None:
     with pytest.raises(BadInput, match="not a recording"):
         read_prompt(b"MThd no sound at all")
     stereo = io.BytesIO()
-    both = np.stack([tone(5).samples, -tone(5).samples], 1)  # cancels out: nothing is left of it in mono
+    both = np.stack([tone(5).samples, -0.5 * tone(5).samples], 1)
+    both[:, 1] *= 1.96  # one channel is wired the wrong way round: the mean would be next to nothing
     soundfile.write(stereo, both, SAMPLE_RATE, format="WAV")
-    with pytest.raises(BadInput, match="silent"):
-        read_prompt(stereo.getvalue())
+    found = read_prompt(stereo.getvalue())
+    assert found.image is None
+    np.testing.assert_allclose(found.clip.samples, read_prompt(encode_audio(tone(5))).clip.samples, atol=1e-3)
+
+
+def test_floating_point_sound_over_full_scale_is_turned_down() -> None:
+    loud = io.BytesIO()
+    soundfile.write(loud, 4 * tone(5).samples / np.abs(tone(5).samples).max(), SAMPLE_RATE, "FLOAT", format="WAV")
+    clip = read_audio(loud.getvalue())
+    assert np.abs(clip.samples).max() == pytest.approx(1)
+    assert clipped_share(clip) < 0.01
 
 
 def test_clipping_is_counted_in_runs() -> None:

@@ -19,7 +19,7 @@ from studio.examples import EXAMPLES, FIRST
 from studio.listen.listen import Listen, began, part_of
 from studio.render_events import as_prompt, as_wish
 from studio.render_panel import OWN, PARTS, credit_line, prompt_menu
-from studio.rendering import KEPT, Renders, RenderWish, compared, human_grid, span_of_bars
+from studio.rendering import KEPT, SAMPLE_RATE, Renders, RenderWish, compared, human_grid, span_of_bars
 from studio.session import Controls, Document, Session
 
 CHOPIN = "Chopin, Prélude op. 28 no. 7"
