@@ -335,7 +335,7 @@ def _listening(desk: Desk) -> tuple[Callable, ...]:
         """
         from engine.music.midi import write_midi
 
-        clip = audio_apart(as_file(recording, "The recording")[0])
+        clip = audio_apart(as_file(recording, "The recording")[0]).mono()
         heard = desk.transcribe(clip, time_limit())
         if not len(heard):
             raise BadInput("No piano notes are heard in this recording; choose a recording of a piano.")

@@ -11,7 +11,7 @@ from typing import Any
 from engine.music.child import READ_SECONDS, Refusals
 from engine.music.safe import call_apart
 from engine.music.types import AudioClip
-from engine.sound.clip import read_audio
+from engine.sound.clip import read_stereo
 from engine.worker_wire import from_bytes, to_bytes
 from studio.project import Project, read_project
 
@@ -34,7 +34,7 @@ def project_apart(data: bytes, check: Check | None = None) -> Project:
 
 
 def audio_apart(data: bytes, check: Check | None = None) -> AudioClip:
-    """engine.sound.clip.read_audio in a child process. Raises BadInput."""
+    """engine.sound.clip.read_stereo in a child process. Raises BadInput."""
     return _built(call_apart(f"{__name__}:audio_bytes", data, RECORDING, check))
 
 
@@ -49,4 +49,4 @@ def project_bytes(data: bytes) -> bytes:
 
 def audio_bytes(data: bytes) -> bytes:
     """In the child: a recording as a message."""
-    return to_bytes(("audio", read_audio(data)))
+    return to_bytes(("audio", read_stereo(data)))
