@@ -271,3 +271,12 @@ def test_a_training_gets_what_is_left_of_its_goal_and_torchrun_its_processes(tmp
     ]  # fmt: skip
     many = queue.words(queue.jobs[0], tmp_path, 0.0, torchrun=4)
     assert many[2:7] == ["-m", "torch.distributed.run", "--nproc_per_node", "4", "-m"]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "training" / "runs").glob("*.toml")), ids=lambda p: p.stem)
+def test_every_queue_of_the_repository_names_commands_that_exist(path: Path) -> None:
+    queue = read_queue(path, ROOT)
+    for job in queue.jobs:
+        words = queue.words(job, ROOT)
+        module = words[words.index("-m") + 1]
+        assert (ROOT / (module.replace(".", "/") + ".py")).exists(), module
