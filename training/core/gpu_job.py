@@ -64,9 +64,10 @@ STAGES = (
           ("--vae", "{runs}/xmvae", "--batch", "64", "--rate", "1e-3"), ("--small", "--batch", "2", "--limit", "2")),
     Stage("composer-60m", "training.train_composer", 0.3, "composer-v2.npz",
           ("--width", "768", "--layers", "8", "--heads", "12", "--feed-forward", "3072", "--head-width", "512",
+           "--window", "1024", "--reference-layers", "4",
            "--batch", "64", "--rate", "1e-3"),
           ("--width", "32", "--layers", "1", "--heads", "2", "--feed-forward", "64", "--head-width", "32",
-           "--window", "64", "--batch", "2", "--limit", "2")),
+           "--window", "64", "--reference-layers", "1", "--batch", "2", "--limit", "2")),
     Stage("renderer", "training.train_renderer", 0.1, "renderer-v3.npz",
           ("--batch", "32", "--iterative"),
           ("--width", "32", "--layers", "1", "--heads", "2", "--frames", "60", "--batch", "2")),
@@ -77,7 +78,7 @@ def command(stage: Stage, packs: Path, runs: Path, minutes: float, rehearse: boo
     """The stage's command line; of an option that stands twice the last one counts."""
     words = [w.format(runs=runs) for w in stage.words] + (list(stage.tiny) if rehearse else [])
     goal = ["--steps", "10"] if rehearse else ["--minutes", f"{minutes:.3f}", "--schedule-minutes", f"{minutes:.3f}"]
-    where = ["--pack", str(packs / stage.pack), "--out", str(runs / stage.name), "--save-minutes", "2"]
+    where = ["--pack", str(packs / stage.pack), "--out", str(runs / stage.name), "--save-minutes", "2", "--no-compile"]
     return [sys.executable, "-m", stage.module, *where, *goal, *words]
 
 
