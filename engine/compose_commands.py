@@ -261,7 +261,7 @@ def add_commands(add: Callable[[str, Any, str], argparse.ArgumentParser]) -> Non
     """The three commands; `add` makes one of a name, what it runs, and a sentence."""
     p = add("compose", compose, "Write a new piece and play it.")
     _options(p, notes=256)
-    p.add_argument("--form", default="", metavar="FORM", help=f"{', '.join(NAMED)}, or such as \"A8 A'8 B8 A8\"")
+    p.add_argument("--form", default="", metavar="FORM", help=f'{", ".join(NAMED)}, or such as "A8 A\'8 B8 A8"')
     p = add("continue", continue_, "Go on where a score ends.")
     p.add_argument("score", type=Path, metavar="IN", help="MusicXML, .mxl, MIDI, Humdrum kern or MEI")
     _options(p, notes=128)

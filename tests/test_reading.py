@@ -29,6 +29,8 @@ NOTES = {
     "s2-empty-measure-in-one-part.musicxml": [(0, 4, 48), (4, 4, 50), (4, 4, 74)],
     "t1-two-voices-one-pitch-tied.musicxml": [(0, 8, 69), (0, 6, 69), (6, 2, 64)],
     "v1-voice-and-piano.musicxml": [(0, 4, 48), (0, 4, 64)],
+    "kn1-bom.krn": [(0, 4, 60)],
+    "kn9-grace-and-hidden.krn": [(0, 0, 71), (0, 0, 62), (0, 2, 72), (3, 1, 64)],
     "g2-descending-graces.musicxml": [
         (0, 4, 60), (4, 0, 81), (4, 0, 79), (4, 0, 77), (4, 0, 76), (4, 4, 74),
         (8, 0, 72), (8, 0, 74), (8, 0, 72), (8, 0, 71), (8, 4, 72),
@@ -77,6 +79,12 @@ def test_what_is_left_out_is_said(name, bar, element):
 @pytest.mark.parametrize("name", sorted(set(NOTES) - {"c1-cue-notes.musicxml", "v1-voice-and-piano.musicxml"}))
 def test_what_is_read_whole_has_no_remark(name):
     assert read(name).remarks == ()
+
+
+def test_a_midi_note_without_an_end_is_said():
+    score = read("mi17-unterminated-note.mid")
+    assert score.pitch.tolist() == [64]
+    assert [(r.element, r.text) for r in score.remarks] == [("note 60", "1 note without end is left out")]
 
 
 def document(*bars: str) -> bytes:

@@ -122,9 +122,7 @@ class _Piece:
         known = self._written(kept)
         later = np.flatnonzero(known.tick >= low) if len(later) else later
         bars = self.grid if gap else _bars_until(self.grid, high)
-        task = Task(
-            known, later, bars, low, high, self.fifths, key_shift(self.fifths), gap, hand, 0, self.conditions
-        )
+        task = Task(known, later, bars, low, high, self.fifths, key_shift(self.fifths), gap, hand, 0, self.conditions)
         self.passes += 1
         seed = int(np.random.SeedSequence([self.seed, self.take, self.passes]).generate_state(1)[0])
         new = run(self.model, task, self.measures, 1, seed, self.temperature, self.top_p, heard)[0]
@@ -149,8 +147,10 @@ class _Piece:
     # ---- notes and bars
 
     def _tick(self, bar: int) -> int:
-        return int(self.grid.start[bar]) if bar < len(self.grid.start) else round(
-            self.measures.end_quarter * TICKS_PER_QUARTER
+        return (
+            int(self.grid.start[bar])
+            if bar < len(self.grid.start)
+            else round(self.measures.end_quarter * TICKS_PER_QUARTER)
         )
 
     def _inside(self, first: int, end: int) -> NDArray[np.int64]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from engine.music._partitura import load_partitura
 from engine.music.types import Alignment, BadInput, Performance, Score
 
+LEAST_SHARE = 0.3  # of the notes of the shorter one that match, else nothing is measured
 _SAME_QUARTER = 1e-3  # written onsets closer than this are one
 _PART_CHORDS = 300  # chords to a part of a long piece: matching takes time with the square of a part
 _SURE_NOTES = 9  # a cut is made only amid this many notes that agree
@@ -26,7 +27,7 @@ def align(score: Score, performance: Performance, on_step: Callable[[float], Non
     Voices in unison are one key stroke; the second is matched too when the performance has it, as our renderings do.
     on_step is called with the finished share; raise in it to cancel.
     Returns pairs of equal pitch; written notes outside were not played, played notes outside are not written.
-    Raises BadInput when under a fifth of the notes match: then the performance is of another piece.
+    Raises BadInput when under 30 % of the notes match: then the performance is of another piece, or in another key.
     """
     if not len(performance):
         raise BadInput("This performance has no notes; choose a performance of the same piece.")
@@ -47,7 +48,7 @@ def align(score: Score, performance: Performance, on_step: Callable[[float], Non
     pairs = np.array([(int(a["score_id"][1:]), int(a["performance_id"][1:])) for a in found], np.int32).reshape(-1, 2)
     pairs = _one_to_one(pairs[score.pitch[pairs[:, 0]] == performance.pitch[pairs[:, 1]]])
     pairs = _with_twins(pairs, stroke, performance)
-    if len(pairs) < 0.2 * min(len(score), len(performance)):
+    if len(pairs) < LEAST_SHARE * min(len(score), len(performance)):
         raise BadInput(
             f"This performance ({len(performance)} notes) does not match the score ({len(score)} notes); "
             "choose a performance of the same piece, with the same repeats."

@@ -81,7 +81,7 @@ def read_kern(data: bytes) -> Score:
     """
     r = _Reading()
     spines: list[_Spine] = []
-    for line in data.decode("utf-8", errors="replace").splitlines():
+    for line in data.decode("utf-8-sig", errors="replace").splitlines():
         if not line or line.startswith("!"):
             _reference(line, r, _now(spines, r))
             continue
@@ -258,7 +258,7 @@ def _score(r: _Reading) -> Score:
     measures, zero = _measures(r)
     staff_of = _staves(r)
     r.notes = [n for n in r.notes if 0 <= n.pitch <= 127]
-    r.notes.sort(key=lambda n: (n.onset, not n.grace, n.pitch, -n.length))
+    r.notes.sort(key=lambda n: (n.onset, not n.grace, 0 if n.grace else n.pitch, -n.length))  # graces as they stand
     onset = np.array([float(n.onset) for n in r.notes]) - zero
     table = np.zeros((len(r.notes), len(MARK_NAMES)), np.int16)
     for i, n in enumerate(r.notes):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import re
+from collections import Counter
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,6 +17,8 @@ MAX_NOTES = 20_000
 MAX_EVENTS = 5_000  # tempo and time signature changes together
 MAX_PEDALS = 200_000  # sustain events: 30 minutes of a continuous pedal read 100 times a second
 MAX_MINUTES = 30
+_UNENDED_BYTES = 500_000  # files up to this are searched for notes without an end
+_DRUMS = 9  # the channel
 SLOWEST_BPM, FASTEST_BPM = 10.0, 400.0  # quarters per minute; tempi outside are clamped
 
 
@@ -122,8 +126,36 @@ def parse_midi(data: bytes) -> MidiFile:
         ("unusable key signature", "left out", len(keys) - len(read.key)),
         ("pedal event after the end", "left out", int((~inside).sum())),
     )  # fmt: skip
-    mended = tuple(Remark(0, what, _counted(n, what, done)) for what, done, n in counts if n)
+    mended = _unended(data) + tuple(Remark(0, what, _counted(n, what, done)) for what, done, n in counts if n)
     return replace(read, pedal_tick=pedal_tick[inside], pedal_value=pedal_value[inside], mended=mended)
+
+
+def _unended(data: bytes) -> tuple[Remark, ...]:
+    """A remark for each key with a note that has no end; such notes are left out. () where that cannot be seen."""
+    import mido
+
+    if len(data) > _UNENDED_BYTES:
+        return ()
+    try:
+        file = mido.MidiFile(file=io.BytesIO(data), clip=True)
+    except Exception:  # whatever mido met in a stranger's file, which was read by another library
+        return ()
+    lost: Counter[int] = Counter()
+    for track in file.tracks:
+        sounding: Counter[tuple[int, int]] = Counter()
+        for message in track:
+            if message.type not in ("note_on", "note_off") or message.channel == _DRUMS:
+                continue
+            key = message.channel, message.note
+            if message.type == "note_on" and message.velocity:
+                sounding[key] += 1
+            else:
+                sounding[key] = max(sounding[key] - 1, 0)
+        lost.update({note: count for (_, note), count in sounding.items() if count})
+    return tuple(
+        Remark(0, f"note {note}", _counted(count, "note without end", "left out"))
+        for note, count in sorted(lost.items())
+    )
 
 
 def _counted(n: int, what: str, done: str) -> str:

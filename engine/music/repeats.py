@@ -86,7 +86,8 @@ def unfold(score: Score, order: Sequence[int]) -> Score:
         m.ts_num[order], m.ts_den[order], m.fifths[order], m.number[order],
     )  # fmt: skip
     onset = score.onset_quarter[rows] + shift
-    sort = np.lexsort((take["pitch"], ~take["grace"], onset.round(6)))
+    within = np.where(take["grace"], np.arange(len(rows)), take["pitch"])  # grace notes keep their written order
+    sort = np.lexsort((within, ~take["grace"], onset.round(6)))
     return replace(
         score, onset_quarter=onset[sort], marks=Marks(score.marks.table[rows][sort]), measures=measures,
         **{name: values[sort] for name, values in take.items()},

@@ -128,7 +128,8 @@ def _is_xml(data: bytes) -> bool:
 
 
 def _is_kern(data: bytes) -> bool:
-    return b"\x00" not in data[:4000] and re.search(rb"(?m)^(.*\t)?\*\*kern", data[:20_000]) is not None
+    head = data[:20_000].removeprefix(b"\xef\xbb\xbf")
+    return b"\x00" not in head[:4000] and re.search(rb"(?m)^(.*\t)?\*\*kern", head) is not None
 
 
 def check_score(score: Score) -> Score:
