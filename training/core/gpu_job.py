@@ -7,7 +7,7 @@
 In order: XMVAE at the paper's size (pretraining on scores, both branches, the prior over its codes), the Composer at
 60 M parameters, and the renderer's network where FOLDER holds its pack. Needs torch and numpy only. The run folders
 (--runs) are resumed from. OUT gets at most eight files of at most 16 MiB; all systems together are more than that, so
---part 2 and --part 3, run afterwards on the same machine, write the files that follow. `training.core.shards` joins
+--part 2, 3, ..., run afterwards on the same machine, write the files that follow. `training.core.shards` joins
 them. --rehearse takes ten steps of a tiny copy of each on the processor. --archive packs code and packs and states the
 size.
 """
