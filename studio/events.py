@@ -46,6 +46,7 @@ from studio.wire import job_state, roll_value, sound_value
 
 PREVIEW_FLAC_SEC = 90  # longer previews travel as FLAC, half the bytes; shorter ones as WAV, which costs no time
 NOT_DONE = "Not done"
+GONE = "Not done: the server has put this visit away. Reload the page; your work is there as it was kept"
 SHOWN = {
     "take": "The roll shows a take, not the piece: press Accept to put it there, or Escape to go back to the piece.",
     "writing": "The roll shows what is being written, not the piece: wait until it is done, or press Cancel.",
@@ -161,6 +162,8 @@ def connect_roll(page: Page, desk: Desk) -> None:
     def edit(event: gr.EventData, document: Document) -> Any:
         data = event._data if isinstance(event._data, dict) else {}
         doc, rev = data.get("doc"), data.get("rev")
+        if not document.arrived and document.session.score is None:
+            return {"note": GONE}
         try:
             if type(doc) is not int or type(rev) is not int or not isinstance(data.get("put", []), list):
                 raise BadInput("The edit could not be read; reload the page.")

@@ -140,6 +140,11 @@ class Jobs:
             job = self._latest.get(kind)
             return None if job is None or job.over else job
 
+    def busy(self) -> bool:
+        """Whether any job is not over."""
+        with self._lock:
+            return any(not job.over for job in self._latest.values())
+
     def numbered(self, number: object) -> Job | None:
         """The job of this number, if it is the latest of its kind."""
         with self._lock:

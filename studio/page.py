@@ -21,6 +21,7 @@ from studio.door import Door
 from studio.events import connect
 from studio.fetch import fetch_nothing
 from studio.gradio_compat.one_file import one_file_a_request
+from studio.gradio_compat.sessions import forget_safely
 from studio.layout import build
 from studio.leaving import connect_leaving
 from studio.project_events import connect_projects, kept_file
@@ -56,6 +57,7 @@ def launch_studio(desk: Desk, host: str = "127.0.0.1", port: int = 7860, block: 
     fetch_nothing()
     keep_numbers()
     one_file_a_request()
+    forget_safely()
     keeper = Keeper(Store(state_folder()), kept_file)
     demo = build_studio(desk, keeper)
     threading.Thread(target=warm_up, daemon=True).start()  # the process that reads scores

@@ -175,6 +175,7 @@ class Keeper:
                 self._thread = threading.Thread(target=self._run, daemon=True)
                 self._thread.start()
         document.on_change, document.on_close = (lambda: self._changed(key)), self.leave
+        document.arrived, document.unsaved = True, lambda: key in self._due
 
     def _own_tab(self, key: int, token: str, tab: str) -> str:
         """The tab under which a document is kept: never that of another document that may still change.

@@ -315,6 +315,8 @@ class Document:
         self.prompt: Prompt | None = None  # the reference of the visitor's own
         self.prompt_source: object = None  # what that was made of
         self.left_in: Path | None = None  # where the work lay with which this visit began
+        self.arrived = False  # whether a page has loaded it
+        self.unsaved: Callable[[], bool] = lambda: False  # whether a change is not written yet
         self.proved: object = None  # the piece with which the work was read back before it was stored
         self.unkept = ""  # why the last attempt to keep this work failed
         self.on_change: Callable[[], None] = lambda: None  # called after every change, from any thread

@@ -1,0 +1,75 @@
+"""Which visit Gradio forgets when there are too many: never one that is in use or has work that is not kept.
+
+Gradio makes a session for any name that a request gives, and forgets the least recently used one, without closing it.
+Two hundred requests under invented names would so end a visit whose visitor is thinking.
+"""
+
+from __future__ import annotations
+
+import datetime
+
+from gradio.state_holder import SessionState, StateHolder
+
+from studio.session import Document
+
+IDLE_SEC = 600.0  # a visit whose page is open is not forgotten before
+MOST_OVER = 3  # times the capacity: from there on the least recently used goes, whatever it is
+
+
+def documents(state: SessionState) -> list[Document]:
+    """The documents of a visit."""
+    return [value for value in state.state_data.values() if isinstance(value, Document)]
+
+
+def rank(state: SessionState, idle_sec: float) -> int | None:
+    """How soon a visit may be forgotten: 0 no page has loaded it, 1 its page is closed, 2 it is idle; None not now."""
+    found = documents(state)
+    if not any(document.arrived for document in found):
+        return 0
+    if any(document.unsaved() or document.jobs.busy() for document in found):
+        return None
+    if state.is_closed:
+        return 1
+    return 2 if idle_sec > IDLE_SEC else None
+
+
+def forget_safely() -> None:
+    """Let Gradio forget visits by `rank` from now on, and close what it forgets; twice is once."""
+    if getattr(StateHolder.update, "safely", False):
+        return
+
+    def update(holder: StateHolder, session_id: str) -> None:
+        with holder.lock:
+            if session_id in holder.session_data:
+                holder.session_data.move_to_end(session_id)
+            gone = []
+            while len(holder.session_data) > holder.capacity:
+                name = _next(holder, session_id)
+                if name is None:
+                    break
+                gone.append(holder.session_data.pop(name))
+                holder.time_last_used.pop(name, None)
+        for state in gone:
+            for document in documents(state):
+                document.close()
+
+    update.safely = True  # type: ignore[attr-defined]
+    StateHolder.update = update  # type: ignore[method-assign]
+
+
+def _next(holder: StateHolder, asking: str) -> str | None:
+    """The visit to forget: the lowest rank, the least recently used of it; never the one that asks."""
+    now = datetime.datetime.now()
+    best: tuple[int, str] | None = None
+    for name, state in list(holder.session_data.items()):  # the least recently used first
+        if name == asking:
+            continue
+        used = holder.time_last_used.get(name, now)
+        found = rank(state, (now - used).total_seconds())
+        if found is None and len(holder.session_data) > MOST_OVER * holder.capacity:
+            found = 3
+        if found is not None and (best is None or found < best[0]):
+            best = (found, name)
+            if found == 0:
+                break
+    return None if best is None else best[1]

@@ -1,0 +1,71 @@
+"""Too many visits: those that nobody loaded go, an open one with work in it stays."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+
+import gradio as gr
+import pytest
+from gradio.state_holder import StateHolder
+from test_project_files import a_session
+
+from studio.gradio_compat import sessions
+from studio.gradio_compat.sessions import documents, forget_safely
+from studio.project_store import Keeper, Store, new_token
+from studio.session import Document
+
+
+@pytest.fixture
+def holder() -> StateHolder:
+    forget_safely()
+    with gr.Blocks() as demo:
+        gr.State(Document(), delete_callback=Document.close)
+    demo.state_session_capacity = 5
+    holder = StateHolder()
+    holder.set_blocks(demo)
+    return holder
+
+
+def visit(holder: StateHolder, name: str) -> Document:
+    state = holder[name]
+    number = next(i for i, block in state.blocks_config.blocks.items() if isinstance(block, gr.State))
+    return state[number]
+
+
+def test_invented_names_do_not_end_a_visit(holder: StateHolder, tmp_path: Path) -> None:
+    keeper = Keeper(Store(tmp_path), lambda document: b"work", wait_sec=60)
+    mine = visit(holder, "mine")
+    keeper.attend(mine, new_token())
+    mine.update(lambda now: a_session())
+    for k in range(205):
+        visit(holder, f"invented-{k}")
+    assert documents(holder.session_data["mine"]) == [mine]
+    assert len(holder.session_data) == 5
+    assert mine.session.score is not None
+
+
+def test_what_is_forgotten_is_idle_kept_and_closed(
+    holder: StateHolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "MOST_OVER", 2)
+    keeper, tokens = Keeper(Store(tmp_path), lambda document: b"work", wait_sec=60), [new_token() for _ in range(12)]
+    opened = []
+    for k, token in enumerate(tokens[:6]):
+        document = visit(holder, str(k))
+        keeper.attend(document, token)
+        opened.append((document, document.folder()))
+    assert len(holder.session_data) == 6, "all are open: nobody's visit is ended for the sixth"
+    opened[0][0].update(lambda now: a_session())  # not written yet
+    holder.session_data["2"].is_closed = True
+    visit(holder, "3")
+    assert "2" not in holder.session_data
+    assert not opened[2][1].exists(), "what is forgotten is closed"
+    past = datetime.datetime.now() - datetime.timedelta(seconds=sessions.IDLE_SEC + 60)
+    holder.time_last_used.update(dict.fromkeys(holder.session_data, past))
+    keeper.attend(visit(holder, "new"), tokens[7])
+    assert "1" not in holder.session_data, "the longest idle one with nothing unwritten"
+    assert "0" in holder.session_data
+    for k in range(8, 30):
+        keeper.attend(visit(holder, str(k)), new_token())
+    assert len(holder.session_data) <= 10, "there is an end to it"
