@@ -16,10 +16,10 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 
 def main() -> None:
     """Read the command line, build the page, serve it."""
-    from studio.zero import announce
+    from studio.gradio_compat.zerogpu import announce
 
     announce()
-    from engine.worker_engine import open_engine
+    from engine.process.remote_engine import open_engine
 
     parser = argparse.ArgumentParser(description=__doc__)
     host, port = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"), int(os.environ.get("GRADIO_SERVER_PORT", "7860"))
@@ -27,8 +27,8 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=port, help="port to listen on")
     arguments = parser.parse_args()
     engine = open_engine()  # first: its processes load the models while gradio is imported
-    from studio.desk import Desk
-    from studio.page import launch_studio
+    from studio.service.shared_engine import Desk
+    from studio.shell.page import launch_studio
 
     launch_studio(Desk(engine), host=arguments.host, port=arguments.port)
 

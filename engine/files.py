@@ -90,7 +90,7 @@ def write_output(path: Path, data: bytes) -> None:
 def open_score_file(path: Path, note: Callable[[str], None] | None = None) -> Score:
     """Read a score; `note` gets a line for each kind of remark of the reader. Raises BadInput."""
     from engine.music.remarks import remark_lines
-    from engine.music.safe import open_score
+    from engine.untrusted.scores import open_score
 
     score = open_score(read_input(path), path.name)
     if note is not None:
@@ -100,6 +100,6 @@ def open_score_file(path: Path, note: Callable[[str], None] | None = None) -> Sc
 
 
 def open_performance_file(path: Path) -> Performance:
-    from engine.music.safe import open_performance
+    from engine.untrusted.scores import open_performance
 
     return open_performance(read_input(path), path.name)

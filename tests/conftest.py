@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from pages import Visitor
     from playwright.sync_api import Browser
-    from soak_report import Reporter
 
     from engine.music.types import Score
-    from engine.worker_engine import WorkerEngine
-    from studio.desk import Desk
-    from studio.session import Session
+    from engine.process.remote_engine import WorkerEngine
+    from studio.service.shared_engine import Desk
+    from studio.state.session import Session
+    from tests.helpers.pages import Visitor
+    from tests.helpers.soak_report import Reporter
 
 # Started in the background, this process would make whatever the tests start deaf to Ctrl-C.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -33,7 +33,7 @@ os.environ.setdefault("ETUDE_STATE_DIR", os.path.join(tempfile.gettempdir(), f"e
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     """The address of a server of its own."""
-    from pages import serving
+    from tests.helpers.pages import serving
 
     with serving() as url:
         yield url
@@ -42,7 +42,7 @@ def address() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def browser() -> "Iterator[Browser]":
     """A browser without a window."""
-    from pages import chromium
+    from tests.helpers.pages import chromium
 
     with chromium() as browser:
         yield browser
@@ -51,7 +51,7 @@ def browser() -> "Iterator[Browser]":
 @pytest.fixture
 def visitor(browser: "Browser", address: str) -> "Iterator[Visitor]":
     """A new visitor; afterwards nothing may have gone wrong on the page, and nothing been asked from elsewhere."""
-    from pages import visit
+    from tests.helpers.pages import visit
 
     visitor = visit(browser, address)
     yield visitor
@@ -63,7 +63,7 @@ def visitor(browser: "Browser", address: str) -> "Iterator[Visitor]":
 @pytest.fixture
 def soak_report(request: pytest.FixtureRequest) -> "Reporter":
     """Takes a test's result: `soak_report(1, "what", asked="...", found="...", passed=...)`. See soak_report.py."""
-    from soak_report import FOLDER, Reporter
+    from tests.helpers.soak_report import FOLDER, Reporter
 
     return Reporter(FOLDER if request.node.get_closest_marker("soak") else None)
 
@@ -71,7 +71,7 @@ def soak_report(request: pytest.FixtureRequest) -> "Reporter":
 @pytest.fixture(scope="module")
 def engine() -> "Iterator[WorkerEngine]":
     """The engine in processes of its own."""
-    from engine.worker_engine import WorkerEngine
+    from engine.process.remote_engine import WorkerEngine
 
     engine = WorkerEngine()
     engine.start()
@@ -82,7 +82,7 @@ def engine() -> "Iterator[WorkerEngine]":
 @pytest.fixture(scope="module")
 def desk(engine: "WorkerEngine") -> "Desk":
     """What all visitors share, with that engine."""
-    from studio.desk import Desk
+    from studio.service.shared_engine import Desk
 
     return Desk(engine)
 
@@ -90,9 +90,8 @@ def desk(engine: "WorkerEngine") -> "Desk":
 @pytest.fixture(scope="module")
 def score(desk: "Desk") -> "Score":
     """A short example."""
-    from pages import SHORT
-
-    from studio.examples import EXAMPLES
+    from studio.state.examples import EXAMPLES
+    from tests.helpers.pages import SHORT
 
     return desk.read_example(EXAMPLES[SHORT])
 
@@ -100,9 +99,8 @@ def score(desk: "Desk") -> "Score":
 @pytest.fixture(scope="module")
 def session(desk: "Desk", score: "Score") -> "Session":
     """A visitor's, with that example opened."""
-    from pages import SHORT
-
-    from studio import actions
-    from studio.session import Controls, Session
+    from studio.actions import editing as actions
+    from studio.state.session import Controls, Session
+    from tests.helpers.pages import SHORT
 
     return actions.open_piece(desk, Session(), score, SHORT, Controls(), SHORT)

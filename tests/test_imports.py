@@ -20,7 +20,7 @@ ALLOWED = {
     "engine.measures.form": {"engine.measures.form"},
     "engine.tokens": {"engine.music", "engine.tokens", "engine.measures.form"},
     "engine.models": {"engine.music", "engine.tokens", "engine.models", "engine.measures.form"},
-    "engine.bundle": {"engine.music", "engine.tokens", "engine.models"},
+    "engine.checkpoints.bundle": {"engine.music", "engine.tokens", "engine.models"},
     "engine.sound": {"engine.music", "engine.sound"},
     "engine": {"engine"},
     "studio": {"engine", "studio"},

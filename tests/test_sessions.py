@@ -8,12 +8,12 @@ from pathlib import Path
 import gradio as gr
 import pytest
 from gradio.state_holder import StateHolder
-from test_project_files import a_session
 
 from studio.gradio_compat import sessions
 from studio.gradio_compat.sessions import documents, forget_safely
-from studio.project_store import Keeper, Store, new_token
-from studio.session import Document
+from studio.project.store import Keeper, Store, new_token
+from studio.state.session import Document
+from tests.studio.test_project_files import a_session
 
 
 @pytest.fixture

@@ -7,8 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.compose.form import Form
-from engine.composing import (
+from engine.compose.composing import (
     TOP_P,
     Conditions,
     OnNote,
@@ -19,12 +18,13 @@ from engine.composing import (
     make_measures,
     new_score,
     run,
-)  # fmt: skip
-from engine.models.conditions import COMPOSERS
-from engine.models.stepping import Weights
-from engine.models.writer import HIGHEST, LOWEST, Task
+)
+from engine.compose.form import Form
+from engine.models.composer.conditions import COMPOSERS
+from engine.models.composer.generate import HIGHEST, LOWEST, Task
+from engine.models.composer.numpy_network import Weights
 from engine.music.types import Score
-from engine.tokens.writing import METERS, NOTE_TICKS, TICKS_PER_QUARTER, Bars, Written, key_shift, make_written
+from engine.tokens.composer_tokens import METERS, NOTE_TICKS, TICKS_PER_QUARTER, Bars, Written, key_shift, make_written
 
 LOWER, UPPER = 2, 1  # hands of a Task
 
@@ -36,7 +36,7 @@ def compose_form(
     """New pieces of this form, one a take, of exactly `form.bars` bars.
 
     The bar before a return is written again when the return is known; the last bar of the piece is written as an end.
-    `on_note` as in `engine.composing.compose`. Raises BadInput for a condition or a number that is not accepted.
+    `on_note` as in `engine.compose.composing.compose`. Raises BadInput for a condition or a number that is not accepted.
     """
     conditions.check()
     check_sampling(8, form.bars, takes, temperature, top_p, seed)

@@ -14,12 +14,12 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.folders import FITTED_DIGEST
-from engine.models.piano_codec import OnStep
+from engine.checkpoints.index import FITTED_DIGEST
+from engine.models.codec.piano_codec import OnStep
 from engine.music.types import AudioClip, BadInput, Performance
 from engine.render.filters import Convolver
 from engine.render.fit import FEWEST_NOTES, Instrument, fit_instrument, unfitted
-from engine.rendering import FRAME_RATE, check_drawing, frame_span
+from engine.render.rendering import FRAME_RATE, check_drawing, frame_span
 from engine.sound.bands import SAMPLE_RATE
 from engine.sound.preview import Preview, round_peaks
 from engine.sound.prompts import Prompt

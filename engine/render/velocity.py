@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.measures.sound_metrics import note_levels
 from engine.music.types import AudioClip, Performance
 from engine.sound.bands import SAMPLE_RATE
-from engine.sound_metrics import note_levels
 
 FEWEST = 8  # notes
 PRIOR_NOTES = 100.0  # notes' worth of evidence, 3 dB of dynamics each, that both pianos answer alike

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.music.engraving.spelling import spell
 from engine.music.expression import BeatUnit, beat_quarters, measure_of
-from engine.music.spelling import spell
 from engine.music.types import Marks, Measures, Score
 from engine.tokens.tables import (
     BOS,

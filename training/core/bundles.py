@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from training.loop import write_state
+from training.core.loop import write_state
 
 
 def save_bundle(run: Path, bundle: Path) -> None:

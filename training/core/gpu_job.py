@@ -56,19 +56,19 @@ class Stage:
 
 _TINY_XMVAE = ("--small", "--batch", "2", "--limit", "2", "--width", "32", "--feed-forward", "64")
 STAGES = (
-    Stage("xmvae-pretrain", "training.train_xmvae", 0.15, "xmvae-v2.npz",
+    Stage("xmvae-pretrain", "training.xmvae.train", 0.15, "xmvae-v2.npz",
           ("--pretrain", "--batch", "64", "--rate", "1e-3"), _TINY_XMVAE, export=False),
-    Stage("xmvae", "training.train_xmvae", 0.25, "xmvae-v2.npz",
+    Stage("xmvae", "training.xmvae.train", 0.25, "xmvae-v2.npz",
           ("--init", "{runs}/xmvae-pretrain", "--batch", "64", "--rate", "7e-4"), _TINY_XMVAE),
-    Stage("xmvae-prior", "training.train_prior", 0.2, "xmvae-v2.npz",
+    Stage("xmvae-prior", "training.xmvae.train_prior", 0.2, "xmvae-v2.npz",
           ("--vae", "{runs}/xmvae", "--batch", "64", "--rate", "1e-3"), ("--small", "--batch", "2", "--limit", "2")),
-    Stage("composer-60m", "training.train_composer", 0.3, "composer-v2.npz",
+    Stage("composer-60m", "training.composer.train", 0.3, "composer-v2.npz",
           ("--width", "768", "--layers", "8", "--heads", "12", "--feed-forward", "3072", "--head-width", "512",
            "--window", "1024", "--reference-layers", "4",
            "--batch", "64", "--rate", "1e-3"),
           ("--width", "32", "--layers", "1", "--heads", "2", "--feed-forward", "64", "--head-width", "32",
            "--window", "64", "--reference-layers", "1", "--batch", "2", "--limit", "2")),
-    Stage("renderer", "training.train_renderer", 0.1, "renderer-v3.npz",
+    Stage("renderer", "training.sound.train_renderer", 0.1, "renderer-v3.npz",
           ("--batch", "32", "--iterative"),
           ("--width", "32", "--layers", "1", "--heads", "2", "--frames", "60", "--batch", "2")),
 )  # fmt: skip

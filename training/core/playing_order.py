@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.tokens.writing import Bars, Written
+from engine.tokens.composer_tokens import Bars, Written
 
 MAX_BARS = 2_000  # of an order; a longer one is an error of the source
 ARCHIVES = ("polish-ccby", "chopin-ccby", "craigsapp-ccbyncsa", "dcml-ccbyncsa")

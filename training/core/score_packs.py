@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.tokens.writing import Written, make_bars, make_written
+from engine.tokens.composer_tokens import Written, make_bars, make_written
+from training.core.corpora import QUARTER
 from training.core.playing_order import first_pack_orders, lieder_orders, unfold
-from training.data import QUARTER
 
 MAX_STAFF_GAP = 4.0  # quarters by which one staff of a Mutopia score may end before the other
 LEFT_OUT = "arrangement"  # of Mutopia: reductions of opera, orchestra and march music

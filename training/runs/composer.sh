@@ -9,9 +9,9 @@ pack=${PACK:-data/composer-v1.npz}
 out=${OUT:-runs/composer-v1}
 minutes=${MINUTES:-108}
 processes=${PROCESSES:-$(nproc)}
-[ -e "$pack" ] || $python -m training.prepare_composer --data "${DATA:-data}" --out "$pack"
-$python -m torch.distributed.run --nproc_per_node "$processes" -m training.train_composer --pack "$pack" --out "$out" \
+[ -e "$pack" ] || $python -m training.composer.prepare --data "${DATA:-data}" --out "$pack"
+$python -m torch.distributed.run --nproc_per_node "$processes" -m training.composer.train --pack "$pack" --out "$out" \
     --minutes "$minutes" --batch $((16 / processes)) --rate 2e-3 \
     --width 192 --layers 8 --heads 4 --feed-forward 768 --head-width 256
-$python -m training.export_composer --run "$out" --pack "$pack" --out "${CHECKPOINT:-$out/bundle}"
+$python -m training.composer.export --run "$out" --pack "$pack" --out "${CHECKPOINT:-$out/bundle}"
 echo "Compare $out/bundle with checkpoints/composer-v1 (validation nats a note in config.json) before it replaces it."

@@ -12,4 +12,4 @@ more=()
 [ -d "$banks" ] && more+=(--banks "$banks")
 [ -n "${QUICK:-}" ] && more+=(--quick)
 [ -n "${PAPER:-}" ] && more+=(--paper "$PAPER")
-$python -m training.eval_audio --data "$data" --out "$out" "${more[@]}"
+$python -m training.sound.eval.audio --data "$data" --out "$out" "${more[@]}"

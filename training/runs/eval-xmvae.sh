@@ -9,4 +9,4 @@ data=${DATA:-data} runs=${RUNS:-runs/paper} out=${OUT:-runs/eval-xmvae} python=$
 for path in "$data/aligned/nasap-aligned.npz" "$data/scores/scores-compact.npz"; do
     [ -e "$path" ] || { echo "make eval-xmvae: '$path' is not there; give DATA=, the folder of the corpora" >&2; exit 2; }
 done
-$python -m training.eval_xmvae --data "$data" --runs "$runs" --out "$out" --samples "${SAMPLES:-200}"
+$python -m training.xmvae.eval --data "$data" --runs "$runs" --out "$out" --samples "${SAMPLES:-200}"

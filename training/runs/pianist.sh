@@ -9,8 +9,8 @@ pack=${PACK:-data/pianist-v1.npz}
 out=${OUT:-runs/pianist-v1}
 minutes=${MINUTES:-112}
 processes=${PROCESSES:-$(nproc)}
-[ -e "$pack" ] || $python -m training.prepare --data "${DATA:-data}" --out "$pack"
+[ -e "$pack" ] || $python -m training.pianist.prepare --data "${DATA:-data}" --out "$pack"
 $python -m torch.distributed.run --nproc_per_node "$processes" \
-    -m training.train_pianist --pack "$pack" --out "$out" --minutes "$minutes" --save-minutes 5 --batch 8 --rate 1.2e-3
-$python -m training.export --run "$out" --pack "$pack" --out "${CHECKPOINT:-$out/bundle}"
-echo "Compare $out/bundle with checkpoints/pianist-v1 by training.eval_pianist before it replaces it."
+    -m training.pianist.train --pack "$pack" --out "$out" --minutes "$minutes" --save-minutes 5 --batch 8 --rate 1.2e-3
+$python -m training.pianist.export --run "$out" --pack "$pack" --out "${CHECKPOINT:-$out/bundle}"
+echo "Compare $out/bundle with checkpoints/pianist-v1 by training.pianist.eval before it replaces it."

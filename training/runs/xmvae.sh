@@ -11,15 +11,15 @@ pack=${PACK:-data/xmvae-v1.npz}
 out=${OUT:-runs/paper}
 steps=${STEPS:-200}
 common="--small --pack $pack --batch 4 --save-minutes 30"
-[ -e "$pack" ] || $python -m training.prepare_xmvae --data "${DATA:-data}" --out "$pack"
-$python -m training.train_xmvae $common --rate 2e-3 --out "$out/pretrain" --pretrain --steps "${PRETRAIN_STEPS:-500}"
-$python -m training.train_xmvae $common --rate 2e-3 --out "$out/xmvae" --init "$out/pretrain" --steps "$steps"
-$python -m training.train_xmvae $common --rate 2e-3 --out "$out/no-pretraining" --steps "$steps"
-$python -m training.train_xmvae $common --rate 2e-3 --out "$out/no-subtoken" --no-subtoken --steps "$steps"
-$python -m training.train_xmvae $common --rate 2e-3 --out "$out/no-beat" --multiscale off --steps "$steps"
+[ -e "$pack" ] || $python -m training.xmvae.prepare --data "${DATA:-data}" --out "$pack"
+$python -m training.xmvae.train $common --rate 2e-3 --out "$out/pretrain" --pretrain --steps "${PRETRAIN_STEPS:-500}"
+$python -m training.xmvae.train $common --rate 2e-3 --out "$out/xmvae" --init "$out/pretrain" --steps "$steps"
+$python -m training.xmvae.train $common --rate 2e-3 --out "$out/no-pretraining" --steps "$steps"
+$python -m training.xmvae.train $common --rate 2e-3 --out "$out/no-subtoken" --no-subtoken --steps "$steps"
+$python -m training.xmvae.train $common --rate 2e-3 --out "$out/no-beat" --multiscale off --steps "$steps"
 for run in xmvae no-pretraining no-subtoken no-beat; do
-    $python -m training.train_prior $common --rate 4e-3 --vae "$out/$run" --out "$out/$run-prior" --steps "${PRIOR_STEPS:-800}"
+    $python -m training.xmvae.train_prior $common --rate 4e-3 --vae "$out/$run" --out "$out/$run-prior" --steps "${PRIOR_STEPS:-800}"
 done
 for share in 0.125 0.25 0.5 1; do
-    $python -m training.train_xmvae $common --rate 2e-3 --out "$out/share-$share" --init "$out/pretrain" --fraction "$share" --steps "${SHARE_STEPS:-100}"
+    $python -m training.xmvae.train $common --rate 2e-3 --out "$out/share-$share" --init "$out/pretrain" --fraction "$share" --steps "${SHARE_STEPS:-100}"
 done

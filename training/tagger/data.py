@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from engine.models.tagger.features import BeatFeatures, beat_features, count_beats
-from engine.tokens.writing import TICKS_PER_QUARTER, Written, key_shift
+from engine.tokens.composer_tokens import TICKS_PER_QUARTER, Written, key_shift
+from training.core.corpora import QUARTER
 from training.core.playing_order import first_pack_orders, unfold
 from training.core.score_packs import ScorePack
-from training.data import QUARTER
 
 PAC, HC, OTHER = 1, 2, 3
 CADENCES = {"PAC": PAC, "HC": HC}  # the rest (IAC, EC, DC, PC) is OTHER

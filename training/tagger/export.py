@@ -11,8 +11,8 @@ from pathlib import Path
 
 import torch
 
-from engine.bundle import open_tagger
-from training.finished_run import FinishedRun, report_size
+from engine.checkpoints.bundle import open_tagger
+from training.core.finished_run import FinishedRun, report_size
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from engine.bundle import TaggerBundle
+from engine.checkpoints.bundle import TaggerBundle
 from engine.models.tagger.features import bar_of_beat
 from engine.models.tagger.tag import Tags
 from training.core.score_packs import Item

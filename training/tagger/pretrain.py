@@ -18,8 +18,8 @@ from tqdm import tqdm
 from engine.models.tagger.features import BEAT_FEATURES, CLASS_KINDS, PARTS, beat_features
 from engine.models.tagger.network import INPUTS, Tagger, TaggerConfig
 from engine.models.tagger.tag import rows_of
-from training.composer_batches import Piece, read_pieces
-from training.loop import Run, add_arguments, join_processes, train
+from training.composer.batches import Piece, read_pieces
+from training.core.loop import Run, add_arguments, join_processes, train
 from training.tagger.data import part_of
 from training.tagger.train import adamw, add_shape, shape_of
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.models.tagger.decode import Decoding, peaks, read_cadences
-from engine.tokens.writing import Written
+from engine.tokens.composer_tokens import Written
 from training.tagger.data import Labelled
 
 TOLERANCE = 1  # beats

@@ -1,7 +1,7 @@
 """Train the phrase tagger: `python -m training.tagger.train --data CORPORA --data2 MORE --out runs/phrase-tagger-v1`.
 
 Works are held out: thresholds are chosen on one part, figures given on another (`training.tagger.data.part_of`). The
-loop, its options and its files: `training.loop`.
+loop, its options and its files: `training.core.loop`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from engine.models.tagger.network import HEADS, Tagger, TaggerConfig
 from engine.models.tagger.tag import probabilities, rows_of
-from training.loop import Run, add_arguments, join_processes, train
+from training.core.loop import Run, add_arguments, join_processes, train
 from training.tagger.data import UNKNOWN, Labelled, read_labelled
 from training.tagger.scoring import choose, decode, every_fourth_bar, scores
 

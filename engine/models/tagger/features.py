@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.measures.form import Likeness, compare_bars
-from engine.tokens.writing import METERS, NOTE_TICKS, TICKS_PER_QUARTER, Written, key_shift
+from engine.tokens.composer_tokens import METERS, NOTE_TICKS, TICKS_PER_QUARTER, Written, key_shift
 
 PARTS = 4
 CLASS_KINDS = ("sounding", "beginning", "lowest", "highest")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from engine.models.tagger.decode import Decoding, peaks, read_cadences
 from engine.models.tagger.features import BeatFeatures, bar_of_beat, beat_features
 from engine.models.tagger.network import Tagger
-from engine.tokens.writing import Written
+from engine.tokens.composer_tokens import Written
 
 SHIFTS = (0, 5, 7)  # semitones; the score is tagged as written, a fourth and a fifth higher (training/LOG.md)
 
@@ -59,7 +59,7 @@ def probabilities(model: Tagger, f: BeatFeatures) -> dict[str, NDArray[np.float3
 
 
 def tag(model: Tagger, decoding: Decoding, w: Written) -> Tags:
-    """Phrase ends and cadences of a score (`engine.tokens.writing.write_tokens` makes a Written of a Score)."""
+    """Phrase ends and cadences of a score (`engine.tokens.composer_tokens.write_tokens` makes a Written of a Score)."""
     found = probabilities(model, beat_features(w))
     ends = np.zeros(len(found["phrase"]), bool)
     ends[peaks(found["phrase"], decoding.phrase, decoding.apart)] = True

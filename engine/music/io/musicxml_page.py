@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
+from engine.music.engraving.spelling import FIFTHS
 from engine.music.io.words import UNITS, jumps
 from engine.music.io.written import Bar, Note, Page, Part, Sign
-from engine.music.spelling import FIFTHS
 
 _STEPS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 _ORNAMENTS = {

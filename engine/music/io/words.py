@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from engine.music.in_force import DYNAMIC_VELOCITY
+from engine.music.io.score_marks import DYNAMIC_VELOCITY
 
 SLOWER = re.compile(
     r"\b(rit(\.|ard|en|$|\b)|rall|allarg|slargando|smorz|calando|morendo|perdendosi|cédez|retenu|zurückh)", re.I

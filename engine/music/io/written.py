@@ -13,8 +13,8 @@ from fractions import Fraction
 
 import numpy as np
 
-from engine.music.in_force import WORD_REACH, fill_in_force, tempo_change, tempo_word
 from engine.music.io.playing_order import Signs, playing_order
+from engine.music.io.score_marks import WORD_REACH, fill_in_force, tempo_change, tempo_word
 from engine.music.io.words import A_TEMPO, FASTER, IMPULSES, LOUDER, SLOWER, SOFTER, dynamic_marks, level, metronome
 from engine.music.types import MARK_NAMES, BadInput, Marks, Measures, Remark, Score
 

@@ -1,0 +1,1 @@
+"""Checkpoint folders: found, checked, loaded, and imported from published weights."""

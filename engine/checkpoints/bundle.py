@@ -1,0 +1,241 @@
+"""Open and check one checkpoint folder: config.json, model.safetensors, MODEL_CARD.md, presets.json."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from engine.models.codec.piano_codec import CodecConfig, PianoCodec
+from engine.models.composer.composer import CONDITION_SIZES, STEP_COLUMNS, STEP_SIZES, Composer, ComposerConfig
+from engine.models.composer.conditions import COMPOSERS
+from engine.models.composer.numpy_network import Weights
+from engine.models.composer.piece_prior import PRIOR_COLUMNS, Prior
+from engine.models.pianist.pianist import Pianist, PianistConfig, Sampling
+from engine.models.pianist.style import AXES
+from engine.models.renderer.masked_renderer import MaskedRenderer, RendererConfig
+from engine.models.renderer.sketch_decoder import SketchDecoder
+from engine.models.tagger.decode import Decoding
+from engine.models.tagger.network import Tagger, TaggerConfig
+from engine.models.tagger.tag import Tags, tag
+from engine.music.types import BundleError
+from engine.tokens.composer_tokens import FIELD_SIZES, METERS, NOTE_TICKS, Written
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class PianistBundle:
+    """A loaded Pianist.
+
+    model     in evaluation mode, float32
+    sampling  how the product draws from it
+    presets   name -> z_p
+    sliders   (9, 9): row a is what slider a adds to the first nine dimensions of z_p per deviation
+    digest    first 12 hex digits of the weights' SHA-256
+    config    the whole config.json
+    """
+
+    model: Pianist
+    sampling: Sampling
+    presets: dict[str, tuple[float, ...]]
+    sliders: NDArray[np.float64]
+    digest: str
+    config: dict
+
+
+def weights_digest(path: Path) -> str:
+    """SHA-256 of a weights file, hex."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def open_pianist(folder: Path) -> PianistBundle:
+    """Load a Pianist folder. Raises BundleError when a file is missing, altered, of another format or not finite."""
+    config, tensors = read_folder(folder, "pianist")
+    if config.get("axes") != [a.name for a in AXES]:
+        raise BundleError(
+            f"Checkpoint {folder.name} has other style axes than this program; use the version it came with."
+        )
+    with fits(folder):
+        presets = json.loads((folder / "presets.json").read_text())
+        model = Pianist(PianistConfig(**config["model"]))
+        model.load_state_dict(tensors)
+        sampling = Sampling(**{k: tuple(v) if isinstance(v, list) else v for k, v in config["sampling"].items()})
+        sliders = np.array(config["sliders"], float).reshape(len(AXES), len(AXES))
+        named = {name: tuple(float(v) for v in z) for name, z in presets.items()}
+    if not np.isfinite(sliders).all():
+        raise BundleError(f"The weights of checkpoint {folder.name} are not finite; fetch the folder again.")
+    return PianistBundle(model.eval(), sampling, named, sliders, config["weights_sha256"][:12], config)
+
+
+@dataclass(frozen=True)
+class ComposerBundle:
+    """A loaded Composer.
+
+    model   laid out for writing, float32
+    prior   what real pieces are like, to draw open conditions from
+    digest  first 12 hex digits of the weights' SHA-256
+    config  the whole config.json
+    """
+
+    model: Weights
+    prior: Prior
+    digest: str
+    config: dict
+
+
+def open_composer(folder: Path) -> ComposerBundle:
+    """Load a Composer folder. Raises BundleError as open_pianist does."""
+    config, tensors = read_folder(folder, "composer")
+    if config.get("grammar") != grammar_digest():
+        raise BundleError(
+            f"Checkpoint {folder.name} has another note grammar than this program; use the version it came with."
+        )
+    with fits(folder):
+        pieces = tensors.pop("pieces").numpy()
+        if pieces.ndim != 2 or pieces.shape[1] != len(PRIOR_COLUMNS) or not len(pieces):
+            raise ValueError(f"pieces are (n, {len(PRIOR_COLUMNS)}), got {pieces.shape}")
+        prior = Prior(pieces)
+        model = Composer(ComposerConfig(**config["model"]))
+        model.load_state_dict(tensors)
+    return ComposerBundle(Weights(model.eval()), prior, config["weights_sha256"][:12], config)
+
+
+@dataclass(frozen=True)
+class TaggerBundle:
+    """A loaded phrase tagger: model in evaluation mode, float32, and how marks are read off it."""
+
+    model: Tagger
+    decoding: Decoding
+    digest: str
+    config: dict
+
+    def tag(self, written: Written) -> Tags:
+        """Phrase ends and cadences of a score."""
+        return tag(self.model, self.decoding, written)
+
+
+def open_tagger(folder: Path) -> TaggerBundle:
+    """Load a phrase tagger's folder. Raises BundleError as open_pianist does."""
+    config, tensors = read_folder(folder, "phrase tagger")
+    with fits(folder):
+        shape = dict(config["model"])
+        model = Tagger(TaggerConfig(**{**shape, "dilations": tuple(shape["dilations"])}))
+        model.load_state_dict(tensors)
+        least = config["decoding"]
+        decoding = Decoding(float(least["phrase"]), tuple(float(v) for v in least["cadence"]))  # type: ignore[arg-type]
+    return TaggerBundle(model.eval(), decoding, config["weights_sha256"][:12], config)
+
+
+@dataclass(frozen=True)
+class CodecBundle:
+    """A loaded piano codec: model in evaluation mode, float32; digest and config as of the others."""
+
+    model: PianoCodec
+    digest: str
+    config: dict
+
+
+def open_codec(folder: Path) -> CodecBundle:
+    """Load a piano codec's folder. Raises BundleError as open_pianist does."""
+    config, tensors = read_folder(folder, "piano codec")
+    with fits(folder):
+        model = PianoCodec(CodecConfig(**config["model"]))
+        books = tensors.pop("books")
+        for book, vectors in zip(model.quantiser.listed(), books, strict=True):
+            book.codebook.copy_(vectors)
+        missing, unexpected = model.load_state_dict(tensors, strict=False)
+        if unexpected or any(not name.startswith("quantiser.") for name in missing):
+            raise ValueError(f"missing {missing[:3]}, unexpected {unexpected[:3]}")
+    return CodecBundle(model.eval(), config["weights_sha256"][:12], config)
+
+
+def books_digest(books: torch.Tensor) -> str:
+    """What ties a renderer to its codec: a hash of the codebooks (K, size, latent), hex."""
+    return hashlib.sha256(books.half().numpy().tobytes()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class RendererBundle:
+    """A loaded renderer: model in evaluation mode, float32; digest and config as of the others.
+
+    decoder  its own way from codes to spectra, None when the codec's is to be used
+    """
+
+    model: MaskedRenderer
+    decoder: SketchDecoder | None
+    digest: str
+    config: dict
+
+
+def open_renderer(folder: Path, codec: CodecBundle) -> RendererBundle:
+    """Load a renderer's folder; it speaks the codes of one codec only. Raises BundleError as open_pianist does."""
+    config, tensors = read_folder(folder, "renderer")
+    books = torch.stack([b.codebook for b in codec.model.quantiser.listed()])
+    if config.get("codec") != books_digest(books):
+        raise BundleError(
+            f"Checkpoint {folder.name} was trained on another codec than the one here; use the two that came together."
+        )
+    with fits(folder):
+        model, decoder = MaskedRenderer(RendererConfig(**config["model"]), books), None
+        of_decoder = {k.removeprefix("decoder."): tensors.pop(k) for k in list(tensors) if k.startswith("decoder.")}
+        if of_decoder:
+            decoder = SketchDecoder(codec.model, model.config.width).eval()
+            decoder.load_state_dict(of_decoder)
+        missing, unexpected = model.load_state_dict(tensors, strict=False)
+        if unexpected or set(missing) - {"books", "scale"}:
+            raise ValueError(f"missing {missing[:3]}, unexpected {unexpected[:3]}")
+    return RendererBundle(model.eval(), decoder, config["weights_sha256"][:12], config)
+
+
+def grammar_digest() -> str:
+    """What a Composer's weights depend on besides its shape: columns, class lists and edges, hex."""
+    parts = (FIELD_SIZES, NOTE_TICKS.tolist(), METERS, STEP_COLUMNS, STEP_SIZES, CONDITION_SIZES, COMPOSERS)
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+def read_folder(folder: Path, kind: str) -> tuple[dict, dict[str, torch.Tensor]]:
+    """config.json and the weights (as float32) of a folder of this kind."""
+    try:
+        config = json.loads((folder / "config.json").read_text())
+        digest = weights_digest(folder / "model.safetensors")
+    except FileNotFoundError as error:
+        raise BundleError(
+            f"Checkpoint {folder.name} lacks {Path(error.filename).name}; fetch the folder again."
+        ) from error
+    except (OSError, ValueError) as error:
+        raise BundleError(f"Checkpoint {folder.name} cannot be read ({error}); fetch the folder again.") from error
+    if config.get("format_version") != FORMAT_VERSION or config.get("kind") != kind:
+        found = f"{config.get('kind')} format {config.get('format_version')}"
+        raise BundleError(f"Checkpoint {folder.name} is a {found}; this program reads {kind} format {FORMAT_VERSION}.")
+    if config.get("weights_sha256") != digest:
+        raise BundleError(
+            f"The weights of checkpoint {folder.name} are not the ones its config names; fetch the folder again."
+        )
+    with fits(folder):
+        tensors = {k: v.float() for k, v in load_file(folder / "model.safetensors").items()}
+    if not all(torch.isfinite(v).all() for v in tensors.values()):
+        raise BundleError(f"The weights of checkpoint {folder.name} are not finite; fetch the folder again.")
+    return config, tensors
+
+
+@contextmanager
+def fits(folder: Path) -> Iterator[None]:
+    """What goes wrong inside is told as one sentence."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        name = Path(error.filename).name
+        raise BundleError(f"Checkpoint {folder.name} lacks {name}; fetch the folder again.") from error
+    except (SafetensorError, RuntimeError, TypeError, KeyError, ValueError, AttributeError, IndexError) as error:
+        problem = str(error)[:200]
+        raise BundleError(f"The weights of checkpoint {folder.name} do not fit its config: {problem}") from error

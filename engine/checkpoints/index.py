@@ -1,0 +1,72 @@
+"""What the folder of checkpoints says before any weights are read: for a server that holds none."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.models.pianist.style import AXES
+from engine.music.types import BundleError
+
+CHECKPOINTS = Path(__file__).resolve().parents[2] / "checkpoints"
+IMPORTED_KINDS = ("midi-valle", "piano-encodec")
+PIANIST, COMPOSER, CODEC, RENDERER = "pianist-v1", "composer-v1", "piano-codec-v2", "renderer-v3"
+TAGGER = "phrase-tagger-v1"
+FITTED_DIGEST = "fitted-1"  # version of the fitted piano, which has no weights
+
+
+@dataclass(frozen=True)
+class Styles:
+    """The pianists that there are to choose from.
+
+    presets  name -> z_p, "Default" first
+    sliders  (9, 9), see `engine.models.pianist.style.moved`
+    size     numbers in a style
+    """
+
+    presets: dict[str, tuple[float, ...]]
+    sliders: NDArray[np.float64]
+    size: int
+
+
+def styles(checkpoints: Path) -> Styles:
+    """The styles of the folder's pianist. Raises BundleError when it does not tell them."""
+    try:
+        config = json.loads((checkpoints / PIANIST / "config.json").read_text())
+        named = json.loads((checkpoints / PIANIST / "presets.json").read_text())
+        size = len(AXES) + int(config["model"]["free_style"])
+        sliders = np.array(config["sliders"], float).reshape(len(AXES), len(AXES))
+        presets = {name: tuple(float(v) for v in z) for name, z in named.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _unreadable(PIANIST, error) from error
+    return Styles({"Default": (0.0,) * size, **presets}, sliders, size)
+
+
+def renderer_digest(checkpoints: Path) -> str:
+    """First 12 hex digits of the renderer's weights as its config names them. Raises BundleError when it does not."""
+    try:
+        return str(json.loads((checkpoints / RENDERER / "config.json").read_text())["weights_sha256"])[:12]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _unreadable(RENDERER, error) from error
+
+
+def profiles(checkpoints: Path) -> tuple[str, ...]:
+    """The methods of rendering: "fitted" (the default), "product" (the codec model), and "paper" (MIDI-VALLE) once the
+    published weights have been imported."""
+    return ("fitted", "product", *(("paper",) if are_imported(checkpoints / "imported") else ()))
+
+
+def are_imported(folder: Path) -> bool:
+    """Whether the published weights lie there, of every kind."""
+    return all((folder / kind / "config.json").exists() for kind in IMPORTED_KINDS)
+
+
+def _unreadable(name: str, error: Any) -> BundleError:
+    if isinstance(error, FileNotFoundError):
+        return BundleError(f"Checkpoint {name} lacks {Path(error.filename).name}; fetch the folder again.")
+    return BundleError(f"Checkpoint {name} cannot be read ({type(error).__name__}); fetch the folder again.")

@@ -1,0 +1,1 @@
+"""The `etude` command: one file for each family of subcommands."""

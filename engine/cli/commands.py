@@ -1,0 +1,218 @@
+"""What each `etude` command does: argparse's values in, the dictionary that --json prints out."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from engine.files import check_output, open_performance_file, open_score_file, write_output
+from engine.music.remarks import to_json
+from engine.music.types import AudioClip, BadInput, Score, Strength, Style
+
+if TYPE_CHECKING:
+    from engine.engine import Engine
+
+SCORE_SUFFIXES = (".musicxml", ".xml", ".mxl", ".krn", ".mei", ".mid", ".midi")
+FORMAT_OF_SUFFIX = {".mid": "midi", ".midi": "midi", ".musicxml": "musicxml", ".xml": "musicxml"}
+LOOSE_VELOCITY = 64  # of a converted note whose loudness is not written
+MAX_SEED = 2**31 - 1
+
+
+class Progress(Protocol):
+    """Who is told how far the work is."""
+
+    def stage(self, name: str) -> None: ...
+
+    def share(self, done: float) -> None: ...
+
+    def note(self, sentence: str) -> None: ...
+
+
+def parse_z(text: str) -> tuple[float, ...]:
+    """Slider values, separated by commas.
+
+    >>> parse_z("0.5,-1,0")
+    (0.5, -1.0, 0.0)
+    """
+    try:
+        return tuple(float(part) for part in text.split(",")) if text.strip() else ()
+    except ValueError:
+        raise BadInput(f'--z is "{text}"; numbers separated by commas are accepted, such as 0.5,0,-1.') from None
+
+
+def parse_strength(text: str) -> Strength:
+    """One number for every kind of expression, or name=number pairs; percent signs are understood.
+
+    >>> parse_strength("tempo=50%,pedal=0").tempo
+    0.5
+    """
+    names = [f.name for f in fields(Strength)]
+    values: dict[str, float] = {}
+    for part in text.split(","):
+        name, found, number = part.rpartition("=")
+        try:
+            value = float(number.strip().rstrip("%")) / (100 if number.strip().endswith("%") else 1)
+        except ValueError:
+            raise BadInput(f'--strength is "{text}"; give a number from 0 to 1.5, or name=number pairs.') from None
+        if found and name.strip() not in names:
+            raise BadInput(f'--strength names "{name.strip()}"; the kinds are {", ".join(names)}.')
+        values.update({name.strip(): value} if found else dict.fromkeys(names, value))
+    return Strength(**values)
+
+
+def find_preset(engine: Engine, name: str) -> tuple[float, ...]:
+    """A preset's latent by name, upper or lower case. Raises BadInput with the names that exist."""
+    presets = engine.presets
+    by_lower = {known.lower(): known for known in presets}
+    if name.lower() not in by_lower:
+        raise BadInput(f'There is no style "{name}"; the styles are {", ".join(presets)}.')
+    return presets[by_lower[name.lower()]]
+
+
+def wanted_style(engine: Engine, arguments: argparse.Namespace, score: Score) -> Style:
+    base: tuple[float, ...] = ()
+    if arguments.style is not None:
+        base = find_preset(engine, arguments.style)
+    elif arguments.style_from is not None:
+        base = engine.style_from(score, open_performance_file(arguments.style_from))
+    z = parse_z(arguments.z) if arguments.z is not None else ()
+    strength = parse_strength(arguments.strength)
+    return engine.style(z, base, strength, arguments.seed)
+
+
+def perform(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
+    from engine.engine import Engine
+    from engine.music.io.midi import write_midi, write_midi_locked
+    from engine.music.io.write_musicxml import write_musicxml
+
+    out = arguments.output
+    given = [arguments.score] + ([arguments.style_from] if arguments.style_from else [])
+    check_output(out, given)
+    kind = arguments.format or FORMAT_OF_SUFFIX.get(out.suffix.lower())
+    if kind is None:
+        raise BadInput(f'"{out.name}" does not say what to write; end it with .mid or .musicxml, or give --format.')
+    if not 0 <= arguments.seed <= MAX_SEED:
+        raise BadInput(f"The seed is {arguments.seed}; 0 to {MAX_SEED} is accepted.")
+    progress.stage("Reading")
+    score = open_score_file(arguments.score, progress.note)
+    progress.stage("Loading")
+    engine = Engine.load(arguments.checkpoints)
+    progress.stage("Style")
+    style = wanted_style(engine, arguments, score)
+    progress.stage("Performing")
+    performance = engine.perform(score, style, on_step=progress.share)
+    if kind == "musicxml":
+        progress.note("MusicXML holds the written score; tempo and touch are in the MIDI formats.")
+        data = write_musicxml(score)
+    else:
+        data = write_midi(performance) if kind == "midi" else write_midi_locked(score, performance)
+    write_output(out, data)
+    named = arguments.style or (f"of {arguments.style_from.name}" if arguments.style_from else "Default")
+    return {
+        "output": str(out), "format": kind, "notes": len(score), "duration_sec": round(performance.end_sec, 3),
+        "style": named, "z": list(style.z), "strength": vars(style.strength), "seed": style.seed,
+        "remarks": to_json(score.remarks),
+    }  # fmt: skip
+
+
+def preview(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
+    from engine.engine import Engine
+    from engine.sound.clip import encode_audio
+
+    kind = arguments.output.suffix.lower().lstrip(".")
+    if kind not in ("wav", "flac"):
+        raise BadInput(f'"{arguments.output.name}" is not a kind of sound file we write; end it with .wav or .flac.')
+    check_output(arguments.output, [arguments.performance])
+    progress.stage("Reading")
+    performance = open_performance_file(arguments.performance)
+    progress.stage("Sounding")
+    parts: list[AudioClip] = []
+    for clip in Engine.load().preview_stream(performance, arguments.piano):
+        parts.append(clip)
+        progress.share(sum(c.duration_sec for c in parts) / (performance.end_sec + 2))
+    whole = AudioClip(np.concatenate([c.samples for c in parts]), parts[0].sample_rate)
+    write_output(arguments.output, encode_audio(whole, kind))
+    return {
+        "output": str(arguments.output), "piano": arguments.piano, "sample_rate": whole.sample_rate,
+        "duration_sec": round(whole.duration_sec, 3), "peak": round(float(np.abs(whole.samples).max()), 4),
+    }  # fmt: skip
+
+
+def curves(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
+    from engine.measures.curves import curves_figure
+    from engine.music.io.alignment import align
+
+    if arguments.output.suffix.lower() not in (".html", ".htm"):
+        raise BadInput(f'"{arguments.output.name}" is not a page; curves are written as .html.')
+    given = [arguments.performance, arguments.score] + ([arguments.reference] if arguments.reference else [])
+    check_output(arguments.output, given)
+    progress.stage("Reading")
+    score = open_score_file(arguments.score, progress.note)
+    performance = open_performance_file(arguments.performance)
+    reference = open_performance_file(arguments.reference) if arguments.reference else None
+    progress.stage("Aligning")
+    found = align(score, performance, progress.share)
+    theirs = align(score, reference, progress.share) if reference is not None else None
+    progress.stage("Drawing")
+    figure = curves_figure(score, performance, reference, theirs, alignment=found)
+    write_output(arguments.output, figure.to_html(include_plotlyjs=True, full_html=True).encode())
+    remarks = to_json(score.remarks)
+    return {"output": str(arguments.output), "notes": len(score), "matched": len(found), "remarks": remarks}
+
+
+def convert(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
+    from engine.music.expression import deadpan
+    from engine.music.io.midi import write_midi_locked
+    from engine.music.io.write_musicxml import write_musicxml
+
+    kind = FORMAT_OF_SUFFIX.get(arguments.output.suffix.lower())
+    if kind is None:
+        raise BadInput(f'"{arguments.output.name}" is not a kind of file we write; end it with .mid or .musicxml.')
+    if arguments.input.suffix.lower() not in SCORE_SUFFIXES:
+        raise BadInput(f'"{arguments.input.name}" is not a score; {", ".join(sorted(SCORE_SUFFIXES))} are read.')
+    check_output(arguments.output, [arguments.input])
+    progress.stage("Reading")
+    score = open_score_file(arguments.input, progress.note)
+    progress.stage("Writing")
+    if kind == "musicxml":
+        data = write_musicxml(score)
+    else:
+        written = score.marks["written_velocity"]
+        velocity = np.where(written > 0, written, LOOSE_VELOCITY)
+        data = write_midi_locked(score, replace(deadpan(score), velocity=velocity))
+    write_output(arguments.output, data)
+    return {
+        "output": str(arguments.output), "format": kind, "notes": len(score), "measures": len(score.measures),
+        "remarks": to_json(score.remarks),
+    }  # fmt: skip
+
+
+def metrics(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
+    from engine.measures.corpora import compare, in_words, measure_folder, shipped
+
+    progress.stage("Measuring")
+    made = measure_folder(arguments.folder, progress.share)
+    if arguments.reference is not None:
+        progress.stage("Reference")
+        real, name = measure_folder(arguments.reference, progress.share), str(arguments.reference)
+    else:
+        real, name = shipped(arguments.corpus), f"(n)ASAP, {arguments.corpus}"
+    for file, why in (*made.skipped, *(real.skipped if arguments.reference else ())):
+        progress.note(f"Skipped {file}: {why}")
+    rows = compare(made, real)
+    title = f"{arguments.folder}: {made.pieces} pieces; reference: {name}, {real.pieces} pieces; per 256 notes\n"
+    return {
+        "folder": str(arguments.folder), "reference": name, "pieces": made.pieces, "rows": rows,
+        "skipped": [list(s) for s in made.skipped], "table": title + in_words(rows),
+    }  # fmt: skip
+
+
+def styles(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
+    from engine.engine import Engine
+
+    engine = Engine.load(arguments.checkpoints)
+    axes = [{"name": a.name, "label": a.label, "low": a.low, "high": a.high} for a in engine.axes]
+    return {"axes": axes, "presets": {name: list(z) for name, z in engine.presets.items()}}

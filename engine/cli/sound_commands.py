@@ -1,0 +1,154 @@
+"""What `etude render` and `etude codec` do: a performance with a reference's sound, a recording through the codec."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from engine.cli.commands import MAX_SEED, Progress
+from engine.files import check_output, open_performance_file, read_input, write_output
+from engine.music.types import AudioClip, BadInput
+
+if TYPE_CHECKING:
+    from engine.sound.prompts import Prompt
+
+KINDS = ("wav", "flac")
+LONGEST_CODED_SEC = 900.0
+
+
+def add_commands(add: Any) -> None:
+    """Add both commands to the parser; `add` is that of `cli.build_parser`."""
+    p = add("render", render, "Play a performance so that it sounds like a reference recording.")
+    p.add_argument("performance", type=Path, metavar="PERF.mid")
+    p.add_argument(
+        "--prompt", required=True, metavar="REF.wav",
+        help="3 to 10 s of a piano (WAV, FLAC, OGG, MP3), or the name of one that comes with Étude, see below",
+    )  # fmt: skip
+    p.add_argument("--prompt-midi", type=Path, metavar="REF.mid", help="what is played in REF.wav")
+    p.add_argument("--prompt-start", type=float, default=0.0, metavar="SEC", help="where the excerpt of REF.wav begins")
+    p.add_argument("--prompt-seconds", type=float, default=6.0, metavar="SEC", help="its length, 3 to 10 (default 6)")
+    p.add_argument("--transcribe", action="store_true", help="write down what is played in REF.wav first")
+    p.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.wav", help="WAV or FLAC")
+    p.add_argument("--from", dest="start", type=float, default=0.0, metavar="SEC", help="a part of the piece only")
+    p.add_argument("--to", dest="end", type=float, metavar="SEC")
+    p.add_argument(
+        "--method", "--profile", dest="profile", choices=("fitted", "product", "paper"), default="fitted",
+        help="fitted: a sampled piano fitted to the reference (default); product: Étude's codec model; paper: "
+        "MIDI-VALLE as published, when its weights have been imported",
+    )  # fmt: skip
+    p.add_argument("--temperature", type=float, default=1.0, metavar="T", help="0 even to 1.5 varied (default 1)")
+    p.add_argument("--seed", type=int, default=0, help="the same seed gives the same sound (default 0)")
+    p.add_argument("--checkpoints", type=Path, metavar="FOLDER", help="models to use instead of the repository's")
+
+    p = add("codec", codec, "Send a recording through the piano codec and back.")
+    p.add_argument("recording", type=Path, metavar="IN.wav", help="WAV, FLAC, OGG or MP3")
+    p.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.wav", help="WAV or FLAC")
+    p.add_argument("--checkpoints", type=Path, metavar="FOLDER", help="models to use instead of the repository's")
+
+
+def sound_kind(path: Path) -> str:
+    """wav or flac, from an output's name. Raises BadInput."""
+    kind = path.suffix.lower().lstrip(".")
+    if kind not in KINDS:
+        raise BadInput(f'"{path.name}" is not a kind of sound file we write; end it with .wav or .flac.')
+    return kind
+
+
+def wanted_prompt(arguments: argparse.Namespace) -> Prompt:
+    """The prompt that --prompt names: a file, or one of the gallery. Raises BadInput."""
+    from engine.sound.prompts import gallery, read_prompt
+
+    named, path = arguments.prompt, Path(arguments.prompt)
+    known = gallery()
+    if named in known and not path.exists():
+        if arguments.prompt_midi is not None:
+            raise BadInput(f"The notes of {named} are known; leave --prompt-midi out, or give --prompt a file.")
+        return known[named]
+    if not path.exists():
+        raise BadInput(f"There is no file {named}; name a recording, or one of {', '.join(known)}.")
+    notes = open_performance_file(arguments.prompt_midi) if arguments.prompt_midi is not None else None
+    return read_prompt(read_input(path), arguments.prompt_start, arguments.prompt_seconds, notes, path.name)
+
+
+def render(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
+    from dataclasses import replace
+
+    from engine.engine import Engine
+    from engine.render.provenance import describe_render
+    from engine.sound.clip import encode_audio
+
+    out = arguments.output
+    kind = sound_kind(out)
+    named = [Path(arguments.prompt), *([arguments.prompt_midi] if arguments.prompt_midi else [])]
+    check_output(out, [arguments.performance, *named])
+    if not 0 <= arguments.seed <= MAX_SEED:
+        raise BadInput(f"The seed is {arguments.seed}; 0 to {MAX_SEED} is accepted.")
+    if arguments.start < 0 or (arguments.end is not None and arguments.end <= arguments.start):
+        raise BadInput("The part to render ends before it begins; --from is at least 0 and --to is later.")
+    progress.stage("Reading")
+    performance = open_performance_file(arguments.performance)
+    prompt = wanted_prompt(arguments)
+    progress.stage("Loading")
+    engine = Engine.load(arguments.checkpoints)
+    if (arguments.transcribe or arguments.profile == "fitted") and prompt.notes is None:
+        progress.stage("Listening")
+        prompt = replace(prompt, notes=engine.transcribe(prompt.clip, on_step=progress.share))
+    progress.stage("Rendering")
+    span = (arguments.start, arguments.end)
+    clip = engine.render(
+        performance, prompt, seed=arguments.seed, temperature=arguments.temperature, span=span,
+        profile=arguments.profile, on_step=progress.share,
+    )  # fmt: skip
+    weights = engine.weights(arguments.profile)
+    comment = describe_render(
+        prompt, performance, seed=arguments.seed, temperature=arguments.temperature, span=span,
+        profile=arguments.profile, weights=weights, piece=arguments.performance.stem,
+    )  # fmt: skip
+    write_output(out, encode_audio(clip, kind, comment))
+    return {
+        "output": str(out), "prompt": prompt.name, "credit": prompt.credit, "profile": arguments.profile,
+        "weights": weights, "notes": len(performance), "duration_sec": round(clip.duration_sec, 3),
+        "sample_rate": clip.sample_rate, "channels": clip.channels, "render_seed": arguments.seed,
+    }  # fmt: skip
+
+
+def codec(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
+    import torch
+
+    from engine.engine import Engine
+    from engine.sound.clip import encode_audio
+    from engine.sound.recording import read_recording
+    from engine.sound.spectra import level_gain
+
+    out = arguments.output
+    kind = sound_kind(out)
+    check_output(out, [arguments.recording])
+    progress.stage("Loading")
+    model = Engine.load(arguments.checkpoints).codec.model
+    progress.stage("Reading")
+    clip = read_recording(arguments.recording, model.sample_rate)
+    if clip.duration_sec > LONGEST_CODED_SEC:
+        raise BadInput(
+            f"{arguments.recording.name} lasts {clip.duration_sec / 60:.0f} minutes; up to "
+            f"{LONGEST_CODED_SEC / 60:.0f} are coded at once, cut it."
+        )
+    samples = np.array(clip.samples)
+    frames = -(-len(samples) // model.hop_length)
+    gain = np.float32(level_gain(samples, model.sample_rate))  # codes are spent on the music
+    padded = np.pad(gain * samples, (0, frames * model.hop_length - len(samples)))
+    progress.stage("Encoding")
+    with torch.inference_mode():
+        codes = model.encode(torch.from_numpy(padded)[None], on_step=progress.share)
+        progress.stage("Decoding")
+        back = model.decode(codes, on_step=progress.share)[0, : len(samples)].numpy() / gain
+    made = AudioClip(np.clip(back, -1, 1), model.sample_rate)
+    write_output(out, encode_audio(made, kind))
+    seconds = max(made.duration_sec, 1e-9)
+    bits = codes.numel() * np.log2(model.codebook_size)
+    return {
+        "output": str(out), "codes": list(codes.shape[1:]), "kbit_per_sec": round(float(bits / seconds / 1000), 3),
+        "duration_sec": round(made.duration_sec, 3), "sample_rate": made.sample_rate,
+    }  # fmt: skip

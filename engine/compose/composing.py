@@ -1,0 +1,380 @@
+"""Score in, score out: composing from nothing, continuing, filling in. The notes themselves come from the Composer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.models.composer.conditions import (
+    COMPOSERS,
+    DENSITY_EDGES,
+    PERIODS,
+    TOP_P,
+    Conditions,
+    composer_of,
+    density_class,
+    parse_key,
+    period_of,
+    tempo_class,
+)
+from engine.models.composer.generate import Task, Writer
+from engine.models.composer.numpy_network import Weights
+from engine.models.composer.piece_prior import Prior
+from engine.music.engraving.spelling import spell
+from engine.music.io.alignment import kept_notes
+from engine.music.types import MARK_NAMES, BadInput, Marks, Measures, Score
+from engine.tokens.composer_tokens import (
+    MAJOR_PROFILE,
+    METERS,
+    MINOR_PROFILE,
+    NOTE_TICKS,
+    TICKS_PER_QUARTER,
+    Bars,
+    Written,
+    is_minor,
+    key_shift,
+    make_bars,
+    make_written,
+    write_tokens,
+)
+
+__all__ = ["TOP_P", "Conditions", "Prior", "compose", "continue_score", "infill", "kept_notes"]
+
+OnNote = Callable[[int, float, float, int, int], None]
+OnStep = Callable[[float], None]
+MAX_NOTES, MAX_BARS, MAX_TAKES = 4000, 400, 8
+_PASSAGE_BARS = 24
+_ASK_FOR = 1.1  # times the density: pieces come out a little emptier than asked (training/LOG.md)
+_IN_FORCE = [MARK_NAMES.index(k) for k in ("written_velocity", "tempo_bpm", "tempo_word")]
+
+
+def classes_of(values: dict[str, float]) -> NDArray[np.int64]:
+    """(5,) classes of drawn conditions, as in CONDITION_COLUMNS."""
+    return np.array([
+        int(values["composer"]), int(values["period"]), 1 + int(values["minor"]), tempo_class(values["tempo"]),
+        density_class(values["density"]),
+    ])  # fmt: skip
+
+
+def check_sampling(notes: int, bars: int, takes: int, temperature: float, top_p: float, seed: int) -> None:
+    """Raise BadInput for a number that is not accepted."""
+    if not 0 <= bars <= MAX_BARS:
+        raise BadInput(f"{bars} bars were asked for; 1 to {MAX_BARS} can be written at a time.")
+    if bars == 0 and not 8 <= notes <= MAX_NOTES:
+        raise BadInput(f"{notes} notes were asked for; 8 to {MAX_NOTES} can be written at a time.")
+    if not 1 <= takes <= MAX_TAKES:
+        raise BadInput(f"{takes} takes were asked for; 1 to {MAX_TAKES} are accepted.")
+    if not 0.1 <= temperature <= 2:
+        raise BadInput(f"The temperature is {temperature:g}; 0.1 to 2 is accepted, 1 is what the model has learned.")
+    if not 0 < top_p <= 1:
+        raise BadInput(f"Top-p is {top_p:g}; a share above 0 and up to 1 is accepted.")
+    if seed < 0:
+        raise BadInput(f"The seed is {seed}; use a whole number from 0.")
+
+
+def compose(
+    model: Weights, prior: Prior, conditions: Conditions = Conditions(), notes: int = 256, bars: int = 0,
+    takes: int = 1, seed: int = 0, temperature: float = 1.0, top_p: float = TOP_P, on_note: OnNote | None = None,
+    passage: bool = False,
+) -> list[Score]:  # fmt: skip
+    """New pieces, one a take; what the conditions leave open is drawn from real pieces, once for all takes.
+
+    notes, bars  length: about so many notes, ending with a bar; or exactly so many bars when `bars` is not 0
+    passage      begin as in the middle of a piece: openings are quieter, slower and narrower than the rest
+    on_note      called with (take, onset quarter, duration quarter, pitch, staff) as notes come; raise in it to cancel
+
+    Raises BadInput for a condition or a number that is not accepted.
+    """
+    conditions.check()
+    check_sampling(notes, bars, takes, temperature, top_p, seed)
+    values = prior.draw(conditions, np.random.default_rng([seed, 7]))
+    meter, fifths = METERS[int(values["meter"])], int(values["fifths"])
+    num, den = (int(v) for v in meter.split("/"))
+    count = bars or MAX_BARS
+    m = make_measures(0.0, count, num, den, fifths, 1)
+    grid = make_grid(m)
+    nothing = make_written(*(np.zeros(0) for _ in range(5)), grid)  # type: ignore[arg-type]
+    if not bars:  # a first guess of the length, mended as it is written
+        guess = round(notes / (values["density"] * 4 * num / den))
+        first_end = int(np.clip(guess, 1, MAX_BARS))
+    else:
+        first_end = count
+    end = int(grid.start[first_end - 1] + grid.length[first_end - 1])
+    task = Task(
+        nothing, np.zeros(0, np.int64), grid, 0, end, fifths, key_shift(fifths), False, 0, 0 if bars else notes,
+        classes_of(values | {"density": _ASK_FOR * values["density"]}), _PASSAGE_BARS if passage else 0,
+    )  # fmt: skip
+    written = run(model, task, m, takes, seed, temperature, top_p, on_note)
+    composer = COMPOSERS[int(values["composer"]) - 1] if values["composer"] else ""
+    about = f"in the manner of {composer}" if composer else ""
+    return [new_score(rows, m, values["tempo"], about) for rows in written]
+
+
+def continue_score(
+    model: Weights, score: Score, notes: int = 128, bars: int = 0, takes: int = 1, seed: int = 0,
+    temperature: float = 1.0, top_p: float = TOP_P, conditions: Conditions = Conditions(),
+    on_note: OnNote | None = None,
+) -> list[Score]:  # fmt: skip
+    """The score with more written after it; its own notes come first and stay as they are in every field.
+
+    Writing goes on where the last note ends, in the last bar's metre and key; what `conditions` leaves open is read
+    off the score. Raises BadInput for numbers that are not accepted.
+    """
+    conditions.check()
+    check_sampling(notes, bars, takes, temperature, top_p, seed)
+    old = score.measures
+    num, den, fifths = int(old.ts_num[-1]), int(old.ts_den[-1]), int(old.fifths[-1])
+    last_end = float((score.onset_quarter + score.duration_quarter).max())
+    tail = make_measures(old.end_quarter, (bars or MAX_BARS) + 1, num, den, fifths, int(old.number[-1]) + 1)
+    while tail.onset_quarter[0] + tail.duration_quarter[0] <= last_end - 1e-6 and len(tail) > 1:
+        old, tail = _join(old, _slice(tail, 0, 1)), _slice(tail, 1, len(tail))
+    if bars and len(tail) > bars:
+        tail = _slice(tail, 0, bars)
+    measures = _join(old, tail)
+    start = max(last_end, float(score.onset_quarter.max()) + 1 / TICKS_PER_QUARTER)
+    values, home, w, grid = _read(score, measures, conditions, start)
+    end_bar = len(measures) if bars else len(old) + max(1, round(notes / max(values["density"] * 4 * num / den, 1)))
+    end_bar = min(end_bar, len(measures))
+    end = int(grid.start[end_bar - 1] + grid.length[end_bar - 1])
+    task = Task(
+        w, np.zeros(0, np.int64), grid, int(np.ceil(start * TICKS_PER_QUARTER - 1e-6)), end, home, key_shift(home),
+        False, 0, 0 if bars else notes, classes_of(values),
+    )  # fmt: skip
+    written = run(model, task, measures, takes, seed, temperature, top_p, on_note)
+    return [_merge(score, np.ones(len(score), bool), rows, measures) for rows in written]
+
+
+def infill(
+    model: Weights, score: Score, selected: NDArray[np.bool_], span: tuple[float, float], takes: int = 1,
+    seed: int = 0, temperature: float = 1.0, top_p: float = TOP_P, conditions: Conditions = Conditions(),
+    on_note: OnNote | None = None,
+) -> list[Score]:  # fmt: skip
+    """The score with the selected notes written anew, starting in `span` (quarters); the others stay as they are.
+
+    When all selected notes stand on one staff, the new ones do too (unless the other staff is empty there).
+    Raises BadInput when the selection or the span does not fit the score.
+    """
+    conditions.check()
+    check_sampling(8, 0, takes, temperature, top_p, seed)
+    selected = np.asarray(selected, bool)
+    start, stop = float(span[0]), float(span[1])
+    if len(selected) != len(score):
+        raise BadInput(f"The selection has {len(selected)} entries for a score of {len(score)} notes; give one a note.")
+    first = float(score.measures.onset_quarter[0])
+    if not (first - 1e-6 <= start < stop <= score.measures.end_quarter + 1e-6):
+        raise BadInput(
+            f"The passage is {start:g} to {stop:g} quarters; it has to lie inside the score, "
+            f"{first:g} to {score.measures.end_quarter:g}."
+        )
+    onset = score.onset_quarter[selected]
+    if len(onset) and (onset.min() < start - 1e-6 or onset.max() >= stop - 1e-6):
+        raise BadInput("Some selected notes start outside the passage; select notes inside it, or widen it.")
+    values, home, w, grid = _read(score, score.measures, conditions, start)
+    staves = set(np.unique(score.staff[selected]).tolist())
+    others = (~selected) & (score.onset_quarter >= start) & (score.onset_quarter < stop)
+    hand = staves.pop() if len(staves) == 1 and others.any() and staves <= {1, 2} else 0
+    low, high = (int(np.ceil(v * TICKS_PER_QUARTER - 1e-6)) for v in (start, stop))
+    stays = ~selected[w.source]
+    columns = (w.tick, w.pitch, w.staff, w.duration, w.bar, w.source)
+    tick, pitch, staff, duration, bar, source = (c[stays] for c in columns)
+    kept = Written(tick, pitch, staff, duration, bar, source, grid)
+    task = Task(
+        kept, np.flatnonzero(kept.tick >= low), grid, low, high, home, key_shift(home), True, int(hand), 0,
+        classes_of(values),
+    )  # fmt: skip
+    written = run(model, task, score.measures, takes, seed, temperature, top_p, on_note)
+    return [_merge(score, ~selected, rows, score.measures) for rows in written]
+
+
+def stepped(on_note: OnNote | None, on_step: OnStep | None) -> OnNote:
+    """Before each note, ask `on_step` whether to go on; how much is done only the listener to the notes can tell."""
+
+    def heard(take: int, onset: float, duration: float, pitch: int, staff: int) -> None:
+        if on_step is not None:
+            on_step(0.0)
+        if on_note is not None:
+            on_note(take, onset, duration, pitch, staff)
+
+    return heard
+
+
+# ---- the grid and what is known of a score
+
+
+def make_measures(onset: float, count: int, num: int, den: int, fifths: int, number: int) -> Measures:
+    """`count` equal bars from `onset` (quarters) on; the first has the printed number `number`."""
+    length, one = 4.0 * num / den, np.ones(count, int)
+    return Measures(
+        onset + length * np.arange(count), length * one, 0.0 * one, num * one, den * one, fifths * one,
+        number + np.arange(count),
+    )  # fmt: skip
+
+
+def _slice(m: Measures, a: int, b: int) -> Measures:
+    return Measures(*(getattr(m, k)[a:b] for k in m.__dataclass_fields__))
+
+
+def _join(a: Measures, b: Measures) -> Measures:
+    return Measures(*(np.concatenate([getattr(a, k), getattr(b, k)]) for k in a.__dataclass_fields__))
+
+
+def make_grid(m: Measures) -> Bars:
+    """Barlines on the tick grid."""
+    return make_bars(m.onset_quarter, m.duration_quarter, m.position_quarter, m.ts_num, m.ts_den, m.fifths)
+
+
+def _read(score: Score, m: Measures, asked: Conditions, at: float) -> tuple[dict[str, float], int, Written, Bars]:
+    """(conditions, key signature that is home, notes on the grid, the grid) around a place in a score."""
+    w = write_tokens(score)
+    grid = make_grid(m)
+    w = replace(w, bars=grid)
+    near = np.argsort(np.abs(w.tick / TICKS_PER_QUARTER - at), kind="stable")[:256]
+    bar = int(np.clip(np.searchsorted(m.onset_quarter, at - 1e-6, side="right") - 1, 0, len(m) - 1))
+    home = int(m.fifths[bar])
+    if not m.fifths.any():
+        home = _heard_fifths(w.pitch[near], NOTE_TICKS[w.duration[near]])
+        grid = replace(grid, fifths=np.full(len(grid.fifths), home))
+        w = replace(w, bars=grid)
+    name, period = composer_of(score.composer)
+    name, period = asked.composer or name, period_of(asked.composer) if asked.composer else asked.period or period
+    marked = int(score.marks["tempo_bpm"][min(np.searchsorted(score.onset_quarter, at), len(score) - 1)])
+    if asked.key:
+        home, minor = parse_key(asked.key)
+    else:
+        minor = is_minor(w.pitch[near] + key_shift(home), NOTE_TICKS[w.duration[near]])
+    wide = max(float(np.ptp(w.tick[near])) / TICKS_PER_QUARTER, 1.0) if len(near) else 1.0
+    values = {
+        "composer": 1 + COMPOSERS.index(name) if name else 0, "period": 1 + PERIODS.index(period) if period else 0,
+        "minor": float(minor), "tempo": asked.tempo or float(marked),
+        "density": asked.density or float(np.clip(len(near) / wide, DENSITY_EDGES[0], DENSITY_EDGES[-1])),
+    }  # fmt: skip
+    return values, home, w, grid
+
+
+def _heard_fifths(pitch: NDArray, duration: NDArray) -> int:
+    """The key signature that notes without one suggest (Krumhansl); 0 unless another fits clearly better."""
+    weight = np.bincount(np.asarray(pitch) % 12, weights=duration, minlength=12)
+    if len(pitch) < 16 or weight.std() == 0:
+        return 0
+    fit = {}
+    for fifths in range(-5, 7):
+        tonic = 7 * fifths % 12
+        fit[fifths] = max(
+            np.corrcoef(weight, np.roll(MAJOR_PROFILE, tonic))[0, 1],
+            np.corrcoef(weight, np.roll(MINOR_PROFILE, tonic + 9))[0, 1],
+        )
+    best = max(fit, key=lambda k: fit[k])
+    return best if fit[best] > fit[0] + 0.05 else 0
+
+
+# ---- notes into scores
+
+
+def run(
+    model: Weights, task: Task, m: Measures, takes: int, seed: int, temperature: float, top_p: float,
+    on_note: OnNote | None,
+) -> list[NDArray[np.int64]]:  # fmt: skip
+    """(k, 4) tick, pitch, staff and duration class of each take's new notes."""
+    writer = Writer(model, task, takes, seed, temperature, top_p)
+    with model.one_thread():
+        for take, (tick, pitch, staff, duration) in writer:
+            if on_note is not None:
+                quarter = float(_quarter(np.array([tick]), m)[0])
+                on_note(take, quarter, float(NOTE_TICKS[duration] / TICKS_PER_QUARTER), pitch, staff + 1)
+    return [np.array(t.notes, np.int64).reshape(-1, 4) for t in writer.takes]
+
+
+def _quarter(tick: NDArray, m: Measures) -> NDArray[np.float64]:
+    """Ticks as quarters, counted from their own barline, which need not stand on a tick."""
+    start = np.round(m.onset_quarter * TICKS_PER_QUARTER)
+    bar = np.clip(np.searchsorted(start, tick, side="right") - 1, 0, None)
+    return m.onset_quarter[bar] + (tick - start[bar]) / TICKS_PER_QUARTER
+
+
+def _lengths(tick: NDArray, pitch: NDArray, duration: NDArray, end: NDArray, others: NDArray) -> NDArray[np.float64]:
+    """Durations in ticks: to the next stroke of the same key at most (`others` (2, k): tick, pitch), and to `end`."""
+    length = np.minimum(NOTE_TICKS[duration].astype(float), np.maximum(end - tick, 1))
+    at, key = np.concatenate([tick, others[0]]), np.concatenate([pitch, others[1]])
+    for i in range(len(tick)):
+        later = at[(key == pitch[i]) & (at > tick[i])]
+        if len(later):
+            length[i] = min(length[i], later.min() - tick[i])
+    return length
+
+
+def new_score(rows: NDArray[np.int64], m: Measures, tempo: float, about: str, exact: bool = False) -> Score:
+    """A Score of its own: cut after the last bar that has notes, a short start turned into a pickup.
+
+    exact  keep all bars of `m` as they are
+    """
+    tick, pitch, staff, duration = rows.T
+    if not exact:
+        last = int(np.searchsorted(m.onset_quarter * TICKS_PER_QUARTER, tick.max(), side="right"))
+        empty = int(np.searchsorted(m.onset_quarter * TICKS_PER_QUARTER, tick.min(), side="right")) - 1
+        m = _slice(m, empty, last)  # bars of rest before the first note are left out
+        start = float(m.onset_quarter[0])
+        m = replace(m, onset_quarter=m.onset_quarter - start, number=np.arange(1, len(m) + 1))
+        tick = tick - round(start * TICKS_PER_QUARTER)
+    onset = tick / TICKS_PER_QUARTER
+    end = np.full(len(tick), m.end_quarter * TICKS_PER_QUARTER)
+    length = _lengths(tick, pitch, duration, end, np.zeros((2, 0))) / TICKS_PER_QUARTER
+    whole, lead = float(m.duration_quarter[0]), float(np.floor(onset.min() * 2) / 2)
+    if len(m) > 1 and lead >= whole / 2 and not exact:
+        position, first = np.array(m.position_quarter), np.array(m.onset_quarter) - whole
+        duration_quarter = np.array(m.duration_quarter)
+        position[0], first[0], duration_quarter[0] = lead, lead - whole, whole - lead
+        number = np.arange(len(m))
+        m = replace(m, onset_quarter=first, duration_quarter=duration_quarter, position_quarter=position, number=number)
+        onset = onset - whole
+    marks = np.zeros((len(tick), len(MARK_NAMES)), np.int16)
+    marks[:, MARK_NAMES.index("tempo_bpm")] = round(tempo)
+    return Score(
+        onset, length, pitch, spell(pitch, int(m.fifths[0])), staff + 1, np.zeros(len(tick)),
+        np.zeros(len(tick), bool), Marks(marks), m, "", f"Étude, {about}" if about else "Étude", tempo,
+    )  # fmt: skip
+
+
+def _merge(score: Score, keep: NDArray[np.bool_], rows: NDArray[np.int64], m: Measures) -> Score:
+    """The kept notes of a score with new ones among them."""
+    tick, pitch, staff, duration = rows.T
+    last = float((score.onset_quarter + score.duration_quarter)[keep].max(initial=0.0))
+    if len(tick):
+        last = max(last, float(tick.max()) / TICKS_PER_QUARTER + 1e-6)
+    bars = max(int(np.searchsorted(m.onset_quarter, last - 1e-9, side="left")), len(score.measures))
+    m = _slice(m, 0, bars)
+    onset = _quarter(tick, m)
+    kept_at = np.stack([score.onset_quarter[keep] * TICKS_PER_QUARTER, score.pitch[keep]])
+    end = np.full(len(tick), m.end_quarter * TICKS_PER_QUARTER)
+    length = _lengths(tick, pitch, duration, end, kept_at) / TICKS_PER_QUARTER
+    n = len(tick)
+    before = np.clip(np.searchsorted(score.onset_quarter, onset, side="right") - 1, 0, len(score) - 1)
+    marks = np.zeros((n, len(MARK_NAMES)), np.int16)
+    marks[:, _IN_FORCE] = score.marks.table[before][:, _IN_FORCE]
+    new = (onset, length, pitch, np.zeros(n, np.int8), staff + 1, np.zeros(n, np.int16), np.zeros(n, bool))
+    names = ("onset_quarter", "duration_quarter", "pitch", "spelling", "staff", "voice", "grace")
+    joined = {k: np.concatenate([getattr(score, k)[keep], v]) for k, v in zip(names, new, strict=True)}
+    fresh = np.concatenate([np.zeros(keep.sum(), bool), np.ones(n, bool)])
+    # kept notes keep their order; at one onset the new ones follow by pitch
+    order = np.lexsort((np.where(fresh, joined["pitch"], -1), fresh, joined["onset_quarter"]))
+    order = _by_pitch_where_free(order, joined, fresh)
+    joined = {k: v[order] for k, v in joined.items()}
+    fresh = fresh[order]
+    fifths = int(m.fifths[0])
+    joined["spelling"] = np.where(fresh, spell(joined["pitch"], fifths), joined["spelling"])
+    table = np.concatenate([score.marks.table[keep], marks])[order]
+    return replace(score, **joined, marks=Marks(table), measures=m)
+
+
+def _by_pitch_where_free(order: NDArray, joined: dict[str, NDArray], fresh: NDArray) -> NDArray:
+    """Sort chords by pitch wherever their kept notes already stand that way, so that (onset, pitch) order holds."""
+    onset, pitch = joined["onset_quarter"][order], joined["pitch"][order].astype(int)
+    grace, new = joined["grace"][order], fresh[order]
+    edges = np.flatnonzero(np.diff(onset, prepend=-np.inf) > 0)
+    for a, b in zip(edges, [*edges[1:], len(order)], strict=True):
+        old = ~new[a:b]
+        if new[a:b].any() and old.any() and not grace[a:b].any() and (np.diff(pitch[a:b][old]) >= 0).all():
+            order[a:b] = order[a:b][np.argsort(pitch[a:b], kind="stable")]
+    return order

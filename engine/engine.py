@@ -1,0 +1,411 @@
+"""The Engine: what the studio, the command line and a script call. It holds the models and loads each on first use."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.checkpoints.bundle import (
+    CodecBundle,
+    ComposerBundle,
+    PianistBundle,
+    open_codec,
+    open_composer,
+    open_pianist,
+    open_renderer,
+)
+from engine.checkpoints.index import CHECKPOINTS, CODEC, COMPOSER, PIANIST, RENDERER, profiles
+from engine.compose.composing import (
+    TOP_P,
+    Conditions,
+    OnNote,
+    OnStep,
+    compose,
+    continue_score,
+    infill,
+    kept_notes,
+    stepped,
+)
+from engine.compose.form import parse_form
+from engine.compose.form_writing import compose_form
+from engine.models.composer.conditions import COMPOSERS, KEYS, METER_NAMES, PERIODS
+from engine.models.pianist.features import score_features
+from engine.models.pianist.pianist import Reader, encode_style, from_channels, to_channels
+from engine.models.pianist.style import AXES, Axis, moved
+from engine.music.expression import apply_strength, decode_expression, encode_expression, steady_pedal
+from engine.music.io.alignment import align
+from engine.music.types import Alignment, AudioClip, BadInput, Expression, Performance, Score, Strength, Style
+from engine.render.fitted import FittedRenderer
+from engine.render.rendering import Renderer
+from engine.render.valle_rendering import ValleRenderer, open_paper_renderer
+from engine.sound.preview import Preview
+from engine.sound.prompts import Prompt, gallery
+from engine.sound.transcribe import transcribe
+
+_READERS_KEPT = 8  # scores whose reading stays in memory
+
+
+class Engine:
+    """Compose, perform, preview. Thread-safe; one instance serves every visitor and keeps nothing about any of them.
+
+    >>> engine = Engine.load()
+    >>> engine.axes[0].name
+    'tempo'
+    """
+
+    def __init__(self, checkpoints: Path):
+        self.checkpoints = checkpoints
+        self._readers: OrderedDict[str, Reader] = OrderedDict()
+        self._paces: OrderedDict[str, float] = OrderedDict()
+        self._lock = threading.RLock()
+
+    @classmethod
+    def load(cls, checkpoints: Path | None = None) -> Engine:
+        """An engine over a checkpoints folder (by default the repository's); models load on first use."""
+        return cls(Path(checkpoints) if checkpoints is not None else CHECKPOINTS)
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """The labelled style sliders, in the order of z; each in standard deviations, -3..3, 0 is what pianists do."""
+        return AXES
+
+    @cached_property
+    def pianist(self) -> PianistBundle:
+        """The performing model. Raises BundleError with a sentence when the checkpoint is missing or damaged."""
+        with self._lock:
+            return open_pianist(self.checkpoints / PIANIST)
+
+    @cached_property
+    def composer(self) -> ComposerBundle:
+        """The composing model. Raises BundleError with a sentence when the checkpoint is missing or damaged."""
+        with self._lock:
+            return open_composer(self.checkpoints / COMPOSER)
+
+    composers, periods, keys, meters = COMPOSERS, PERIODS, KEYS, METER_NAMES
+
+    def compose(
+        self, conditions: Conditions = Conditions(), notes: int = 256, bars: int = 0, takes: int = 1, seed: int = 0,
+        temperature: float = 1.0, top_p: float = TOP_P, on_note: OnNote | None = None, passage: bool = False,
+        on_step: OnStep | None = None, form: str = "",
+    ) -> list[Score]:  # fmt: skip
+        """New pieces, one a take; see `engine.compose.composing.compose`. Before each note `on_step` is called, too.
+
+        form  sections as `engine.compose.form.parse_form` reads them; their bars count instead of `notes` and `bars`
+        """
+        plan, heard = parse_form(form), stepped(on_note, on_step)
+        model, prior = self.composer.model, self.composer.prior
+        if plan is not None:
+            return compose_form(model, prior, conditions, plan, takes, seed, temperature, top_p, heard)
+        return compose(model, prior, conditions, notes, bars, takes, seed, temperature, top_p, heard, passage)
+
+    def continue_score(
+        self, score: Score, notes: int = 128, bars: int = 0, takes: int = 1, seed: int = 0, temperature: float = 1.0,
+        top_p: float = TOP_P, conditions: Conditions = Conditions(), on_note: OnNote | None = None,
+        on_step: OnStep | None = None,
+    ) -> list[Score]:  # fmt: skip
+        """The score with more written after it; see `engine.compose.composing.continue_score`; `on_step` as in compose."""
+        model, heard = self.composer.model, stepped(on_note, on_step)
+        return continue_score(model, score, notes, bars, takes, seed, temperature, top_p, conditions, heard)
+
+    def infill(
+        self, score: Score, selected: NDArray[np.bool_], span: tuple[float, float], takes: int = 1, seed: int = 0,
+        temperature: float = 1.0, top_p: float = TOP_P, conditions: Conditions = Conditions(),
+        on_note: OnNote | None = None, on_step: OnStep | None = None,
+    ) -> list[Score]:  # fmt: skip
+        """The score with the selected notes written anew; see `engine.compose.composing.infill`; `on_step` as in compose."""
+        model, heard = self.composer.model, stepped(on_note, on_step)
+        return infill(model, score, selected, span, takes, seed, temperature, top_p, conditions, heard)
+
+    def perform_edit(
+        self, old: Score, performance: Performance, new: Score, style: Style = Style(),
+        on_step: Callable[[float], None] | None = None,
+    ) -> Performance:  # fmt: skip
+        """Play an edited score: notes that `new` shares with `old` keep their performance, the others are played anew
+        among them. A passage in the middle takes the time that the old one took there.
+        """
+        if len(performance) < len(old):
+            raise BadInput(
+                f"The performance has {len(performance)} notes for a score of {len(old)}; render the whole piece first."
+            )
+        kept = kept_notes(old, new)
+        known = kept >= 0
+        if known.sum() < 2:
+            return self.perform(new, style, on_step=on_step)
+        if known.all() and len(new) == len(old):
+            return performance
+        source = np.where(known, kept, 0)
+        carried = Performance(
+            performance.onset_sec[source], performance.duration_sec[source], performance.pitch[source],
+            performance.velocity[source], performance.pedal_sec, performance.pedal_value,
+        )  # fmt: skip
+        rows = np.flatnonzero(known)
+        heard = self.expression(new, carried, Alignment(rows, rows))
+        z = np.asarray(style.z or (0.0,) * self.pianist.model.config.style_size)
+        x = self._reader(new).play(z, style.seed, self.pianist.sampling, to_channels(heard), known, on_step)
+        fresh = self._decode(new, x, style.strength)
+        return _splice(new, replace(carried, pitch=new.pitch), fresh, known)
+
+    @cached_property
+    def sound(self) -> Preview:
+        """The preview pianos."""
+        return Preview()
+
+    @property
+    def presets(self) -> dict[str, tuple[float, ...]]:
+        """Styles by name: "Default", then pianists of (n)ASAP who play at least five pieces there."""
+        return {"Default": (0.0,) * self.pianist.model.config.style_size, **self.pianist.presets}
+
+    def style(
+        self, z_axes: Sequence[float] = (), base: Sequence[float] = (), strength: Strength = Strength(), seed: int = 0
+    ) -> Style:
+        """A Style: the latent `base` (Default when empty), moved by the sliders `z_axes` (standard deviations each)."""
+        z = moved(z_axes, base, self.pianist.sliders, self.pianist.model.config.style_size)
+        if seed < 0:
+            raise BadInput(f"The seed is {seed}; use a whole number from 0.")
+        return Style(z, strength, int(seed))
+
+    def perform(
+        self, score: Score, style: Style = Style(), keep: Performance | None = None,
+        redo: NDArray[np.bool_] | None = None, on_step: Callable[[float], None] | None = None,
+    ) -> Performance:  # fmt: skip
+        """Play a score: note i of the result is note i of the score.
+
+        keep, redo  play only the notes flagged in redo (n,) anew; all others stay exactly as in `keep`
+        on_step     called with the finished share; raise in it to cancel
+
+        Raises BadInput when the style or the kept performance does not fit.
+        """
+        size = self.pianist.model.config.style_size
+        z = np.asarray(style.z or (0.0,) * size)
+        if len(z) != size:
+            raise BadInput(f"This style has {len(z)} values, this pianist takes {size}; make one with Engine.style.")
+        sampling = self.pianist.sampling
+        if keep is None and redo is None:
+            x = self._reader(score).play(z, style.seed, sampling, on_step=on_step)
+            return self._decode(score, x, style.strength)
+        if keep is None or redo is None:
+            raise ValueError("keep and redo go together: the performance to keep, and the notes to play anew")
+        known = ~np.asarray(redo, bool)
+        if len(keep) < len(score) or len(known) != len(score):
+            raise BadInput(
+                f"The kept performance has {len(keep)} notes for a score of {len(score)}; render the whole piece first."
+            )
+        old = self.expression(score, keep)
+        x = self._reader(score).play(z, style.seed, sampling, to_channels(old), known, on_step)
+        kept = _splice(score, keep, self._decode(score, x, style.strength, steady=False), known)
+        return replace(kept, pedal_sec=keep.pedal_sec, pedal_value=keep.pedal_value)  # the foot stays as it was
+
+    def expression(self, score: Score, performance: Performance, alignment: Alignment | None = None) -> Expression:
+        """Tempo, timing, velocity, articulation and pedal of a performance; alignment None means note i is note i."""
+        return encode_expression(score, performance, alignment or Alignment.identity(len(score)))
+
+    def align(
+        self, score: Score, performance: Performance, on_step: Callable[[float], None] | None = None
+    ) -> Alignment:
+        """Which played note is which written one; see `engine.music.io.alignment.align`."""
+        return align(score, performance, on_step)
+
+    def style_from(
+        self, score: Score, performance: Performance, alignment: Alignment | None = None
+    ) -> tuple[float, ...]:
+        """z_p of somebody's performance of this score; aligned first when no alignment is given."""
+        found = alignment if alignment is not None else align(score, performance)
+        if len(found) < 0.5 * len(score):
+            share = len(found) / len(score)
+            raise BadInput(
+                f"Only {share:.0%} of the score's notes are found in this performance; "
+                "upload a performance of this very piece."
+            )
+        z = encode_style(self.pianist.model, score_features(score), self.expression(score, performance, found))
+        return tuple(float(v) for v in np.clip(z, -4, 4))
+
+    def preview(self, performance: Performance, piano: str = "grand") -> AudioClip:
+        """The performance on a sampled piano."""
+        return self.sound.preview(performance, piano)
+
+    def preview_stream(self, performance: Performance, piano: str = "grand") -> Iterator[AudioClip]:
+        """The same sound in parts of about a second, as they are made."""
+        return self.sound.stream(performance, piano)
+
+    @cached_property
+    def codec(self) -> CodecBundle:
+        """The piano codec. Raises BundleError with a sentence when the checkpoint is missing or damaged."""
+        with self._lock:
+            return open_codec(self.checkpoints / CODEC)
+
+    @cached_property
+    def fitted(self) -> FittedRenderer:
+        """The default renderer: a sampled piano fitted to the prompt. It has no checkpoint."""
+        return FittedRenderer(self.sound)
+
+    @cached_property
+    def renderer(self) -> Renderer:
+        """The codec model. Raises BundleError with a sentence when a checkpoint is missing or damaged."""
+        codec = self.codec
+        with self._lock:
+            bundle = open_renderer(self.checkpoints / RENDERER, codec)
+            return Renderer(codec.model, bundle.model, bundle.digest, decoder=bundle.decoder, preview=self.sound)
+
+    @property
+    def prompts(self) -> Mapping[str, Prompt]:
+        """The reference sounds that come with Étude, by name."""
+        return gallery()
+
+    def render(
+        self, performance: Performance, prompt: Prompt, seed: int = 0, temperature: float = 1.0,
+        span: tuple[float, float | None] = (0.0, None), profile: str = "fitted",
+        on_step: Callable[[float], None] | None = None,
+    ) -> AudioClip:  # fmt: skip
+        """The performance, sounding like the prompt.
+
+        profile  one of `profiles`; see `engine.render.fitted.FittedRenderer.render_stream` for the default
+        """
+        return self._sounding(profile).render(performance, prompt, seed, temperature, span, on_step)
+
+    def render_stream(
+        self, performance: Performance, prompt: Prompt, seed: int = 0, temperature: float = 1.0,
+        span: tuple[float, float | None] = (0.0, None), profile: str = "fitted",
+        on_step: Callable[[float], None] | None = None,
+    ) -> Iterator[AudioClip]:  # fmt: skip
+        """The same sound in parts of 0.5 to 4 s, as they are made."""
+        return self._sounding(profile).render_stream(performance, prompt, seed, temperature, span, on_step)
+
+    def transcribe(self, clip: AudioClip, on_step: Callable[[float], None] | None = None) -> Performance:
+        """The notes and pedal heard in a recording; see `engine.sound.transcribe`."""
+        return transcribe(clip, on_step)
+
+    @cached_property
+    def paper(self) -> ValleRenderer:
+        """MIDI-VALLE as published, over imported weights. Raises BadInput where they have not been imported."""
+        with self._lock:
+            return open_paper_renderer(self.checkpoints / "imported")
+
+    @property
+    def profiles(self) -> tuple[str, ...]:
+        """The methods of rendering: "fitted", "product", and "paper" once the published weights have been imported."""
+        return profiles(self.checkpoints)
+
+    def weights(self, profile: str = "fitted") -> str:
+        """Digest of the weights that a render is made with. Raises BundleError when they are missing or damaged."""
+        return self._sounding(profile).digest
+
+    def _sounding(self, profile: str) -> FittedRenderer | Renderer | ValleRenderer:
+        if profile == "paper":
+            return self.paper
+        if profile == "product":
+            return self.renderer
+        if profile != "fitted":
+            raise BadInput(f'There is no method "{profile}"; choose "fitted", "product" or "paper".')
+        return self.fitted
+
+    def _decode(self, score: Score, x: NDArray, strength: Strength, steady: bool = True) -> Performance:
+        """The model's channels as a performance, at the pace that the score asks for."""
+        expression = apply_strength(from_channels(x), strength)
+        pace = self._pace(score)
+        if pace != 1:
+            expression = replace(expression, beat_period=expression.beat_period * pace)
+        performance = decode_expression(score, expression)
+        return steady_pedal(performance) if steady else performance
+
+    def _pace(self, score: Score) -> float:
+        """By how much beats are stretched for the default style to keep `score.tempo_bpm` on average; 1 if it is free.
+        Styles keep their meaning: one that plays faster is faster than this tempo.
+        """
+        span = float(np.ptp(score.onset_quarter))
+        if score.tempo_bpm <= 0 or span <= 0:
+            return 1.0
+        key = score.digest
+        with self._lock:
+            if key not in self._paces:
+                z = np.zeros(self.pianist.model.config.style_size)
+                x = self._reader(score).play(z, 0, self.pianist.sampling)
+                played = decode_expression(score, from_channels(x))
+                seconds = max(float(np.ptp(played.onset_sec)), 1e-3)
+                self._paces[key] = float(np.clip(60 * span / score.tempo_bpm / seconds, 0.2, 5))
+                while len(self._paces) > _READERS_KEPT:
+                    self._paces.popitem(last=False)
+            return self._paces[key]
+
+    def _reader(self, score: Score) -> Reader:
+        key = score.digest
+        with self._lock:
+            if key not in self._readers:
+                self._readers[key] = Reader(self.pianist.model, score_features(score))
+                while len(self._readers) > _READERS_KEPT:
+                    self._readers.popitem(last=False)
+            self._readers.move_to_end(key)
+            return self._readers[key]
+
+
+def _splice(score: Score, keep: Performance, new: Performance, known: NDArray[np.bool_]) -> Performance:
+    """Put the re-made notes of `new` into `keep`, which is not moved: time between kept notes is stretched to fit.
+    The pedal is the kept one, but `new`'s where the re-made notes stand without kept notes among them.
+    """
+    n = len(score)
+    anchors = np.flatnonzero(known)
+    onset, duration = np.array(keep.onset_sec), np.array(keep.duration_sec)
+    velocity = np.array(keep.velocity)
+    redo = np.flatnonzero(~known)
+
+    def to_kept(at: NDArray) -> NDArray[np.float64]:
+        """Seconds of `new` as seconds of `keep`."""
+        if len(anchors) < 2:
+            return at + (keep.onset_sec[anchors[0]] - new.onset_sec[anchors[0]] if len(anchors) else 0.0)
+        order = anchors[np.argsort(new.onset_sec[anchors], kind="stable")]
+        x, y = new.onset_sec[order], np.maximum.accumulate(keep.onset_sec[order])
+        x, first = np.unique(x, return_index=True)
+        y = y[first]
+        mapped = np.interp(at, x, y)
+        mapped = np.where(at < x[0], y[0] + at - x[0], mapped)
+        return np.where(at > x[-1], y[-1] + at - x[-1], mapped)
+
+    onset[redo], velocity[redo] = np.maximum(to_kept(new.onset_sec[redo]), 0.0), new.velocity[redo]
+    duration[redo] = new.duration_sec[redo]
+    for i in redo:  # a re-made note ends before its key is struck again
+        later = onset[:n][(keep.pitch[:n] == keep.pitch[i]) & (onset[:n] > onset[i] + 1e-6)]
+        if len(later):
+            duration[i] = max(min(duration[i], later.min() - onset[i] - 1e-3), 1e-3)
+    pedal_sec, pedal_value = _splice_pedal(score, keep, new, known, to_kept)
+    return replace(
+        keep, onset_sec=onset, duration_sec=duration, velocity=velocity, pedal_sec=pedal_sec, pedal_value=pedal_value
+    )
+
+
+def _splice_pedal(
+    score: Score, keep: Performance, new: Performance, known: NDArray[np.bool_],
+    to_kept: Callable[[NDArray], NDArray],
+) -> tuple[NDArray, NDArray]:  # fmt: skip
+    """Pedal events: the new ones from each onset that only re-made notes have to the next kept one."""
+    onset = np.unique(score.onset_quarter)
+    at = np.searchsorted(onset, score.onset_quarter)
+    has_kept = np.zeros(len(onset), bool)
+    has_kept[at[known]] = True
+    sec, value = np.array(keep.pedal_sec), np.array(keep.pedal_value)
+    if has_kept.all() or not len(new.pedal_sec):
+        return sec, value
+    first_new = np.array([new.onset_sec[: len(score)][at == k].min() for k in range(len(onset))])
+    edges = np.diff(np.concatenate([[True], has_kept, [True]]).astype(int))
+    for a, b in zip(np.flatnonzero(edges == -1), np.flatnonzero(edges == 1), strict=True):
+        low = first_new[a]
+        high = first_new[b] if b < len(onset) else np.inf
+        inside = (new.pedal_sec >= low) & (new.pedal_sec < high)
+        before = np.searchsorted(new.pedal_sec, low, side="left") - 1
+        begin = new.pedal_value[before] if before >= 0 else 0
+        cut = float(to_kept(np.array([low]))[0])
+        end = float(to_kept(np.array([high]))[0]) if np.isfinite(high) else np.inf
+        after = np.searchsorted(sec, end, side="left") - 1
+        resume = [] if not np.isfinite(end) or after < 0 else [(end, value[after])]
+        fresh = [(cut, begin), *zip(to_kept(new.pedal_sec[inside]), new.pedal_value[inside], strict=True), *resume]
+        outside = (sec < cut) | (sec >= end)
+        sec = np.concatenate([sec[outside], [s for s, _ in fresh]])
+        value = np.concatenate([value[outside], [v for _, v in fresh]])
+        order = np.argsort(sec, kind="stable")
+        sec, value = np.maximum(sec[order], 0.0), value[order]
+    return sec, value

@@ -1,0 +1,275 @@
+"""Piano-Encodec: 32 kHz piano sound as four books of 2,048 codes, 50 frames a second.
+
+EnCodec (Défossez et al. 2022, arXiv 2210.13438) as MIDI-VALLE uses it: SEANet, residual vector quantisation with
+codebooks that are running means (section 3.2), no renormalisation of loudness. `PUBLISHED` is the size of MusicGen's
+32 kHz codec and of the released Piano-Encodec, whose weights fit; `COMPACT` is our size for two processor cores.
+
+>>> codec = PianoEncodec(SEANetConfig(filters=2, dimension=8, lstm_layers=0), num_codebooks=2, codebook_size=16)
+>>> codes = codec.encode(torch.zeros(1, 1000))
+>>> tuple(codes.shape), tuple(codec.decode(codes).shape)
+((1, 2, 2), (1, 1280))
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from engine.models.codec.seanet import HEAD_CONTEXT, TAIL_CONTEXT, SEANetConfig, SEANetDecoder, SEANetEncoder, State
+
+PUBLISHED = SEANetConfig(filters=64, lstm_layers=2)
+COMPACT = SEANetConfig(filters=32, lstm_layers=0)
+SIZES = {"published": PUBLISHED, "compact": COMPACT}
+NUM_CODEBOOKS, CODEBOOK_SIZE, SAMPLE_RATE = 4, 2048, 32000
+
+DECAY = 0.99  # of the running means that the code vectors are
+K_MEANS_ITERATIONS = 10
+FREE_VECTORS = 8192  # latents of the free start that k-means sees
+DEAD_SHARE = 0.03  # a code used less than this share of the mean use is moved to a vector of the batch
+
+
+class Codebook(nn.Module):
+    """One book: code vectors that follow the vectors they are given (van den Oord et al. 2017, appendix A.1).
+
+    embed         (codebook_size, dimension) the code vectors
+    cluster_size  (codebook_size,) running count of each code's uses in a batch
+    embed_avg     (codebook_size, dimension) running sum of the vectors that chose it
+    inited        (1,) 0 until k-means has set the codes
+    """
+
+    def __init__(self, codebook_size: int, dimension: int) -> None:
+        super().__init__()
+        self.inited: Tensor
+        self.cluster_size: Tensor
+        self.embed: Tensor
+        self.embed_avg: Tensor
+        self.register_buffer("inited", torch.zeros(1))
+        self.register_buffer("cluster_size", torch.zeros(codebook_size))
+        self.register_buffer("embed", torch.randn(codebook_size, dimension) * 0.1)
+        self.register_buffer("embed_avg", self.embed.clone())
+
+    def nearest(self, x: Tensor) -> Tensor:
+        """The code next to each vector: (n, dimension) -> (n,) int64."""
+        return (self.embed.square().sum(1) - 2 * x @ self.embed.t()).argmin(1)
+
+    @torch.no_grad()
+    def learn(self, x: Tensor) -> Tensor:
+        """Move the codes towards a batch of vectors (n, dimension); returns the code of each, (n,) int64.
+
+        Under torch.distributed the counts and sums of all processes are added, so every process keeps the same codes.
+        """
+        chosen = self.nearest(x)
+        counts = torch.bincount(chosen, minlength=len(self.embed)).to(x.dtype)
+        sums = torch.zeros_like(self.embed).index_add_(0, chosen, x)
+        _add_up(counts, sums)
+        self.cluster_size.lerp_(counts, 1 - DECAY)
+        self.embed_avg.lerp_(sums, 1 - DECAY)
+        self._revive(x)
+        smooth = self.cluster_size + 1e-5
+        smooth = smooth * (self.cluster_size.sum() / smooth.sum())
+        self.embed.copy_(self.embed_avg / smooth[:, None])
+        return chosen
+
+    @torch.no_grad()
+    def begin(self, x: Tensor) -> None:
+        """Set the codes by k-means on vectors (n, dimension)."""
+        size = len(self.embed)
+        self.embed.copy_(_draw(x, size))
+        for _ in range(K_MEANS_ITERATIONS):
+            chosen = self.nearest(x)
+            counts = torch.bincount(chosen, minlength=size).to(x.dtype)
+            sums = torch.zeros_like(self.embed).index_add_(0, chosen, x)
+            self.embed.copy_(torch.where(counts[:, None] > 0, sums / counts[:, None].clamp(min=1), self.embed))
+        counts = torch.bincount(self.nearest(x), minlength=size).to(x.dtype)
+        self.cluster_size.copy_(counts.clamp(min=0.1 * len(x) / size))
+        self.inited.fill_(1)
+        _same_everywhere(self.embed, self.cluster_size)
+        self.embed_avg.copy_(self.embed * self.cluster_size[:, None])
+
+    def _revive(self, x: Tensor) -> None:
+        """Codes that are hardly ever used take the place of random vectors of the batch."""
+        mean = self.cluster_size.mean()
+        dead = self.cluster_size < DEAD_SHARE * mean
+        if not dead.any():
+            return
+        fresh = _draw(x, len(self.embed))
+        _same_everywhere(fresh)
+        self.cluster_size[dead] = mean
+        self.embed_avg[dead] = fresh[dead] * mean
+
+
+class ResidualQuantizer(nn.Module):
+    """Books one after the other, each coding what the ones before have left (SoundStream, algorithm 1).
+
+    While `free` is set, training passes latents through as they are and keeps them; the first quantised batch after
+    that has the books set by k-means on what was kept. Without a free start a young encoder, whose latents are all
+    nearly the same, never comes to use more than a few codes.
+    """
+
+    def __init__(self, num_codebooks: int, codebook_size: int, dimension: int) -> None:
+        super().__init__()
+        books = [nn.ModuleDict({"_codebook": Codebook(codebook_size, dimension)}) for _ in range(num_codebooks)]
+        self.vq = nn.ModuleDict({"layers": nn.ModuleList(books)})  # the names of audiocraft's weights
+        self.free, self._kept = False, list[Tensor]()
+
+    @property
+    def books(self) -> list[Codebook]:
+        return [layer["_codebook"] for layer in self.vq["layers"]]  # type: ignore[union-attr, return-value]
+
+    def encode(self, z: Tensor, num_codebooks: int | None = None) -> Tensor:
+        """(B, dimension, F) -> codes (B, K, F) int64."""
+        rest, codes = z.transpose(1, 2), []
+        for book in self.books[:num_codebooks]:
+            chosen = book.nearest(rest.flatten(0, 1)).view(rest.shape[:2])
+            rest = rest - book.embed[chosen]
+            codes.append(chosen)
+        return torch.stack(codes, 1)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """codes (B, K, F), K at most the number of books -> (B, dimension, F)."""
+        chosen = zip(self.books, codes.unbind(1))
+        return torch.stack([book.embed[c] for book, c in chosen]).sum(0).transpose(1, 2)
+
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Quantise a batch in training: the quantised latent with z's gradient, codes (B, K, F), commitment loss ()."""
+        if self.training and self.free:
+            self._kept = [*self._kept, z.detach().transpose(1, 2).flatten(0, 1).float()]
+            while sum(map(len, self._kept[1:])) >= FREE_VECTORS:
+                self._kept.pop(0)
+            return z, self.encode(z.detach().float()), z.new_zeros(())
+        codes, commitment = [], []
+        with torch.autocast(z.device.type, enabled=False):  # distances in bfloat16 would choose wrong codes
+            rest = z.transpose(1, 2).float()
+            if self.training and not self.books[0].inited.item():
+                self._begin(torch.cat([*self._kept, rest.detach().flatten(0, 1)]))
+            for book in self.books:
+                flat = rest.flatten(0, 1)
+                chosen = (book.learn(flat.detach()) if self.training else book.nearest(flat)).view(rest.shape[:2])
+                vectors = book.embed[chosen]
+                commitment.append(F.mse_loss(rest, vectors))
+                rest = rest - vectors
+                codes.append(chosen)
+            quantised = z - rest.detach().transpose(1, 2)  # the sum of the code vectors, with z's gradient
+        return quantised, torch.stack(codes, 1), torch.stack(commitment).mean()
+
+    @torch.no_grad()
+    def _begin(self, rest: Tensor) -> None:
+        for book in self.books:
+            book.begin(rest)
+            rest = rest - book.embed[book.nearest(rest)]
+        self._kept.clear()
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """What the codec makes of a batch in training.
+
+    samples     (B, num_samples)
+    codes       (B, K, F) int64
+    commitment  () mean squared distance of the latents from their codes
+    """
+
+    samples: Tensor
+    codes: Tensor
+    commitment: Tensor
+
+
+class PianoEncodec(nn.Module):
+    """The codec. Mono sound in [-1, 1] at 32 kHz on one side, codes (B, K, F) on the other."""
+
+    def __init__(
+        self, config: SEANetConfig = PUBLISHED, num_codebooks: int = NUM_CODEBOOKS, codebook_size: int = CODEBOOK_SIZE
+    ) -> None:
+        super().__init__()
+        self.config, self.sample_rate, self.hop_length = config, SAMPLE_RATE, config.hop_length
+        self.num_codebooks, self.codebook_size = num_codebooks, codebook_size
+        self.encoder, self.decoder = SEANetEncoder(config), SEANetDecoder(config)
+        self.quantizer = ResidualQuantizer(num_codebooks, codebook_size, config.dimension)
+
+    def forward(self, samples: Tensor) -> Reconstruction:
+        """(B, num_samples) through encoder, quantiser and decoder, for training; the length stays."""
+        quantised, codes, commitment = self.quantizer(self.encoder(samples[:, None]))
+        return Reconstruction(self.decoder(quantised)[:, 0, : samples.shape[1]], codes, commitment)
+
+    def encode(self, samples: Tensor, chunk: int = 500) -> Tensor:
+        """(B, num_samples) -> codes (B, K, ceil(num_samples / 640)) int64; `chunk` frames at a time."""
+        return self.quantizer.encode(self.encoder.chunked(samples[:, None], chunk))
+
+    def decode(self, codes: Tensor, chunk: int = 50) -> Tensor:
+        """codes (B, K, F) -> samples (B, F * 640); fewer books than the codec has give a coarser sound."""
+        return self.decoder.chunked(self.quantizer.decode(codes), chunk)[:, 0]
+
+    def latent(self, codes: Tensor) -> Tensor:
+        """codes (B, K, F) -> the quantised latent (B, dimension, F), the embedding of the paper's Fréchet distance."""
+        return self.quantizer.decode(codes)
+
+
+class DecodeStream:
+    """Codes in, sound out as soon as it is certain; all parts joined are exactly `decode` of all codes joined.
+
+    A part ends four frames (80 ms) before the last code that was handed in; `finish` gives the rest.
+    """
+
+    def __init__(self, codec: PianoEncodec) -> None:
+        self.codec = codec
+        self.state: State | None = None
+        dimension, width = codec.config.dimension, codec.config.filters * 2 ** len(codec.config.ratios)
+        self._latent, self._hidden = torch.zeros(1, dimension, 0), torch.zeros(1, width, 0)
+        self._headed = self._sent = 0  # frames that have gone through the head, that have been given out
+        self._latent_from = self._hidden_from = 0  # what the first column of each buffer is
+
+    @torch.inference_mode()
+    def push(self, codes: Tensor) -> Tensor:
+        """codes (K, n) that follow those before -> samples (m,), m a multiple of 640, perhaps 0."""
+        self._latent = torch.cat([self._latent, self.codec.quantizer.decode(codes[None])], -1)
+        return self._advance(HEAD_CONTEXT, TAIL_CONTEXT)
+
+    @torch.inference_mode()
+    def finish(self) -> Tensor:
+        """The sound that was still held back, (m,)."""
+        return self._advance(0, 0)
+
+    def _advance(self, head_wait: int, tail_wait: int) -> Tensor:
+        decoder, known = self.codec.decoder, self._latent_from + self._latent.shape[-1]
+        stop = max(self._headed, known - head_wait)
+        if stop > self._headed:
+            h = decoder.head(self._latent)[..., self._headed - self._latent_from : stop - self._latent_from]
+            h, self.state = decoder.recur(h, self.state)
+            self._hidden, self._headed = torch.cat([self._hidden, h], -1), stop
+        until = max(self._sent, self._headed - tail_wait)
+        if until == self._sent:
+            return torch.zeros(0)
+        first = self._hidden_from
+        sound = decoder.tail(self._hidden, self._sent - first, until - first)[0, 0]
+        self._sent = until
+        self._hidden_from, self._hidden = _forget(self._hidden, first, self._sent - TAIL_CONTEXT)
+        self._latent_from, self._latent = _forget(self._latent, self._latent_from, self._headed - HEAD_CONTEXT)
+        return sound
+
+
+def _forget(buffer: Tensor, first: int, keep_from: int) -> tuple[int, Tensor]:
+    """Drop the columns before `keep_from`; `first` is what the first column is."""
+    keep_from = max(first, keep_from)
+    return keep_from, buffer[..., keep_from - first :]
+
+
+def _draw(x: Tensor, count: int) -> Tensor:
+    """`count` random rows of x, without repetition where there are enough."""
+    rows = torch.randperm(len(x), device=x.device) if len(x) >= count else None
+    return x[rows[:count]] if rows is not None else x[torch.randint(len(x), (count,), device=x.device)]
+
+
+def _add_up(*tensors: Tensor) -> None:
+    if dist.is_initialized():
+        for t in tensors:
+            dist.all_reduce(t)
+
+
+def _same_everywhere(*tensors: Tensor) -> None:
+    if dist.is_initialized():
+        for t in tensors:
+            dist.broadcast(t, 0)

@@ -1,0 +1,1 @@
+"""The Composer: a transformer that writes scores note by note."""

@@ -1,0 +1,309 @@
+"""Drawing from the Composer, note by note, several takes at once: cached attention, the grammar of the grid, top-p."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.models.composer.composer import CONTEXT, NOTE, START, STEP_COLUMNS
+from engine.models.composer.inputs import GAP_COLUMN, HAND_COLUMN, bar_columns, gap_class, step_columns
+from engine.models.composer.numpy_network import Heads, Network, Weights
+from engine.tokens.composer_tokens import (
+    ADVANCE,
+    DURATION,
+    FIELD_SIZES,
+    MAX_ADVANCE,
+    MAX_BAR_TICKS,
+    NOTE_TICKS,
+    PITCH,
+    POSITION,
+    STAFF,
+    STOP,
+    TICKS_PER_QUARTER,
+    Bars,
+    Written,
+)
+
+MAX_CHORD = 12  # notes that may start together
+LOWEST, HIGHEST = 21, 108
+_ROOM = 96  # notes that can be written before the window is moved on
+_CONTEXT_NOTES = 160  # notes of what comes later that are read, nearest first
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be written.
+
+    before    the notes that come first
+    later     notes that stay and are known although they come later: (Written, rows), nearest first
+    bars      barlines from the first bar to the last that may be written in
+    start     ticks: the first at which a note may start
+    end       ticks: notes start before this
+    home      key signature that stands for none
+    shift     semitones from written to the Composer's pitch
+    gap       whether a passage is filled in, with notes after it
+    hand      0 both, 1 upper, 2 lower staff
+    notes     notes to write, 0 for as many as fit; the piece then ends near this number
+    conditions  (5,) classes, CONDITION_COLUMNS
+    after     bars that are taken to have gone before the first one; a multiple of eight keeps the phrases
+    """
+
+    before: Written
+    later: NDArray[np.int64]
+    bars: Bars
+    start: int
+    end: int
+    home: int
+    shift: int
+    gap: bool
+    hand: int
+    notes: int
+    conditions: NDArray[np.int64]
+    after: int = 0
+
+
+@dataclass
+class Take:
+    """One take as it is written: (tick, pitch, staff, duration class) of each new note, and where it stands."""
+
+    rng: np.random.Generator
+    notes: list[tuple[int, int, int, int]]
+    bar: int
+    beat: int
+    tick: int  # of the last note, or before the start
+    pitch: int
+    in_chord: int
+    end: int
+    last_bar: int
+    done: bool = False
+
+
+def draw(
+    logits: NDArray, allowed: NDArray[np.bool_], temperature: float, top_p: float, rng: np.random.Generator
+) -> int:
+    """One class from the allowed ones: softened by temperature, cut to the nucleus that holds top_p."""
+    found = np.flatnonzero(allowed)
+    if len(found) == 1:
+        return int(found[0])
+    value = logits[found].astype(np.float64) / max(temperature, 1e-3)
+    p = np.exp(value - value.max())
+    p /= p.sum()
+    if top_p < 1:
+        order = np.argsort(-p, kind="stable")
+        kept = order[: int(np.searchsorted(np.cumsum(p[order]), top_p)) + 1]
+        found, p = found[kept], p[kept] / p[kept].sum()
+    return int(found[min(np.searchsorted(np.cumsum(p), rng.random()), len(found) - 1)])
+
+
+class Writer:
+    """Writes `takes` takes of one task. Iterate over it: each item is (take, note) as it comes."""
+
+    def __init__(self, weights: Weights, task: Task, takes: int, seed: int, temperature: float, top_p: float):
+        self.weights, self.task, self.temperature, self.top_p = weights, task, temperature, top_p
+        self.window = weights.model.config.window
+        bars = task.bars
+        beats = -(-(bars.length + bars.offset) // bars.beat)
+        self.bar_of_beat = np.repeat(np.arange(len(bars.start)), beats)
+        whole = bars.start - bars.offset  # where each bar would start were it whole
+        self.beat_start = whole[self.bar_of_beat] + (
+            np.arange(len(self.bar_of_beat)) - bars.first[self.bar_of_beat]
+        ) * bars.beat[self.bar_of_beat]  # fmt: skip
+        self.beat_end = np.minimum(
+            self.beat_start + bars.beat[self.bar_of_beat], (bars.start + bars.length)[self.bar_of_beat]
+        )
+        w = task.before
+        off = w.tick + NOTE_TICKS[w.duration].astype(np.int64)
+        near = np.flatnonzero((off > task.start) & (w.tick < task.end))
+        self.stays = np.stack([w.tick[near], off[near], w.pitch[near]])  # keys that are held by notes that stay
+        first_bar = int(np.clip(np.searchsorted(bars.start, task.start, side="right") - 1, 0, None))
+        prefix = self._prefix()
+        if len(prefix):
+            last = prefix[-1]
+            beat, tick, pitch = int(task.before.beat[last]), int(task.before.tick[last]), int(task.before.pitch[last])
+        else:
+            beat, tick, pitch = int(bars.first[first_bar]), task.start - 1, -1
+        ends = np.flatnonzero(bars.start < task.end)
+        self.first_bar, self.zero, self._last_beat = first_bar, task.start // TICKS_PER_QUARTER, beat
+        self.end_beat = int(np.searchsorted(self.beat_start, task.end - 1, side="right"))
+        self._idle = np.zeros(len(STEP_COLUMNS), np.int64)
+        self.takes = [
+            Take(np.random.default_rng([seed, k]), [], int(self.bar_of_beat[beat]), beat, tick, pitch, 0,
+                 task.end, int(ends[-1]))
+            for k in range(takes)
+        ]  # fmt: skip
+        self.start_bar = int(task.before.bar[prefix[0]]) if len(prefix) else first_bar
+        self.prefix = prefix
+
+    def _prefix(self) -> NDArray[np.int64]:
+        """Rows of the notes before, at most a window less some room, from the start of a bar."""
+        w = self.task.before
+        rows = np.flatnonzero(w.tick < self.task.start)
+        rows = np.setdiff1d(rows, self.task.later)
+        most = self.window - _ROOM - min(len(self.task.later), _CONTEXT_NOTES) - 2
+        if len(rows) > most:
+            rows = rows[-most:]
+            whole = np.flatnonzero(np.diff(w.bar[rows], prepend=w.bar[rows[0]]) > 0)
+            rows = rows[whole[0] :] if len(whole) else rows
+        return rows
+
+    def __iter__(self) -> Iterator[tuple[int, tuple[int, int, int, int]]]:
+        hidden = self._read_all()
+        while True:
+            new = self._write_notes(hidden)
+            yield from new
+            if all(t.done for t in self.takes):
+                return
+            hidden = self._read_all() if self.network.at >= self.window else self._read_new()
+
+    # ---- reading
+
+    def _read_all(self) -> NDArray[np.float32]:
+        """Read the context, the notes before and what each take has written, as far as the window reaches."""
+        task, w = self.task, self.task.before
+        rows = np.sort(task.later[:_CONTEXT_NOTES])
+        later, later_quarter = step_columns(w, rows, CONTEXT, task.home, task.shift), self._quarter(w.tick[rows])
+        before = step_columns(w, self.prefix, NOTE, task.home, task.shift)
+        before_quarter = self._quarter(w.tick[self.prefix])
+        written = max(len(t.notes) for t in self.takes)
+        skip = max(len(before) + written - (self.window - _ROOM - len(later) - 1), 0)  # the oldest
+        all_steps, all_quarters = [], []
+        for t in self.takes:
+            own = [self._columns(t, t.notes[min(i, len(t.notes) - 1)]) for i in range(written)] if t.notes else []
+            own_tick = [t.notes[min(i, len(t.notes) - 1)][0] for i in range(written)] if t.notes else []
+            steps = np.concatenate([before, np.array(own, np.int64).reshape(-1, len(STEP_COLUMNS))])[skip:]
+            quarter = np.concatenate([before_quarter, self._quarter(np.array(own_tick))])[skip:]
+            bar = self.start_bar
+            if skip and len(quarter):
+                first = round((quarter[0] + self.zero) * TICKS_PER_QUARTER)
+                bar = int(np.searchsorted(task.bars.start, first, side="right") - 1)
+            start = np.zeros((1, len(STEP_COLUMNS)), np.int64)
+            start[0, 0], start[0, 5:10] = START, self._bar(bar, t)
+            steps = np.concatenate([later, start, steps])
+            if task.gap:
+                inside = len(later) + max(len(before) - skip, 0)
+                steps[inside, GAP_COLUMN], steps[inside, HAND_COLUMN] = self._gap(self._last_beat), task.hand
+            whole = self._quarter(task.bars.start[bar] - task.bars.offset[bar])
+            all_steps.append(steps)
+            all_quarters.append(np.concatenate([later_quarter, [whole], quarter]))
+        self.network = Network(self.weights, len(self.takes), self.window + 1, task.conditions)
+        return self.network.read(np.stack(all_steps), np.stack(all_quarters))
+
+    def _read_new(self) -> NDArray[np.float32]:
+        """Read the note that each take has just written; a finished take reads its last one again."""
+        steps = np.stack([self._columns(t, t.notes[-1]) if t.notes else self._idle for t in self.takes])
+        tick = np.array([t.notes[-1][0] if t.notes else self.task.start for t in self.takes])
+        return self.network.step(steps, self._quarter(tick))
+
+    def _quarter(self, tick: NDArray | int) -> NDArray[np.float32]:
+        return np.asarray(np.asarray(tick) / TICKS_PER_QUARTER - self.zero, np.float32)
+
+    def _gap(self, beat: int) -> int:
+        return int(gap_class(max(self.end_beat - beat, 0)))
+
+    def _bar(self, bar: int, t: Take) -> NDArray[np.int64]:
+        bars = self.task.bars
+        last = len(bars.start) - 1 if self.task.gap else t.last_bar
+        fifths = bars.fifths[bar] - self.task.home
+        return bar_columns(bar + self.task.after, max(last - bar, 0), bars.meter[bar], fifths)
+
+    def _columns(self, t: Take, note: tuple[int, int, int, int]) -> NDArray[np.int64]:
+        """(12,) input columns of a note of this take."""
+        tick, pitch, staff, duration = note
+        bars = self.task.bars
+        bar = int(np.searchsorted(bars.start, tick, side="right") - 1)
+        in_bar = min(tick - int(bars.start[bar]) + int(bars.offset[bar]), MAX_BAR_TICKS - 1)
+        out = np.array([NOTE, pitch + self.task.shift, duration, staff, in_bar, 0, 0, 0, 0, 0, 0, 0], np.int64)
+        out[5:10] = self._bar(bar, t)
+        if self.task.gap:
+            beat = int(np.searchsorted(self.beat_start, tick, side="right") - 1)
+            out[GAP_COLUMN], out[HAND_COLUMN] = self._gap(beat), self.task.hand
+        return out
+
+    # ---- writing
+
+    def _write_notes(self, hidden: NDArray[np.float32]) -> list[tuple[int, tuple[int, int, int, int]]]:
+        """The next note of every take that is not done."""
+        heads = Heads(self.weights, hidden)
+        live = [not t.done for t in self.takes]
+        fields = np.zeros((len(self.takes), len(FIELD_SIZES)), np.int64)
+        ticks = np.zeros(len(self.takes), np.int64)
+        for j in (ADVANCE, POSITION, STAFF, PITCH, DURATION):
+            logits = heads.logits(j)
+            for k, t in enumerate(self.takes):
+                if not live[k]:
+                    continue
+                allowed = self._allowed(j, t, fields[k], int(ticks[k]))
+                fields[k, j] = draw(logits[k], allowed, self.temperature, self.top_p, t.rng)
+                if j == ADVANCE and fields[k, j] == STOP:
+                    t.done, live[k], fields[k, j] = True, False, 0
+                elif j == POSITION:
+                    ticks[k] = self.beat_start[t.beat + fields[k, ADVANCE]] + fields[k, POSITION]
+            if not any(live):
+                return []
+            heads.give(j, fields[:, j])
+        out = []
+        for k, t in enumerate(self.takes):
+            if live[k]:
+                staff, pitch, duration = (int(v) for v in fields[k, STAFF:])
+                note = (int(ticks[k]), pitch - self.task.shift, staff, duration)
+                self._advance(t, note, t.beat + int(fields[k, ADVANCE]))
+                out.append((k, note))
+        return out
+
+    def _advance(self, t: Take, note: tuple[int, int, int, int], beat: int) -> None:
+        """Note the note, and where the take now stands."""
+        t.in_chord = t.in_chord + 1 if t.notes and note[0] == t.tick else 1
+        t.tick, t.pitch, t.beat = note[0], note[1], beat
+        t.notes.append(note)
+        bar = int(self.bar_of_beat[beat])
+        if self.task.notes and bar > t.bar:
+            t.last_bar = self._expected_end(t, bar)
+            t.end = int(self.task.bars.start[t.last_bar] + self.task.bars.length[t.last_bar])
+        t.bar = bar
+
+    def _expected_end(self, t: Take, bar: int) -> int:
+        """The bar in which the wanted number of notes will be reached, as far as can be told from this one."""
+        done = len(t.notes) - 1
+        if t.last_bar - bar <= 1 and done > 0.8 * self.task.notes:
+            return t.last_bar if done < self.task.notes else bar
+        a_bar = max(done / max(bar - self.first_bar, 1), 1.0)
+        left = round((self.task.notes - done) / a_bar)
+        return int(np.clip(bar + left - 1, bar, len(self.task.bars.start) - 1))
+
+    def _span(self, t: Take, beat: int) -> tuple[int, int]:
+        """First and past-the-last tick at which the next note may start in a beat."""
+        low = max(self.task.start, t.tick)
+        if t.notes and low == t.tick and (t.in_chord >= MAX_CHORD or t.pitch >= HIGHEST):
+            low += 1
+        return max(int(self.beat_start[beat]), low), min(int(self.beat_end[beat]), t.end)
+
+    def _allowed(self, j: int, t: Take, fields: NDArray, tick: int) -> NDArray[np.bool_]:
+        """Which classes of field j the grammar allows."""
+        out = np.zeros(FIELD_SIZES[j], bool)
+        if j == ADVANCE:
+            for a in range(min(MAX_ADVANCE + 1, len(self.bar_of_beat) - t.beat)):
+                low, high = self._span(t, t.beat + a)
+                out[a] = low < high
+            at_end = self.task.gap or t.bar >= t.last_bar
+            out[STOP] = (at_end and bool(t.notes)) or not out.any()
+        elif j == POSITION:
+            beat = t.beat + int(fields[ADVANCE])
+            low, high = self._span(t, beat)
+            out[low - self.beat_start[beat] : high - self.beat_start[beat]] = True
+        elif j == STAFF:
+            out[:] = True
+            if self.task.hand:
+                out[2 - self.task.hand] = False
+        elif j == PITCH:
+            low = t.pitch + 1 if t.notes and tick == t.tick else LOWEST
+            out[low + self.task.shift : HIGHEST + 1 + self.task.shift] = True
+            free = out.copy()
+            on, off, pitch = self.stays
+            free[pitch[(on <= tick) & (tick < off)] + self.task.shift] = False
+            return free if free.any() else out
+        else:
+            out[:] = True
+        return out

@@ -1,0 +1,47 @@
+"""What the Composer reads of a note: its input columns, `engine.models.composer.composer.STEP_COLUMNS`."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from engine.models.composer.composer import STEP_COLUMNS
+from engine.tokens.composer_tokens import Written
+
+SINCE_EDGES = np.array([1, 2, 4, 8, 16])  # whole bars since the piece began: six classes
+END_EDGES = np.array([1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 20, 24, 32, 48, 64])  # bars after this one: 17 classes
+GAP_EDGES = np.array([1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 48, 64])  # beats to a passage's end
+GAP_COLUMN, HAND_COLUMN = STEP_COLUMNS.index("gap"), STEP_COLUMNS.index("hand")
+
+
+def bucket(value: ArrayLike, edges: NDArray) -> NDArray[np.int64]:
+    """How many of the edges are not above the value.
+
+    >>> bucket([0, 1, 9], SINCE_EDGES)
+    array([0, 1, 4])
+    """
+    return np.searchsorted(edges, value, side="right")
+
+
+def gap_class(beats_left: ArrayLike) -> NDArray[np.int64]:
+    """1 to 19: how many beats are left of the passage being filled in; 0 is kept for "none"."""
+    return 1 + bucket(beats_left, GAP_EDGES)
+
+
+def bar_columns(bar: NDArray, bars_left: NDArray, meter: NDArray, fifths: NDArray) -> NDArray[np.int64]:
+    """(k, 5): metre, key signature against the home key, place in the phrase of eight bars, since start, to the end."""
+    return np.stack(
+        [meter, np.clip(fifths, -7, 7) + 7, bar % 8, bucket(bar, SINCE_EDGES), bucket(bars_left, END_EDGES)], axis=-1
+    )
+
+
+def step_columns(w: Written, rows: NDArray, kind: int, home_fifths: int, shift: int) -> NDArray[np.int64]:
+    """The (k, 12) input columns of notes `rows`, transposed by `shift` semitones; gap and hand are 0."""
+    bar = w.bar[rows]
+    out = np.zeros((len(rows), len(STEP_COLUMNS)), np.int64)
+    out[:, 0] = kind
+    out[:, 1] = np.clip(w.pitch[rows] + shift, 0, 127)
+    out[:, 2], out[:, 3], out[:, 4] = w.duration[rows], w.staff[rows], w.in_bar[rows]
+    left = len(w.bars.start) - 1 - bar
+    out[:, 5:10] = bar_columns(bar, left, w.bars.meter[bar], w.bars.fifths[bar] - home_fifths)
+    return out

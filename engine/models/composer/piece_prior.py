@@ -1,0 +1,78 @@
+"""The prior over conditions: what real pieces are like, to draw what a request leaves open."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.models.composer.conditions import COMPOSERS, PERIODS, Conditions, parse_key, period_of
+from engine.tokens.composer_tokens import METERS
+
+PRIOR_COLUMNS = ("composer", "period", "minor", "fifths", "meter", "tempo", "density")
+_ALIKE = 40  # pieces among which a tempo is drawn
+
+
+@dataclass(frozen=True)
+class Prior:
+    """What real pieces are like: rows of (composer, period, minor, fifths, meter, tempo, density), 0 where unknown.
+
+    rows  (k, 7) float: class of composer and period (0 unknown), 0 or 1, fifths, index into METERS, quarters a minute,
+          notes a quarter
+    """
+
+    rows: NDArray[np.float32]
+
+    def draw(self, asked: Conditions, rng: np.random.Generator) -> dict[str, float]:
+        """One real piece's values, among those nearest to what is asked; what is asked replaces them."""
+        r = {k: self.rows[:, i] for i, k in enumerate(PRIOR_COLUMNS)}
+        wanted: dict[str, float] = {}
+        if asked.composer:
+            wanted["composer"], wanted["period"] = (
+                1 + COMPOSERS.index(asked.composer), 1 + PERIODS.index(period_of(asked.composer)),
+            )  # fmt: skip
+        elif asked.period:
+            wanted["period"] = 1 + PERIODS.index(asked.period)
+        if asked.meter:
+            wanted["meter"] = METERS.index(asked.meter)
+        if asked.key:
+            wanted["fifths"], wanted["minor"] = parse_key(asked.key)
+        alike = {
+            "tempo": (lambda v: np.abs(np.log2(np.maximum(v, 1) / asked.tempo)) < 0.3) if asked.tempo else None,
+            "density": (lambda v: np.abs(np.log2(v / asked.density)) < 0.3) if asked.density else None,
+        }
+        mask = np.ones(len(self.rows), bool)
+        for name in ("composer", "period", "meter", "density", "tempo", "minor"):
+            test = alike.get(name)
+            if name in wanted:
+                match = r[name] == wanted[name]
+            elif test is not None:
+                match = test(r[name])
+            else:
+                continue
+            if (mask & match).sum() >= 5:
+                mask &= match
+        chosen = self.rows[rng.choice(np.flatnonzero(mask))]
+        out = {k: float(v) for k, v in zip(PRIOR_COLUMNS, chosen, strict=True)} | wanted
+        if asked.period and not asked.composer and out["composer"]:
+            named = COMPOSERS[int(out["composer"]) - 1]
+            out["composer"] = out["composer"] if period_of(named) == asked.period else 0
+        if asked.tempo:
+            out["tempo"] = asked.tempo
+        elif out["tempo"] <= 0:
+            out["tempo"] = self._tempo_of(out, rng)
+        if asked.density:
+            out["density"] = asked.density
+        return out
+
+    def _tempo_of(self, piece: dict[str, float], rng: np.random.Generator) -> float:
+        """A tempo for a piece of unknown tempo: one that pianists take in music as dense, if possible of its period."""
+        known = self.rows[self.rows[:, PRIOR_COLUMNS.index("tempo")] > 0]
+        if not len(known):
+            return 0.0
+        period = known[known[:, PRIOR_COLUMNS.index("period")] == piece["period"]]
+        known = period if len(period) >= 2 * _ALIKE else known
+        apart = np.abs(np.log2(known[:, PRIOR_COLUMNS.index("density")] / piece["density"]))
+        alike = known[np.argsort(apart, kind="stable")[:_ALIKE]]
+        return float(alike[rng.integers(len(alike)), PRIOR_COLUMNS.index("tempo")])

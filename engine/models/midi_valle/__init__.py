@@ -1,0 +1,1 @@
+"""MIDI-VALLE: a published codec language model that renders performances."""

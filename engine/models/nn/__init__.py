@@ -1,0 +1,1 @@
+"""Layers and sampling that several models share."""

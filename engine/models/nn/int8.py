@@ -1,0 +1,48 @@
+"""Linear layers in eight bits for a processor: weights rounded once by row, activations at every call.
+
+Four times less memory to read, which is what a decoding step waits for. Kernels are torch's own (fbgemm, oneDNN).
+Processors without VNNI add pairs of products in 16 bits, which overflow at full range: there, activations get 7 bits.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+from torch import Tensor, nn
+
+from engine.models.midi_valle.decoders import Attention
+
+
+def sums_overflow() -> bool:
+    """Whether this processor's int8 products need a bit to spare."""
+    return not getattr(torch.cpu, "_is_vnni_supported", lambda: False)()
+
+
+class Int8Linear(nn.Module):
+    """y = W x + b with W in int8, one scale a row; x is quantised by its own range at every call."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        super().__init__()
+        scale = (weight.detach().abs().amax(1) / 127).clamp(min=1e-12).double()
+        zero = torch.zeros(len(weight), dtype=torch.long)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # torch means to rename this function one day
+            rounded = torch.quantize_per_channel(weight.detach().float(), scale, zero, 0, torch.qint8)
+        self.spare_bit = sums_overflow()
+        self.packed = torch.ops.quantized.linear_prepack(rounded, None if bias is None else bias.detach().float())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.ops.quantized.linear_dynamic(x, self.packed, self.spare_bit)
+
+
+def quantise(model: nn.Module) -> nn.Module:
+    """Replace every linear layer and attention projection of a model by its int8 form, in place; for inference only."""
+    for module in list(model.modules()):
+        if isinstance(module, Attention) and module.fast is None:
+            module.fast = Int8Linear(module.in_proj_weight, module.in_proj_bias)
+            module.in_proj_weight = None  # type: ignore[assignment]
+        for name, child in list(module.named_children()):
+            if isinstance(child, nn.Linear):
+                setattr(module, name, Int8Linear(child.weight, child.bias))
+    return model

@@ -1,0 +1,1 @@
+"""The Pianist: a model that turns a score and a style into expression."""

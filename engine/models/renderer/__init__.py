@@ -1,0 +1,1 @@
+"""The renderer: performances and a reference recording in, codes of sound out."""

@@ -1,0 +1,1 @@
+"""XMVAE, a published model of scores and performances, and its baselines."""

@@ -1,0 +1,108 @@
+"""The prior over XMVAE's code sequences: a decoder-only transformer (spec B.6; the paper names none)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from engine.models.nn.sampling import nucleus
+from engine.models.xmvae.layers import TemporalDecoder, sinusoids
+
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class PriorConfig:
+    """Shape of the prior; num_codes is the codebook's. Two more tokens begin and end a sequence."""
+
+    num_codes: int = 512
+    width: int = 512
+    heads: int = 8
+    feed_forward: int = 2048
+    layers: int = 8
+    dropout: float = 0.1
+
+    @property
+    def begin(self) -> int:
+        return self.num_codes
+
+    @property
+    def end(self) -> int:
+        return self.num_codes + 1
+
+    def to_json(self) -> dict:
+        return asdict(self)
+
+    @classmethod
+    def small(cls, num_codes: int = 512) -> PriorConfig:
+        """What a CPU trains in minutes."""
+        return cls(num_codes, width=128, heads=2, feed_forward=384, layers=3, dropout=0.0)
+
+
+class CodePrior(nn.Module):
+    """p(codes) = prod_i p(code_i | code_<i)."""
+
+    def __init__(self, config: PriorConfig = PriorConfig()):
+        super().__init__()
+        self.config = c = config
+        self.embed = nn.Embedding(c.num_codes + 2, c.width)
+        nn.init.normal_(self.embed.weight, std=0.5)
+        self.decoder = TemporalDecoder(c.width, c.heads, c.feed_forward, c.layers, c.dropout, with_memory=False)
+        self.head = nn.Linear(c.width, c.num_codes + 2)
+
+    @torch.no_grad()
+    def begin_near(self, codebook: Tensor) -> None:
+        """Lay the embeddings of codes that lie near each other in the codebook (K, D) near each other too."""
+        spread = (codebook - codebook.mean(0)) / codebook.std(0).clamp(min=1e-6)
+        turned = spread @ torch.randn(codebook.shape[1], self.config.width) / codebook.shape[1] ** 0.5
+        self.embed.weight[: self.config.num_codes] = 0.5 * turned
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """Scores of each code from those before it: (B, T) -> (B, T + 1, K + 2), the last row what follows."""
+        c = self.config
+        x = self.embed(F.pad(codes, (1, 0), value=c.begin))
+        return self.head(self.decoder(x + sinusoids(x.shape[1], c.width, x.device)))
+
+    def loss(self, codes: Tensor, pad: Tensor) -> Tensor:
+        """Nats a code, the end included; codes (B, T), pad (B, T) bool at the end of rows."""
+        c = self.config
+        length = (~pad).sum(1, keepdim=True)
+        wanted = F.pad(codes.masked_fill(pad, IGNORED), (0, 1), value=IGNORED)
+        wanted = wanted.scatter(1, length, c.end)
+        score = self(codes.masked_fill(pad, 0))
+        return F.cross_entropy(score.float().flatten(0, 1), wanted.flatten(), ignore_index=IGNORED)
+
+    @torch.inference_mode()
+    def sample(
+        self, n: int, generator: torch.Generator, max_steps: int = 512, temperature: float = 1.0, top_p: float = 0.95,
+        min_steps: int = 1, on_step: Callable[[int], None] | None = None,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """n code sequences: codes (n, T), pad (n, T) bool after each one's end; T is the longest, at most max_steps.
+
+        on_step  called with the number of codes written; an exception it raises stops
+        """
+        c = self.config
+        self.eval()
+        cache = self.decoder.cache(n, max_steps + 1)
+        position = sinusoids(max_steps + 1, c.width, self.head.weight.device)
+        last = torch.full((n,), c.begin, device=position.device)
+        going, codes, pads = torch.ones_like(last, dtype=torch.bool), [], []
+        for i in range(max_steps):
+            score = self.head(self.decoder.step(self.embed(last) + position[i], cache))
+            score[:, c.begin] = -torch.inf
+            if i < min_steps:
+                score[:, c.end] = -torch.inf
+            last = nucleus(score, temperature, top_p, generator)
+            going = going & (last != c.end)
+            if not going.any():
+                break
+            last = torch.where(going, last, 0)
+            codes.append(last)
+            pads.append(~going)
+            if on_step is not None:
+                on_step(i + 1)
+        return torch.stack(codes, 1), torch.stack(pads, 1)

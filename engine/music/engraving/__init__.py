@@ -1,0 +1,1 @@
+"""Layout of notation: bars, voices, clefs, hands, note values, note names."""

@@ -1,0 +1,345 @@
+"""A Score as MusicXML: two staves, voices, bars, ties, tuplets, beams, note names and the marks that can be written."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from fractions import Fraction
+from itertools import product
+
+import numpy as np
+
+from engine.music.engraving.clefs import SIGNS, choose_clefs
+from engine.music.engraving.layout import STEPS, Chord, Layout
+from engine.music.engraving.note_values import (
+    NoteValue,
+    Pulse,
+    beam_groups,
+    beam_states,
+    note_values,
+    rest_values,
+    tuplet_brackets,
+)
+from engine.music.io.directions import directions
+from engine.music.types import Score
+
+_ACCIDENTALS = {-2: "flat-flat", -1: "flat", 0: "natural", 1: "sharp", 2: "double-sharp"}
+_ORNAMENTS = {1: "trill-mark", 2: "mordent", 3: "turn"}
+_ARTICULATIONS = (
+    ("accent", {1: "accent", 2: "strong-accent"}),
+    ("staccato", {1: "staccato", 2: "staccatissimo"}),
+    ("tenuto", {1: "tenuto"}),
+)
+_GRACE = {False: NoteValue(Fraction(0), "eighth"), True: NoteValue(Fraction(0), "16th")}  # alone, or of several
+_DOCTYPE = '<!DOCTYPE score-partwise PUBLIC "-//Recordare//DTD MusicXML 4.0 Partwise//EN" "http://www.musicxml.org/dtds/partwise.dtd">'
+
+
+def write_musicxml(score: Score) -> bytes:
+    """Write a score as partwise MusicXML 4.0, UTF-8, repeats unfolded as the Score has them.
+
+    Read back, every note has its onset, duration, pitch, name, staff and grace flag; voices keep their numbers where no
+    two notes of one overlap. Tempo words and rit./accel. are not written: a Score has only their classes.
+    """
+    return Writer(score).document()
+
+
+class Writer:
+    """One score on its way to MusicXML.
+
+    engraving  for `engine.music.io.engrave`: note I of the score is named "note-I", the heads tied on to it "note-I-1",
+               "note-I-2" ..., bar K "bar-K"; I and K count from 0. Signs of a whole chord are written once
+    heads      after `document`: for each note the quarters at which its heads begin, the tied ones after the first
+    """
+
+    def __init__(self, score: Score, engraving: bool = False) -> None:
+        self.score, self.engraving = score, engraving
+        self.page = Layout(score)
+        self.clefs = [choose_clefs(self._pitches(staff), usual) for staff, usual in ((1, "G"), (2, "F"))]
+        self.heads: list[list[Fraction]] = [[] for _ in range(len(score))]
+        self._reached = list(self.page.onset)
+
+    def document(self) -> bytes:
+        root = ET.Element("score-partwise", version="4.0")
+        if self.score.title:
+            ET.SubElement(ET.SubElement(root, "work"), "work-title").text = _printable(self.score.title)
+        if self.score.composer:
+            creator = ET.SubElement(ET.SubElement(root, "identification"), "creator", type="composer")
+            creator.text = _printable(self.score.composer)
+        score_part = ET.SubElement(ET.SubElement(root, "part-list"), "score-part", id="P1")
+        ET.SubElement(score_part, "part-name", {"print-object": "no"}).text = "Piano"
+        part = ET.SubElement(root, "part", id="P1")
+        for bar, found in enumerate(directions(self.page)):
+            part.append(self._measure(bar, found))
+        ending = ET.SubElement(part[-1], "barline", location="right")
+        ET.SubElement(ending, "bar-style").text = "light-heavy"
+        ET.indent(root)
+        return (
+            f'<?xml version="1.0" encoding="UTF-8"?>\n{_DOCTYPE}\n'.encode()
+            + ET.tostring(root, encoding="utf-8")
+            + b"\n"
+        )
+
+    def _pitches(self, staff: int) -> list[list[int]]:
+        """MIDI numbers on a staff in each bar."""
+        out = []
+        for chords, graces in zip(self.page.chords, self.page.graces, strict=True):
+            rows = [r for found in chords.values() for chord in found.values() for r in chord.rows]
+            rows += [r for found in graces.values() for r in found]
+            out.append([int(self.score.pitch[r]) for r in rows if self.page.staff[r] == staff])
+        return out
+
+    def _measure(self, bar: int, found: list[tuple[Fraction, ET.Element]]) -> ET.Element:
+        m = self.score.measures
+        known = min(bar, len(m) - 1)
+        number = int(m.number[known]) + bar - known
+        pickup = bar == 0 and m.position_quarter[0] > 0
+        element = ET.Element("measure", number=str(number), **({"implicit": "yes"} if pickup else {}))
+        if self.engraving:
+            element.set("id", f"bar-{bar}")
+        attributes = self._attributes(bar, known)
+        if len(attributes):
+            element.append(attributes)
+        length = self.page.starts[bar + 1] - self.page.starts[bar]
+        cursor = Fraction(0)
+        for at, direction in found:
+            cursor = self._move(element, cursor, at)
+            element.append(direction)
+        offset = Fraction(float(m.position_quarter[bar])).limit_denominator(64) if bar < len(m) else Fraction(0)
+        pulse = Pulse.of(int(m.ts_num[known]), int(m.ts_den[known]), offset)
+        self._signs = self._accidentals(bar, int(m.fifths[known]))
+        for staff in (1, 2):
+            used = {
+                v
+                for v in [*self.page.chords[bar], *(v for v, _ in self.page.graces[bar])]
+                if self.page.home[v] == staff
+            }
+            for voice in sorted(used) or [1 if staff == 1 else 5]:
+                cursor = self._move(element, cursor, Fraction(0))
+                first = voice == min(used, default=voice)
+                cursor = self._write_voice(element, bar, voice, staff, length, pulse, first)
+        self._move(element, cursor, length)
+        return element
+
+    def _move(self, element: ET.Element, cursor: Fraction, to: Fraction) -> Fraction:
+        if cursor != to:
+            step = ET.SubElement(element, "backup" if to < cursor else "forward")
+            ET.SubElement(step, "duration").text = str(int(abs(to - cursor) * self.page.divisions))
+        return to
+
+    def _attributes(self, bar: int, known: int) -> ET.Element:
+        """Divisions and clefs at the start, key and metre where they change."""
+        m = self.score.measures
+        out = ET.Element("attributes")
+        changed = [
+            bar == 0 or (bar == known and values[known] != values[known - 1])
+            for values in (m.fifths, m.ts_num, m.ts_den)
+        ]
+        if bar == 0:
+            ET.SubElement(out, "divisions").text = str(self.page.divisions)
+        if changed[0]:
+            ET.SubElement(ET.SubElement(out, "key"), "fifths").text = str(int(m.fifths[known]))
+        if changed[1] or changed[2]:
+            time = ET.SubElement(out, "time")
+            ET.SubElement(time, "beats").text = str(int(m.ts_num[known]))
+            ET.SubElement(time, "beat-type").text = str(int(m.ts_den[known]))
+        if bar == 0:
+            ET.SubElement(out, "staves").text = "2"
+        for number, clefs in enumerate(self.clefs, 1):
+            if bar == 0 or clefs[bar] != clefs[bar - 1]:
+                clef = ET.SubElement(out, "clef", number=str(number))
+                ET.SubElement(clef, "sign").text = clefs[bar]
+                ET.SubElement(clef, "line").text = str(SIGNS[clefs[bar]])
+        return out
+
+    def _accidentals(self, bar: int, fifths: int) -> dict[int, str]:
+        """The sign to print before each note of a bar that needs one: neither the key nor an earlier sign says it."""
+        heads = [
+            (chord.start, 1, r)
+            for found in self.page.chords[bar].values() for chord in found.values()
+            for r in chord.rows if r not in chord.stop
+        ]  # fmt: skip
+        heads += [(at, 0, r) for (_, at), rows in self.page.graces[bar].items() for r in rows]
+        said: dict[tuple, int] = {}
+        out = {}
+        for _, _, row in sorted(heads):
+            step, alter = self.page.step[row], self.page.alter[row]
+            position = STEPS.index(step)
+            in_key = 1 if position < fifths else -1 if position >= 7 + fifths else 0
+            place = (int(self.page.staff[row]), step, self.page.octave[row])
+            if said.get(place, in_key) != alter:
+                said[place] = alter
+                out[row] = _ACCIDENTALS.get(alter, "")
+        return out
+
+    def _write_voice(
+        self, element: ET.Element, bar: int, voice: int, staff: int, length: Fraction, pulse: Pulse, first: bool
+    ) -> Fraction:
+        """Append one voice's notes, and rests if it is the staff's first; returns where it ends."""
+        chords = sorted(self.page.chords[bar].get(voice, {}).values(), key=lambda c: c.start)
+        graces = {at: rows for (v, at), rows in self.page.graces[bar].items() if v == voice}
+        if first and not chords and not graces:
+            rest = ET.SubElement(element, "note")
+            ET.SubElement(rest, "rest", measure="yes")
+            ET.SubElement(rest, "duration").text = str(int(length * self.page.divisions))
+            ET.SubElement(rest, "voice").text = str(voice)
+            ET.SubElement(rest, "staff").text = str(staff)
+            return length
+        # start, value, the chord (None is a rest, hidden in a second voice), whether its first and last value
+        stream: list[tuple[Fraction, NoteValue, Chord | None, bool, bool]] = []
+        cursor = Fraction(0)
+        stops: list[Fraction] = sorted({*(c.start for c in chords), *graces, length})
+        by_start = {c.start: c for c in chords}
+        for at in stops:
+            for value in rest_values(cursor, at - cursor, pulse):
+                stream.append((cursor, value, None, True, True))
+                cursor += value.length
+            if at in by_start:
+                values = note_values(at, by_start[at].length, pulse)
+                for k, value in enumerate(values):
+                    stream.append((cursor, value, by_start[at], k == 0, k == len(values) - 1))
+                    cursor += value.length
+        brackets = tuplet_brackets([value for _, value, _, _, _ in stream])
+        groups = beam_groups([at for at, *_ in stream], [v if c else None for _, v, c, _, _ in stream], pulse)
+        beams = beam_states([v.beams if c else 0 for _, v, c, _, _ in stream], groups)
+        stems = self._stems(bar, voice)
+        stemmed = {g for (at, *_), g in zip(stream, groups, strict=True) if at in stems}
+        bracketed = False
+        for (at, value, chord, head, tail), bracket, words, group in zip(stream, brackets, beams, groups, strict=True):
+            bracketed = bracketed or bracket == "start"
+            if head:
+                self._graces(element, graces.pop(at, []), voice)
+            if chord is None:
+                self._rest(element, value, voice, staff, bracket, first or bracketed)
+            else:
+                for k, row in enumerate(sorted(chord.rows, key=lambda r: self.score.pitch[r])):
+                    self._note(
+                        element, row, value, voice, in_chord=k > 0, bracket=bracket if k == 0 else "",
+                        stem=stems.get(at, stems[None]) if group in stemmed else "",
+                        beams=words if k == 0 else [], tied_from=not head or row in chord.stop,
+                        tied_on=not tail or row in chord.go_on,
+                    )  # fmt: skip
+            bracketed = bracketed and bracket != "stop"
+        for at in sorted(graces):  # those after the last note
+            self._graces(element, graces[at], voice)
+        return cursor
+
+    def _stems(self, bar: int, voice: int) -> dict[Fraction | None, str]:
+        """Where a voice sounds together with others of its staff, and which way its stems go there (under None too):
+        up for the one that mostly lies higher. Nowhere for a voice that goes to and fro between the staves.
+        """
+        found = {v: list(chords.values()) for v, chords in self.page.chords[bar].items()}
+        staves = {v: {int(self.page.staff[r]) for c in chords for r in c.rows} for v, chords in found.items()}
+        height, together = 0.0, set()
+        for other, chords in found.items():
+            if other == voice or staves[other] != staves.get(voice) or len(staves[other]) > 1:
+                continue
+            for a, b in product(found[voice], chords):
+                if a.start < b.start + b.length and b.start < a.start + a.length:
+                    together.add(a.start)
+                    height += float(np.sign(self.score.pitch[a.rows].mean() - self.score.pitch[b.rows].mean()))
+        way = "up" if height > 0 else "down" if height < 0 else ""
+        return {None: way, **dict.fromkeys(together, way)}
+
+    def _graces(self, element: ET.Element, rows: list[int], voice: int) -> None:
+        """Grace notes before a note: one is slashed, several are beamed."""
+        several = len(rows) > 1
+        beams = beam_states([2] * len(rows), [0] * len(rows)) if several else [[]]
+        for row, words in zip(rows, beams, strict=False):
+            self._note(element, row, _GRACE[several], voice, grace=True, beams=words, slash=not several)
+
+    def _rest(self, element: ET.Element, value: NoteValue, voice: int, staff: int, bracket: str, seen: bool) -> None:
+        """A rest. Those of second voices are hidden unless in a tuplet, but written: else a clef after them is lost."""
+        note = ET.SubElement(element, "note", {} if seen else {"print-object": "no"})
+        ET.SubElement(note, "rest")
+        ET.SubElement(note, "duration").text = str(int(value.length * self.page.divisions))
+        ET.SubElement(note, "voice").text = str(voice)
+        self._shape(note, value)
+        ET.SubElement(note, "staff").text = str(staff)
+        if bracket:
+            ET.SubElement(ET.SubElement(note, "notations"), "tuplet", type=bracket)
+
+    def _shape(self, note: ET.Element, value: NoteValue, accidental: str = "") -> None:
+        if value.type:
+            ET.SubElement(note, "type").text = value.type
+        for _ in range(value.dots):
+            ET.SubElement(note, "dot")
+        if accidental:
+            ET.SubElement(note, "accidental").text = accidental
+        if value.tuplet != (1, 1):
+            modification = ET.SubElement(note, "time-modification")
+            ET.SubElement(modification, "actual-notes").text = str(value.tuplet[0])
+            ET.SubElement(modification, "normal-notes").text = str(value.tuplet[1])
+
+    def _note(
+        self, element: ET.Element, row: int, value: NoteValue, voice: int, *, grace: bool = False, slash: bool = False,
+        in_chord: bool = False, bracket: str = "", stem: str = "", beams: list[str] | None = None,
+        tied_from: bool = False, tied_on: bool = False,
+    ) -> None:  # fmt: skip
+        note = ET.SubElement(element, "note")
+        if self.engraving:
+            note.set("id", head_id(row, len(self.heads[row])))
+        self.heads[row].append(self._reached[row])
+        self._reached[row] += value.length
+        if grace:
+            ET.SubElement(note, "grace", {"slash": "yes"} if slash else {})
+        if in_chord:
+            ET.SubElement(note, "chord")
+        pitch = ET.SubElement(note, "pitch")
+        ET.SubElement(pitch, "step").text = self.page.step[row]
+        if self.page.alter[row]:
+            ET.SubElement(pitch, "alter").text = str(self.page.alter[row])
+        ET.SubElement(pitch, "octave").text = str(self.page.octave[row])
+        if not grace:
+            ET.SubElement(note, "duration").text = str(int(value.length * self.page.divisions))
+        for kind, there in (("stop", tied_from), ("start", tied_on)):
+            if there:
+                ET.SubElement(note, "tie", type=kind)
+        ET.SubElement(note, "voice").text = str(voice)
+        self._shape(note, value, "" if tied_from else self._signs.get(row, ""))
+        if stem:
+            ET.SubElement(note, "stem").text = stem
+        ET.SubElement(note, "staff").text = str(int(self.page.staff[row]))
+        for level, word in enumerate(beams or [], 1):
+            ET.SubElement(note, "beam", number=str(level)).text = word
+        self._notations(note, row, bracket, tied_from, tied_on, signs=not (in_chord and self.engraving))
+
+    def _notations(self, note: ET.Element, row: int, bracket: str, tied_from: bool, tied_on: bool, signs: bool) -> None:
+        marks = self.score.marks
+        out = ET.Element("notations")
+        for kind, there in (("stop", tied_from), ("start", tied_on)):
+            if there:
+                ET.SubElement(out, "tied", type=kind)
+        for kind, number in self.page.slurs.get(row, []):
+            if (kind == "start" and not tied_from) or (kind == "stop" and not tied_on):
+                ET.SubElement(out, "slur", type=kind, number=str(number))
+        if bracket:
+            ET.SubElement(out, "tuplet", type=bracket)
+        if not tied_from and signs:
+            if marks["ornament"][row]:
+                ET.SubElement(
+                    ET.SubElement(out, "ornaments"), _ORNAMENTS.get(int(marks["ornament"][row]), "trill-mark")
+                )
+            found = [words[int(marks[name][row])] for name, words in _ARTICULATIONS if int(marks[name][row]) in words]
+            if found:
+                articulations = ET.SubElement(out, "articulations")
+                for sign in found:
+                    ET.SubElement(articulations, sign)
+            if marks["fermata"][row]:
+                ET.SubElement(out, "fermata")
+            if marks["arpeggio"][row]:
+                ET.SubElement(out, "arpeggiate")
+        if len(out):
+            note.append(out)
+
+
+def head_id(row: int, part: int) -> str:
+    """The name of a note's head: part 0 is where it is struck, the others are tied on.
+
+    >>> head_id(12, 0), head_id(12, 1)
+    ('note-12', 'note-12-1')
+    """
+    return f"note-{row}-{part}" if part else f"note-{row}"
+
+
+def _printable(text: str) -> str:
+    """Without the control characters that XML cannot hold."""
+    return "".join(c for c in text if c.isprintable())

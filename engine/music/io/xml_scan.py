@@ -1,0 +1,91 @@
+"""Counting through an XML file before it is parsed: no entity is expanded, and a file past a limit is refused."""
+
+from __future__ import annotations
+
+from xml.parsers import expat
+
+from engine.music.io.midi_bytes import MAX_NOTES
+from engine.music.types import BadInput
+
+MAX_MEASURES = 2_000
+MAX_ELEMENTS = 1_000_000
+MAX_DEPTH = 100
+MAX_TAG_BYTES = 1_000_000  # of one tag with its attributes, or one text
+CHUNK = 65_536
+
+
+def scan_xml(data: bytes) -> str:
+    """Count through an XML file without keeping it; returns "musicxml" or "mei". Raises BadInput past a limit."""
+    root: list[str] = []
+    count = {"measure": 0, "note": 0, "element": 0}
+    depth, most_measures = 0, 0
+
+    def start(tag: str, attributes: dict[str, str]) -> None:
+        nonlocal depth, most_measures
+        tag = tag.rsplit(":", 1)[-1]
+        if not root:
+            root.append(tag)
+        depth += 1
+        count["element"] += 1
+        if tag in ("measure", "note"):
+            count[tag] += 1
+        elif tag == "rest":  # MusicXML's rest lies in a note
+            count["note"] -= 1 if root[0] != "mei" else 0
+        elif tag == "part":
+            count["measure"] = 0
+        most_measures = max(most_measures, count["measure"])
+        if depth > MAX_DEPTH:
+            raise BadInput(f"This XML file is nested over {MAX_DEPTH} deep; that is no score.")
+        if most_measures > MAX_MEASURES:
+            raise BadInput(f"This score has more than {MAX_MEASURES} measures; open a part of it.")
+        if count["note"] > MAX_NOTES:
+            raise BadInput(f"This score has more than {MAX_NOTES} notes; open a part of it.")
+        if count["element"] > MAX_ELEMENTS:
+            raise BadInput(f"This XML file has more than {MAX_ELEMENTS} elements; open a part of it.")
+
+    def end(tag: str) -> None:
+        nonlocal depth
+        depth -= 1
+
+    stream_xml(data, start, end)
+    if root[0] == "score-partwise":
+        return "musicxml"
+    if root[0] == "mei":
+        return "mei"
+    if root[0] == "score-timewise":
+        raise BadInput("This MusicXML file is timewise; save it as partwise MusicXML, as nearly all programs do.")
+    raise BadInput("This XML file is no score; choose a MusicXML (.musicxml, .xml, .mxl) or MEI (.mei) file.")
+
+
+def stream_xml(data: bytes, start: object, end: object) -> None:
+    """Stream XML through the handlers; no entity is ever declared, expanded or fetched."""
+
+    def doctype(name: str, system: str | None, public: str | None, internal: int) -> None:
+        if internal:
+            raise BadInput(
+                "This XML file declares things of its own (a DOCTYPE with contents); export it again without."
+            )
+
+    def entity(*_: object) -> None:
+        raise BadInput("This XML file declares entities; export it again without.")
+
+    parser = expat.ParserCreate()
+    parser.SetParamEntityParsing(expat.XML_PARAM_ENTITY_PARSING_NEVER)
+    parser.StartDoctypeDeclHandler = doctype
+    parser.EntityDeclHandler = entity
+    parser.StartElementHandler = start  # type: ignore[assignment]
+    parser.EndElementHandler = end  # type: ignore[assignment]
+    try:
+        for first in range(0, len(data), CHUNK):
+            parser.Parse(data[first : first + CHUNK], False)
+            if first + CHUNK - parser.CurrentByteIndex > MAX_TAG_BYTES:
+                raise BadInput("This XML file has a tag of over a megabyte; that is no score.")
+        parser.Parse(b"", True)
+    except BadInput:
+        raise
+    except expat.ExpatError as error:
+        raise BadInput(
+            f"This XML file is damaged at line {error.lineno}; export it again from your notation program."
+        ) from error
+    except (ValueError, LookupError) as error:  # an encoding that nobody knows
+        raise BadInput("This XML file is in an unknown encoding; export it again as UTF-8.") from error

@@ -1,0 +1,1 @@
+"""Work in separate processes: the engine's workers and the reader of notation files."""

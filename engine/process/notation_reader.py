@@ -1,0 +1,328 @@
+"""Reading and engraving notation in a child process that may hang, eat memory or crash without harm to anyone.
+
+`ReaderChild` is the parent's side. Run as a module (`python -m engine.process.notation_reader`) this file is the child's side:
+frames of bytes on standard input and output, a request (kind, file) in, an answer (a Score as .npz, engraved pages, or
+a sentence) out.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import importlib
+import io
+import json
+import os
+import queue
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from engine.music.remarks import from_text, to_text
+from engine.music.types import BadInput, Marks, Measures, Score
+
+READ_SECONDS = 8  # of computing, so that a busy machine refuses no more than an idle one
+WAIT_SECONDS = 20.0  # on the clock
+START_SECONDS = 60.0  # the imports, on a busy machine
+MEMORY_BYTES = 1_500_000_000
+MAX_ANSWER_BYTES = 64_000_000
+HEAD_BYTES = 120  # of a request: its kind and the seconds that it may take
+_JOBS_PER_CHILD = 200  # then a fresh one, against slow leaks
+
+
+@dataclass(frozen=True)
+class Refusals:
+    """What a user is told when the child fails at one kind of work."""
+
+    damaged: str
+    too_slow: str
+    too_big: str
+
+
+READING = Refusals(
+    "This file cannot be read as a score; it may be damaged: open it in a notation program and export it again.",
+    f"Reading this file took over {READ_SECONDS} seconds; open a shorter piece, or export it again.",
+    "Reading this file took too much memory; open a shorter piece, or export it again.",
+)
+ENGRAVING = Refusals(
+    "This score cannot be engraved here; save it as MusicXML and open it in a notation program.",
+    f"Engraving this score takes over {READ_SECONDS} seconds; open a part of it, or save it as MusicXML.",
+    "Engraving this score takes too much memory; open a part of it, or save it as MusicXML.",
+)
+
+
+TOO_BIG, DAMAGED = "too big", "damaged"  # of a call, whose sentences only the caller knows
+
+_PLAIN = {"title": str, "composer": str, "tempo_bpm": float}  # the fields of a Score that are not arrays
+
+
+def score_to_bytes(score: Score) -> bytes:
+    """A Score as the bytes of an .npz file of plain arrays."""
+    arrays = {f.name: getattr(score, f.name) for f in fields(Score) if isinstance(getattr(score, f.name), np.ndarray)}
+    arrays["marks"] = score.marks.table
+    arrays |= {f"measures_{f.name}": getattr(score.measures, f.name) for f in fields(Measures)}
+    out = io.BytesIO()
+    arrays |= {name: np.array(getattr(score, name)) for name in _PLAIN}
+    arrays["remarks"] = np.array(to_text(score.remarks))
+    np.savez(out, **arrays)  # type: ignore[arg-type]
+    return out.getvalue()
+
+
+def score_from_bytes(data: bytes) -> Score:
+    """The inverse of `score_to_bytes`. Raises ValueError for anything else; never runs code from the bytes."""
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as z:
+            measures = Measures(**{f.name: z[f"measures_{f.name}"] for f in fields(Measures)})
+            notes = {
+                f.name: z[f.name] for f in fields(Score) if f.name not in ("marks", "measures", "remarks", *_PLAIN)
+            }
+            plain = {name: kind(z[name]) for name, kind in _PLAIN.items()}
+            marks, remarks = Marks(z["marks"]), from_text(str(z["remarks"]))
+            return Score(**notes, marks=marks, measures=measures, remarks=remarks, **plain)  # type: ignore[arg-type]
+    except (KeyError, OSError, EOFError, TypeError) as error:
+        raise ValueError("these bytes are not a Score; write them with score_to_bytes") from error
+
+
+def write_frame(stream: BinaryIO, payload: bytes) -> None:
+    """Send one message of up to 4 GB through a pipe, its length first."""
+    stream.write(struct.pack(">I", len(payload)) + payload)
+    stream.flush()
+
+
+def read_frame(stream: BinaryIO) -> bytes | None:
+    """The next frame; None when the stream ends, or at a length that nobody sends."""
+    head = stream.read(4)
+    if head is None or len(head) < 4:
+        return None
+    (length,) = struct.unpack(">I", head)
+    if length > MAX_ANSWER_BYTES:
+        return None
+    payload = stream.read(length)
+    return payload if len(payload) == length else None
+
+
+class ReaderChild:
+    """One warm child process, started at first use and again after each death. Not for two threads at once."""
+
+    def __init__(self) -> None:
+        self.process: subprocess.Popen | None = None
+        self.folder: str | None = None
+        self.jobs = 0
+        atexit.register(self.stop)
+
+    def start(self, check: Callable[[], None] | None = None) -> None:
+        """Start the process unless it runs; returns when it has done its imports. Raises BadInput when it cannot."""
+        if self.process is not None and self.process.poll() is None:
+            return
+        self.stop()
+        self.folder = tempfile.mkdtemp(prefix="etude-read-")
+        root = str(Path(__file__).resolve().parents[2])
+        path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
+        quiet = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "engine.process.notation_reader"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL, cwd=self.folder,
+            env={**os.environ, **quiet, "PYTHONPATH": path, "TMPDIR": self.folder},
+        )  # fmt: skip
+        self.jobs = 0
+        first = None
+        with contextlib.suppress(TimeoutError):
+            first = self._next_frame(START_SECONDS, check)
+        if first != b"ready":
+            self.stop()
+            raise BadInput("The part that reads scores could not start; try again in a minute.")
+
+    def stop(self) -> int | None:
+        """Kill the process and remove what it left; returns the code it ended with."""
+        code = None
+        process, self.process = self.process, None  # at the exit another thread may be here too
+        folder, self.folder = self.folder, None
+        if process is not None:
+            if process.stdout is not None and process.poll() is None:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(0.1)  # one that is dying may say of what
+            process.kill()
+            code = process.wait()
+            for pipe in (process.stdin, process.stdout):
+                with contextlib.suppress(OSError):
+                    pipe.close()  # type: ignore[union-attr]
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+        return code
+
+    def read(self, kind: str, data: bytes, check: Callable[[], None] | None = None) -> Score:
+        """Parse `data` within 8 s of computing, 20 s on the clock and 1.5 GB.
+
+        kind   "musicxml", "mei" or "kern"; "xml" for one of the first two, counted through first
+        check  called several times a second; when it raises, the process is ended and the exception goes on
+        Raises BadInput, which says what went wrong.
+        """
+        return score_from_bytes(self.ask(kind, data, READING, check))
+
+    def call(self, function: str, data: bytes, refusals: Refusals, check: Callable[[], None] | None = None) -> bytes:
+        """The bytes that "module:function" makes of `data` there. Raises BadInput, as `read`."""
+        return self.ask(f"call:{function}", data, refusals, check)[1:]
+
+    def ask(self, kind: str, data: bytes, refusals: Refusals, check: Callable[[], None] | None = None) -> bytes:
+        """The child's answer to one request, under the limits of `read`. Raises BadInput with one of `refusals`."""
+        self.start(check)
+        assert self.process is not None
+        assert self.process.stdin is not None
+        self.jobs += 1
+        try:
+            write_frame(self.process.stdin, f"{kind} {READ_SECONDS}".encode().ljust(HEAD_BYTES) + data)
+            answer = self._next_frame(WAIT_SECONDS, check)
+        except TimeoutError as error:
+            self.stop()
+            raise BadInput(refusals.too_slow) from error
+        except OSError:  # the child died before it had read all
+            answer = None
+        if answer is None:
+            code = self.stop()
+            raise BadInput(refusals.too_slow if code == -getattr(signal, "SIGXCPU", 0) else refusals.damaged)
+        if self.jobs >= _JOBS_PER_CHILD:
+            self.stop()
+        if answer[:1] == b"{":
+            sentence = json.loads(answer)["sentence"]
+            if sentence in (refusals.too_big, TOO_BIG):
+                self.stop()
+            raise BadInput({TOO_BIG: refusals.too_big, DAMAGED: refusals.damaged}.get(sentence, sentence))
+        return answer
+
+    def _next_frame(self, seconds: float, check: Callable[[], None] | None = None) -> bytes | None:
+        """The child's next frame, None when it has died. Raises TimeoutError, and ends the child if `check` raises."""
+        assert self.process is not None
+        assert self.process.stdout is not None
+        box: queue.Queue = queue.Queue()
+        stream = self.process.stdout
+        threading.Thread(target=lambda: box.put(_read_or_none(stream)), daemon=True).start()
+        until = time.monotonic() + seconds
+        while True:
+            try:
+                return box.get(timeout=min(0.2, seconds))
+            except queue.Empty as error:
+                if time.monotonic() >= until:
+                    raise TimeoutError from error
+            try:
+                if check is not None:
+                    check()
+            except BaseException:
+                self.stop()
+                raise
+
+
+def _read_or_none(stream: BinaryIO) -> bytes | None:
+    try:
+        return read_frame(stream)
+    except (OSError, ValueError):  # closed under our feet
+        return None
+
+
+# ---- the child's side
+
+
+def _limit() -> None:
+    """Memory, file size and no core dump, where the system can."""
+    try:
+        import resource
+    except ImportError:  # Windows: the time limit alone
+        return
+    for what, most in (
+        (resource.RLIMIT_AS, MEMORY_BYTES),
+        (resource.RLIMIT_FSIZE, MAX_ANSWER_BYTES),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(what, (most, most))
+
+
+def _allow(seconds: int) -> None:
+    """Let the system end this process after so many more seconds of computing."""
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource
+
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        _, most = resource.getrlimit(resource.RLIMIT_CPU)
+        resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + 1 + seconds, most))
+
+
+def _answer(kind: str, data: bytes) -> bytes:
+    """A Score's bytes, or engraved pages, or a sentence as JSON."""
+    refusals = ENGRAVING if kind.startswith("engrave") else READING
+    try:
+        if kind.startswith("call:"):
+            return b"=" + _called(kind.removeprefix("call:"), data)
+        return _engrave(kind, data) if kind.startswith("engrave") else score_to_bytes(_read(kind, data))
+    except BadInput as error:
+        sentence = str(error)
+    except MemoryError:
+        sentence = TOO_BIG if kind.startswith("call:") else refusals.too_big
+    except Exception:  # whatever a parser met in a stranger's file
+        sentence = DAMAGED if kind.startswith("call:") else refusals.damaged
+    return json.dumps({"sentence": sentence}).encode()
+
+
+def _called(function: str, data: bytes) -> bytes:
+    module, _, name = function.partition(":")
+    return getattr(importlib.import_module(module), name)(data)
+
+
+def _read(kind: str, data: bytes) -> Score:
+    from engine.music.io import kern, xml_scan
+    from engine.music.io import read_musicxml as notation
+
+    if kind == "xml":
+        kind = xml_scan.scan_xml(data)
+    if kind == "musicxml":
+        return notation.read_musicxml(data)
+    if kind == "kern":
+        return kern.read_kern(data)
+    assert kind == "mei"
+    from engine.music.io._partitura import load_partitura
+
+    path = Path(tempfile.gettempdir()) / "score.mei"
+    path.write_bytes(data)
+    return notation.part_to_score(load_partitura().load_mei(str(path)))
+
+
+def _engrave(kind: str, data: bytes) -> bytes:
+    """Pages of a Score's bytes; `kind` is "engrave" and the width, as in "engrave1100"."""
+    from engine.music.io import engrave
+
+    return engrave.engraving_to_bytes(engrave.engrave_here(score_from_bytes(data), int(kind.removeprefix("engrave"))))
+
+
+def main() -> None:
+    """Answer requests until standard input ends. Prints of the libraries go nowhere."""
+    requests = os.fdopen(os.dup(0), "rb")
+    answers = os.fdopen(os.dup(1), "wb")
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    warnings.simplefilter("ignore")
+    from engine.music.io import read_musicxml as notation
+    from engine.music.io._partitura import load_partitura
+
+    load_partitura()
+    assert notation.part_to_score
+    _limit()
+    write_frame(answers, b"ready")
+    while (request := read_frame(requests)) is not None:
+        kind, seconds = request[:HEAD_BYTES].decode().split()
+        _allow(int(seconds))
+        write_frame(answers, _answer(kind, request[HEAD_BYTES:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,236 @@
+"""The Engine as the server sees it: the same methods, done by two processes that may die without harm to anyone.
+
+One process has the models; the other the preview pianos, so that hearing a note waits for nobody's render. Small
+questions (axes, presets, styles) are answered here, from the folder of checkpoints: the page never waits for them.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.checkpoints.index import CHECKPOINTS, FITTED_DIGEST, Styles, profiles, renderer_digest, styles
+from engine.compose.form import parse_form
+from engine.models.composer.conditions import COMPOSERS, KEYS, METER_NAMES, PERIODS, TOP_P, Conditions
+from engine.models.pianist.style import AXES, Axis, moved
+from engine.music.types import Alignment, AudioClip, BadInput, Performance, Score, Strength, Style
+from engine.process.client import GRACE_SEC, MEMORY_BYTES, OnStep, Worker
+from engine.sound.prompts import Prompt, gallery
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from engine.engine import Engine
+
+OnNote = Callable[[int, float, float, int, int], None]
+LEAST_SEC = 60.0  # that every job may take
+NOTE_SEC = 0.2  # more for a note that is played or matched; about 1 ms is usual
+WRITTEN_SEC = 2.0  # for a note that is written; about 10 ms
+BAR_SEC = 60.0  # for a bar that is written
+SOUND_SEC = 5.0  # for a second that is rendered, on top of RENDER_SEC; about 0.1 s
+RENDER_SEC = 300.0
+SHORT_SEC = 20.0  # for an answer that is known at once
+
+
+class WorkerEngine:
+    """Compose, perform, preview, render: see `engine.engine.Engine`, whose methods these are. Thread-safe.
+
+    patience   times the usual limits of time
+    memory     resident bytes above which an idle process is exchanged
+    grace_sec  from a cancel that is not obeyed to the end of the process
+    """
+
+    axes: tuple[Axis, ...] = AXES
+    composers, periods, keys, meters = COMPOSERS, PERIODS, KEYS, METER_NAMES
+
+    def __init__(
+        self, checkpoints: Path | None = None, patience: float = 1.0, memory: int = MEMORY_BYTES,
+        grace_sec: float = GRACE_SEC,
+    ) -> None:  # fmt: skip
+        self.checkpoints, self.patience = Path(checkpoints) if checkpoints is not None else CHECKPOINTS, patience
+        self.models = Worker("models", self.checkpoints, memory, grace_sec)
+        self.sound = Worker("sound", None, memory, grace_sec)
+        self._styles: Styles | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def ready(self) -> bool:
+        """The models are loaded: nobody has to wait for more than their work."""
+        return self.models.ready
+
+    def wait(self, on_step: OnStep) -> None:
+        """Until the models are loaded; `on_step` is called meanwhile, and may raise. Raises EngineStopped."""
+        self.models.wait(on_step)
+
+    def start(self) -> None:
+        """Begin to load, without waiting for it."""
+        self.models.start()
+        self.sound.start()
+
+    def close(self) -> None:
+        """End both processes."""
+        self.models.close()
+        self.sound.close()
+
+    # ---- known here
+    @property
+    def presets(self) -> dict[str, tuple[float, ...]]:
+        """Styles by name. Raises BundleError when the checkpoint does not tell them."""
+        return self._known.presets
+
+    @property
+    def profiles(self) -> tuple[str, ...]:
+        """The methods of rendering."""
+        return profiles(self.checkpoints)
+
+    @property
+    def prompts(self) -> Mapping[str, Prompt]:
+        """The reference sounds that come with Étude, by name."""
+        return gallery()
+
+    @property
+    def _known(self) -> Styles:
+        with self._lock:
+            if self._styles is None:
+                self._styles = styles(self.checkpoints)
+            return self._styles
+
+    def style(
+        self, z_axes: Sequence[float] = (), base: Sequence[float] = (), strength: Strength = Strength(), seed: int = 0
+    ) -> Style:
+        """A Style: the latent `base` (Default when empty), moved by the sliders `z_axes` (standard deviations each)."""
+        z = moved(z_axes, base, self._known.sliders, self._known.size)
+        if seed < 0:
+            raise BadInput(f"The seed is {seed}; use a whole number from 0.")
+        return Style(z, strength, int(seed))
+
+    def weights(self, profile: str = "fitted") -> str:
+        """Digest of the weights that a render is made with. Raises BundleError when there are none."""
+        if profile == "fitted":
+            return FITTED_DIGEST
+        if profile == "product":
+            return renderer_digest(self.checkpoints)
+        return self.models.call("weights", profile, limit_sec=self._limit(LEAST_SEC))
+
+    # ---- done by the models
+    def compose(
+        self, conditions: Conditions = Conditions(), notes: int = 256, bars: int = 0, takes: int = 1, seed: int = 0,
+        temperature: float = 1.0, top_p: float = TOP_P, on_note: OnNote | None = None, passage: bool = False,
+        on_step: OnStep | None = None, form: str = "",
+    ) -> list[Score]:  # fmt: skip
+        """New pieces, one a take."""
+        plan = parse_form(form)
+        bars = plan.bars if plan is not None else bars
+        return self.models.call(
+            "compose", conditions, notes, bars, takes, seed, temperature, top_p, passage=passage, form=form,
+            limit_sec=self._writing(notes, bars, takes), on_note=on_note, on_step=on_step,
+        )  # fmt: skip
+
+    def continue_score(
+        self, score: Score, notes: int = 128, bars: int = 0, takes: int = 1, seed: int = 0, temperature: float = 1.0,
+        top_p: float = TOP_P, conditions: Conditions = Conditions(), on_note: OnNote | None = None,
+        on_step: OnStep | None = None,
+    ) -> list[Score]:  # fmt: skip
+        """The score with more written after it."""
+        return self.models.call(
+            "continue_score", score, notes, bars, takes, seed, temperature, top_p, conditions,
+            limit_sec=self._writing(notes, bars, takes), on_note=on_note, on_step=on_step,
+        )  # fmt: skip
+
+    def infill(
+        self, score: Score, selected: NDArray[np.bool_], span: tuple[float, float], takes: int = 1, seed: int = 0,
+        temperature: float = 1.0, top_p: float = TOP_P, conditions: Conditions = Conditions(),
+        on_note: OnNote | None = None, on_step: OnStep | None = None,
+    ) -> list[Score]:  # fmt: skip
+        """The score with the selected notes written anew."""
+        notes = int(np.sum(selected)) + 4 * round(max(0.0, span[1] - span[0]))
+        return self.models.call(
+            "infill", score, selected, span, takes, seed, temperature, top_p, conditions,
+            limit_sec=self._writing(notes, 0, takes), on_note=on_note, on_step=on_step,
+        )  # fmt: skip
+
+    def perform(
+        self, score: Score, style: Style = Style(), keep: Performance | None = None,
+        redo: NDArray[np.bool_] | None = None, on_step: OnStep | None = None,
+    ) -> Performance:  # fmt: skip
+        """Play a score, or some of its notes again."""
+        limit = self._limit(LEAST_SEC + NOTE_SEC * len(score))
+        return self.models.call("perform", score, style, keep, redo, limit_sec=limit, on_step=on_step)
+
+    def perform_edit(
+        self, old: Score, performance: Performance, new: Score, style: Style = Style(), on_step: OnStep | None = None
+    ) -> Performance:
+        """Play an edited score: what was kept stays as it was."""
+        limit = self._limit(LEAST_SEC + NOTE_SEC * len(new))
+        return self.models.call("perform_edit", old, performance, new, style, limit_sec=limit, on_step=on_step)
+
+    def align(self, score: Score, performance: Performance, on_step: OnStep | None = None) -> Alignment:
+        """Which played note is which written one."""
+        limit = self._limit(LEAST_SEC + NOTE_SEC * len(score))
+        return self.models.call("align", score, performance, limit_sec=limit, on_step=on_step)
+
+    def style_from(
+        self, score: Score, performance: Performance, alignment: Alignment | None = None
+    ) -> tuple[float, ...]:
+        """z_p of somebody's performance of this score."""
+        limit = self._limit(LEAST_SEC + NOTE_SEC * len(score))
+        return self.models.call("style_from", score, performance, alignment, limit_sec=limit)
+
+    def render_stream(
+        self, performance: Performance, prompt: Prompt, seed: int = 0, temperature: float = 1.0,
+        span: tuple[float, float | None] = (0.0, None), profile: str = "fitted", on_step: OnStep | None = None,
+    ) -> Iterator[AudioClip]:  # fmt: skip
+        """The performance, sounding like the prompt, in parts as they are made."""
+        seconds = (performance.end_sec if span[1] is None else min(span[1], performance.end_sec)) - span[0]
+        slow = 10.0 if profile == "paper" else 1.0  # MIDI-VALLE takes seconds for a second
+        return self.models.stream(
+            "render_stream", performance, prompt, seed, temperature, span, profile, on_step=on_step,
+            limit_sec=self._limit(RENDER_SEC + slow * SOUND_SEC * max(0.0, seconds)),
+        )  # fmt: skip
+
+    def render(
+        self, performance: Performance, prompt: Prompt, seed: int = 0, temperature: float = 1.0,
+        span: tuple[float, float | None] = (0.0, None), profile: str = "fitted", on_step: OnStep | None = None,
+    ) -> AudioClip:  # fmt: skip
+        """The same as one clip."""
+        return AudioClip.joined(self.render_stream(performance, prompt, seed, temperature, span, profile, on_step))
+
+    def transcribe(self, clip: AudioClip, on_step: OnStep | None = None) -> Performance:
+        """The notes and pedal heard in a recording."""
+        limit = self._limit(RENDER_SEC + SOUND_SEC * clip.duration_sec)
+        return self.models.call("transcribe", clip, limit_sec=limit, on_step=on_step)
+
+    # ---- done by the pianos
+    def preview_stream(self, performance: Performance, piano: str = "grand") -> Iterator[AudioClip]:
+        """The performance on a sampled piano, in parts of about a second."""
+        limit = self._limit(LEAST_SEC + performance.end_sec)
+        return self.sound.stream("stream", performance, piano, limit_sec=limit)
+
+    def preview(self, performance: Performance, piano: str = "grand") -> AudioClip:
+        """The same as one clip."""
+        return AudioClip.joined(self.preview_stream(performance, piano))
+
+    def _limit(self, seconds: float) -> float:
+        return self.patience * seconds
+
+    def _writing(self, notes: int, bars: int, takes: int) -> float:
+        return self._limit(LEAST_SEC + takes * (BAR_SEC * bars if bars else WRITTEN_SEC * notes))
+
+
+def open_engine() -> Engine | WorkerEngine:
+    """The engine of a server: in processes of its own, which begin to load; in this one where the system lends its
+    accelerator to the server alone (ZeroGPU), or when ETUDE_WORKER is 0.
+    """
+    if os.environ.get("SPACES_ZERO_GPU") or os.environ.get("ETUDE_WORKER") == "0":
+        from engine.engine import Engine
+
+        return Engine.load()
+    engine = WorkerEngine()
+    engine.start()
+    return engine

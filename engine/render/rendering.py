@@ -1,0 +1,248 @@
+"""Render a performance so that it sounds like a prompt: notes to codes (masked frames), codes to sound, in one stream.
+
+The piece is written window by window, each with a second of music on both sides that is tried and thrown away. The
+notes of the whole piece are known at every window's edges, so no note is cut; nothing is cross-faded, so nothing
+drifts: frame t of the codes is always time t / 50 s.
+
+All frames of a window are written in one pass. With several passes, each continuing the codes before it (spec I.3), the
+shipped weights measured worse: a young model goes astray on what it wrote itself (training/LOG.md).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engine.models.codec.phase import PhaseFinder
+from engine.models.codec.piano_codec import FLOOR, OnStep, PianoCodec
+from engine.models.renderer.masked_renderer import MaskedRenderer, Memory
+from engine.models.renderer.sketch_decoder import SketchDecoder
+from engine.models.renderer.spectral_envelope import Recolour, band_energy, colour, prompt_colours
+from engine.music.types import AudioClip, BadInput, Performance
+from engine.sound.preview import Preview
+from engine.sound.prompts import Prompt
+from engine.sound.sketch import Sketch
+from engine.tokens.note_frames import WIDTH, note_frames
+
+FRAME_RATE = 50
+TAIL_SEC = 2.0
+LONGEST_SEC = 3600.0
+PROMPT_FRAMES = 150  # of the prompt that the model reads: three seconds, as in training
+PAST, FRESH, FUTURE = 50, 200, 50  # frames of a window: before, kept, after
+FIRST_FRESH = (40, 80, 120)  # the first windows are short: sound starts early
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How codes are drawn.
+
+    passes       over a window; in more than one, the surest frames are decided first
+    coarse       temperature of the first book
+    fine         of the finer ones
+    order_noise  in the order of frames
+    carry        begin a window with the codes before it
+    """
+
+    passes: int = 1
+    coarse: float = 0.5
+    fine: float = 0.3
+    order_noise: float = 1.0
+    carry: bool = False
+
+
+class Renderer:
+    """The product renderer. Thread-safe: a render keeps its state to itself."""
+
+    profile = "product"
+
+    def __init__(
+        self, codec: PianoCodec, model: MaskedRenderer, digest: str = "", sampling: Sampling = Sampling(),
+        decoder: SketchDecoder | None = None, preview: Preview | None = None,
+    ):  # fmt: skip
+        self.decoder, self.preview = decoder, preview or Preview()
+        self.codec, self.digest, self.sampling = codec.eval(), digest, sampling
+        self.model = model.in_int8() if "fbgemm" in torch.backends.quantized.supported_engines else model.eval()
+
+    def render(
+        self, performance: Performance, prompt: Prompt, seed: int = 0, temperature: float = 1.0,
+        span: tuple[float, float | None] = (0.0, None), on_step: OnStep | None = None,
+    ) -> AudioClip:  # fmt: skip
+        """The whole of `render_stream` as one clip."""
+        return AudioClip.joined(self.render_stream(performance, prompt, seed, temperature, span, on_step))
+
+    def render_stream(
+        self, performance: Performance, prompt: Prompt, seed: int = 0, temperature: float = 1.0,
+        span: tuple[float, float | None] = (0.0, None), on_step: OnStep | None = None,
+    ) -> Iterator[AudioClip]:  # fmt: skip
+        """Sound at 32 kHz in parts as they are made; together ceil(50 (end + 2 s)) * 640 samples for a whole piece.
+
+        prompt       how it shall sound; with notes, the model is told what is played in it
+        temperature  times the usual one: 0 always takes the likeliest codes, up to 1.5
+        span         seconds of the performance; the end None is two seconds after the last release
+        on_step      called with the finished share after every pass; raise in it to cancel
+
+        Raises BadInput for an empty or over-long performance, a span or temperature out of range.
+        """
+        first, last = frame_span(performance, span)
+        check_drawing(seed, temperature)
+        return self._stream(performance, prompt, seed, temperature, first, last, on_step)
+
+    def _stream(
+        self, performance: Performance, prompt: Prompt, seed: int, temperature: float, first: int, last: int,
+        on_step: OnStep | None,
+    ) -> Iterator[AudioClip]:  # fmt: skip
+        report = on_step or (lambda share: None)
+        count, reach = last - first, self.codec.decoder_reach
+        notes = torch.from_numpy(note_frames(performance, FRAME_RATE, first, count + FUTURE + reach))
+        of_prompt = None if prompt.notes is None else Sketch(self.preview, prompt.notes)
+        with torch.inference_mode():
+            memory = self._read(prompt, of_prompt)
+            colours, recolour = self._colours(prompt, of_prompt)
+        codes = torch.zeros(0, self.codec.num_codebooks, dtype=torch.int64)
+        sketch = Sketch(self.preview, performance)
+        phases, shown = PhaseFinder(), 0  # shown: frames whose spectra went to the phase finder
+        for start, fresh in windows(count):
+            ahead = min(FUTURE, max(count - start - fresh, 0))
+            past = min(PAST, start)
+
+            def step(share: float, start: int = start, fresh: int = fresh) -> None:
+                report((start + share * fresh) / count)
+
+            with torch.inference_mode():
+                piece = notes[start - past : start + fresh + ahead]
+                drawn = self._sketch_codes(sketch, first + start - past, first + start + fresh + ahead)
+                random = torch.Generator().manual_seed((seed * 1_000_003 + start) % (1 << 62))
+                given = codes[start - past :] if self.sampling.carry else codes[:0]
+                written = self._write(given, piece, drawn, memory, random, temperature, step)
+                codes = torch.cat([codes, written[past : past + fresh]])
+                done = len(codes) if len(codes) == count else max(len(codes) - reach, shown)
+                low, high = max(shown - reach, 0), min(done + reach, len(codes))
+                heard = self._sketch_spectra(sketch, first + low, first + high)
+                log = self._spectra(codes[low:high], heard, notes[low:high], memory[2], colours)
+                made, heard = (x[shown - low : done - low].flatten(0, 1).numpy() for x in (log.exp(), heard))
+            sound = phases.push(recolour.add(made, heard))
+            shown = done
+            if len(sound):
+                yield AudioClip(np.clip(sound, -1, 1), self.codec.sample_rate)
+        yield AudioClip(np.clip(phases.finish(), -1, 1), self.codec.sample_rate)
+        report(1.0)
+
+    def _spectra(self, codes: Tensor, sketch: Tensor, notes: Tensor, style: Tensor, colours: Tensor) -> Tensor:
+        """Log magnitudes (F, 2, 1025) of frames of codes (F, K)."""
+        latent = self.codec.quantiser.decode(codes[None])
+        if self.decoder is None:
+            log = self.codec.spectra(latent, notes[None])
+        else:
+            log = self.decoder(latent, sketch.clamp(min=FLOOR).log()[None], notes[None], style, colours)
+        return log[0].float().clamp(math.log(FLOOR), 8)
+
+    def _read(self, prompt: Prompt, of_prompt: Sketch | None) -> tuple[Memory, Tensor, Tensor]:
+        codes = self.codec.encode(torch.from_numpy(np.array(prompt.clip.samples))[None], 1)[0].T[:PROMPT_FRAMES]
+        frames = len(codes)
+        heard, sketch = torch.zeros(frames, WIDTH), torch.zeros_like(codes)
+        if prompt.notes is not None and of_prompt is not None:
+            heard = torch.from_numpy(note_frames(prompt.notes, FRAME_RATE, 0, frames))
+            sketch = self._sketch_codes(of_prompt, 0, frames)
+        noted = torch.tensor([prompt.notes is not None])
+        valid = torch.ones(1, frames, dtype=torch.bool)
+        return self.model.read_prompt(codes[None], heard[None], sketch[None], noted, valid)
+
+    def _sketch_spectra(self, sketch: Sketch, start: int, end: int) -> Tensor:
+        """Magnitudes (end - start, 2, 1025) of frames of the sketch."""
+        low, hop = start - 2, self.codec.hop_length
+        sound = torch.from_numpy(sketch.sound(low * hop, (end + 2) * hop))
+        return self.codec.magnitudes(sound[None])[0].unflatten(0, (-1, 2))[2:-2]
+
+    def _colours(self, prompt: Prompt, of_prompt: Sketch | None) -> tuple[Tensor, Recolour]:
+        """What the decoder is told of the prompt's colour; what brings a rendering to it, when its notes are known."""
+        frames = len(prompt.clip.samples) // self.codec.hop_length
+        samples = torch.from_numpy(np.array(prompt.clip.samples[: frames * self.codec.hop_length]))
+        sound, sketch, wanted = self.codec.magnitudes(samples[None])[0].numpy(), None, None
+        if of_prompt is not None and prompt.notes is not None and len(prompt.notes):
+            sketch = self._sketch_spectra(of_prompt, 0, frames).flatten(0, 1).numpy()
+            wanted = colour(band_energy(sound), band_energy(sketch))
+        return torch.from_numpy(prompt_colours(sound, sketch))[None], Recolour(wanted, FLOOR)
+
+    def _sketch_codes(self, sketch: Sketch, start: int, end: int) -> Tensor:
+        """Codes (end - start, K) of frames of the sketch, encoded with what stands on both sides."""
+        reach, hop = self.codec.encoder_reach, self.codec.hop_length
+        low = start - reach
+        sound = torch.from_numpy(sketch.sound(low * hop, (end + reach) * hop))
+        return self.codec.encode(sound[None], 1)[0].T[start - low : end - low]
+
+    def _write(
+        self, past: Tensor, notes: Tensor, sketch: Tensor, prompt: tuple[Memory, Tensor, Tensor],
+        random: torch.Generator, temperature: float, on_step: OnStep,
+    ) -> Tensor:  # fmt: skip
+        """Codes (F, K) of a window whose first len(past) frames are given; the surest frames are decided first."""
+        model, sampling = self.model, self.sampling
+        count = len(notes)
+        codes = torch.zeros(count, model.config.num_codebooks, dtype=torch.int64)
+        codes[: len(past)] = past
+        known = torch.arange(count) < len(past)
+        free = count - len(past)
+        for i in range(sampling.passes):
+            open_ = torch.nonzero(~known)[:, 0]
+            if not len(open_):  # a short window is full before the last pass
+                break
+            h = model.hear(codes[None], known[None], notes[None], sketch[None], prompt)[0, open_]
+            drawn, sure = codes[open_], torch.zeros(len(open_))
+            for book in range(model.config.num_codebooks):
+                heat = temperature * (sampling.coarse if book == 0 else sampling.fine)
+                log = model.logits(h, drawn, book).float().log_softmax(-1)
+                drawn[:, book] = draw(log, heat, random)
+                if book < 2:
+                    sure += log.gather(1, drawn[:, book : book + 1])[:, 0]
+            left = int(free * math.cos(math.pi / 2 * (i + 1) / sampling.passes)) if i + 1 < sampling.passes else 0
+            noise = -torch.log(-torch.log(torch.rand(len(open_), generator=random).clamp(1e-9, 1 - 1e-7)))
+            sure += sampling.order_noise * noise * (1 - (i + 1) / sampling.passes)
+            keep = sure.topk(max(len(open_) - left, 1)).indices
+            codes[open_[keep]] = drawn[keep]
+            known[open_[keep]] = True
+            on_step((i + 1) / sampling.passes)
+        return codes
+
+
+def draw(log: Tensor, temperature: float, random: torch.Generator) -> Tensor:
+    """One class a row of log-probabilities (N, size); temperature 0 takes the likeliest."""
+    if temperature == 0:
+        return log.argmax(-1)
+    share = (log / temperature).softmax(-1).cumsum(-1)
+    at = torch.rand(len(log), 1, generator=random) * share[:, -1:]
+    return torch.searchsorted(share, at)[:, 0].clamp(max=log.shape[-1] - 1)
+
+
+def windows(count: int) -> Iterator[tuple[int, int]]:
+    """(start, fresh frames) of the windows that write `count` frames."""
+    start, sizes = 0, iter(FIRST_FRESH)
+    while start < count:
+        fresh = min(next(sizes, FRESH), count - start)
+        yield start, fresh
+        start += fresh
+
+
+def check_drawing(seed: int, temperature: float) -> None:
+    """Raises BadInput when codes cannot be drawn so."""
+    if not 0 <= temperature <= 1.5:
+        raise BadInput(f"The temperature is {temperature:g}; 0 to 1.5 is accepted, 1 is usual.")
+    if seed < 0:
+        raise BadInput(f"The seed is {seed}; use a whole number from 0.")
+
+
+def frame_span(performance: Performance, span: tuple[float, float | None]) -> tuple[int, int]:
+    """First and last frame of a part of a performance. Raises BadInput."""
+    if len(performance) == 0:
+        raise BadInput("This performance has no notes; compose or open a piece first.")
+    whole = performance.end_sec + TAIL_SEC
+    start, end = span[0], whole if span[1] is None else min(span[1], whole)
+    if not (math.isfinite(start) and math.isfinite(end)) or not 0 <= start < end:
+        raise BadInput(f"The part {start:g} to {end:g} s is not inside the piece, 0 to {whole:.1f} s; choose anew.")
+    if end - start > LONGEST_SEC:
+        minutes = (end - start) / 60
+        raise BadInput(f"This part lasts {minutes:.0f} minutes; up to 60 are rendered at once, choose a shorter one.")
+    return math.floor(start * FRAME_RATE), math.ceil(end * FRAME_RATE)

@@ -1,0 +1,1 @@
+"""Files from outside: limits, checks and reading in a child process."""

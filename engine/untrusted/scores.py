@@ -1,0 +1,236 @@
+"""The only door for files from outside: limits first, then reading, then a look at what was read.
+
+MIDI is read here; MusicXML, .mxl, MEI and kern are counted through and parsed in a child process that is killed after
+8 seconds of computing or at 1.5 GB. What is no file of these kinds, or past a limit, raises BadInput: one sentence.
+"""
+
+from __future__ import annotations
+
+import io
+import queue
+import re
+import threading
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+
+from engine.limits import MAX_BARS, MAX_QUARTERS, MAX_TEMPO_BPM, MEASURES, SCORE
+from engine.music.io.midi import read_midi_performance, read_midi_score
+from engine.music.io.midi_bytes import MAX_NOTES
+from engine.music.io.xml_scan import stream_xml
+from engine.music.remarks import bounded
+from engine.music.types import BadInput, Performance, Score
+from engine.process.notation_reader import ReaderChild, Refusals
+
+MAX_SCORE_BYTES = 20_000_000
+MAX_KERN_BYTES = 4_000_000
+MAX_ENTRIES = 50  # of an .mxl
+MAX_BAR_QUARTERS = 2_000  # a piece without barlines is one bar
+MAX_RATIO = 200  # unpacked to packed
+_MENDED_QUARTER = 1 / 8  # of a note whose written length came out negative
+_CHILDREN = 2  # parsing at one time
+_SCORE_KINDS = "MIDI (.mid), MusicXML (.musicxml, .xml, .mxl), Humdrum (.krn) or MEI (.mei)"
+
+_pool: queue.LifoQueue[ReaderChild] = queue.LifoQueue()
+_made = threading.Semaphore(_CHILDREN)
+
+
+def open_score(data: bytes, filename: str, check: Callable[[], None] | None = None) -> Score:
+    """Read a score from bytes that anyone may have sent; what it is is seen from the bytes, not from the name.
+
+    check  called several times a second; an exception that it raises ends the reading
+    Raises BadInput. Safe to call from several threads; at most two notation files are parsed at one time.
+    """
+    name = _shown(filename)
+    if not data:
+        raise BadInput(f"{name} is empty; choose a file of the kind {_SCORE_KINDS}.")
+    if len(data) > MAX_SCORE_BYTES:
+        raise BadInput(f"{name} has {len(data) / 1e6:.1f} MB; up to {MAX_SCORE_BYTES / 1e6:.0f} MB are accepted.")
+    if data[:4] == b"MThd":
+        return check_score(read_midi_score(data))
+    if data[:2] == b"PK":
+        data = unpack_mxl(data)
+    if _is_xml(data):
+        kind = "xml"  # which one, and whether within the limits, is seen in the child
+    elif _is_kern(data):
+        if len(data) > MAX_KERN_BYTES:
+            raise BadInput(
+                f"{name} has {len(data) / 1e6:.1f} MB; kern files up to {MAX_KERN_BYTES / 1e6:.0f} MB are accepted."
+            )
+        kind = "kern"
+    else:
+        raise BadInput(f"{name} is not a score that can be read here; choose a file of the kind {_SCORE_KINDS}.")
+    with borrow_child(check) as child:
+        score = child.read(kind, data, check)
+    return check_score(score)
+
+
+def open_performance(data: bytes, filename: str) -> Performance:
+    """Read a performance (a MIDI file) from bytes that anyone may have sent. Raises BadInput."""
+    name = _shown(filename)
+    if not data:
+        raise BadInput(f"{name} is empty; choose a MIDI file (.mid).")
+    if data[:4] != b"MThd":
+        raise BadInput(f"{name} is not a MIDI file; a performance is read from a MIDI file (.mid).")
+    return read_midi_performance(data)
+
+
+def call_apart(function: str, data: bytes, refusals: Refusals, check: Callable[[], None] | None = None) -> bytes:
+    """The bytes that "module:function" makes of a stranger's bytes, in a child process under the limits of reading.
+
+    Raises BadInput: the sentence of the function, or one of `refusals` when the process ends or passes a limit.
+    """
+    with borrow_child(check) as child:
+        return child.call(function, data, refusals, check)
+
+
+def warm_up() -> None:
+    """Start one parsing child now, so that the first upload need not wait for its imports."""
+    with borrow_child() as child:
+        child.start()
+
+
+@contextmanager
+def borrow_child(check: Callable[[], None] | None = None) -> Iterator[ReaderChild]:
+    """A child to oneself: an idle one, a new one, or the next to be free."""
+    while not _made.acquire(timeout=0.2):
+        if check is not None:
+            check()
+    try:
+        try:
+            child = _pool.get_nowait()
+        except queue.Empty:
+            child = ReaderChild()
+        try:
+            yield child
+        finally:
+            _pool.put(child)
+    finally:
+        _made.release()
+
+
+def _shown(filename: str) -> str:
+    """A file name fit for a sentence: one short printable line in quotes."""
+    name = re.split(r"[/\\]", filename)[-1]
+    name = "".join(c for c in name if c.isprintable())[:80]
+    return f"“{name}”" if name else "This file"
+
+
+def _is_xml(data: bytes) -> bool:
+    head = data[:200]
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return True
+    return head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"<"
+
+
+def _is_kern(data: bytes) -> bool:
+    head = data[:20_000].removeprefix(b"\xef\xbb\xbf")
+    return b"\x00" not in head[:4000] and re.search(rb"(?m)^(.*\t)?\*\*kern", head) is not None
+
+
+def check_score(score: Score) -> Score:
+    """A score whose every number can be trusted; raises BadInput for values that no music has."""
+    times = np.concatenate([
+        score.onset_quarter, score.duration_quarter, score.measures.onset_quarter, score.measures.duration_quarter
+    ])  # fmt: skip
+    if len(score) > MAX_NOTES:
+        raise BadInput(f"This score has {len(score)} notes; up to {MAX_NOTES} are accepted.")
+    if not np.isfinite(times).all() or (np.abs(times) > MAX_QUARTERS).any():
+        raise BadInput("This score has impossible times; open it in a notation program and export it again.")
+    if (score.measures.duration_quarter < 0).any():
+        raise BadInput("This score has bars of negative length; open it in a notation program and export it again.")
+    if (score.pitch < 0).any() or (score.pitch > 127).any() or (np.abs(score.spelling.astype(int)) > 40).any():
+        raise BadInput("This score has notes outside the MIDI range 0 to 127; transpose them.")
+    _check_bars(score)
+    duration = np.where(
+        score.duration_quarter < 0, _MENDED_QUARTER, score.duration_quarter
+    )  # from notes cut by a tuplet
+    low, high, _ = SCORE["staff"]
+    staff = np.where((score.staff < low) | (score.staff > high), 0, score.staff)  # no piano has it: unknown
+    low, high, _ = SCORE["voice"]
+    return replace(
+        score, duration_quarter=duration, staff=staff, voice=np.clip(score.voice, low, high),
+        title=_line(score.title), composer=_line(score.composer),
+        remarks=bounded(score.remarks),
+    )  # fmt: skip
+
+
+_BARS = {
+    "position_quarter": "positions", "ts_num": "beats in a bar", "ts_den": "beat units",
+    "fifths": "key signatures", "number": "numbers",
+}  # fmt: skip
+
+
+def _check_bars(score: Score) -> None:
+    """The bars' values, and the tempo, that a project file can hold. Raises BadInput."""
+    if len(score.measures.number) > MAX_BARS:
+        raise BadInput(f"This score has {len(score.measures.number)} bars; up to {MAX_BARS:,} are accepted.")
+    for name, what in _BARS.items():
+        low, high, _ = MEASURES[name]
+        values = getattr(score.measures, name)
+        if (values < low).any() or (values > high).any():
+            raise BadInput(
+                f"This score has bars whose {what} are not {low:,} to {high:,}; open it in a notation program and "
+                "export it again."
+            )
+    if (np.diff(score.measures.onset_quarter) < 0).any():
+        raise BadInput("This score has bars that are out of order; open it in a notation program and export it again.")
+    if (score.measures.duration_quarter > MAX_BAR_QUARTERS).any():
+        raise BadInput(f"This score has a bar of over {MAX_BAR_QUARTERS:,} quarters; divide it into shorter bars.")
+    if not 0 <= score.tempo_bpm <= MAX_TEMPO_BPM:
+        raise BadInput(f"This score has a tempo of {score.tempo_bpm:g}; up to {MAX_TEMPO_BPM:,} are accepted.")
+
+
+def _line(text: str) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in text[:2000]).split())[:200]
+
+
+def unpack_mxl(data: bytes) -> bytes:
+    """The MusicXML inside a compressed .mxl file, read in chunks under the limits above. Raises BadInput."""
+    broken = "This .mxl file is damaged; export it again from your notation program."
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            entries = archive.infolist()
+            if len(entries) > MAX_ENTRIES:
+                raise BadInput(f"This .mxl file has {len(entries)} entries; up to {MAX_ENTRIES} are accepted.")
+            if sum(e.file_size for e in entries) > MAX_SCORE_BYTES:
+                raise BadInput(f"This .mxl file unpacks to over {MAX_SCORE_BYTES / 1e6:.0f} MB; that is too large.")
+            container = _entry(archive, "META-INF/container.xml", 100_000)
+            return _entry(archive, _root_file(container), MAX_SCORE_BYTES)
+    except BadInput:
+        raise
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError, KeyError, IndexError) as error:
+        raise BadInput(broken) from error
+
+
+def _entry(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
+    info = archive.getinfo(name)
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise BadInput("This .mxl file is compressed in an unusual way; export it again from your notation program.")
+    limit = min(limit, MAX_RATIO * max(info.compress_size, 100))
+    parts, size = [], 0
+    with archive.open(info) as stream:
+        while chunk := stream.read(65_536):
+            size += len(chunk)
+            if size > limit:
+                raise BadInput(f"This .mxl file unpacks to over {limit / 1e6:.1f} MB; that is too large for its size.")
+            parts.append(chunk)
+    return b"".join(parts)
+
+
+def _root_file(container: bytes) -> str:
+    """The path of the score that META-INF/container.xml names first."""
+    found: list[str] = []
+
+    def start(tag: str, attributes: dict[str, str]) -> None:
+        if tag.rsplit(":", 1)[-1] == "rootfile" and "full-path" in attributes:
+            found.append(attributes["full-path"])
+
+    stream_xml(container, start, lambda tag: None)
+    if not found:
+        raise BadInput("This .mxl file does not say which of its entries is the score; export it again.")
+    return found[0]

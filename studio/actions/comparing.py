@@ -1,0 +1,223 @@
+"""What is compared: the present performance, the human one, pins and renders, all of the score on the stand.
+
+No gradio here. Each has a key: "now", "human", "pin3", "render2".
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from engine.measures.csv_text import csv_text
+from engine.measures.side_by_side import CSV_HEADER, MOST, Played, Shape, shape_of, table_rows
+from engine.models.pianist.style import AXES
+from engine.music.types import Alignment, AudioClip, BadInput, Performance
+from studio.actions import editing as actions
+from studio.actions.editing import Change
+from studio.actions.rendering import Render, aligned_grid
+from studio.service.jobs import Step, unwatched
+from studio.service.shared_engine import Desk
+from studio.state.pins import Pin
+from studio.state.session import Controls, Document, Grid, Session
+
+NOW, HUMAN = "now", "human"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One performance beside the others.
+
+    slot    its colour, see engine.measures.side_by_side_figures
+    drawn   whether it is in the curves and the table
+    grid    where the beats fall in it, None where that is found by its alignment
+    render  the render whose sound it has, None for a preview piano's
+    """
+
+    key: str
+    name: str
+    slot: int
+    drawn: bool
+    performance: Performance
+    alignment: Alignment
+    grid: Grid | None = None
+    render: Render | None = None
+
+    def sound_id(self, piano: str) -> str:
+        """Names its sound: another after every change of notes or piano."""
+        if self.render is not None:
+            return f"{self.key}.{self.render.made}"
+        return f"{self.key}.{hashlib.sha256(f'{self.performance.digest} {piano}'.encode()).hexdigest()[:12]}"
+
+
+def entries(document: Document) -> list[Entry]:
+    """Everything that can be compared with the piece as it stands; at most MOST of it is drawn."""
+    session = document.session
+    if session.score is None or session.rendered is None:
+        return []
+    found: list[tuple[str, str, Performance, Alignment, Render | None]] = []
+    now = session.performance
+    if len(now):
+        found.append((NOW, "Now", now, session.alignment, None))
+    if session.reference is not None:
+        r = session.reference
+        found.append((HUMAN, r.name, r.performance, r.alignment, None))
+    found += [(f"pin{pin.number}", pin.name, pin.performance, pin.alignment, None) for pin in pins(session)]
+    for render in document.renders.kept:
+        if render.doc == session.doc and render.made:
+            name = f"Render {render.number}: {render.wish.prompt.name}"
+            found.append((f"render{render.number}", name, render.performance, render.alignment, render))
+    return _coloured(found, session.comparison.left_out, session.grid)
+
+
+def pins(session: Session) -> list[Pin]:
+    """The pins that play the score on the stand."""
+    digest = session.score.digest if session.score is not None else ""
+    return [pin for pin in session.comparison.pins if pin.digest == digest]
+
+
+def _coloured(found: list, left_out: frozenset[str], now: Grid | None) -> list[Entry]:
+    """Each keeps the colour of its place while it can; no two that are drawn share one. now: the present beats."""
+    taken: set[int] = set()
+    out = []
+    for k, (key, name, performance, alignment, render) in enumerate(found):
+        slot, drawn = k % MOST, key not in left_out and len(taken) < MOST
+        if drawn:
+            slot = slot if slot not in taken else min(set(range(MOST)) - taken)
+            taken.add(slot)
+        grid = render.grid if render is not None else now if key == NOW else None
+        out.append(Entry(key, name, slot, drawn, performance, alignment, grid, render))
+    return out
+
+
+def named(document: Document, key: object) -> Entry:
+    """The entry of this key. Raises BadInput when it is not there any more."""
+    for entry in entries(document):
+        if entry.key == key:
+            return entry
+    raise BadInput("That performance is not kept any more; choose another.")
+
+
+def grid_of_entry(session: Session, entry: Entry) -> Grid:
+    """Where the score's times fall in an entry's sound."""
+    assert session.score is not None
+    return entry.grid or aligned_grid(session.score, entry.performance, entry.alignment)
+
+
+def sound_of(desk: Desk, entry: Entry, piano: str, step: Step = unwatched) -> tuple[AudioClip, float]:
+    """What an entry sounds like, and at which second of its performance the sound begins."""
+    if entry.render is not None:
+        return entry.render.clip(), entry.render.wish.span[0]
+    return desk.preview(entry.performance, piano, step), 0.0
+
+
+def shapes(session: Session, drawn: list[Entry]) -> tuple[list[Shape], list[int], str]:
+    """Shapes and colours of what is drawn; the names of those that cannot be measured, in a sentence or ""."""
+    assert session.score is not None
+    out, slots, refused = [], [], []
+    for entry in drawn:
+        try:
+            out.append(shape_of(session.score, Played(entry.name, entry.performance, entry.alignment)))
+            slots.append(entry.slot)
+        except BadInput as refusal:
+            refused.append(str(refusal))
+    return out, slots, " ".join(refused)
+
+
+def measured_csv(document: Document) -> tuple[str, bytes]:
+    """A file of what the table says: its name and its bytes."""
+    session = document.session
+    found, _, _ = shapes(session, [e for e in entries(document) if e.drawn]) if session.score else ([], [], "")
+    if session.score is None or not found:
+        raise BadInput("Nothing is compared yet: open a piece, and pin a performance of it.")
+    return f"{actions.safe_name(session.title)}-compared.csv", csv_text(CSV_HEADER, table_rows(session.score, found))
+
+
+def pin_now(session: Session, at: datetime) -> Session:
+    """Keep the present performance, named by its style, seed and time."""
+    if session.score is None or session.rendered is None:
+        raise BadInput(actions.NOTHING_OPEN)
+    performance = session.performance
+    if not len(performance):
+        raise BadInput("Every note has been deleted, so there is nothing to pin; undo, or reset the edits.")
+    c = session.controls
+    style = c.preset if c.blend == 0 or c.second == c.preset else f"{c.preset} + {c.second}"
+    facts = [
+        style,
+        f"seed {c.seed}",
+        *_sliders(c),
+        *(["edited"] if session.edited or session.pedal is not None else []),
+    ]
+    name = f"{', '.join(facts)}, {at:%H:%M}"
+    return _with_pin(session, name, "pinned", performance, session.alignment)
+
+
+def _sliders(c: Controls) -> list[str]:
+    """The two sliders that were moved furthest, such as "tempo +2.2"."""
+    moved = sorted(zip(c.axes, (axis.name for axis in AXES), strict=False), key=lambda pair: -abs(pair[0]))
+    named = [f"{name} {value:+.1f}" for value, name in moved[:2] if abs(value) >= 0.05]
+    return [*named, *(["strength changed"] if any(abs(s - 100) > 0.5 for s in c.strength) else [])]
+
+
+def _with_pin(session: Session, name: str, kind: str, performance: Performance, alignment: Alignment) -> Session:
+    assert session.score is not None
+    kept = replace(session.comparison, pins=tuple(pins(session)))  # those of a score before are gone with it
+    return replace(session, comparison=kept.pinned(name, kind, session.score.digest, performance, alignment))
+
+
+def pin_pianist(desk: Desk, session: Session, preset: str, seed: int, step: Step = unwatched) -> Change:
+    """Play the piece as a named pianist would, and keep that."""
+    if session.score is None:
+        raise BadInput(actions.NOTHING_OPEN)
+    controls = replace(session.controls, preset=preset, blend=0.0, axes=(), strength=(100.0,) * 5, seed=seed)
+    performance = desk.perform(session.score, actions.style_of(desk, session, controls), step)
+    whole = Alignment.identity(len(session.score))
+    return _pinning(session, [(f"{preset}, seed {seed}", "pianist", performance, whole)])
+
+
+def pin_files(desk: Desk, session: Session, files: list[tuple[str, Performance]], step: Step = unwatched) -> Change:
+    """Keep performances that were opened, matched with the score. Raises BadInput when one is of another piece."""
+    if session.score is None:
+        raise BadInput(actions.NOTHING_OPEN)
+    found = []
+    for name, performance in files:
+        reference = actions.set_reference(desk, session, performance, name, step)(session).reference
+        assert reference is not None
+        found.append((Path(name).stem[:60] or "A file", "file", performance, reference.alignment))
+    return _pinning(session, found)
+
+
+def _pinning(session: Session, found: list[tuple[str, str, Performance, Alignment]]) -> Change:
+    doc = session.doc
+
+    def change(now: Session) -> Session:
+        if now.doc != doc:  # another piece was opened meanwhile
+            return now
+        for name, kind, performance, alignment in found:
+            now = _with_pin(now, name, kind, performance, alignment)
+        return now
+
+    return change
+
+
+def unpinned(key: object) -> Callable[[Session], Session]:
+    """Forget the pin of this key; anything else stays."""
+    number = str(key)[3:]
+
+    def change(now: Session) -> Session:
+        known = str(key).startswith("pin") and number.isdecimal()
+        return replace(now, comparison=now.comparison.without(int(number))) if known else now
+
+    return change
+
+
+def left_out(key: object, out: bool) -> Callable[[Session], Session]:
+    """Take one performance out of the picture, or put it back."""
+
+    def change(now: Session) -> Session:
+        kept = now.comparison.left_out - {str(key)} | ({str(key)} if out else set())
+        return replace(now, comparison=replace(now.comparison, left_out=frozenset(list(kept)[:100])))
+
+    return change

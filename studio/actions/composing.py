@@ -1,0 +1,307 @@
+"""What a visitor can ask of the composer, as functions over a Session; no gradio here. See studio.actions for `Change`.
+
+Nothing that is composed replaces the piece by itself: it becomes a Take, which can be heard and accepted, now or later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.models.composer.conditions import TOP_P, Conditions
+from engine.music.io.alignment import kept_notes
+from engine.music.types import Alignment, BadInput, Performance, Score
+from studio.actions.editing import NOTHING_OPEN, Change, grid_of, open_piece
+from studio.service.jobs import Step, unwatched
+from studio.service.shared_engine import Desk
+from studio.state import history
+from studio.state.session import Controls, NoteEdit, Reference, Selection, Session, Take, replay
+
+OnNote = Callable[[int, float, float, int, int], None]  # take, onset and duration in quarters, pitch, staff
+KEPT_TAKES = 12
+MAX_TAKES, MAX_NOTES, MAX_BARS = 4, 2048, 128
+HANDS = {"Both hands": (0, 1, 2), "Upper staff": (1,), "Lower staff": (2,)}
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the Compose panel says; "" and 0 leave a condition to the composer.
+
+    tempo       quarters a minute
+    density     notes a quarter
+    notes, bars how much to write; bars, when there are any, count
+    """
+
+    composer: str = ""
+    period: str = ""
+    key: str = ""
+    meter: str = ""
+    tempo: float = 0.0
+    density: float = 0.0
+    notes: int = 256
+    bars: int = 0
+    takes: int = 1
+    seed: int = 0
+    temperature: float = 1.0
+    top_p: float = TOP_P
+
+    def conditions(self) -> Conditions:
+        """The same as the engine takes them."""
+        return Conditions(self.composer, self.period, self.key, self.meter, self.tempo, self.density)
+
+    def sampling(self) -> tuple[int, int, float, float]:
+        """takes, seed, temperature, top_p"""
+        return self.takes, self.seed, self.temperature, self.top_p
+
+
+def compose(desk: Desk, wish: Wish, on_note: OnNote, step: Step = unwatched) -> Change:
+    """Write from nothing."""
+    scores = desk.compose(wish, on_note, step)
+    takes = [
+        Take(
+            0, "compose", *_titled(score, f"Composition in {key_of(score)}"), wish.seed,
+            (float(score.onset_quarter[0]), score.measures.end_quarter), np.ones(len(score), bool), Session(),
+        )
+        for score in scores
+    ]  # fmt: skip
+    return lambda now: _with(now, takes)
+
+
+def continue_piece(desk: Desk, session: Session, wish: Wish, on_note: OnNote, step: Step = unwatched) -> Change:
+    """Write on after the piece's last note."""
+    score, base = opened_score(session), history.alone(session)
+    title = session.title if session.title.endswith(", continued") else f"{session.title}, continued"
+    takes = []
+    for new in desk.continue_score(score, wish, on_note, step):
+        fresh = kept_notes(score, new) < 0
+        start = float(new.onset_quarter[fresh].min()) if fresh.any() else score.measures.end_quarter
+        span = (start, max(start, new.measures.end_quarter))
+        takes.append(Take(0, "continue", *_titled(new, title), wish.seed, span, fresh, base))
+    return lambda now: _with(now, takes)
+
+
+def infill(desk: Desk, session: Session, region: Region, wish: Wish, on_note: OnNote, step: Step = unwatched) -> Change:
+    """Write the region anew and leave every other note as it is."""
+    score, base = opened_score(session), history.alone(session)
+    scores = desk.infill(score, region.selected, region.span, wish, on_note, step)
+    takes = [
+        Take(0, "infill", *_titled(new, session.title), wish.seed, region.span, kept_notes(score, new) < 0, base)
+        for new in scores
+    ]
+    return lambda now: _with(now, takes)
+
+
+def opened_score(session: Session) -> Score:
+    """The score on the stand. Raises BadInput when there is none."""
+    if session.score is None or session.rendered is None:
+        raise BadInput(f"{NOTHING_OPEN} Or press Compose to write one.")
+    return session.score
+
+
+def _titled(score: Score, title: str) -> tuple[Score, str]:
+    return (score if score.title else replace(score, title=title)), title
+
+
+def _with(now: Session, takes: list[Take]) -> Session:
+    first = now.takes[-1].number + 1 if now.takes else 1
+    numbered = [replace(take, number=first + i) for i, take in enumerate(takes)]
+    return replace(now, takes=(*now.takes, *numbered)[-KEPT_TAKES:])
+
+
+# ---- what to fill in ----
+@dataclass(frozen=True)
+class Region:
+    """What infilling replaces.
+
+    selected  (n,) bool, notes of the score
+    span      (from, to) quarters; the new notes start inside
+    """
+
+    selected: NDArray[np.bool_]
+    span: tuple[float, float]
+
+
+def bars_of(session: Session, selection: Selection) -> tuple[int, int] | None:
+    """Printed numbers of the first and last selected bar; None when nothing of this piece is selected."""
+    if session.score is None or selection.doc != session.doc or selection.bars is None:
+        return None
+    number = session.score.measures.number
+    first, last = selection.bars
+    return (int(number[first]), int(number[last])) if 0 <= first <= last < len(number) else None
+
+
+def selection_of(session: Session, notes: list[int], bars: list[int] | None) -> Selection:
+    """A selection from the page, checked; the bars of single notes are found here."""
+    score = session.score
+    if score is None:
+        return Selection()
+    n, m = len(score), score.measures
+    chosen = tuple(sorted({i for i in notes if 0 <= i < n}))
+    if bars is not None and 0 <= bars[0] <= bars[1] < len(m):
+        return Selection(session.doc, chosen, (bars[0], bars[1]))
+    if not chosen:
+        return Selection(session.doc)
+    at = np.searchsorted(m.onset_quarter, score.onset_quarter[list(chosen)] + 1e-6, side="right") - 1
+    return Selection(session.doc, chosen, (max(0, int(at.min())), max(0, int(at.max()))))
+
+
+def whole_bars(session: Session, first: int, last: int, hand: str, selection: Selection) -> Region:
+    """Bars by their printed numbers, both ends included, of one staff or both.
+
+    A number that is printed more than once (repeats are written out) means the selected bar, or else the first one.
+    """
+    score = opened_score(session)
+    m, number = score.measures, score.measures.number
+    if bars_of(session, selection) == (first, last) and selection.bars is not None:
+        a, b = selection.bars
+    else:
+        starts = np.flatnonzero(number == first)
+        ends = np.flatnonzero(number == last)
+        ends = ends[ends >= starts[0]] if len(starts) else ends
+        if not len(starts) or not len(ends):
+            raise BadInput(
+                f"Bars {first} to {last} are not in this piece; its bars are {number.min()} to {number.max()}, "
+                "give the earlier one first."
+            )
+        a, b = int(starts[0]), int(ends[0])
+    span = float(m.onset_quarter[a]), float(m.onset_quarter[b] + m.duration_quarter[b])
+    if hand not in HANDS:
+        raise BadInput("Choose both hands, the upper or the lower staff.")
+    inside = (score.onset_quarter >= span[0] - 1e-6) & (score.onset_quarter < span[1] - 1e-6)
+    return Region(inside & np.isin(_staves(score), HANDS[hand]), span)
+
+
+def selected_notes(session: Session, selection: Selection) -> Region:
+    """The selected notes alone."""
+    score = opened_score(session)
+    if selection.doc != session.doc or not selection.notes:
+        raise BadInput("No note is selected: select notes on the roll or the page, or fill in whole bars.")
+    selected = np.zeros(len(score), bool)
+    selected[list(selection.notes)] = True
+    onset, end = score.onset_quarter[selected], (score.onset_quarter + score.duration_quarter)[selected]
+    return Region(selected, (float(onset.min()), max(float(end.max()), float(onset.max()) + 0.25)))
+
+
+def _staves(score: Score) -> NDArray:
+    return np.where(score.staff > 0, score.staff, np.where(score.pitch >= 60, 1, 2))
+
+
+# ---- hearing and accepting ----
+def take_of(session: Session, number: object) -> Take:
+    """A take by its number. Raises BadInput when it is not there any more."""
+    for take in session.takes:
+        if take.number == number:
+            return take
+    raise BadInput("That take is not kept any more; compose again.")
+
+
+def played(desk: Desk, session: Session, take: Take, controls: Controls, step: Step = unwatched) -> Session:
+    """The take on the stand, played. Of a continued or filled in piece, the kept notes sound as they did, with the
+    visitor's edits and in the style in which that piece is played; something new is played as the panel says.
+    """
+    if take.kind == "compose":
+        return open_piece(desk, session, take.score, take.title, controls, step=step)
+    source = session if session.doc == take.base.doc else take.base
+    assert source.score is not None
+    assert source.rendered is not None
+    rendered = desk.perform_edit(source.score, source.rendered, take.score, source.style, step)
+    grid = grid_of(take.score, rendered)
+    carried = _carried(source, take)
+    opened = replay(carried, rendered, grid)
+    if opened.pedal is not None and take.kind == "continue":  # the visitor has not pedalled what is new
+        from_sec = float(grid.sec_at(take.span[0]))
+        new = tuple(p for p in replace(opened, pedal=None).pedal_spans() if p[0] >= from_sec)
+        opened = replace(opened, pedal=tuple(p for p in opened.pedal if p[0] < from_sec) + new)
+    return opened
+
+
+def _carried(source: Session, take: Take) -> Session:
+    """The piece with the take's score: edits and the human performance of kept notes go with them."""
+    assert source.score is not None
+    n_old, n_new = len(source.score), len(take.score)
+    kept = kept_notes(source.score, take.score)
+    new_of = np.full(n_old, -1)
+    new_of[kept[kept >= 0]] = np.flatnonzero(kept >= 0)
+    edits: dict[int, NoteEdit] = {}
+    for note_id, edit in source.edits.items():
+        if note_id > n_old:
+            edits[note_id - n_old + n_new] = edit
+        elif new_of[note_id - 1] >= 0:
+            edits[int(new_of[note_id - 1]) + 1] = edit
+    deleted = frozenset(int(new_of[i - 1]) + 1 for i in source.deleted if new_of[i - 1] >= 0)
+    return replace(
+        source, score=take.score, title=take.title, example="", edits=MappingProxyType(edits), deleted=deleted,
+        reference=_carried_reference(source.reference, new_of),
+    )  # fmt: skip
+
+
+def _carried_reference(reference: Reference | None, new_of: NDArray) -> Reference | None:
+    if reference is None:
+        return None
+    score_index = new_of[reference.alignment.score_index]
+    there = np.flatnonzero(score_index >= 0)
+    there = there[np.argsort(score_index[there], kind="stable")]
+    if len(there) < 2:
+        return None
+    alignment = Alignment(score_index[there], reference.alignment.performance_index[there])
+    return replace(reference, alignment=alignment)
+
+
+def accept(desk: Desk, session: Session, number: object, controls: Controls, step: Step = unwatched) -> Change:
+    """Put a take in the place of the piece; undo brings the piece back."""
+    opened = played(desk, session, take_of(session, number), controls, step)
+    return lambda now: history.replaced(now, opened)
+
+
+def dismiss(session: Session, number: object) -> Session:
+    """Throw a take away."""
+    take = take_of(session, number)
+    return replace(session, takes=tuple(t for t in session.takes if t is not take))
+
+
+def heard_part(opened: Session, take: Take) -> tuple[Performance, float]:
+    """What a preview plays, and at which second of the piece it starts: all that is new, and of a continued or filled
+    in piece a bar around it.
+    """
+    performance = opened.performance
+    if take.kind == "compose" or opened.grid is None:
+        return performance, 0.0
+    m = take.score.measures
+    last = len(m) - 1
+    a, b = (int(np.searchsorted(m.onset_quarter, q + 1e-6, side="right")) - 1 for q in take.span)
+    start = max(0.0, float(opened.grid.sec_at(m.onset_quarter[max(0, a - 1)])))
+    if take.kind == "continue":
+        return excerpt(performance, start, performance.end_sec), start
+    b = min(last, b if take.span[1] < m.end_quarter - 1e-6 else last)
+    end = float(opened.grid.sec_at(m.onset_quarter[b] + m.duration_quarter[b]))
+    return excerpt(performance, start, end), start
+
+
+def excerpt(performance: Performance, start_sec: float, end_sec: float) -> Performance:
+    """The notes that start between two moments, the first moment as second 0, under the same pedal."""
+    p = performance
+    chosen = (p.onset_sec >= start_sec - 0.03) & (p.onset_sec < end_sec - 0.001)
+    before = np.flatnonzero(p.pedal_sec < start_sec)
+    inside = (p.pedal_sec >= start_sec) & (p.pedal_sec <= end_sec)
+    sec, value = p.pedal_sec[inside] - start_sec, p.pedal_value[inside]
+    if len(before):
+        sec, value = np.concatenate([[0.0], sec]), np.concatenate([[p.pedal_value[before[-1]]], value])
+    return Performance(
+        np.maximum(p.onset_sec[chosen] - start_sec, 0.0), p.duration_sec[chosen], p.pitch[chosen],
+        p.velocity[chosen], np.append(sec, end_sec - start_sec + 0.5), np.append(value, 0),
+    )  # fmt: skip
+
+
+# ---- in words ----
+def key_of(score: Score) -> str:
+    """The key of the first bar's signature, major or minor by what the notes say: "C minor"."""
+    from engine.models.composer.conditions import key_name
+    from engine.tokens.composer_tokens import is_minor, key_shift
+
+    fifths = int(np.clip(score.measures.fifths[0], -7, 7))
+    minor = is_minor(score.pitch + key_shift(fifths), np.maximum(score.duration_quarter, 1 / 24))
+    return key_name(fifths, minor)

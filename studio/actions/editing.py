@@ -1,0 +1,317 @@
+"""What a visitor can do, as functions from a Session to a Session. No gradio here.
+
+Slow actions return a change, a function that is applied to the Session as it is by then: edits made meanwhile stay.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from types import MappingProxyType
+
+import numpy as np
+
+from engine.music.expression import beat_times
+from engine.music.types import AudioClip, BadInput, Performance, Score, Strength, Style
+from studio.service.jobs import Step, unwatched
+from studio.service.shared_engine import Desk
+from studio.state.session import FIELDS, Controls, Grid, NoteEdit, Reference, Session, replay
+
+Change = Callable[[Session], Session]
+DEFAULT = "Default"
+BORROWED = "The human's style"
+MAX_NOTES = 20_000
+MAX_SEC = 3600.0
+OF_PIECE = "of-piece"  # class of a button that acts on the piece: the roll holds it back while it shows something else
+NOTHING_OPEN = "No score is open yet: choose an example or open a MIDI or MusicXML file first."
+
+
+def style_of(desk: Desk, session: Session, controls: Controls) -> Style:
+    """Turn the style panel into a Style."""
+    first, second = (_preset(desk, session, name) for name in (controls.preset, controls.second))
+    size = max(len(first), len(second))
+    base = tuple(
+        (1 - controls.blend) * a + controls.blend * b
+        for a, b in zip(_padded(first, size), _padded(second, size), strict=True)
+    )
+    return desk.engine.style(
+        tuple(controls.axes),
+        base=base,
+        strength=Strength(*(value / 100 for value in controls.strength)),
+        seed=controls.seed,
+    )
+
+
+def _padded(z: Sequence[float], size: int) -> tuple[float, ...]:
+    return tuple(z) + (0.0,) * (size - len(z))
+
+
+def _preset(desk: Desk, session: Session, name: str) -> tuple[float, ...]:
+    if name == BORROWED:
+        if session.score is None or session.reference is None:
+            raise BadInput("There is no human performance to borrow a style from; open one, or choose another preset.")
+        return desk.style_from(session.score, session.reference.performance, session.reference.alignment)
+    if name not in desk.presets:
+        raise BadInput("That preset is not known here; choose one from the list.")
+    return desk.presets[name]
+
+
+def open_piece(
+    desk: Desk, session: Session, score: Score, title: str, controls: Controls, example: str = "",
+    step: Step = unwatched,
+) -> Session:  # fmt: skip
+    """Put a new score on the stand and play it; edits and reference of the piece before are gone."""
+    number = session.docs + 1
+    fresh = Session(score=score, title=title, controls=controls, example=example, doc=number, docs=number)
+    style = style_of(desk, fresh, controls)
+    rendered = desk.perform(score, style, step)
+    return replay(replace(fresh, style=style), rendered, grid_of(score, rendered))
+
+
+def another_take(session: Session) -> Session:
+    """The same notes under a new number, so that the page takes them over its own."""
+    return replace(session, take=session.take + 1)
+
+
+def grid_of(score: Score, rendered: Performance) -> Grid:
+    """Where the beats of the score fall in a rendering of it."""
+    _, sec, quarter = beat_times(score, rendered)
+    return Grid.through(quarter, sec)
+
+
+def restyle(desk: Desk, session: Session, controls: Controls, step: Step = unwatched) -> Change:
+    """Play the same score in another style; what the visitor edited by hand is put back on top."""
+    if session.score is None:
+        raise BadInput(NOTHING_OPEN)
+    score, doc = session.score, session.doc
+    style = style_of(desk, session, controls)
+    rendered = desk.perform(score, style, step)
+    grid = grid_of(score, rendered)
+
+    def change(now: Session) -> Session:
+        if now.doc != doc:  # another piece was opened while this one was being played
+            return now
+        return replay(replace(now, controls=controls, style=style), rendered, grid)
+
+    return change
+
+
+def reperform(desk: Desk, session: Session, ids: Sequence[int], step: Step = unwatched) -> Change:
+    """Play only the selected notes again, with a new seed; all others stay as they are, to the millisecond."""
+    if session.score is None or session.rendered is None:
+        raise BadInput(NOTHING_OPEN)
+    n = len(session.score)
+    redo = np.zeros(n, bool)
+    redo[[i - 1 for i in ids if 1 <= i <= n]] = True
+    if not redo.any():
+        raise BadInput("No note of the score is selected: select the notes that the pianist should play again.")
+    seed = session.style.seed + session.take + 1  # the same seed would give the same notes again
+    style = replace(session.style, seed=seed)
+    played = desk.reperform(session.score, style, session.in_score_order(), redo, step)
+    score, doc, take = session.score, session.doc, session.take
+
+    def change(now: Session) -> Session:
+        if now.doc != doc or now.take != take:
+            raise BadInput("The performance changed while the selection was being played; select the notes again.")
+        assert now.rendered is not None
+        columns = {name: np.where(redo, getattr(played, name), getattr(now.rendered, name)) for name in FIELDS}
+        rendered = replace(now.rendered, **columns)
+        edits = {i: e for i, e in now.edits.items() if i > n or not redo[i - 1]}
+        back = frozenset(i for i in now.deleted if not redo[i - 1])
+        return replace(
+            now, rendered=rendered, grid=grid_of(score, rendered), edits=MappingProxyType(edits), deleted=back,
+            take=now.take + 1,
+        )  # fmt: skip
+
+    return change
+
+
+def discard_edits(session: Session) -> Session:
+    """Back to the pianist's own notes and pedal."""
+    return replace(session, edits=MappingProxyType({}), deleted=frozenset(), pedal=None, take=session.take + 1)
+
+
+def edit(put: list, delete: list, pedal: list | bool | None) -> Change:
+    """A patch from the roll, checked.
+
+    put     [[id, pitch, onset_ms, duration_ms, velocity], ...] new or changed notes
+    delete  [id, ...]
+    pedal   [[from_ms, to_ms], ...] all spans; None gives the pedal back to the pianist; False leaves it alone
+    Raises BadInput for anything that the roll cannot have sent.
+    """
+    rows = [_row(row) for row in put]
+    if not all(type(i) is int for i in delete):
+        raise BadInput("The edit could not be read; reload the page.")
+    spans = pedal if pedal is None or pedal is False else _spans(pedal)
+
+    def change(now: Session) -> Session:
+        edits, deleted = dict(now.edits), set(now.deleted)
+        for i in delete:
+            edits.pop(i, None)
+            if now.base(i) is not None:
+                deleted.add(i)
+        for note_id, note in rows:
+            deleted.discard(note_id)
+            own = _own_fields(now.base(note_id), now.edits.get(note_id), note)
+            if own:
+                edits[note_id] = _exact(now.base(note_id), now.edits.get(note_id), note, own)
+            else:
+                edits.pop(note_id, None)
+        count = len(now.rendered) if now.rendered is not None else 0
+        if count + sum(i > count for i in edits) > MAX_NOTES:
+            raise BadInput(f"A performance has at most {MAX_NOTES:,} notes; delete some before adding more.")
+        new = replace(now, edits=MappingProxyType(edits), deleted=frozenset(deleted))
+        return new if spans is False else replace(new, pedal=spans)
+
+    return change
+
+
+def _row(row: object) -> tuple[int, NoteEdit]:
+    if not (isinstance(row, list) and len(row) == 5 and all(type(v) is int for v in row)):
+        raise BadInput("The edit could not be read; reload the page.")
+    note_id, pitch, onset, duration, velocity = row
+    limit = int(1000 * MAX_SEC)
+    fits = 0 <= pitch <= 127 and 0 <= onset <= limit and 0 < duration <= limit and 1 <= velocity <= 127
+    if not fits or not 1 <= note_id <= 10_000_000:
+        raise BadInput("That note does not fit on the piano or into an hour; move it less far.")
+    return note_id, NoteEdit(pitch, onset / 1000, duration / 1000, velocity)
+
+
+def _spans(pedal: object) -> tuple[tuple[float, float], ...]:
+    ok = isinstance(pedal, list) and len(pedal) <= MAX_NOTES
+    for span in pedal if ok else []:  # type: ignore[union-attr]
+        pair = isinstance(span, list) and len(span) == 2 and all(type(v) is int for v in span)
+        ok = ok and pair and 0 <= span[0] < span[1] <= int(1000 * MAX_SEC)
+    if not ok:
+        raise BadInput("The pedal edit could not be read; reload the page.")
+    spans: list[list[float]] = []
+    for start, end in sorted(pedal):  # type: ignore[arg-type]
+        if spans and start <= spans[-1][1] * 1000:
+            spans[-1][1] = max(spans[-1][1], end / 1000)
+        else:
+            spans.append([start / 1000, end / 1000])
+    return tuple((a, b) for a, b in spans)
+
+
+def _ms(sec: float) -> int:
+    return round(1000 * sec)
+
+
+def _own_fields(base: NoteEdit | None, before: NoteEdit | None, note: NoteEdit) -> frozenset[str]:
+    """The fields that are now the visitor's: those that differ from what the pianist plays."""
+    if base is None:
+        return frozenset(FIELDS)
+    same = {
+        "pitch": note.pitch == base.pitch,
+        "velocity": note.velocity == base.velocity,
+        "onset_sec": _ms(note.onset_sec) == _ms(base.onset_sec),
+        "duration_sec": _ms(note.duration_sec) == max(1, _ms(base.duration_sec)),
+    }
+    return frozenset(name for name in FIELDS if not same[name])
+
+
+def _exact(base: NoteEdit | None, before: NoteEdit | None, note: NoteEdit, own: frozenset[str]) -> NoteEdit:
+    """Keep fractions of a millisecond where the roll, which counts whole ones, has not changed a time."""
+    values = {}
+    for name in ("onset_sec", "duration_sec"):
+        value = getattr(note, name)
+        for known in (before, base):
+            if known is not None and _ms(getattr(known, name)) == _ms(value):
+                value = getattr(known, name)
+        values[name] = value
+    return replace(note, own=own, **values)
+
+
+def set_reference(desk: Desk, session: Session, performance: Performance, name: str, step: Step = unwatched) -> Change:
+    """Lay a human performance beside the score."""
+    if session.score is None:
+        raise BadInput(NOTHING_OPEN)
+    alignment = desk.align(session.score, performance, step)
+    share = len(alignment) / len(session.score)
+    if share < 0.3 or len(np.unique(session.score.onset_quarter[alignment.score_index])) < 2:
+        raise BadInput(f"Only {share:.0%} of the score is found in this performance; open a performance of this piece.")
+    doc = session.doc
+    reference = Reference(performance, alignment, name)
+    return lambda now: replace(now, reference=reference) if now.doc == doc else now
+
+
+def remove_reference(session: Session) -> Session:
+    """Take the human performance away."""
+    return replace(session, reference=None)
+
+
+def sound(desk: Desk, session: Session, piano: str, step: Step = unwatched) -> AudioClip:
+    """What the performance sounds like, edits included."""
+    if session.rendered is None:
+        raise BadInput(NOTHING_OPEN)
+    performance = session.performance
+    if not len(performance):
+        raise BadInput("Every note has been deleted, so there is nothing to hear; undo, or reset the edits.")
+    return desk.preview(performance, piano, step)
+
+
+def audio_bytes(clip: AudioClip, kind: str) -> bytes:
+    """A clip as a file. kind: wav or flac."""
+    from engine.sound.clip import encode_audio
+
+    return encode_audio(clip, format=kind)
+
+
+def export(desk: Desk, session: Session, kind: str, piano: str, step: Step = unwatched) -> tuple[str, bytes]:
+    """A file to take away: its name and its bytes. kind: midi, locked, musicxml, wav or flac."""
+    from engine.music.io.midi import write_midi, write_midi_locked
+    from engine.music.io.write_musicxml import write_musicxml
+
+    if session.score is None or session.rendered is None:
+        raise BadInput(NOTHING_OPEN)
+    name = safe_name(session.title)
+    if kind == "midi":
+        return f"{name}.mid", write_midi(session.performance)
+    if kind == "locked":
+        return f"{name}-score-locked.mid", write_midi_locked(*locked_pair(session))
+    if kind == "musicxml":
+        return f"{name}.musicxml", write_musicxml(session.score)
+    return f"{name}.{kind}", audio_bytes(sound(desk, session, piano, step), kind)
+
+
+def locked_pair(session: Session) -> tuple[Score, Performance]:
+    """Score and performance, note for note, with the visitor's deletions and additions in both.
+
+    An added note is written on the nearest 1/24 of a quarter to where it is played.
+    """
+    assert session.score is not None
+    assert session.grid is not None
+    score, (ids, performance) = session.score, session.arrays()
+    if not len(ids):
+        raise BadInput("Every note has been deleted, so there is nothing to save; undo, or reset the edits.")
+    n = len(score)
+    added = ids > n
+    onset = np.round(session.grid.quarter_at(performance.onset_sec) * 24) / 24
+    end = np.round(session.grid.quarter_at(performance.onset_sec + performance.duration_sec) * 24) / 24
+    index = np.where(added, 0, ids - 1)
+
+    def pick(name: str, for_added: np.ndarray | float = 0) -> np.ndarray:
+        return np.where(added, for_added, getattr(score, name)[index])
+
+    onset_quarter = pick("onset_quarter", np.maximum(onset, score.measures.onset_quarter[0]))
+    order = np.lexsort((performance.pitch, onset_quarter))
+    marks = np.where(added[:, None], 0, score.marks.table[index])[order]
+    written = replace(
+        score,
+        onset_quarter=onset_quarter[order],
+        duration_quarter=pick("duration_quarter", np.maximum(end - onset, 1 / 24))[order],
+        pitch=performance.pitch[order],
+        spelling=pick("spelling", (performance.pitch * 7 + 5) % 12 - 5)[order],
+        staff=pick("staff")[order], voice=pick("voice")[order], grace=pick("grace", False)[order],
+        marks=replace(score.marks, table=marks),
+    )  # fmt: skip
+    played = replace(performance, **{name: getattr(performance, name)[order] for name in FIELDS})
+    return written, played
+
+
+def safe_name(title: str) -> str:
+    """A file name from a title that anyone may have typed: plain letters, digits, dashes; never empty."""
+    plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode()
+    return re.sub(r"[^A-Za-z0-9]+", "-", plain).strip("-")[:60].strip("-") or "etude"

@@ -1,0 +1,335 @@
+"""Renderings of a piece with a prompt's sound: made part by part, heard meanwhile, compared. No gradio here.
+
+A `Render` belongs to the notes as they were when it was begun; edits made later leave it as it is.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from engine.files import put
+from engine.music.expression import group_median
+from engine.music.types import Alignment, AudioClip, BadInput, Performance, Score
+from engine.render.provenance import describe_render
+from engine.sound.clip import encode_audio, to_int16
+from engine.sound.prompts import Prompt
+from engine.sound.recording import StreamResampler, resample
+from studio.actions import editing as actions
+from studio.service.jobs import Job, Jobs, Step, unwatched
+from studio.service.shared_engine import Desk
+from studio.state.session import Grid, Reference, Session
+
+KEPT = 3  # renders of one visitor; the page holds as many
+PART_SEC = 20.0  # the most that one answer brings
+SAMPLE_RATE = 48000  # Hz of every render on the page, whichever method made it
+COMPARED = ("preview", "human", "prompt")
+LEAST_SPAN_SEC = 0.5
+
+
+@dataclass(frozen=True)
+class RenderWish:
+    """What the Render panel asks for.
+
+    span  seconds of the performance; (0, None) is all of it
+    part  the same in words
+    listen  have the prompt's notes written down first, if they are not known
+    """
+
+    prompt: Prompt
+    seed: int
+    temperature: float
+    span: tuple[float, float | None] = (0.0, None)
+    part: str = "the whole piece"
+    profile: str = "fitted"
+    listen: bool = False
+
+
+class Render:
+    """One rendering. A job adds to its sound while the page reads it; the samples lie in a file of the visitor's."""
+
+    def __init__(self, number: int, session: Session, wish: RenderWish, folder: Path, weights: str) -> None:
+        assert session.grid is not None
+        self.number, self.wish, self.weights = number, wish, weights
+        self.title, self.doc, self.grid = session.title, session.doc, session.grid
+        self.performance: Performance = session.performance
+        self.alignment: Alignment = session.alignment
+        self.reference: Reference | None = session.reference
+        self.human_grid = human_grid(session)
+        self.folder = folder
+        self.made, self.share = 0, 0.0  # samples of each channel; of the work
+        self.channels = 1
+        self._rate: StreamResampler | None = None  # brings what comes to SAMPLE_RATE
+        self.total = _expected(self.performance, wish.span)
+        self.job: Job | None = None
+        self.filled, self.made_as = False, ""  # whether it came with a project; what a file of it says then
+        self.outdated = False  # the notes had been changed when it came
+        self._begun: float | None = None
+        self._more = threading.Condition()
+        self._file = folder / f"render-{number}.pcm"
+        self._file.write_bytes(b"")
+
+    @property
+    def over(self) -> bool:
+        """Finished, refused or stopped."""
+        return self.job is not None and self.job.over
+
+    @property
+    def seconds(self) -> float:
+        """How long the sound that has been made lasts."""
+        return self.made / SAMPLE_RATE
+
+    @property
+    def complete(self) -> bool:
+        """All of it has been made."""
+        return self.job is not None and self.job.show is not None
+
+    def step(self, share: float) -> None:
+        """Hear from the renderer how far it is. Raises Cancelled when the render is no longer wanted."""
+        assert self.job is not None
+        self.share = max(self.share, min(1.0, share))
+        if share > 0 and self._begun is None:
+            self._begun = time.monotonic()
+        self.job.step(self.share)
+
+    def add(self, clip: AudioClip) -> None:
+        """Put the next part of the sound behind what there is."""
+        if self._rate is None:
+            self.channels = clip.channels
+            self._rate = StreamResampler(clip.sample_rate, SAMPLE_RATE, clip.channels)
+        self._write(self._rate.push(clip.samples))
+
+    def _write(self, samples: NDArray[np.float32]) -> None:
+        try:
+            with self._file.open("r+b") as file:
+                file.seek(0, os.SEEK_END)
+                file.write(to_int16(AudioClip(samples, SAMPLE_RATE)).tobytes())
+        except FileNotFoundError:  # the render was removed while its last part was being made
+            return
+        except OSError:
+            os.truncate(self._file, 2 * self.channels * self.made)
+            raise
+        with self._more:
+            self.made += len(samples)
+            self._more.notify_all()
+
+    def finish(self) -> None:
+        """No part will follow."""
+        if self._rate is not None:
+            self._write(self._rate.finish())
+        with self._more:
+            self.total = self.made
+            self._more.notify_all()
+
+    def wait(self, have: int, seconds: float) -> None:
+        """Until there is more than `have` samples, or it is over, or so long; keeps the job from being abandoned."""
+        until = time.monotonic() + seconds
+        with self._more:
+            while self.made <= have and not self.over and time.monotonic() < until:
+                self._more.wait(0.05)
+        if self.job is not None:
+            self.job.wait(0)
+
+    def samples(self, first: int = 0, count: int | None = None) -> NDArray[np.int16]:
+        """What has been made from sample `first` on, (n,) int16, or (n, 2)."""
+        size = self.made - first if count is None else min(count, self.made - first)
+        with self._file.open("rb") as file:
+            file.seek(2 * self.channels * first)
+            found = np.frombuffer(file.read(2 * self.channels * max(0, size)), np.int16)
+        return found if self.channels == 1 else found.reshape(-1, self.channels)
+
+    def part(self, have: int) -> Path | None:
+        """A sound file of what comes after the first `have` samples; None when that is nothing yet."""
+        samples = self.samples(have, round(PART_SEC * SAMPLE_RATE)) if 0 <= have < self.made else np.zeros(0, np.int16)
+        if not len(samples):
+            return None
+        path = self.folder / f"render-{self.number}-{have}.wav"
+        sound = io.BytesIO()
+        soundfile.write(sound, samples, SAMPLE_RATE, "PCM_16", format="WAV")
+        put(path, sound.getvalue())
+        return path
+
+    def left_sec(self) -> float | None:
+        """Seconds of work that are left, judged by what has been done; None while that cannot be said."""
+        share = max(self.share, self.made / max(1, self.total))
+        if self._begun is None or share < 0.02 or self.over:
+            return None
+        return (time.monotonic() - self._begun) * (1 - share) / share
+
+    def clip(self) -> AudioClip:
+        """All the sound that there is."""
+        return AudioClip(self.samples().astype(np.float32) / 32767, SAMPLE_RATE)
+
+    def file(self, kind: str) -> tuple[str, bytes]:
+        """The sound as a file to take away, with how it was made inside. kind: wav or flac."""
+        if not self.made:
+            raise BadInput("Nothing of this render has been made yet, so there is nothing to save; wait a moment.")
+        name, known = f"{actions.safe_name(self.title)}-render-{self.number}.{kind}", self.folder / self._flac
+        if kind == "flac" and self.over and known.exists():
+            return name, known.read_bytes()
+        wish = self.wish
+        comment = self.made_as or describe_render(
+            wish.prompt, self.performance, seed=wish.seed, temperature=wish.temperature, span=wish.span,
+            profile=wish.profile, weights=self.weights, piece=self.title,
+        )  # fmt: skip
+        data = encode_audio(self.clip(), kind, comment)
+        if kind == "flac" and self.over:
+            put(known, data)
+        return name, data
+
+    @property
+    def _flac(self) -> str:
+        return f"render-{self.number}.flac"
+
+    def fill(self, flac: bytes, made_as: str) -> None:
+        """Take all the sound from a project's FLAC, and what a file of it shall say."""
+        samples, rate = soundfile.read(io.BytesIO(flac), dtype="float32")
+        clip = AudioClip(resample(samples, rate, SAMPLE_RATE), SAMPLE_RATE)
+        put(self._file, to_int16(clip).tobytes())
+        put(self.folder / self._flac, flac)
+        self.channels, self.made = clip.channels, len(clip.samples)
+        self.total = self.made
+        self.share, self.filled, self.made_as = 1.0, True, made_as
+
+    def remove(self) -> None:
+        """Forget the sound."""
+        for path in (self._file, self.folder / self._flac, *self.folder.glob(f"render-{self.number}-*.wav")):
+            path.unlink(missing_ok=True)
+
+
+class Renders:
+    """One visitor's renders, the last few, and the jobs that make and compare them."""
+
+    def __init__(self) -> None:
+        self.jobs = Jobs()
+        self._lock, self._number = threading.Lock(), 0
+        self._kept: OrderedDict[int, Render] = OrderedDict()
+
+    @property
+    def latest(self) -> int:
+        """The number of the newest render, 0 for none."""
+        return self._number
+
+    def numbered(self, number: object) -> Render | None:
+        """The render of this number, if it is still kept."""
+        with self._lock:
+            return self._kept.get(number) if type(number) is int else None
+
+    @property
+    def kept(self) -> tuple[Render, ...]:
+        """All of them, oldest first."""
+        with self._lock:
+            return tuple(self._kept.values())
+
+    def replace(self, make: Sequence[Callable[[int], Render]]) -> None:
+        """Others in their place, each made for its new number."""
+        self.jobs.stop()
+        with self._lock:
+            for old in self._kept.values():
+                old.remove()
+            self._kept.clear()
+            for one in make:
+                self._number += 1
+                self._kept[self._number] = one(self._number)
+
+    def begin(self, desk: Desk, session: Session, wish: RenderWish, folder: Path) -> Render:
+        """Start a render; the one that is still being made is stopped. Raises BadInput."""
+        if session.score is None or session.rendered is None:
+            raise BadInput(actions.NOTHING_OPEN)
+        if not len(session.performance):
+            raise BadInput("Every note has been deleted, so there is nothing to render; undo, or reset the edits.")
+        weights = desk.render_weights(wish.profile)
+        with self._lock:
+            self._number += 1
+            render = self._kept[self._number] = Render(self._number, session, wish, folder, weights)
+            while len(self._kept) > KEPT:
+                old = self._kept.popitem(last=False)[1]
+                old.remove()
+        ready = threading.Event()
+
+        def work(job: Job) -> Callable[[], Any]:
+            ready.wait(10)
+            desk.await_models(job)
+            if (render.wish.listen or render.wish.profile == "fitted") and render.wish.prompt.notes is None:
+                job.begin("Listening to the reference")
+                prompt = render.wish.prompt
+                heard = desk.transcribe(prompt.clip, job.step)
+                render.wish = replace(render.wish, prompt=replace(prompt, notes=heard))
+                job.begin("Rendering")
+            for clip in desk.render(render.performance, render.wish, render.step):
+                render.add(clip)
+                render.step(render.made / max(1, render.total))
+            render.finish()
+            return lambda: None
+
+        render.job = self.jobs.start("render", "Rendering", work)
+        ready.set()
+        return render
+
+    def close(self) -> None:
+        """Stop everything, when the visit ends."""
+        self.jobs.stop()
+
+
+def compared(desk: Desk, render: Render, which: str, piano: str, step: Step = unwatched) -> AudioClip:
+    """What a render is compared with: the same notes on a preview piano, the human performance on it, the prompt."""
+    if which == "prompt":
+        return render.wish.prompt.clip
+    if which == "preview":
+        return desk.preview(render.performance, piano, step)
+    if which != "human" or render.reference is None:
+        raise BadInput("There is nothing of that kind to compare with; open a human performance first.")
+    return desk.preview(render.reference.performance, piano, step)
+
+
+def human_grid(session: Session) -> Grid | None:
+    """Where the score's times fall in the human performance, from the notes that both have; None without one."""
+    if session.score is None or session.reference is None:
+        return None
+    return aligned_grid(session.score, session.reference.performance, session.reference.alignment)
+
+
+def aligned_grid(score: Score, performance: Performance, alignment: Alignment) -> Grid:
+    """Where the score's times fall in a performance: at the median of the notes that are matched at one onset."""
+    quarter, group = np.unique(score.onset_quarter[alignment.score_index], return_inverse=True)
+    onset = performance.onset_sec[alignment.performance_index]
+    return Grid.through(quarter, group_median(onset, group))
+
+
+def span_of_bars(session: Session, first: int, last: int) -> tuple[float, float]:
+    """Performed seconds of bars, by their printed numbers, both ends included. Raises BadInput."""
+    if session.score is None or session.grid is None:
+        raise BadInput(actions.NOTHING_OPEN)
+    a, b = (float(session.grid.sec_at(quarter)) for quarter in quarters_of_bars(session.score, first, last))
+    return max(0.0, a - 0.1), max(a + LEAST_SPAN_SEC, b)
+
+
+def quarters_of_bars(score: Score, first: int, last: int) -> tuple[float, float]:
+    """From where to where bars go, by their printed numbers, both ends included. Raises BadInput."""
+    m = score.measures
+    starts, ends = np.flatnonzero(m.number == first), np.flatnonzero(m.number == last)
+    ends = ends[ends >= starts[0]] if len(starts) else ends
+    if not len(starts) or not len(ends):
+        raise BadInput(
+            f"Bars {first} to {last} are not in this piece; its bars are {m.number.min()} to {m.number.max()}, "
+            "give the earlier one first."
+        )
+    return float(m.onset_quarter[starts[0]]), float(m.onset_quarter[ends[0]] + m.duration_quarter[ends[0]])
+
+
+def _expected(performance: Performance, span: tuple[float, float | None]) -> int:
+    """About how many samples a render of this span has."""
+    end = performance.end_sec + 2 if span[1] is None else span[1]
+    return max(1, math.ceil(50 * (end - span[0])) * (SAMPLE_RATE // 50))

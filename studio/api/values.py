@@ -1,0 +1,159 @@
+"""What a program sends to the public endpoints, checked, and the files that they answer with. See studio.api.
+
+A program may send anything: every function here raises BadInput with one sentence, or returns what it promises.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, TypedDict
+
+import gradio as gr
+from gradio.utils import get_upload_folder
+
+from engine.checkpoints.index import CHECKPOINTS, COMPOSER, PIANIST
+from engine.files import READ_LIMIT, put
+from engine.music.types import AudioClip, BadInput, Performance, Score
+
+LONGEST_CALL_SEC = 300.0
+MAX_SEED = 2**31 - 1
+_DATA = re.compile(r"data:[\w.+/-]{0,80}(?:;[\w=.-]{1,60}){0,3};base64,", re.ASCII)
+
+
+class Upload(TypedDict):
+    """A file as `gradio_client.handle_file` sends it."""
+
+    path: str
+    meta: dict
+
+
+class Answer(TypedDict):
+    """A file as the client fetches it."""
+
+    path: str
+    orig_name: str
+    meta: dict
+
+
+def as_text(value: Any, what: str, known: Sequence[str] = (), empty: str | None = None) -> str:
+    """A short text, one of `known` if there are any (upper or lower case); `empty` stands for one that is left out."""
+    if value in (None, "") and empty is not None:
+        return empty
+    if not isinstance(value, str) or len(value) > 100:
+        raise BadInput(f"{what} is not a short text; send a string.")
+    by_lower = {name.lower(): name for name in known}
+    if known and value.lower() not in by_lower:
+        listed = ", ".join(known) if len(known) <= 12 else f"{', '.join(known[:10])} and {len(known) - 10} more"
+        raise BadInput(f'{what} is "{value[:40]}"; the choices are {listed}.')
+    return by_lower.get(value.lower(), value)
+
+
+def as_number(value: Any, what: str, low: float, high: float) -> float:
+    """A number in a range."""
+    usable = isinstance(value, int | float) and not isinstance(value, bool)
+    try:
+        number = float(value) if usable else float("nan")
+    except OverflowError:  # a whole number of 400 digits
+        number = float("inf")
+    if not low <= number <= high:
+        raise BadInput(f"{what} is {str(value)[:20]}; a number from {low:g} to {high:,.12g} is accepted.")
+    return number
+
+
+def as_whole(value: Any, what: str, low: int, high: int) -> int:
+    """A whole number in a range."""
+    number = as_number(value, what, low, high)
+    if number != int(number):
+        raise BadInput(f"{what} is {number:g}; a whole number is accepted.")
+    return int(number)
+
+
+def as_file(value: Any, what: str) -> tuple[bytes, str]:
+    """Contents and name of a file: an upload of this server's, or a `data:` URI with base64."""
+    if isinstance(value, str):
+        found = _DATA.match(value)
+        if not found or len(value) > 2 * READ_LIMIT:
+            raise BadInput(f"{what} is not a file; upload one, or send it as a data: URI with base64, up to 20 MB.")
+        try:
+            return base64.b64decode(value[found.end() :], validate=True)[:READ_LIMIT], "upload"
+        except (binascii.Error, ValueError):
+            raise BadInput(f"{what} is no valid base64; send the whole file again.") from None
+    path = value.get("path") if isinstance(value, dict) else None
+    if not isinstance(path, str) or not _uploaded(path):
+        raise BadInput(f"{what} is not a file that was uploaded here; upload it first (gradio_client.handle_file).")
+    name = value.get("orig_name")
+    with Path(path).open("rb") as file:
+        return file.read(READ_LIMIT), name[:100] if isinstance(name, str) and name else Path(path).name
+
+
+def _uploaded(path: str) -> bool:
+    """Whether a path is a file in the folder of uploads, links followed."""
+    try:
+        real = Path(path).resolve(strict=True)
+        return real.is_file() and real.is_relative_to(Path(get_upload_folder()).resolve())
+    except (OSError, ValueError):
+        return False
+
+
+def as_score(value: Any) -> Score:
+    """A score of any kind that is read."""
+    from engine.untrusted.scores import open_score
+
+    return open_score(*as_file(value, "The score"))
+
+
+def as_performance(value: Any, what: str = "The performance") -> Performance:
+    """A MIDI performance."""
+    from engine.untrusted.scores import open_performance
+
+    return open_performance(*as_file(value, what))
+
+
+def given(name: str, data: bytes) -> Answer:
+    """A file that the client may fetch. It lies in Gradio's own folder, which is emptied after an hour."""
+    folder = Path(tempfile.mkdtemp(dir=_cache()))
+    path = folder / name
+    put(path, data)
+    return {"path": str(path), "orig_name": name, "meta": gr.FileData(path=str(path)).meta}  # type: ignore[typeddict-item]
+
+
+def _cache() -> Path:
+    folder = Path(get_upload_folder())
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def sound_file(clip: AudioClip, name: str, kind: str, comment: str = "") -> Answer:
+    """A sound as a WAV or FLAC file."""
+    from engine.sound.clip import encode_audio
+
+    return given(f"{name}.{kind}", encode_audio(clip, kind, comment))
+
+
+@cache
+def weights(kind: str) -> str:
+    """First 12 hex digits of the hash of a model's weights, "" when there are none. kind: composer or pianist."""
+    folder = CHECKPOINTS / {"composer": COMPOSER, "pianist": PIANIST}[kind]
+    try:
+        return str(json.loads((folder / "config.json").read_text())["weights_sha256"])[:12]
+    except (OSError, ValueError, KeyError):
+        return ""
+
+
+def time_limit() -> Callable[[float], None]:
+    """A step for long work, which ends it after LONGEST_CALL_SEC."""
+    until = time.monotonic() + LONGEST_CALL_SEC
+
+    def step(share: float) -> None:
+        if time.monotonic() > until:
+            raise BadInput(f"This took more than {LONGEST_CALL_SEC:.0f} s and was stopped; ask for less at a time.")
+
+    return step

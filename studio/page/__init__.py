@@ -1,0 +1,1 @@
+"""How events are answered and what is sent to the browser."""

@@ -1,0 +1,165 @@
+"""What the page is told: a Session as the roll and the curves need it."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from engine.measures.curves import curves_figure
+from engine.music.expression import beat_quarters
+from engine.music.remarks import remark_lines
+from studio.service.jobs import Job
+from studio.state.session import NoteEdit, Session, Take
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+
+def _row(note: NoteEdit) -> list[int]:
+    return [note.pitch, round(1000 * note.onset_sec), max(1, round(1000 * note.duration_sec)), note.velocity]
+
+
+def roll_document(session: Session) -> str:
+    """The performance layer as one JSON string, times in whole milliseconds.
+
+    notes  [[id, pitch, onset, duration, velocity], ...] as it stands, with the visitor's edits
+    base   {id: [pitch, onset, duration, velocity]} as the pianist plays the notes that were edited or deleted
+    grid   [[quarter, ...], [ms, ...]] where the beats fall
+    pedal  [[from, to], ...]; own_pedal says whose it is
+    past, future  how many pieces undo and redo can bring back
+    """
+    history = {"past": len(session.past), "future": len(session.future)}
+    if session.rendered is None:
+        empty = {"id": 0, "n": 0, "notes": [], "base": {}, "grid": [[0, 1], [0, 1000]], "pedal": [], "own_pedal": False}
+        return json.dumps({**empty, **history})
+    assert session.grid is not None
+    n = len(session.rendered)
+    notes, base = [], {}
+    for i in range(1, n + 1):
+        note = session.base(i)
+        assert note is not None
+        if i in session.deleted or i in session.edits:
+            base[i] = _row(note)
+        if i not in session.deleted:
+            notes.append([i, *_row(session.edits.get(i, note))])
+    notes += [[i, *_row(note)] for i, note in session.edits.items() if i > n]
+    return json.dumps(
+        {
+            "id": session.doc,
+            "n": n,
+            "notes": notes,
+            "base": base,
+            "grid": [session.grid.quarter.round(4).tolist(), (1000 * session.grid.sec).round(1).tolist()],
+            "pedal": [[round(1000 * a), max(round(1000 * a) + 1, round(1000 * b))] for a, b in session.pedal_spans()],
+            "own_pedal": session.pedal is not None,
+            **history,
+        },
+        separators=(",", ":"),
+    )
+
+
+def roll_score(session: Session) -> str:
+    """The score layer as one JSON string.
+
+    notes  [[onset, duration, pitch, staff], ...] in quarters
+    bars   [[onset, printed number, quarters of a beat, where in its bar it begins], ...] in quarters
+    remarks  lines about what the reader of the file left out, guessed or mended
+    """
+    score = session.score
+    if score is None:
+        return json.dumps(
+            {"id": 0, "title": "Nothing here yet", "composer": "", "notes": [], "bars": [], "end": 0, "remarks": []}
+        )
+    m = score.measures
+    columns = (score.onset_quarter.round(4), score.duration_quarter.round(4), score.pitch, score.staff)
+    beat = beat_quarters(m.ts_num, m.ts_den)
+    bars = (m.onset_quarter.round(4), m.number, beat, m.position_quarter.round(4))
+    return json.dumps(
+        {
+            "id": session.doc,
+            "title": session.title,
+            "composer": score.composer,
+            "notes": [list(row) for row in zip(*(c.tolist() for c in columns), strict=True)],
+            "bars": [list(row) for row in zip(*(c.tolist() for c in bars), strict=True)],
+            "end": round(m.end_quarter, 4),
+            "remarks": remark_lines(score.remarks),
+        },
+        separators=(",", ":"),
+    )
+
+
+def roll_value(session: Session, score: bool = False, note: str = "") -> dict:
+    """The roll's new value: notes, and the score layer too when the piece is new."""
+    return {
+        "rev": session.rev,
+        "take": session.take,
+        "doc": roll_document(session),
+        "score": roll_score(session) if score else "",
+        "note": note,
+    }
+
+
+def job_state(job: Job, over: bool = False, ready: bool = False) -> str:
+    """How far a job is, as one JSON string.
+
+    of  the notes that a sound is made of, "document.take.revision", "" for other jobs
+    ready  it is over and what it has to show can be collected
+    by  who stopped it, "" if nobody did; at makes every answer differ, so that none is passed over
+    """
+    return json.dumps({
+        "id": job.number, "kind": job.kind, "text": job.text, "share": round(job.share, 2),
+        "over": over or (job.over and not ready), "ready": ready,
+        "by": job.stopped or "", "refused": bool(job.refusal), "at": time.monotonic(),
+        "of": job.same[0] if isinstance(job.same, tuple) else "",
+    })  # fmt: skip
+
+
+def draft_value(job: Job, have: int) -> str:
+    """What a job has written since the page had `have` rows, as one JSON string; "" when it writes nothing.
+
+    key    whose notes these are; alone hides the piece under them
+    start  ms of the roll at which they begin
+    rows   [[take, onset, duration, pitch, staff], ...] milliseconds, after the first `from` of them
+    """
+    if not job.about:
+        return ""
+    have = min(max(0, have), len(job.draft))
+    rows = job.draft[have:]
+    head = {"key": f"job{job.number}", "from": have, "running": not job.over}
+    return json.dumps({**job.about, **head, "rows": rows}, separators=(",", ":"))
+
+
+def take_draft(opened: Session, take: Take, start_sec: float, alone: bool) -> str:
+    """A take as it is heard, drawn over the piece (its new notes) or alone (all of them); see draft_value."""
+    p = opened.in_score_order()
+    staff = np.where(take.score.staff > 0, take.score.staff, np.where(take.score.pitch >= 60, 1, 2))
+    onset, length = np.round(1000 * p.onset_sec).astype(int), np.maximum(1, np.round(1000 * p.duration_sec)).astype(int)
+    rows = [
+        [0, int(onset[i]), int(length[i]), int(p.pitch[i]), int(staff[i])]
+        for i in range(len(take.score))
+        if alone or take.fresh[i]
+    ]
+    head = {"key": f"take{take.number}", "alone": alone, "running": False, "start": round(1000 * start_sec), "from": 0}
+    return json.dumps({**head, "rows": rows}, separators=(",", ":"))
+
+
+def sound_value(session: Session, path: str | None, note: str = "") -> dict:
+    """Only sound, marked with the notes that it belongs to; without a path, why there is none."""
+    marks = {"rev": session.rev, "take": session.take, "sound_of": session.doc}
+    return {**marks, "doc": "", "audio": path, "note": note}
+
+
+def curves(session: Session, show_human: bool) -> Figure:
+    """The four curves of the present performance."""
+    assert session.score is not None
+    human = session.reference if show_human else None
+    return curves_figure(
+        session.score,
+        session.performance,
+        human.performance if human else None,
+        human.alignment if human else None,
+        alignment=session.alignment,
+    )

@@ -1,0 +1,1 @@
+"""The panels of the page: each has a layout and its events."""

@@ -1,0 +1,108 @@
+"""The Compare panel: its components and their names. What they do is in compare_events.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import gradio as gr
+
+from studio.actions.editing import DEFAULT, OF_PIECE
+from studio.actions.study import QUESTIONS
+from studio.widgets.compare.compare import CompareView
+
+MIDI_FILES = [".mid", ".midi"]
+
+
+@dataclass(frozen=True)
+class ComparePanel:
+    """Every component of the panel."""
+
+    pin: gr.Button
+    pianist: gr.Dropdown
+    seed: gr.Number
+    play: gr.Button
+    files: gr.UploadButton
+    example: gr.Button
+    save: gr.Button
+    question: gr.Dropdown
+    first_bar: gr.Textbox
+    last_bar: gr.Textbox
+    listener: gr.Textbox
+    study_seed: gr.Number
+    begin: gr.Button
+    votes: gr.Button
+
+
+@dataclass(frozen=True)
+class CompareStage:
+    """What it shows, on the stage."""
+
+    box: gr.Accordion
+    view: CompareView
+    curves: gr.Plot
+    worm: gr.Plot
+    tables: gr.HTML
+
+
+def build_compare() -> ComparePanel:
+    """Lay the panel out, inside an open gr.Blocks."""
+    return ComparePanel(**_performances(), **_study())
+
+
+def build_stage() -> CompareStage:
+    """Lay the results out, on the stage."""
+    with gr.Accordion("Compare", open=False, elem_id="compare-box", elem_classes="card") as box:
+        view = CompareView(elem_id="compare")
+        curves = gr.Plot(show_label=False, elem_id="compare-curves", container=False)
+        worm = gr.Plot(show_label=False, elem_id="compare-worm", container=False)
+        tables = gr.HTML(elem_id="compare-tables")
+    return CompareStage(box, view, curves, worm, tables)
+
+
+def _performances() -> dict:
+    with gr.Column(elem_classes=["card", "fields"]):
+        gr.HTML("<h2>Performances</h2><p class='hint'>Of this piece, up to eight; they appear on the left.</p>")
+        pin = gr.Button("Pin this performance", variant="primary", elem_id="compare-pin", elem_classes=OF_PIECE)
+        with gr.Row():
+            pianist = gr.Dropdown(
+                [DEFAULT], value=DEFAULT, label="Played by", filterable=False, elem_id="compare-pianist", min_width=140,
+                scale=2,
+            )  # fmt: skip
+            seed = gr.Number(
+                0, label="Seed", precision=0, minimum=0, maximum=2**31 - 1, elem_id="compare-seed", min_width=70
+            )
+            play = gr.Button("Play and pin", size="sm", elem_id="compare-play", elem_classes=OF_PIECE, min_width=100)
+        with gr.Row():
+            files = gr.UploadButton(
+                "Open MIDI files…", file_types=MIDI_FILES, file_count="multiple", type="filepath", size="sm",
+                elem_id="compare-files", elem_classes=OF_PIECE, min_width=120,
+            )  # fmt: skip
+            example = gr.Button(
+                "The example’s human", size="sm", elem_id="compare-example", elem_classes=OF_PIECE, min_width=120
+            )
+        save = gr.Button("Download the table, CSV", size="sm", elem_id="compare-save")
+    return {
+        "pin": pin, "pianist": pianist, "seed": seed, "play": play, "files": files, "example": example, "save": save,
+    }  # fmt: skip
+
+
+def _study() -> dict:
+    with gr.Column(elem_classes=["card", "fields"]):
+        gr.HTML("<h2>Blind study</h2><p class='hint'>Of the ticked performances, in an order that stays hidden.</p>")
+        question = gr.Dropdown(
+            [(label, name) for name, label in QUESTIONS.items()], value="prefer", label="Question", filterable=False,
+            elem_id="study-question",
+        )  # fmt: skip
+        with gr.Row():
+            first_bar = gr.Textbox("", label="From bar", placeholder="first", elem_id="study-first", min_width=70)
+            last_bar = gr.Textbox("", label="To bar", placeholder="last", elem_id="study-last", min_width=70)
+            study_seed = gr.Number(
+                1, label="Seed", precision=0, minimum=0, maximum=2**31 - 1, elem_id="study-seed", min_width=70
+            )
+        listener = gr.Textbox("", label="Listener", max_length=80, elem_id="study-listener")
+        begin = gr.Button("Begin the study", variant="primary", elem_id="study-begin")
+        votes = gr.Button("Download the votes, CSV", size="sm", elem_id="study-votes")
+    return {
+        "question": question, "first_bar": first_bar, "last_bar": last_bar, "study_seed": study_seed,
+        "listener": listener, "begin": begin, "votes": votes,
+    }  # fmt: skip

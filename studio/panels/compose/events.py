@@ -1,0 +1,309 @@
+"""Which event of the Compose panel and the takes calls which action. See studio.panels.perform.events."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+
+from engine.files import put
+from engine.music.types import BadInput, Score
+from studio.actions import composing
+from studio.actions import editing as actions
+from studio.actions.composing import MAX_BARS, MAX_NOTES, MAX_TAKES, OnNote, Wish
+from studio.page.answers import (
+    PRIVATE,
+    Shown,
+    as_controls,
+    begin,
+    human_controls,
+    panel_values,
+    redraw,
+    said,
+    without_borrowed,
+)
+from studio.page.wire import take_draft
+from studio.panels.compose.layout import LENGTHS, ComposePanel
+from studio.service.jobs import Job, Step
+from studio.service.shared_engine import Desk
+from studio.shell.layout import Page
+from studio.state import history
+from studio.state.session import Document, Session
+from studio.widgets.takes.takes import strip_sound, strip_value
+
+FREE_TEMPO = 100.0  # quarters a minute at which a draft without a tempo is drawn
+Writing = Callable[[OnNote, Step], actions.Change]
+
+
+def connect_compose(page: Page, desk: Desk) -> None:
+    """Attach the events of composing; called once, inside an open gr.Blocks."""
+    connect_writing(page, desk)
+    connect_takes(page, desk)
+    connect_history(page, desk)
+    page.compose.dice.click(lambda: str(random.randrange(1, 10_000)), None, page.compose.seed, **PRIVATE)
+
+
+def as_number(value: Any, low: float, high: float, label: str, empty: float | None = None) -> float:
+    """A number from the page, which may be a text; `empty` stands for one that is left out, if it may be."""
+    text = value.strip().replace(",", ".") if isinstance(value, str) else value
+    if text in (None, "") and empty is not None:
+        return empty
+    try:
+        number = float("nan") if text is None or isinstance(text, bool) else float(text)
+    except (TypeError, ValueError):
+        number = float("nan")
+    if not low <= number <= high:
+        arrived = "empty" if text in (None, "") else str(text)[:20]
+        raise BadInput(f"{label} is {arrived}; {low:,.12g} to {high:,.12g} is accepted.")
+    return number
+
+
+def as_wish(values: tuple, notes: float = 256, bars: float = 0) -> Wish:
+    """The panel's values, in ComposePanel.conditions order, checked: a client may send anything."""
+    who, key, meter, tempo, density, takes, seed, temperature, top_p = values
+    if not all(isinstance(v, str) for v in (who, key, meter)):
+        raise BadInput("A menu of the Compose panel could not be read; reload the page.")
+    kind, _, name = who.partition(":")
+    return Wish(
+        composer=name if kind == "composer" else "", period=name if kind == "period" else "", key=key, meter=meter,
+        tempo=as_number(tempo, 20, 300, "The tempo", 0), density=as_number(density, 0.25, 16, "The density", 0),
+        notes=int(notes), bars=int(bars), takes=int(as_number(takes, 1, MAX_TAKES, "The number of takes")),
+        seed=int(as_number(seed, 0, 2**31 - 1, "The seed", random.randrange(1, 10_000))),
+        temperature=as_number(temperature, 0.1, 2, "The temperature"), top_p=as_number(top_p, 0.01, 1, "Top-p"),
+    )  # fmt: skip
+
+
+def connect_writing(page: Page, desk: Desk) -> None:
+    """Compose, Continue, Infill: notes appear on the roll as they are written, then the takes."""
+    panel = page.compose
+
+    @said(page)
+    def compose(document: Document, show: bool, length: Any, unit: Any, *values: Any) -> Shown:
+        if unit not in LENGTHS:
+            raise BadInput("A length is in notes or bars; choose one.")
+        most = MAX_NOTES if unit == "notes" else MAX_BARS
+        size = as_number(length, 8 if unit == "notes" else 1, most, f"The length in {unit}")
+        count = len(panel.conditions)
+        wish = as_wish(values[:count], **({"notes": size} if unit == "notes" else {"bars": size}))
+        quarter_ms = 60_000 / (wish.tempo or FREE_TEMPO)
+        about = {"alone": True, "start": 0}
+        controls = without_borrowed(as_controls(values[count:], len(desk.axes)))
+
+        def write(on_note: OnNote, step: Step) -> actions.Change:
+            return composing.compose(desk, wish, on_note, step)
+
+        def first_piece(job: Job) -> Session | None:  # where nothing is, nothing is lost: it goes on the roll
+            if document.session.score is not None:
+                return None
+            job.begin("Playing")
+            number = document.session.takes[-wish.takes].number
+            change = composing.accept(desk, document.session, number, controls, job.step)
+            return document.update(job.unless_stopped(change))
+
+        return writing(
+            page, desk, document, show, "Composing", wish, about, write, lambda q: q * quarter_ms, 0.0, first_piece
+        )
+
+    common = [page.document, page.human_show]
+    panel.compose.click(
+        compose, [*common, panel.length, panel.unit, *panel.conditions, *page.controls], page.outputs, **PRIVATE
+    )
+
+    def placed(session: Session, from_quarter: float) -> tuple[dict, Callable[[float], float]]:
+        grid = session.grid
+        if grid is None:
+            raise BadInput(actions.NOTHING_OPEN)
+        return (
+            {"alone": False, "start": round(1000 * float(grid.sec_at(from_quarter)))},
+            lambda q: 1000 * float(grid.sec_at(q)),
+        )
+
+    @said(page)
+    def go_on(document: Document, show: bool, bars: Any, *values: Any) -> Shown:
+        wish = as_wish(values, bars=as_number(bars, 1, MAX_BARS, "The number of bars"))
+        session = document.session
+        end = composing.opened_score(session).measures.end_quarter
+        about, to_ms = placed(session, end)
+
+        def write(on_note: OnNote, step: Step) -> actions.Change:
+            return composing.continue_piece(desk, session, wish, on_note, step)
+
+        return writing(page, desk, document, show, "Continuing", wish, about, write, to_ms, end)
+
+    panel.go_on.click(go_on, [*common, panel.more_bars, *panel.conditions], page.outputs, **PRIVATE)
+
+    def filling(document: Document, show: bool, region: composing.Region, values: tuple) -> Shown:
+        session = document.session
+        wish = as_wish(values)
+        about, to_ms = placed(session, region.span[0])
+
+        def write(on_note: OnNote, step: Step) -> actions.Change:
+            return composing.infill(desk, session, region, wish, on_note, step)
+
+        return writing(
+            page, desk, document, show, "Filling in", wish, about, write, to_ms, region.span[0], upto=region.span[1]
+        )
+
+    @said(page)
+    def fill_bars(document: Document, show: bool, first: Any, last: Any, hand: Any, *values: Any) -> Shown:
+        a, b = (int(as_number(v, -10_000, 10_000, "A bar number")) for v in (first, last))
+        region = composing.whole_bars(document.session, a, b, str(hand), document.selection)
+        return filling(document, show, region, values)
+
+    @said(page)
+    def fill_notes(document: Document, show: bool, *values: Any) -> Shown:
+        return filling(document, show, composing.selected_notes(document.session, document.selection), values)
+
+    panel.fill_bars.click(
+        fill_bars, [*common, panel.first_bar, panel.last_bar, panel.hand, *panel.conditions], page.outputs, **PRIVATE
+    )
+    panel.fill_notes.click(fill_notes, [*common, *panel.conditions], page.outputs, **PRIVATE)
+    connect_selection(page, panel)
+
+
+def writing(
+    page: Page, desk: Desk, document: Document, show: bool, text: str, wish: Wish, about: dict, write: Writing,
+    to_ms: Callable[[float], float], start: float, then: Callable[[Job], Session | None] = lambda job: None,
+    upto: float = 0.0,
+) -> Shown:  # fmt: skip
+    """Start the job that writes: every note goes into its draft, and how far it is can be seen from them.
+
+    start, upto  quarters between which notes are written; upto 0 for as many as the wish says
+    then         what follows on the new takes: another Session to show, or None
+    """
+    wanted = wish.notes * wish.takes
+    bar = _bar_quarters(wish, document.session.score)
+
+    def work(job: Job) -> Callable[[], Shown]:
+        reached = [start] * wish.takes
+
+        def on_note(take: int, onset: float, duration: float, pitch: int, staff: int) -> None:
+            on = to_ms(onset)
+            length = max(1, round(to_ms(onset + max(duration, 0.05)) - on))
+            job.draft.append((int(take), round(on), length, int(pitch), int(staff)))
+            reached[take] = max(reached[take], onset)
+            if upto or wish.bars:
+                job.step(min(0.99, sum(reached[k] - start for k in range(wish.takes)) / span))
+            else:
+                job.step(min(0.99, len(job.draft) / wanted))
+
+        span = max(1e-6, wish.takes * ((upto - start) if upto else wish.bars * bar))
+        desk.await_models(job)
+        change = write(on_note, job.step)
+        session = document.update(job.unless_stopped(change))
+        note = f"{wish.takes} takes are" if wish.takes > 1 else "The take is"
+        shown = then(job)
+        if shown is not None:
+            return lambda: {
+                **redraw(page, shown, show, score=True, note=f"{shown.title}. {note} below"),
+                **human_controls(page, shown, desk, shown.controls),
+            }
+        told = f"{note} below: hear, then accept"
+        return lambda: {page.takes: strip_value(session), page.roll: {"note": told}}
+
+    return begin(page, document, "compose", text, work, about=about)
+
+
+def _bar_quarters(wish: Wish, score: Score | None) -> float:
+    if wish.meter:
+        num, den = wish.meter.split("/")
+        return 4 * int(num) / int(den) if num.isdigit() and den.isdigit() and int(den) else 4.0
+    return float(score.measures.duration_quarter[-1]) if score is not None else 4.0
+
+
+def connect_selection(page: Page, panel: ComposePanel) -> None:
+    """What is selected on the roll or the page says which bars to fill in, or to render."""
+
+    def chosen(event: gr.EventData, document: Document) -> list:
+        data = event._data if isinstance(event._data, dict) else {}
+        notes, bars = data.get("notes"), data.get("bars")
+        fits = isinstance(notes, list) and len(notes) <= actions.MAX_NOTES and all(type(i) is int for i in notes)
+        if not fits or data.get("doc") != document.session.doc:
+            return [gr.skip()] * 4
+        pair = bars if isinstance(bars, list) and len(bars) == 2 and all(type(b) is int for b in bars) else None
+        document.selection = composing.selection_of(document.session, notes, pair)
+        numbers = composing.bars_of(document.session, document.selection)
+        return [*numbers, *numbers] if numbers else [gr.skip()] * 4
+
+    bars = [panel.first_bar, panel.last_bar, page.render.first_bar, page.render.last_bar]
+    page.roll.chosen(chosen, page.document, bars, **PRIVATE)
+
+
+def connect_takes(page: Page, desk: Desk) -> None:
+    """Hear a take, accept it, throw it away."""
+    inputs = [page.document, page.human_show, page.piano, *page.controls]
+
+    def named(event: gr.EventData) -> Any:
+        return event._data.get("take") if isinstance(event._data, dict) else None
+
+    @said(page)
+    def preview(event: gr.EventData, document: Document, show: bool, piano: str, *values: Any) -> Shown:
+        take = composing.take_of(document.session, named(event))
+        controls = without_borrowed(as_controls(values, len(desk.axes)))
+        quiet = event._data.get("quiet") is True
+        session = document.session
+
+        def work(job: Job) -> Callable[[], Shown]:
+            opened = composing.played(desk, session, take, controls, job.step)
+            part, start_sec = composing.heard_part(opened, take)
+            clip = desk.preview(part, str(piano), job.step)
+            path = document.preview_file("flac")
+            put(path, actions.audio_bytes(clip, "flac"))
+            shown: Shown = {page.takes: strip_sound(take.number, str(path))}
+            if not quiet:
+                alone = take.kind == "compose" or document.session.doc != take.base.doc
+                shown[page.roll] = {"draft": take_draft(opened, take, start_sec, alone)}
+            return lambda: shown
+
+        return begin(page, document, "audition", "Playing the take", work)
+
+    page.takes.preview(preview, inputs, page.outputs, **PRIVATE)
+
+    @said(page)
+    def accept(event: gr.EventData, document: Document, show: bool, piano: str, *values: Any) -> Shown:
+        number = composing.take_of(document.session, named(event)).number
+        controls = without_borrowed(as_controls(values, len(desk.axes)))
+
+        def work(job: Job) -> Callable[[], Shown]:
+            change = composing.accept(desk, document.session, number, controls, job.step)
+            session = document.update(job.unless_stopped(change))
+            document.jobs.stop("play", "human", "sound")
+            note = f"Take {number} accepted. {len(session.score or ()):,} notes"
+            return lambda: turned(page, desk, session, show, note)
+
+        return begin(page, document, "open", "Playing", work)
+
+    page.takes.accept(accept, inputs, page.outputs, **PRIVATE)
+
+    @said(page)
+    def dismiss(event: gr.EventData, document: Document) -> Shown:
+        number = named(event)
+        return {page.takes: strip_value(document.update(lambda now: composing.dismiss(now, number)))}
+
+    page.takes.dismiss(dismiss, page.document, page.outputs, **PRIVATE)
+
+
+def turned(page: Page, desk: Desk, session: Session, show: bool, note: str) -> Shown:
+    """Another piece of the visitor's own is on the stand: its notes, its style, its human performance."""
+    controls = without_borrowed(session.controls) if session.reference is None else session.controls
+    return {
+        **panel_values(page, controls),
+        **redraw(page, session, show, score=True, note=note),
+        **human_controls(page, session, desk, controls),  # last: the menus' entries go with their values
+    }
+
+
+def connect_history(page: Page, desk: Desk) -> None:
+    """Undo and redo that lead to another piece."""
+
+    @said(page)
+    def turn(event: gr.EventData, document: Document, show: bool) -> Shown:
+        backwards = isinstance(event._data, dict) and event._data.get("back") is True
+        session = document.update(history.back if backwards else history.forward)
+        document.jobs.stop("play", "human", "sound")
+        said_so = "Undone" if backwards else "Redone"
+        return turned(page, desk, session, show, f"{said_so}: back to {session.title or 'the piece'}")
+
+    page.roll.history(turn, [page.document, page.human_show], page.outputs, **PRIVATE)

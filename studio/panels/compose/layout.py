@@ -1,0 +1,152 @@
+"""The Compose panel: its components and their names. What they do is in compose_events.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import gradio as gr
+
+from engine.models.composer.conditions import TOP_P
+from studio.actions.composing import HANDS, MAX_BARS, MAX_NOTES, MAX_TAKES
+from studio.actions.editing import OF_PIECE
+from studio.service.shared_engine import Desk
+
+ANY = ("Any", "")
+LENGTHS = ("notes", "bars")
+
+
+@dataclass(frozen=True)
+class ComposePanel:
+    """Every component of the panel."""
+
+    who: gr.Dropdown
+    key: gr.Dropdown
+    meter: gr.Dropdown
+    tempo: gr.Textbox
+    density: gr.Textbox
+    length: gr.Number
+    unit: gr.Dropdown
+    takes: gr.Slider
+    seed: gr.Textbox
+    dice: gr.Button
+    temperature: gr.Slider
+    top_p: gr.Slider
+    compose: gr.Button
+    more_bars: gr.Number
+    go_on: gr.Button
+    first_bar: gr.Number
+    last_bar: gr.Number
+    hand: gr.Dropdown
+    fill_bars: gr.Button
+    fill_notes: gr.Button
+
+    @property
+    def conditions(self) -> list:
+        """What composing, continuing and filling in have in common, in the order of compose_events.as_wish."""
+        return [
+            self.who, self.key, self.meter, self.tempo, self.density, self.takes, self.seed, self.temperature,
+            self.top_p,
+        ]  # fmt: skip
+
+
+def build_compose(desk: Desk) -> ComposePanel:
+    """Lay the panel out, inside an open gr.Blocks."""
+    return ComposePanel(**_what(desk), **_how(), **_actions())
+
+
+def who_menu(desk: Desk) -> list[tuple[str, str]]:
+    """Composers, then periods: label and value."""
+    engine = desk.engine
+    return [
+        ANY,
+        *((name, f"composer:{name}") for name in engine.composers),
+        *((f"{name} (period)", f"period:{name}") for name in engine.periods),
+    ]
+
+
+def _what(desk: Desk) -> dict:
+    with gr.Column(elem_classes=["card", "fields"]):
+        who = gr.Dropdown(who_menu(desk), value="", label="Composer or period", filterable=False, elem_id="compose-who")
+        with gr.Row():
+            key = gr.Dropdown(
+                [ANY, *desk.engine.keys], value="", label="Key", filterable=False, elem_id="compose-key", min_width=120
+            )
+            meter = gr.Dropdown(
+                [ANY, *desk.engine.meters],
+                value="",
+                label="Metre",
+                filterable=False,
+                elem_id="compose-meter",
+                min_width=100,
+            )
+        with gr.Row():
+            tempo = _open_number("Tempo, quarters/min", "any", "compose-tempo")
+            density = _open_number("Density, notes/quarter", "any", "compose-density")
+    return {"who": who, "key": key, "meter": meter, "tempo": tempo, "density": density}
+
+
+def _open_number(label: str, placeholder: str, elem_id: str) -> gr.Textbox:
+    """A number that may be left out; gr.Number shows 0 when it is empty."""
+    return gr.Textbox("", label=label, placeholder=placeholder, max_lines=1, elem_id=elem_id, min_width=120)
+
+
+def _how() -> dict:
+    with gr.Column(elem_classes=["card", "fields"]):
+        takes = gr.Slider(
+            1, MAX_TAKES, 2, step=1, label="Takes", elem_id="compose-takes", elem_classes="axis", buttons=[]
+        )
+        with gr.Row(elem_id="compose-seed-row"):
+            seed = _open_number("Seed", "new each time", "compose-seed")
+            dice = gr.Button("Roll the dice", elem_id="compose-dice", min_width=90, size="sm")
+        with gr.Accordion("Sampling", open=False):
+            temperature = gr.Slider(
+                0.5,
+                1.5,
+                1,
+                step=0.05,
+                label="Temperature",
+                info="plain ⟷ daring",
+                elem_id="compose-temperature",
+                elem_classes="axis",
+                buttons=[],
+            )
+            top_p = gr.Slider(
+                0.5, 1, TOP_P, step=0.005, label="Top-p", info="the likeliest share ⟷ everything",
+                elem_id="compose-top-p", elem_classes="axis", buttons=[],
+            )  # fmt: skip
+    return {"takes": takes, "seed": seed, "dice": dice, "temperature": temperature, "top_p": top_p}
+
+
+def _actions() -> dict:
+    with gr.Column(elem_classes=["card", "fields"]):
+        with gr.Row():
+            length = gr.Number(
+                256, label="Length", precision=0, minimum=1, maximum=MAX_NOTES, elem_id="compose-length", min_width=60
+            )
+            unit = gr.Dropdown(
+                list(LENGTHS), value="notes", label="in", filterable=False, elem_id="compose-unit", min_width=95
+            )
+            compose = gr.Button("Compose", variant="primary", elem_id="compose", min_width=110)
+        with gr.Row():
+            more_bars = gr.Number(
+                8, label="More bars", precision=0, minimum=1, maximum=MAX_BARS, elem_id="continue-bars", min_width=110
+            )
+            go_on = gr.Button("Continue", elem_id="continue", elem_classes=OF_PIECE, min_width=110)
+    with gr.Column(elem_classes=["card", "fields"]):
+        gr.HTML("<p class='hint'>Select notes or bars on the roll or in the score: they are written anew.</p>")
+        with gr.Row():
+            first_bar = gr.Number(1, label="From bar", precision=0, elem_id="infill-first", min_width=60)
+            last_bar = gr.Number(1, label="To bar", precision=0, elem_id="infill-last", min_width=60)
+            hand = gr.Dropdown(
+                list(HANDS), value=next(iter(HANDS)), label="Staff", filterable=False, elem_id="infill-hand",
+                min_width=130,
+            )  # fmt: skip
+        with gr.Row():
+            fill_bars = gr.Button("Infill bars", size="sm", elem_id="infill-bars", elem_classes=OF_PIECE, min_width=110)
+            fill_notes = gr.Button(
+                "Infill selected notes", size="sm", elem_id="infill-notes", elem_classes=OF_PIECE, min_width=110
+            )
+    return {
+        "length": length, "unit": unit, "compose": compose, "more_bars": more_bars, "go_on": go_on,
+        "first_bar": first_bar, "last_bar": last_bar, "hand": hand, "fill_bars": fill_bars, "fill_notes": fill_notes,
+    }  # fmt: skip

@@ -1,0 +1,303 @@
+"""Which event calls which action. Only notices go through Gradio's queue, which loses answers when events overlap.
+
+edits    all of them handled, in the order of their revision numbers (Document.patch)
+jobs     everything that may take long (studio.service.jobs): the first answer comes within FIRST_WAIT, either the result or how
+         far it is; the roll then asks on, NEXT_WAIT at a time, and can cancel. A new job of a kind stops the one before
+sound    such a job too, asked for by the roll when the notes have been left alone, marked with the notes it belongs to
+"""
+
+from __future__ import annotations
+
+import html
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from engine.files import put
+from engine.music.io.midi_bytes import parse_midi
+from engine.music.remarks import remark_lines
+from engine.music.types import BadInput
+from engine.untrusted.scores import open_performance
+from studio.actions import editing as actions
+from studio.page.answers import (
+    NEXT_WAIT,
+    PRIVATE,
+    Shown,
+    answer,
+    as_controls,
+    begin,
+    drawn_curves,
+    human_controls,
+    progress,
+    redraw,
+    said,
+    with_warning,
+    without_borrowed,
+)
+from studio.page.wire import job_state, roll_value, sound_value
+from studio.service.jobs import Job
+from studio.service.shared_engine import Desk
+from studio.shell.layout import Page
+from studio.state import history
+from studio.state.examples import EXAMPLES
+from studio.state.session import Document, Session
+
+PREVIEW_FLAC_SEC = 90  # longer previews travel as FLAC, half the bytes; shorter ones as WAV, which costs no time
+NOT_DONE = "Not done"
+GONE = "Not done: the server has put this visit away. Reload the page; your work is there as it was kept"
+SHOWN = {
+    "take": "The roll shows a take, not the piece: press Accept to put it there, or Escape to go back to the piece.",
+    "writing": "The roll shows what is being written, not the piece: wait until it is done, or press Cancel.",
+}
+
+
+def connect(page: Page, desk: Desk) -> None:
+    """Attach every event of the page; called once, inside the same gr.Blocks."""
+    connect_jobs(page)
+    connect_style(page, desk)
+    connect_roll(page, desk)
+    connect_human(page, desk)
+    connect_downloads(page, desk)
+
+
+def connect_jobs(page: Page) -> None:
+    """How far a job is, its end, cancelling it."""
+
+    def named(event: gr.EventData, document: Document) -> Job | None:
+        data = event._data if isinstance(event._data, dict) else {}
+        return document.jobs.numbered(data.get("job"))
+
+    def gone(event: gr.EventData) -> dict:  # a newer one took its place
+        number = event._data.get("job") if isinstance(event._data, dict) else 0
+        return {"job": job_state(Job(number if type(number) is int else 0), over=True)}
+
+    def rows(event: gr.EventData) -> int:
+        have = event._data.get("have", 0) if isinstance(event._data, dict) else 0
+        return have if type(have) is int else 0
+
+    def waiting(event: gr.EventData, document: Document) -> dict:
+        job = named(event, document)
+        return gone(event) if job is None else progress(document, job, rows(event))
+
+    def collect(event: gr.EventData, document: Document) -> Shown:
+        job = named(event, document)
+        return {page.roll: gone(event)} if job is None else answer(page, document, job, NEXT_WAIT, rows(event))
+
+    def refused(event: gr.EventData, document: Document) -> None:
+        job, data = named(event, document), event._data
+        if isinstance(data, dict) and data.get("shown") in tuple(SHOWN):  # see roll_draft.js
+            raise gr.Error(SHOWN[data["shown"]], title=NOT_DONE, print_exception=False)
+        if job is not None and job.refusal:  # escaped, since notices render HTML
+            raise gr.Error(html.escape(job.refusal), title=NOT_DONE, print_exception=False)
+
+    page.roll.waiting(waiting, page.document, page.roll, **PRIVATE)
+    page.roll.collect(collect, page.document, page.outputs, **PRIVATE)
+    # Only the queue can show a notice; unqueued, an error is an answer with status 500 and no words.
+    page.roll.refused(refused, page.document, None, **{**PRIVATE, "queue": True})
+    page.roll.cancel(lambda document: document.jobs.stop(by="visitor"), page.document, None, **PRIVATE)
+
+
+def kept_edits(session: Session) -> str:
+    """What the status line says about the visitor's own notes and pedal after the pianist has played again."""
+    theirs = [f"{session.edited} edited notes" if session.edited > 1 else "edited note"] if session.edited else []
+    theirs += ["pedal"] if session.pedal is not None else []
+    if not theirs:
+        return ""
+    one = len(theirs) == 1 and session.edited < 2
+    return f"Your {' and your '.join(theirs)} {'stays as you made it' if one else 'stay as you made them'}"
+
+
+def restyling(page: Page, desk: Desk) -> Callable[..., Shown]:
+    """The handler that plays the piece again as the style panel says, and keeps the visitor's edits."""
+
+    @said(page)
+    def restyle(document: Document, show: bool, *values: Any) -> Shown:
+        controls = as_controls(values, len(desk.axes))
+
+        def work(job: Job) -> Callable[[], Shown]:
+            opening = document.jobs.running("open")
+            while opening is not None and not opening.wait(0.2):
+                job.step()
+            desk.await_models(job)
+            change = actions.restyle(desk, document.session, controls, job.step)
+            session = document.update(job.unless_stopped(change))
+            return lambda: redraw(page, session, show, note=kept_edits(session))
+
+        document.jobs.stop("sound")  # of the notes that are about to go
+        return begin(page, document, "play", "Playing", work)
+
+    return restyle
+
+
+def connect_style(page: Page, desk: Desk) -> None:
+    """Sliders, presets, seed: play again, keep the visitor's edits."""
+    inputs = [page.document, page.human_show, *page.controls]
+    restyle = restyling(page, desk)
+    sliders = [page.blend, *page.axes, *page.strengths]
+    menus = [page.preset, page.second]
+    gr.on(
+        [s.release for s in sliders] + [m.input for m in menus] + [page.seed.submit, page.seed.blur],
+        restyle, inputs, page.outputs, **PRIVATE,
+    )  # fmt: skip
+    page.dice.click(lambda: random.randrange(1, 10_000), None, page.seed, **PRIVATE).then(
+        restyle, inputs, page.outputs, **PRIVATE
+    )
+    zero = [actions.DEFAULT, actions.DEFAULT, 0, 0, *[100] * 5, *[0] * len(page.axes)]
+    page.reset.click(lambda: zero, None, page.controls, **PRIVATE).then(restyle, inputs, page.outputs, **PRIVATE)
+
+    @said(page)
+    def discard(document: Document, show: bool) -> Shown:
+        if document.session.rendered is None:
+            raise BadInput(actions.NOTHING_OPEN)
+        return redraw(page, document.update(actions.discard_edits), show, note="Your edits are discarded")
+
+    page.discard.click(discard, [page.document, page.human_show], [page.roll, page.curves], **PRIVATE)
+
+
+def connect_roll(page: Page, desk: Desk) -> None:
+    """The visitor's edits, the sound of them, and playing a selection again."""
+
+    def edit(event: gr.EventData, document: Document) -> Any:
+        data = event._data if isinstance(event._data, dict) else {}
+        doc, rev = data.get("doc"), data.get("rev")
+        if not document.arrived and document.session.score is None:
+            return {"note": GONE}
+        try:
+            if type(doc) is not int or type(rev) is not int or not isinstance(data.get("put", []), list):
+                raise BadInput("The edit could not be read; reload the page.")
+            change = actions.edit(data.get("put", []), data.get("del", []), data.get("pedal", False))
+            if data.get("fresh") is True:  # neither undone nor redone
+                document.patch(doc, rev, lambda now: history.went_on(change(now)))
+            else:
+                document.patch(doc, rev, change)
+        except BadInput as refusal:
+            if type(doc) is not int or type(rev) is not int:
+                return {"job": job_state(document.jobs.refuse(str(refusal)))}
+            document.patch(doc, rev, lambda now: now)  # its number is used up; later edits need not wait for it
+            session = document.update(actions.another_take)
+            return roll_value(session, note=f"{NOT_DONE}: {refusal}")
+        return with_warning(document, {}) or gr.skip()
+
+    page.roll.edit(edit, page.document, page.roll, **PRIVATE)
+
+    def sound(event: gr.EventData, document: Document, piano: str, show: bool) -> Shown:
+        session = document.session
+        if session.rendered is None:
+            return {page.roll: gr.skip()}
+        playing = document.jobs.running("play")
+        if playing is not None:  # other notes are on their way; the roll asks again when they are there
+            return {page.roll: {"job": job_state(playing)}}
+        shown = event._data if isinstance(event._data, dict) else {}
+        if "take" in shown and (shown.get("doc"), shown.get("take")) != (session.doc, session.take):
+            return redraw(page, session, show, score=True)  # the page missed a rendering; it will ask for sound again
+
+        def work(job: Job) -> Callable[[], Shown]:
+            try:
+                clip = actions.sound(desk, session, str(piano), job.step)
+            except BadInput as refusal:
+                return lambda refusal=str(refusal): {page.roll: sound_value(session, None, refusal)}
+            kind = "flac" if clip.duration_sec > PREVIEW_FLAC_SEC else "wav"
+            path = document.preview_file(kind)
+            put(path, actions.audio_bytes(clip, kind))
+            edited = {page.curves: drawn_curves(session, show)} if session.edited else {}
+            return lambda: {page.roll: sound_value(session, str(path)), **edited}
+
+        same = (f"{session.doc}.{session.take}.{session.rev}", piano)
+        return begin(page, document, "sound", "Preparing the sound", work, same)
+
+    for wanted in (page.roll.settle, page.piano.input):
+        wanted(sound, [page.document, page.piano, page.human_show], page.outputs, **PRIVATE)
+
+    @said(page)
+    def reperform(event: gr.EventData, document: Document, show: bool) -> Shown:
+        data = event._data if isinstance(event._data, dict) else {}
+        ids = data.get("ids")
+        if not isinstance(ids, list) or len(ids) > actions.MAX_NOTES or not all(type(i) is int for i in ids):
+            raise BadInput("The selection could not be read; select the notes again.")
+        if data.get("doc") != document.session.doc:
+            raise BadInput("Another piece has been opened; select the notes again.")
+
+        def work(job: Job) -> Callable[[], Shown]:
+            change = actions.reperform(desk, document.session, ids, job.step)
+            session = document.update(job.unless_stopped(change))
+            note = "The selection was played again, the rest is unchanged"
+            return lambda: redraw(page, session, show, note=note)
+
+        return begin(page, document, "play", "Playing the selection", work)
+
+    page.roll.reperform(reperform, [page.document, page.human_show], page.outputs, **PRIVATE)
+
+
+def connect_human(page: Page, desk: Desk) -> None:
+    """A human performance under the curves, and its style."""
+
+    def laying(document: Document, data: bytes, filename: str, name: str, show: bool) -> Shown:
+        def work(job: Job) -> Callable[[], Shown]:
+            performance = open_performance(data, filename)
+            change = actions.set_reference(desk, document.session, performance, name, job.step)
+            session = document.update(job.unless_stopped(change))
+            assert session.score is not None
+            found = len(session.reference.alignment) / len(session.score) if session.reference else 0
+            remarks = [line.rstrip(".") for line in remark_lines(parse_midi(data).mended)]
+            note = ". ".join([f"{found:.0%} of the written notes are found in this performance", *remarks])
+            return lambda: {
+                page.curves: drawn_curves(session, show),
+                page.roll: {"note": note},
+                **human_controls(page, session, desk, session.controls),
+            }
+
+        return begin(page, document, "human", "Matching the human performance with the score", work)
+
+    @said(page)
+    def of_example(document: Document, show: bool) -> Shown:
+        example = EXAMPLES.get(document.session.example)
+        if example is None or not example.human:
+            raise BadInput("No human performance comes with this piece; open a MIDI file of one.")
+        name = f"{example.pianist} at the Piano-e-Competition"
+        return laying(document, example.human_bytes(), example.human, name, show)
+
+    @said(page)
+    def uploaded(path: str, document: Document, show: bool) -> Shown:
+        file = Path(path)
+        return laying(document, file.read_bytes(), file.name, file.name[:80], show)
+
+    page.human_example.click(of_example, [page.document, page.human_show], page.outputs, **PRIVATE)
+    page.human_file.upload(uploaded, [page.human_file, page.document, page.human_show], page.outputs, **PRIVATE)
+
+    @said(page)
+    def remove(document: Document, show: bool, *values: Any) -> Shown:
+        controls = without_borrowed(as_controls(values, len(desk.axes)))
+        session = document.update(actions.remove_reference)
+        return {page.curves: drawn_curves(session, show), **human_controls(page, session, desk, controls)}
+
+    inputs = [page.document, page.human_show, *page.controls]
+    again = {"fn": restyling(page, desk), "inputs": inputs, "outputs": page.outputs, **PRIVATE}
+    page.human_remove.click(remove, inputs, page.outputs, **PRIVATE).then(**again)
+    borrow = [actions.BORROWED, *[0] * len(page.axes)]
+    page.human_style.click(lambda: borrow, None, [page.preset, *page.axes], **PRIVATE).then(**again)
+    page.human_show.input(
+        lambda document, show: drawn_curves(document.session, show) if document.session.score else gr.skip(),
+        [page.document, page.human_show], page.curves, **PRIVATE,
+    )  # fmt: skip
+
+
+def connect_downloads(page: Page, desk: Desk) -> None:
+    """Write the file; the roll hands it to the browser."""
+    for kind, button in page.downloads.items():
+
+        @said(page)
+        def save(document: Document, piano: str, kind: str = kind) -> Shown:
+            session = document.session
+
+            def work(job: Job) -> Callable[[], Shown]:
+                name, data = actions.export(desk, session, kind, str(piano), job.step)
+                path = document.folder() / name
+                put(path, data)
+                return lambda: {page.roll: {"file": str(path)}}
+
+            return begin(page, document, "save", "Making the file", work)
+
+        button.click(save, [page.document, page.piano], page.outputs, **PRIVATE)

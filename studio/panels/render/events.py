@@ -1,0 +1,186 @@
+"""Which event of the Render panel and the player under the roll calls which action. See studio.panels.perform.events."""
+
+from __future__ import annotations
+
+import html
+import random
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from engine.files import put
+from engine.music.types import BadInput, BundleError, Performance
+from engine.sound.prompts import Prompt, gallery, prepare_prompt
+from engine.untrusted.scores import open_performance
+from studio.actions import editing as actions
+from studio.actions.rendering import COMPARED, RenderWish, compared, span_of_bars
+from studio.page.answers import FIRST_WAIT, PRIVATE, Shown, said
+from studio.panels.compose.events import as_number
+from studio.panels.render.layout import KEPT, OWN, PARTS, credit_line
+from studio.project.apart import audio_apart
+from studio.service.jobs import Job
+from studio.service.shared_engine import Desk
+from studio.shell.layout import Page
+from studio.state.session import Document
+from studio.widgets.listen.listen import began, compared_sound, part_of, prompt_sound, refusal, saved, state_of
+
+MORE_WAIT = 0.4  # seconds that a question for more sound waits for some
+LONGEST_BAR = 100_000
+
+
+def connect_render(page: Page, desk: Desk) -> None:
+    """Attach the events of rendering; called once, inside an open gr.Blocks."""
+    connect_panel(page, desk)
+    connect_player(page, desk)
+
+
+def as_prompt(values: tuple, own: Prompt | None = None) -> Prompt:
+    """The panel's prompt, from RenderPanel.asked_of_prompt, checked: a client may send anything.
+
+    own  the visitor's recording that came with a project
+    """
+    key, recording, start, seconds, midi = values
+    if key == KEPT and own is not None:
+        return own
+    if key != OWN:
+        prompts = gallery()
+        if key not in prompts:
+            raise BadInput("That reference is not known here; choose one from the list.")
+        return prompts[key]
+    if not recording:
+        raise BadInput("There is no recording yet: open a sound file or record one, or choose another reference.")
+    notes: Performance | None = None
+    if midi:
+        path = Path(str(midi))
+        notes = open_performance(path.read_bytes(), path.name)
+    file = Path(str(recording))
+    return prepare_prompt(
+        audio_apart(file.read_bytes()), as_number(start, 0, 60, "The beginning of the excerpt", 0),
+        as_number(seconds, 3, 10, "The length of the excerpt", 6), notes, file.name[:60],
+    )  # fmt: skip
+
+
+def as_wish(document: Document, prompt: Prompt, values: tuple, profiles: tuple[str, ...]) -> RenderWish:
+    """The panel's other values, from RenderPanel.settings, checked."""
+    listen, part, first, last, temperature, seed, profile = values
+    if part not in PARTS or profile not in profiles:
+        raise BadInput("A menu of the Render panel could not be read; reload the page.")
+    span, words = (0.0, None), "the whole piece"
+    if part == PARTS[1]:
+        a, b = (int(as_number(v, -LONGEST_BAR, LONGEST_BAR, "A bar number")) for v in (first, last))
+        span, words = span_of_bars(document.session, a, b), f"bars {a} to {b}"
+    heat = 1.0 if profile == "fitted" else as_number(temperature, 0, 1.5, "The temperature")  # a fitted piano has none
+    return RenderWish(
+        prompt, int(as_number(seed, 0, 2**31 - 1, "The seed", 0)), heat,
+        span, words, profile, bool(listen),
+    )  # fmt: skip
+
+
+def connect_panel(page: Page, desk: Desk) -> None:
+    """The choice of a prompt, and the button."""
+    panel = page.render
+
+    def chosen(key: Any) -> tuple:
+        return credit_line(str(key)), gr.update(visible=key == OWN)
+
+    panel.prompt.input(chosen, panel.prompt, [panel.credit, panel.own], **PRIVATE)
+    panel.profile.input(  # a fitted piano draws nothing
+        lambda method: gr.update(visible=method != "fitted"), panel.profile, panel.temperature, **PRIVATE
+    )
+    panel.dice.click(lambda: random.randrange(1, 10_000), None, panel.seed, **PRIVATE)
+    panel.own_midi.upload(
+        lambda path: (str(path), f"<p class='hint'>{html.escape(Path(path).name[:40])}</p>"),
+        panel.own_midi, [panel.own_midi_path, panel.own_midi_name], **PRIVATE,
+    )  # fmt: skip
+
+    panel.recording.change(lambda: ("", ""), None, [panel.own_midi_path, panel.own_midi_name], **PRIVATE)
+
+    @said(page)
+    def render(document: Document, *values: Any) -> Shown:
+        count = len(panel.asked_of_prompt)
+        if document.session.score is None:
+            raise BadInput(actions.NOTHING_OPEN)
+        wish = as_wish(document, as_prompt(values[:count], document.prompt), values[count:], desk.profiles)
+        made = document.renders.begin(desk, document.session, wish, document.folder())
+        made.wait(0, MORE_WAIT)
+        return {page.listen: began(made, document.renders)}
+
+    panel.render.click(
+        render, [page.document, *panel.asked_of_prompt, *panel.settings], [page.listen, page.roll], **PRIVATE
+    )
+
+    @said(page)
+    def hear(document: Document, *values: Any) -> Shown:
+        path = document.preview_file("wav")
+        prompt = as_prompt(values, document.prompt)
+        put(path, actions.audio_bytes(prompt.clip, "wav"))
+        return {page.listen: prompt_sound(prompt, path)}
+
+    panel.hear.click(hear, [page.document, *panel.asked_of_prompt], [page.listen, page.roll], **PRIVATE)
+
+
+def connect_player(page: Page, desk: Desk) -> None:
+    """More of the sound, what it is compared with, cancelling, saving."""
+
+    def asked(event: gr.EventData) -> dict:
+        return event._data if isinstance(event._data, dict) else {}
+
+    def more(event: gr.EventData, document: Document) -> dict:
+        data = asked(event)
+        render, have = document.renders.numbered(data.get("render")), data.get("have")
+        if render is None or type(have) is not int or have < 0:
+            return refusal("This render is not kept any more; press Render again.", data.get("render"))
+        if data.get("begun") is False:  # the page has missed its beginning
+            return began(render, document.renders)
+        render.wait(have, MORE_WAIT)
+        if render.over and not render.filled:
+            document.on_change()
+        try:
+            return part_of(render, have, document.renders)
+        except BadInput as full:
+            return refusal(str(full), render.number)
+
+    def halt(event: gr.EventData, document: Document) -> dict:
+        render = document.renders.numbered(asked(event).get("render"))
+        if render is None or render.job is None:
+            return gr.skip()
+        render.job.stop("visitor")
+        return state_of(render, document.renders)
+
+    def other(event: gr.EventData, document: Document, piano: Any) -> dict:
+        data = asked(event)
+        render, which = document.renders.numbered(data.get("render")), data.get("which")
+        if render is None or which not in COMPARED:
+            return refusal("There is nothing of that kind to compare with.", data.get("render"))
+
+        def work(job: Job) -> Any:
+            clip = compared(desk, render, which, str(piano), job.step)
+            path = document.preview_file("flac" if clip.duration_sec > 90 else "wav")
+            put(path, actions.audio_bytes(clip, path.suffix[1:]))
+            return lambda: compared_sound(render, which, str(piano), path)
+
+        job = document.renders.jobs.start(f"compare-{which}", "Comparing", work, same=(render.number, which, piano))
+        if not job.wait(FIRST_WAIT):
+            return state_of(render, document.renders)
+        if job.refusal:
+            return refusal(job.refusal, render.number)
+        return job.show() if job.show is not None else state_of(render, document.renders)
+
+    def save(event: gr.EventData, document: Document) -> dict:
+        data = asked(event)
+        render, kind = document.renders.numbered(data.get("render")), data.get("kind")
+        if render is None or kind not in ("wav", "flac"):
+            return refusal("This render is not kept any more; press Render again.", data.get("render"))
+        try:
+            name, sound = render.file(kind)
+            path = document.folder() / name
+            put(path, sound)
+        except (BadInput, BundleError) as error:
+            return refusal(str(error), render.number)
+        return saved(render, path)
+
+    page.listen.more(more, page.document, page.listen, **PRIVATE)
+    page.listen.halt(halt, page.document, page.listen, **PRIVATE)
+    page.listen.other(other, [page.document, page.piano], page.listen, **PRIVATE)
+    page.listen.save(save, page.document, page.listen, **PRIVATE)

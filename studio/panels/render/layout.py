@@ -1,0 +1,140 @@
+"""The Render panel: its components and their names. What they do is in render_events.py."""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass
+
+import gradio as gr
+
+from engine.sound.prompts import LONGEST_SEC, SHORTEST_SEC, about_gallery
+from studio.actions.editing import OF_PIECE
+from studio.service.shared_engine import Desk
+
+OWN, KEPT = "own", "kept"  # a recording that is opened here; one that came with a project
+PARTS = ("Whole piece", "These bars")
+MIDI_FILES = [".mid", ".midi"]
+PROFILES = {"fitted": "Fitted piano", "product": "Étude codec model", "paper": "MIDI-VALLE (published weights)"}
+
+
+@dataclass(frozen=True)
+class RenderPanel:
+    """Every component of the panel."""
+
+    prompt: gr.Dropdown
+    credit: gr.HTML
+    hear: gr.Button
+    own: gr.Column
+    recording: gr.Audio
+    start: gr.Number
+    seconds: gr.Number
+    own_midi: gr.UploadButton
+    own_midi_name: gr.HTML
+    own_midi_path: gr.State
+    listen: gr.Checkbox
+    part: gr.Dropdown
+    first_bar: gr.Number
+    last_bar: gr.Number
+    temperature: gr.Slider
+    seed: gr.Number
+    dice: gr.Button
+    profile: gr.Dropdown
+    render: gr.Button
+
+    @property
+    def asked_of_prompt(self) -> list:
+        """What says which prompt it is, in the order of render_events.as_prompt."""
+        return [self.prompt, self.recording, self.start, self.seconds, self.own_midi_path]
+
+    @property
+    def settings(self) -> list:
+        """What else a render depends on, in the order of render_events.as_wish."""
+        return [
+            self.listen, self.part, self.first_bar, self.last_bar, self.temperature, self.seed, self.profile,
+        ]  # fmt: skip
+
+
+def build_render(desk: Desk) -> RenderPanel:
+    """Lay the panel out, inside an open gr.Blocks."""
+    return RenderPanel(**_sound_like(), **_how(desk))
+
+
+def prompt_menu() -> list[tuple[str, str]]:
+    """The recordings, the sampled pianos, the visitor's own: label and value."""
+    return [*((about["name"], key) for key, about in about_gallery().items()), ("A recording of my own…", OWN)]
+
+
+def credit_line(key: str) -> str:
+    """Whose sound a prompt is."""
+    about = about_gallery().get(key)
+    if about is None:
+        low, high = f"{SHORTEST_SEC:g}", f"{LONGEST_SEC:g}"
+        return f"<p class='hint'>{low} to {high} s of a piano alone, kept with your work.</p>"
+    return f"<p class='hint'>{html.escape(about['credit'])}</p>"
+
+
+def _sound_like() -> dict:
+    first = next(iter(about_gallery()), OWN)
+    with gr.Column(elem_classes=["card", "fields"]):
+        prompt = gr.Dropdown(
+            prompt_menu(), value=first, label="Sound like: piano and room", filterable=False, elem_id="render-prompt"
+        )
+        with gr.Row(elem_id="render-prompt-row"):
+            credit = gr.HTML(credit_line(first), elem_id="render-credit")
+            hear = gr.Button("Hear it", size="sm", elem_id="render-hear", min_width=70, scale=0)
+        with gr.Column(visible=False, elem_id="render-own") as own:
+            recording = gr.Audio(
+                sources=["upload", "microphone"], type="filepath", label="Recording", show_label=False,
+                elem_id="render-recording", buttons=[],
+            )  # fmt: skip
+            with gr.Row():
+                start = gr.Number(0, label="Begin at, s", minimum=0, step=0.5, elem_id="render-start", min_width=90)
+                seconds = gr.Number(
+                    6, label="Length, s", minimum=SHORTEST_SEC, maximum=LONGEST_SEC, step=0.5,
+                    elem_id="render-seconds", min_width=90,
+                )  # fmt: skip
+            with gr.Row():
+                own_midi = gr.UploadButton(
+                    "Its MIDI, if you have it…", file_types=MIDI_FILES, type="filepath", size="sm",
+                    elem_id="render-own-midi", min_width=150,
+                )  # fmt: skip
+                own_midi_name = gr.HTML("", elem_id="render-own-midi-name")
+            own_midi_path = gr.State("")
+            listen = gr.Checkbox(
+                False, label="Write its notes down first (half a minute)", elem_id="render-listen", container=False
+            )
+    return {
+        "prompt": prompt, "credit": credit, "hear": hear, "own": own, "recording": recording, "start": start,
+        "seconds": seconds, "own_midi": own_midi, "own_midi_name": own_midi_name, "own_midi_path": own_midi_path,
+        "listen": listen,
+    }  # fmt: skip
+
+
+def _how(desk: Desk) -> dict:
+    with gr.Column(elem_classes=["card", "fields"]):
+        with gr.Row():
+            part = gr.Dropdown(
+                list(PARTS), value=PARTS[0], label="Render", filterable=False, elem_id="render-part", min_width=140,
+                scale=2,
+            )  # fmt: skip
+            first_bar = gr.Number(1, label="From bar", precision=0, elem_id="render-first", min_width=60)
+            last_bar = gr.Number(8, label="To bar", precision=0, elem_id="render-last", min_width=60)
+        temperature = gr.Slider(
+            0, 1.5, 1, step=0.05, label="Temperature", info="even ⟷ varied", elem_id="render-temperature",
+            elem_classes="axis", buttons=[], visible=desk.profiles[0] != "fitted",
+        )  # fmt: skip
+        with gr.Row(elem_id="render-seed-row"):
+            seed = gr.Number(
+                0, label="Seed", precision=0, minimum=0, maximum=2**31 - 1, elem_id="render-seed", min_width=90
+            )
+            dice = gr.Button("Roll the dice", elem_id="render-dice", min_width=90, size="sm")
+        profiles = desk.profiles
+        profile = gr.Dropdown(
+            [(PROFILES.get(name, name), name) for name in profiles], value=profiles[0], label="Method",
+            filterable=False, elem_id="render-profile",
+        )  # fmt: skip
+        render = gr.Button("Render", variant="primary", elem_id="render", elem_classes=OF_PIECE)
+    return {
+        "part": part, "first_bar": first_bar, "last_bar": last_bar, "temperature": temperature, "seed": seed,
+        "dice": dice, "profile": profile, "render": render,
+    }  # fmt: skip

@@ -1,0 +1,52 @@
+"""Projects and recordings of strangers, read in a child process: one that hangs, crashes or eats memory harms nobody.
+
+Unpacking and parsing hold Python's lock, so in the server's own process a small file could hold up every visitor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from engine.music.types import AudioClip
+from engine.process.notation_reader import READ_SECONDS, Refusals
+from engine.process.wire import from_bytes, to_bytes
+from engine.sound.clip import read_stereo
+from engine.untrusted.scores import call_apart
+from studio.project.document import Project, read_project
+
+Check = Callable[[], None]
+PROJECT = Refusals(
+    "This project file is damaged; use another copy of it.",
+    f"Opening this project took over {READ_SECONDS} seconds of computing; use a smaller one.",
+    "Opening this project took too much memory; use a smaller one.",
+)
+RECORDING = Refusals(
+    "This recording is damaged or of an unknown kind; save it as WAV, FLAC, OGG or MP3.",
+    f"Reading this recording took over {READ_SECONDS} seconds; choose a shorter one.",
+    "Reading this recording took too much memory; choose a shorter one.",
+)
+
+
+def project_apart(data: bytes, check: Check | None = None) -> Project:
+    """studio.project.document.read_project in a child process; `check` as in engine.untrusted.scores.open_score. Raises BadInput."""
+    return _built(call_apart(f"{__name__}:project_bytes", data, PROJECT, check))
+
+
+def audio_apart(data: bytes, check: Check | None = None) -> AudioClip:
+    """engine.sound.clip.read_stereo in a child process. Raises BadInput."""
+    return _built(call_apart(f"{__name__}:audio_bytes", data, RECORDING, check))
+
+
+def _built(answer: bytes) -> Any:
+    return from_bytes(answer, ("engine", "studio"))[1]
+
+
+def project_bytes(data: bytes) -> bytes:
+    """In the child: a project as a message."""
+    return to_bytes(("project", read_project(data)))
+
+
+def audio_bytes(data: bytes) -> bytes:
+    """In the child: a recording as a message."""
+    return to_bytes(("audio", read_stereo(data)))

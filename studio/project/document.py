@@ -1,0 +1,236 @@
+"""A visitor's document as one file that can be kept, moved and opened on another machine; no gradio here.
+
+    project.json        format, version, weights, checksums (studio.project.container)
+    document.json       which piece is on the stand, history, takes, renders, reference, settings
+    pieces/N.json       one piece each: edits, pedal, style, human performance, pins (studio.project.pieces)
+    scores/N.json, performances/N.json, prompts/N.flac, renders/N.flac    each once (studio.project.music)
+
+Written again, a project that was just opened gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from engine.checkpoints.index import CHECKPOINTS
+from engine.music.types import BadInput
+from engine.sound.prompts import Prompt
+from studio.actions.rendering import KEPT as MOST_RENDERS
+from studio.project.container import pack, unpack
+from studio.project.music import Shelf, Unshelf, prompt_table, read_prompt
+from studio.project.pieces import MOST_KEPT, MOST_TAKES, Pieces, read_piece, read_take, take_table
+from studio.project.renders import KeptRender, kept, read_render, render_table, restored
+from studio.project.values import Damaged, keyed, listed, parse, real, text, written
+from studio.state import history
+from studio.state.session import Document, Session, Take
+
+MOST_SETTINGS = 100
+Setting = str | float | bool | None
+
+
+@dataclass(frozen=True)
+class Project:
+    """What a project file holds.
+
+    prompt       the visitor's own reference recording, if one is chosen
+    renders      oldest first
+    settings     name of a component to what it says
+    checkpoints  folder to digest of the weights that were there when it was saved
+    left_out     what did not fit in, in words
+    """
+
+    session: Session
+    prompt: Prompt | None = None
+    renders: tuple[KeptRender, ...] = ()
+    settings: Mapping[str, Setting] = field(default_factory=dict)
+    checkpoints: Mapping[str, str] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+
+
+def project_of(document: Document) -> Project:
+    """A visitor's document as it stands."""
+    renders = [kept(render) for render in document.renders.kept]
+    return Project(
+        own(document.session), document.prompt, tuple(r for r in renders if r is not None),
+        dict(document.settings), checkpoints(),
+    )  # fmt: skip
+
+
+def own(session: Session) -> Session:
+    """The session without the pieces that were there before its project was opened, and what is far in its past."""
+    if session.doc <= session.since:  # the visitor has gone back to one of those
+        return session
+    past = tuple(piece for piece in session.past if piece.doc > session.since)
+    return replace(session, past=past)
+
+
+def checkpoints() -> dict[str, str]:
+    """The weights that are here: folder to the first 12 hex digits of their SHA-256."""
+    found = {}
+    for config in sorted(CHECKPOINTS.glob("*/config.json")):
+        try:
+            about = json.loads(config.read_text(encoding="utf-8"))
+            found[config.parent.name] = str(about["weights_sha256"])[:12]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # whoever needs that checkpoint is told what is wrong with it
+    return found
+
+
+# ---- writing ----
+def write_project(project: Project) -> tuple[bytes, Project]:
+    """The file, and the project as it went in: far history and old renders stay out of a file that grows too large.
+
+    Raises BadInput when even the piece alone is too large.
+    """
+    for kept_pieces, kept_renders in ((MOST_KEPT, MOST_RENDERS), (MOST_KEPT, 1), (MOST_KEPT, 0), (1, 0), (0, 0)):
+        slim, out = _slim(project, kept_pieces, kept_renders)
+        try:
+            return _packed(slim), replace(slim, left_out=out)
+        except BadInput:
+            if (kept_pieces, kept_renders) == (0, 0):
+                raise
+    raise AssertionError("unreachable")
+
+
+def _slim(project: Project, pieces: int, renders: int) -> tuple[Project, tuple[str, ...]]:
+    s = project.session
+    past, future = s.past[len(s.past) - min(pieces, len(s.past)) :], s.future[:pieces]
+    fewer = project.renders[len(project.renders) - min(renders, len(project.renders)) :]
+    out = []
+    if pieces < MOST_KEPT and (len(past), len(future)) != (len(s.past), len(s.future)):
+        out.append("earlier pieces")
+    if len(fewer) < len(project.renders):
+        out.append("renders")
+    return replace(project, session=replace(s, past=past, future=future), renders=fewer), tuple(out)
+
+
+def _packed(project: Project) -> bytes:
+    s, shelf, numbers = project.session, Shelf(), _Numbers()
+    pieces = Pieces(shelf, numbers)
+    shelf.members["document.json"] = b""  # first in the file
+    table = {
+        "past": [pieces.put(piece) for piece in s.past], "present": pieces.put(s, votes=True),
+        "future": [pieces.put(piece) for piece in s.future],
+        "takes": [take_table(take, shelf, pieces) for take in s.takes[-MOST_TAKES:]],
+        "renders": [render_table(r, numbers.known(r.doc), shelf) for r in project.renders],
+        "prompt": None if project.prompt is None else prompt_table(project.prompt, shelf),
+        "settings": dict(sorted(project.settings.items())),
+    }  # fmt: skip
+    shelf.members["document.json"] = written(table)
+    return pack(shelf.members, {"checkpoints": dict(project.checkpoints)})
+
+
+class _Numbers:
+    """Document numbers counted anew, in the order in which they are met; 0, no piece, stays 0."""
+
+    def __init__(self) -> None:
+        self._new = {0: 0}
+
+    def __call__(self, doc: int) -> int:
+        return self._new.setdefault(doc, len(self._new))
+
+    def known(self, doc: int) -> int:
+        """The new number of one that was met, else 0."""
+        return self._new.get(doc, 0)
+
+
+# ---- reading ----
+def read_project(data: bytes) -> Project:
+    """A project of bytes that anyone may have sent. Raises BadInput: one sentence."""
+    head, members = unpack(data)
+    try:
+        return _read(head, members)
+    except Damaged as damage:
+        raise BadInput(f"This project file is damaged ({damage}); use another copy of it.") from damage
+    except BadInput:
+        raise
+    except (ValueError, TypeError, KeyError, IndexError, OverflowError, MemoryError) as error:
+        raise BadInput("This project file holds what no Étude has written; use another copy of it.") from error
+
+
+def _read(head: Mapping[str, Any], members: Mapping[str, bytes]) -> Project:
+    shelf = Unshelf(members)
+    if "document.json" not in members:
+        raise Damaged("document.json is missing")
+    t = keyed(
+        parse(members["document.json"]), "past", "present", "future", "takes", "renders", "prompt", "settings"
+    )  # fmt: skip
+    past = tuple(read_piece(name, shelf) for name in listed(t["past"], MOST_KEPT, "past"))
+    future = tuple(read_piece(name, shelf) for name in listed(t["future"], MOST_KEPT, "future"))
+    takes = tuple(read_take(take, i, shelf) for i, take in enumerate(listed(t["takes"], MOST_TAKES, "takes"), 1))
+    present = read_piece(t["present"], shelf)
+    pieces = {piece.doc: piece for piece in (*(take.base for take in takes), *past, *future, present) if piece.doc}
+    renders = tuple(read_render(r, pieces, shelf) for r in listed(t["renders"], MOST_RENDERS, "renders"))
+    session = replace(present, past=past, future=future, takes=takes, docs=max(pieces, default=0))
+    prompt = None if t["prompt"] is None else read_prompt(t["prompt"], shelf)
+    weights = {text(k, "weights"): text(v, "weights") for k, v in keyed(head.get("checkpoints", {})).items()}
+    return Project(session, prompt, renders, _settings(t["settings"]), weights)
+
+
+def _settings(table: object) -> dict[str, Setting]:
+    found = keyed(table)
+    if len(found) > MOST_SETTINGS:
+        raise Damaged("it has too many settings")
+    for name, value in found.items():
+        text(name, "setting", 50)
+        if isinstance(value, float):
+            real(value, name, -1e12, 1e12)
+        elif value is not None and type(value) not in (bool, int):
+            text(value, name, 200)
+    return found
+
+
+# ---- onto the stand ----
+def adopt(document: Document, project: Project) -> Session:
+    """Put a project in the place of a visitor's work; undo brings the pieces back that were there."""
+    document.jobs.stop()
+    shift = 0
+
+    def change(now: Session) -> Session:
+        nonlocal shift
+        shift = now.docs
+        moved = _moved(project.session, shift, now.takes[-1].number if now.takes else 0)
+        before = now.past if now.score is None else (*now.past, history.alone(now))
+        votes = tuple(vote for vote in now.comparison.votes if vote not in moved.comparison.votes)
+        number = max(now.comparison.last_number, moved.comparison.last_number)
+        comparison = replace(moved.comparison, votes=votes + moved.comparison.votes, last_number=number)
+        past = (*before, *moved.past)[-history.KEPT :]
+        return replace(moved, past=past, since=shift, comparison=comparison)
+
+    folder = document.folder()
+    document.settings, document.prompt = dict(project.settings), project.prompt
+    session = document.update(change)
+    document.renders.replace([_maker(saved, shift, folder) for saved in project.renders])
+    digest = "" if session.rendered is None else session.performance.digest
+    for render in document.renders.kept:
+        render.outdated = render.performance.digest != digest
+    return session
+
+
+def _maker(saved: KeptRender, shift: int, folder: Path) -> Callable[[int], Any]:
+    return lambda number: restored(saved, number, saved.doc + shift if saved.doc else 0, folder)
+
+
+def _moved(session: Session, shift: int, takes: int) -> Session:
+    """The same pieces and takes under numbers that this visitor has not used yet."""
+
+    def piece(s: Session) -> Session:
+        return replace(s, doc=s.doc + shift if s.doc else 0)
+
+    def take(t: Take) -> Take:
+        return replace(t, number=t.number + takes, base=piece(t.base))
+
+    return replace(
+        piece(session), past=tuple(map(piece, session.past)), future=tuple(map(piece, session.future)),
+        takes=tuple(map(take, session.takes)), docs=session.docs + shift,
+    )  # fmt: skip
+
+
+def other_weights(project: Project) -> tuple[str, ...]:
+    """The weights by name that are others here than where the project was saved."""
+    here = checkpoints()
+    return tuple(sorted(name for name, digest in project.checkpoints.items() if here.get(name, digest) != digest))

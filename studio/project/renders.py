@@ -1,0 +1,133 @@
+"""Kept renders in a project file, and back: the sound as FLAC, which says inside how it was made."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import soundfile
+
+from engine.music.types import Alignment, Performance
+from engine.render.provenance import read_description
+from studio.actions.rendering import SAMPLE_RATE, Render, RenderWish
+from studio.project.music import (
+    MOST_NOTES,
+    MOST_SEC,
+    Shelf,
+    Unshelf,
+    alignment_table,
+    grid_table,
+    prompt_table,
+    read_alignment,
+    read_flac,
+    read_grid,
+    read_prompt,
+)
+from studio.project.pieces import read_reference, reference_table
+from studio.project.values import Damaged, flag, keyed, real, text, whole
+from studio.service.jobs import Job
+from studio.state.session import Grid, Reference, Session
+
+LONGEST_SEC = 1800.0  # of one render in a project
+MOST_COMMENT = 20_000
+KINDS = ((1, 32000), (1, SAMPLE_RATE), (2, SAMPLE_RATE))  # channels and Hz of kept sounds; the first up to v0.3
+
+
+@dataclass(frozen=True)
+class KeptRender:
+    """A render that is over. The fields are those of studio.actions.rendering.Render; `flac` is its sound."""
+
+    title: str
+    doc: int
+    wish: RenderWish
+    weights: str
+    performance: Performance
+    alignment: Alignment
+    grid: Grid
+    reference: Reference | None
+    human_grid: Grid | None
+    complete: bool
+    flac: bytes
+
+
+def kept(render: Render) -> KeptRender | None:
+    """A render as it is kept; None for one that is still being made, came to nothing, or is too long for a file."""
+    if not render.over or not render.made or render.seconds > LONGEST_SEC:
+        return None
+    return KeptRender(
+        render.title, render.doc, render.wish, render.weights, render.performance, render.alignment, render.grid,
+        render.reference, render.human_grid, render.complete, render.file("flac")[1],
+    )  # fmt: skip
+
+
+def restored(saved: KeptRender, number: int, doc: int, folder: Path) -> Render:
+    """A Render of this visitor's under a new number, of the document `doc`, as it was when it was over."""
+    piece = Session(title=saved.title, doc=doc, rendered=saved.performance, grid=saved.grid, reference=saved.reference)
+    render = Render(number, piece, saved.wish, folder, saved.weights)
+    render.alignment, render.human_grid = saved.alignment, saved.human_grid
+    render.fill(saved.flac, comment_of(saved.flac))
+    job = render.job = Job(kind="render")
+    if saved.complete:
+        job.run(_nothing)
+    else:
+        job.stop("visitor")
+    return render
+
+
+def _nothing(job: Job) -> Callable[[], None]:
+    return lambda: None
+
+
+def comment_of(flac: bytes) -> str:
+    """How a sound was made, as it stands in the file; "" where that is none of ours."""
+    with soundfile.SoundFile(io.BytesIO(flac)) as file:
+        comment = file.comment
+    return comment if len(comment) <= MOST_COMMENT and read_description(flac) else ""
+
+
+def render_table(saved: KeptRender, doc: int, shelf: Shelf) -> dict[str, Any]:
+    """A kept render as JSON; its sound goes on the shelf."""
+    wish = saved.wish
+    name = f"renders/{1 + sum(member.startswith('renders/') for member in shelf.members)}.flac"
+    shelf.members[name] = saved.flac
+    return {
+        "title": saved.title, "doc": doc, "sound": name, "complete": saved.complete, "weights": saved.weights,
+        "seed": wish.seed, "temperature": float(wish.temperature), "span": list(wish.span), "part": wish.part,
+        "profile": wish.profile, "listen": wish.listen, "prompt": prompt_table(wish.prompt, shelf),
+        "performance": shelf.performance(saved.performance), "alignment": alignment_table(saved.alignment),
+        "grid": grid_table(saved.grid), "human_grid": grid_table(saved.human_grid),
+        "reference": reference_table(saved.reference, shelf),
+    }  # fmt: skip
+
+
+def read_render(table: object, pieces: Mapping[int, Session], shelf: Unshelf) -> KeptRender:
+    """The render of render_table, of one of these pieces by document number, or of none. Raises Damaged."""
+    t = keyed(
+        table, "title", "doc", "sound", "complete", "weights", "seed", "temperature", "span", "part", "profile",
+        "listen", "prompt", "performance", "alignment", "grid", "human_grid", "reference",
+    )  # fmt: skip
+    doc = whole(t["doc"], "doc", 0, 10_000)
+    score = pieces[doc].score if doc in pieces else None
+    played = shelf.performance(t["performance"])
+    flac = shelf.data(t["sound"], "renders")
+    if not len(read_flac(flac, LONGEST_SEC, KINDS)):
+        raise Damaged("a render has no sound")
+    return KeptRender(
+        text(t["title"], "title"), doc if score is not None else 0, _wish(t, shelf), text(t["weights"], "weights"),
+        played, read_alignment(t["alignment"], len(score) if score is not None else MOST_NOTES, len(played)),
+        read_grid(t["grid"]), read_reference(t["reference"], score, shelf),
+        None if t["human_grid"] is None else read_grid(t["human_grid"]), flag(t["complete"], "complete"), flac,
+    )  # fmt: skip
+
+
+def _wish(t: Mapping[str, Any], shelf: Unshelf) -> RenderWish:
+    start, end = (*t["span"], None, None)[:2] if isinstance(t["span"], list) else (None, None)
+    return RenderWish(
+        read_prompt(t["prompt"], shelf), whole(t["seed"], "seed", 0, 2**62),
+        real(t["temperature"], "temperature", 0, 10),
+        (real(start, "span", -60, MOST_SEC), None if end is None else real(end, "span", -60, MOST_SEC)),
+        text(t["part"], "part"), text(t["profile"], "profile"), flag(t["listen"], "listen"),
+    )  # fmt: skip

@@ -1,0 +1,273 @@
+"""Every visitor's work on the server's disk, so that a reload or a restart brings it back; no gradio here.
+
+A `Store` is a folder of project files, one for each tab of a visitor's browser, under names that only that browser
+knows the secret of.
+A `Keeper` writes them a moment after something has changed, one after the other, in a thread of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+import sys
+import threading
+import time
+import traceback
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine.files import write_aside
+from engine.music.types import BadInput
+from studio.project.container import SUFFIX
+from studio.service.retention import Retention
+
+if TYPE_CHECKING:
+    from studio.state.session import Document
+
+MOST_BYTES = 2_000_000_000  # of all visitors; the oldest go first
+MOST_AGE_SEC = 30 * 24 * 3600.0
+MOST_TABS = 12  # of one browser; the oldest go first
+MOST_OF_BROWSER = 100_000_000  # bytes of all its tabs; the oldest go first
+WAIT_SEC = 2.0  # after the last change
+LONGEST_SEC = 10.0  # from the first change that is not written, however often others follow
+LEAST_REST = 10  # times as long as this visitor's last writing took
+CANNOT = "What you do here cannot be kept on this server, so save the project before you leave"
+_TOKEN, _TAB = re.compile(r"[A-Za-z0-9_-]{20,64}"), re.compile(r"[A-Za-z0-9_-]{8,64}")
+
+
+def state_folder() -> Path:
+    """Where visitors' work is kept: ETUDE_STATE_DIR, or `etude` among the caches of whoever runs the server."""
+    told = os.environ.get("ETUDE_STATE_DIR")
+    if told:
+        return Path(told)
+    home = Path(os.path.expanduser("~"))  # Path.home() raises where there is none
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local") / "etude"
+    if sys.platform == "darwin":
+        return home / "Library" / "Caches" / "etude"
+    return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "etude"
+
+
+def tab_of(value: object) -> str:
+    """The number that a tab says it has, "" for none."""
+    return value if isinstance(value, str) and _TAB.fullmatch(value) else ""
+
+
+def new_token() -> str:
+    """A secret that nobody guesses; the browser keeps it."""
+    return secrets.token_urlsafe(24)
+
+
+class Store:
+    """The folder. Nothing is raised for what cannot be read; writing raises BadInput with a sentence."""
+
+    def __init__(self, folder: Path, most_bytes: int = MOST_BYTES, most_age_sec: float = MOST_AGE_SEC) -> None:
+        self.folder, self._most_bytes, self._most_age_sec = folder, most_bytes, most_age_sec
+        self._retention = Retention(folder)
+
+    def usable(self) -> bool:
+        """Whether anything can be kept here; makes the folder."""
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError:
+            return False
+        return os.access(self.folder, os.W_OK | os.X_OK)
+
+    def path(self, token: object, tab: str = "") -> Path | None:
+        """The file of a tab of a visitor's browser, which need not exist; None for what is no token."""
+        if not isinstance(token, str) or not _TOKEN.fullmatch(token):
+            return None
+        which = f"-{_digest(tab, 12)}" if tab else ""
+        return self.folder / f"{_digest(token, 40)}{which}{SUFFIX}"
+
+    def files(self, token: object) -> list[Path]:
+        """What was kept of all tabs of this browser, newest first."""
+        path = self.path(token)
+        if path is None:
+            return []
+        found = [p for p in self._retention.own() if p.name.startswith(path.stem)]
+        return sorted(found, key=_written_at, reverse=True)
+
+    def find(self, token: object, tab: str = "") -> Path | None:
+        """The file of this tab; of one that has none yet, the newest of the browser."""
+        mine, known = self.path(token, tab), self.files(token)
+        found = mine if mine in known else known[0] if known else None
+        if found is not None:
+            self._retention.used(found.name)
+        return found
+
+    def read(self, token: object, tab: str = "") -> bytes | None:
+        """What was kept for this tab, or the newest of the browser."""
+        path = self.find(token, tab)
+        try:
+            return None if path is None else path.read_bytes()
+        except OSError:
+            return None
+
+    def write(self, token: object, data: bytes, tab: str = "") -> None:
+        """Keep this for the visitor; the file is the old one or the new one, whatever happens meanwhile."""
+        path = self.path(token, tab)
+        if path is None or not self.usable():
+            raise BadInput(f"{CANNOT}.")
+        if not self._retention.room(self._most_bytes, path, len(data)):
+            self._retention.prune(self._most_bytes - len(data), self._most_age_sec, path.name)
+            if not self._retention.room(self._most_bytes, path, len(data)):
+                raise BadInput(f"{CANNOT}: it has no room for more.")
+        try:
+            write_aside(path, data)
+        except OSError:
+            raise BadInput(f"{CANNOT}: its disk is full or may not be written to.") from None
+        self._retention.used(path.name)
+        self._prune_browser(token)
+        self.prune(path.name)
+
+    def _prune_browser(self, token: object) -> None:
+        """Remove the oldest tabs of a browser that has too many or too large ones; the newest stays."""
+        size = 0
+        for number, path in enumerate(self.files(token)):
+            size += path.stat().st_size if path.exists() else 0
+            if number and (number >= MOST_TABS or size > MOST_OF_BROWSER):
+                path.unlink(missing_ok=True)
+
+    def prune(self, keep: str = "") -> None:
+        """Remove what has long been unused, see studio.service.retention; nothing else that lies in the folder."""
+        self._retention.prune(self._most_bytes, self._most_age_sec, keep)
+
+
+def _digest(text: str, length: int) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+def _written_at(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+class Keeper:
+    """Writes visitors' documents when they have been left alone for a moment.
+
+    make  a document's file, or None when nothing of the visitor's own is in it
+    """
+
+    def __init__(self, store: Store, make: Callable[[Document], bytes | None], wait_sec: float = WAIT_SEC) -> None:
+        self.store, self._make, self._wait_sec = store, make, wait_sec
+        self._condition, self._thread = threading.Condition(), None
+        self._due: dict[int, float] = {}
+        self._first: dict[int, float] = {}  # when the first change came that is not written
+        self._rest_sec: dict[int, float] = {}
+        self._known: dict[int, tuple[weakref.ref[Document], str, str]] = {}
+        self._writing = threading.Lock()
+        self._said = False
+
+    def attend(self, document: Document, token: str, tab: str = "") -> None:
+        """From now on, keep what this document becomes under this token, for this tab alone."""
+        key = id(document)
+        with self._condition:
+            tab = self._own_tab(key, token, tab)
+            self._known[key] = (weakref.ref(document), token, tab)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, daemon=True)
+                self._thread.start()
+        document.on_change, document.on_close = (lambda: self._changed(key)), self.leave
+        document.arrived, document.unsaved = True, lambda: key in self._due
+
+    def _own_tab(self, key: int, token: str, tab: str) -> str:
+        """The tab under which a document is kept: never that of another document that may still change.
+
+        Tabs without storage have no number of their own, so each gets one. A tab that was reloaded takes over its own.
+        """
+        for other, (document, its_token, its_tab) in list(self._known.items()):
+            if other == key or (its_token, its_tab) != (token, tab):
+                continue
+            if document() is None or tab:
+                self._forget(other)
+            else:
+                return secrets.token_hex(8)
+        return tab
+
+    def _forget(self, key: int) -> None:
+        for table in (self._known, self._due, self._first, self._rest_sec):
+            table.pop(key, None)
+
+    def others(self, document: Document) -> list[Path]:
+        """What other tabs of this document's browser were left with, newest first."""
+        with self._condition:
+            _, token, tab = self._known.get(id(document), (None, "", ""))
+        self.flush(token)
+        return [path for path in self.store.files(token) if path != self.store.path(token, tab)]
+
+    def _changed(self, key: int) -> None:
+        with self._condition:
+            if key not in self._known:
+                return
+            now = time.monotonic()
+            latest = self._first.setdefault(key, now) + max(LONGEST_SEC, self._wait_sec)
+            self._due[key] = min(latest, now + max(self._wait_sec, self._rest_sec.get(key, 0.0)))
+            self._condition.notify()
+
+    def flush(self, token: str = "") -> None:
+        """Write now what is waiting, of this token or of all; what is being written is there afterwards, too."""
+        with self._condition:
+            keys = [key for key in self._due if not token or self._known.get(key, (None, ""))[1] == token]
+        for key in keys:
+            self._write(key)
+        with self._writing:
+            return
+
+    def leave(self, document: Document) -> None:
+        """Write what is waiting of a document that is about to end, and forget it."""
+        key = id(document)
+        document.on_change = lambda: None
+        with self._condition:
+            waiting = key in self._due
+        if waiting:
+            self._write(key)
+        with self._condition:
+            self._forget(key)
+
+    def waiting(self, document: Document) -> bool:
+        """Whether a change of this document is not written yet."""
+        with self._condition:
+            return id(document) in self._due
+
+    def _run(self) -> None:
+        while True:
+            with self._condition:
+                now = time.monotonic()
+                ripe = [key for key, when in self._due.items() if when <= now]
+                if not ripe:
+                    self._condition.wait(min(self._due.values()) - now if self._due else None)
+                    continue
+            for key in ripe:
+                self._write(key)
+
+    def _write(self, key: int) -> None:
+        with self._writing:
+            with self._condition:
+                known = self._known.get(key)
+                self._first.pop(key, None)
+                if self._due.pop(key, None) is None or known is None:
+                    return
+                document = known[0]()
+                if document is None:
+                    return self._forget(key)
+            began = time.monotonic()
+            try:
+                data = self._make(document)
+                if data is not None:
+                    self.store.write(known[1], data, known[2])
+                self._said, document.unkept = False, ""
+            except Exception as problem:  # whatever it is, the next visitor's work is kept
+                if not self._said:
+                    print(f"Étude: a visitor's work could not be kept. {problem}", flush=True)
+                if not isinstance(problem, (BadInput, OSError)):
+                    traceback.print_exc()
+                self._said = True
+                document.unkept = str(problem) if isinstance(problem, BadInput) else f"{CANNOT}."
+            self._rest_sec[key] = LEAST_REST * (time.monotonic() - began)

@@ -1,0 +1,158 @@
+"""Long work on threads of its own: waited for in short pieces, it says how far it is and can be cancelled."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable, Hashable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from engine.files import FULL, disk_is_full
+from engine.music.types import BadInput, BundleError
+
+S = TypeVar("S")
+Step = Callable[[float], None]
+ABANDONED_SEC = 25.0  # a job that no page has asked about for so long is stopped: its tab is closed
+_BROKEN = "Something went wrong in the studio, so this was not done; try again, or with another file."
+
+
+class Cancelled(BaseException):
+    """Raised inside a job that shall stop. No Exception, so that no parser's recovery can swallow it."""
+
+
+def unwatched(share: float) -> None:
+    """A step of work that nobody waits for."""
+
+
+class Job:
+    """One piece of work.
+
+    number  its name on the page, from 1
+    kind    a visitor has one job of a kind at a time
+    text    what it is doing, for the page: "Playing"
+    share   how much of that is done, 0 to 1; 0 also while it cannot be told
+    show    made by the work: what the page shall show when all is done
+    refusal why it could not be done, "" if it could
+    stopped None, or who stopped it: "visitor", or "overtaken" by a newer job
+    draft   what it has written so far, for the page to show: rows as in studio.page.wire.draft_value
+    about   what the page must know to draw these
+    """
+
+    def __init__(self, number: int = 0, kind: str = "", text: str = "", same: Hashable = None) -> None:
+        self.number, self.kind, self.text, self.same = number, kind, text, same
+        self.share, self.refusal = 0.0, ""
+        self.show: Callable[[], Any] | None = None
+        self.stopped: str | None = None
+        self.draft: list[tuple[int, int, int, int, int]] = []
+        self.about: dict[str, Any] = {}
+        self._over, self._asked = threading.Event(), time.monotonic()
+
+    @property
+    def over(self) -> bool:
+        """Done, refused or stopped."""
+        return self._over.is_set()
+
+    def step(self, share: float = 0.0) -> None:
+        """Say the finished share. Raises Cancelled when the work is no longer wanted."""
+        if time.monotonic() - self._asked > ABANDONED_SEC:
+            self.stop("overtaken")
+        if self.stopped:
+            raise Cancelled
+        self.share = share
+
+    def begin(self, text: str) -> None:
+        """Say what is done next. Raises Cancelled like step."""
+        self.step(0.0)
+        self.text = text
+
+    def unless_stopped(self, change: Callable[[S], S]) -> Callable[[S], S]:
+        """The change, which raises Cancelled when it is no longer wanted."""
+
+        def checked(now: S) -> S:
+            self.step(1.0)
+            return change(now)
+
+        return checked
+
+    def stop(self, by: str) -> None:
+        """Let the work end at its next step; whoever waits for it is answered now."""
+        if not self.over:
+            self.stopped = by
+            self._over.set()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until it is over, or so long; whether it is over."""
+        self._asked = time.monotonic()
+        return self._over.wait(seconds)
+
+    def run(self, work: Callable[[Job], Callable[[], Any]]) -> None:
+        """Do the work, in this thread."""
+        try:
+            self.show = work(self)
+        except Cancelled:
+            self.stopped = self.stopped or "overtaken"
+        except (BadInput, BundleError) as refusal:
+            self.refusal = str(refusal)
+        except Exception:
+            traceback.print_exc()
+            self.refusal = FULL if disk_is_full(Path(tempfile.gettempdir())) else _BROKEN
+        self._over.set()
+
+
+class Jobs:
+    """One visitor's jobs, one of a kind: a new one stops the one before."""
+
+    def __init__(self) -> None:
+        self._lock, self._number, self._latest = threading.Lock(), 0, dict[str, Job]()
+
+    def start(
+        self, kind: str, text: str, work: Callable[[Job], Callable[[], Any]], same: Hashable = None,
+        about: dict[str, Any] | None = None,
+    ) -> Job:  # fmt: skip
+        """Start a job; one that is running for the `same` already is returned instead."""
+        with self._lock:
+            before = self._latest.get(kind)
+            if before is not None and not before.over and same is not None and before.same == same:
+                return before
+            if before is not None:
+                before.stop("overtaken")
+            self._number += 1
+            job = self._latest[kind] = Job(self._number, kind, text, same)
+            job.about = about or {}
+        threading.Thread(target=job.run, args=(work,), daemon=True).start()
+        return job
+
+    def refuse(self, sentence: str) -> Job:
+        """A job that was refused before it began."""
+        with self._lock:
+            self._number += 1
+            job = self._latest["refused"] = Job(self._number, "refused")
+        job.refusal = sentence
+        job.stop("overtaken")
+        return job
+
+    def running(self, kind: str) -> Job | None:
+        """The job of this kind that is not over."""
+        with self._lock:
+            job = self._latest.get(kind)
+            return None if job is None or job.over else job
+
+    def busy(self) -> bool:
+        """Whether any job is not over."""
+        with self._lock:
+            return any(not job.over for job in self._latest.values())
+
+    def numbered(self, number: object) -> Job | None:
+        """The job of this number, if it is the latest of its kind."""
+        with self._lock:
+            return next((job for job in self._latest.values() if job.number == number), None)
+
+    def stop(self, *kinds: str, by: str = "overtaken") -> None:
+        """Stop the jobs of these kinds, or all."""
+        with self._lock:
+            for kind, job in self._latest.items():
+                if not kinds or kind in kinds:
+                    job.stop(by)

@@ -1,0 +1,260 @@
+"""The engine as all visitors share it: started once, on first use, its results remembered by their content."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.music.types import Alignment, AudioClip, BadInput, BundleError, Performance, Score, Style
+from engine.process.remote_engine import WorkerEngine
+from studio.service.jobs import Job, Step, unwatched
+from studio.state.examples import EXAMPLES, FIRST, Example
+
+if TYPE_CHECKING:
+    from engine.engine import Engine
+    from engine.models.pianist.style import Axis
+    from engine.music.io.engrave import Engraving
+    from studio.actions.composing import OnNote, Wish
+    from studio.actions.rendering import RenderWish
+
+T = TypeVar("T")
+SOUNDING = 2  # previews made at one time, for all visitors together
+MOST_WAITING = 32  # jobs that wait for their turn
+
+
+class Turns:
+    """So many jobs at one time; the others wait and can be cancelled meanwhile."""
+
+    def __init__(self, at_once: int) -> None:
+        self._free, self._waiting, self._lock = threading.Semaphore(at_once), 0, threading.Lock()
+
+    @contextmanager
+    def turn(self, step: Step) -> Iterator[None]:
+        """Wait for a turn. Raises BadInput when too many wait, and whatever `step` raises."""
+        with self._lock:
+            if self._waiting >= MOST_WAITING:
+                raise BadInput("Too many visitors are playing just now; try again in a minute.")
+            self._waiting += 1
+        try:
+            while not self._free.acquire(timeout=0.2):
+                step(0.0)
+        finally:
+            with self._lock:
+                self._waiting -= 1
+        try:
+            yield
+        finally:
+            self._free.release()
+
+
+class Memory:
+    """The last few results of pure functions, by the digests of what went in. Safe to share: results are frozen."""
+
+    def __init__(self, size: int) -> None:
+        self._size, self._lock = size, threading.Lock()
+        self._known: OrderedDict[Hashable, object] = OrderedDict()
+
+    def recall(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Return what `make` returned for this key before, or make it now."""
+        with self._lock:
+            if key in self._known:
+                self._known.move_to_end(key)
+                return self._known[key]  # type: ignore[return-value]
+        value = make()
+        with self._lock:
+            self._known[key] = value
+            while len(self._known) > self._size:
+                self._known.popitem(last=False)
+        return value
+
+
+class Desk:
+    """One per process. Nothing of a visitor is kept here, only answers that depend on their questions alone.
+
+    engine  an Engine in this process, which is also the default, or a WorkerEngine with processes of its own
+    """
+
+    def __init__(self, engine: Engine | WorkerEngine | None = None) -> None:
+        self._engine, self._loading = engine, threading.Lock()
+        self.pianist, self.composer, self.pianos_free = Turns(1), Turns(1), Turns(SOUNDING)
+        self.renderer = Turns(1)
+        self._performances, self._clips, self._other = Memory(64), Memory(4), Memory(32)
+        self._engravings = Memory(16)
+
+    @property
+    def engine(self) -> Engine | WorkerEngine:
+        """The engine, made by whoever asks first."""
+        with self._loading:
+            if self._engine is None:
+                from engine.engine import Engine
+
+                self._engine = Engine.load()
+            return self._engine
+
+    def await_models(self, job: Job) -> None:
+        """Wait until the models are loaded, if they are in a process that has just started; the job says so."""
+        if isinstance(self.engine, WorkerEngine) and not self.engine.ready:
+            doing = job.text
+            job.begin("Loading the models")
+            self.engine.wait(job.step)
+            job.begin(doing)
+
+    def warm(self) -> None:
+        """Load what the first visitor would have to wait for; call it from a thread of its own."""
+        from engine.measures.curves import curves_figure
+        from engine.music.expression import deadpan
+
+        score = self.read_example(EXAMPLES[FIRST])
+        curves_figure(score, deadpan(score)).to_json()  # plotly is slow to import
+        self.engine.preview(deadpan(score))
+        self.perform(score, self.engine.style(base=self.presets["Default"]))
+        self.engine.compose(notes=8)
+        prompt = next(iter(self.engine.prompts.values()))
+        next(self.engine.render_stream(deadpan(score), prompt, span=(0.0, 1.0)), None)
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """The style sliders."""
+        return self.engine.axes
+
+    @property
+    def presets(self) -> dict[str, tuple[float, ...]]:
+        """Named styles; the default alone where the checkpoint does not tell them, as playing will say."""
+        try:
+            return self.engine.presets
+        except BundleError:
+            return {"Default": ()}
+
+    @property
+    def pianos(self) -> dict[str, str]:
+        """The pianos whose sound is on this computer: name to label."""
+        from engine.sound.preview import Preview
+
+        return Preview().available()
+
+    @property
+    def profiles(self) -> tuple[str, ...]:
+        """The renderers that can be used: "product", and "paper" where its weights have been imported."""
+        return self.engine.profiles
+
+    def render_weights(self, profile: str) -> str:
+        """Digest of the weights that a render is made with. Raises BundleError when they are missing or damaged."""
+        if profile not in self.profiles:
+            raise BadInput(f"That renderer is not known here; choose one of {', '.join(self.profiles)}.")
+        return self.engine.weights(profile)
+
+    def read_example(self, example: Example, step: Step = unwatched) -> Score:
+        """An example's score, read once."""
+        from engine.untrusted.scores import open_score
+
+        def make() -> Score:
+            return open_score(example.score_bytes(), example.score, lambda: step(0.0))
+
+        return self._other.recall(("read", example.score), make)
+
+    def perform(self, score: Score, style: Style, step: Step = unwatched) -> Performance:
+        """The score played in a style; `step` is told the finished share and may raise to cancel."""
+
+        def make() -> Performance:
+            with self.pianist.turn(step):
+                return self.engine.perform(score, style, on_step=step)
+
+        return self._performances.recall(("perform", score.digest, style), make)
+
+    def reperform(
+        self, score: Score, style: Style, keep: Performance, redo: NDArray[np.bool_], step: Step = unwatched
+    ) -> Performance:
+        """Some notes played again, see Engine.perform; `step` as in perform."""
+        with self.pianist.turn(step):
+            return self.engine.perform(score, style, keep=keep, redo=redo, on_step=step)
+
+    def perform_edit(
+        self, old: Score, performance: Performance, new: Score, style: Style, step: Step = unwatched
+    ) -> Performance:
+        """The changed score played: notes that were kept sound as they did, see Engine.perform_edit."""
+
+        def make() -> Performance:
+            with self.pianist.turn(step):
+                return self.engine.perform_edit(old, performance, new, style, on_step=step)
+
+        key = ("edit", old.digest, performance.digest, new.digest, style)
+        return self._performances.recall(key, make)
+
+    def compose(self, wish: Wish, on_note: OnNote, step: Step = unwatched) -> list[Score]:
+        """New pieces, one a take; `on_note` hears every note and may raise to cancel, `step` while it waits."""
+        with self.composer.turn(step):
+            return self.engine.compose(
+                wish.conditions(), wish.notes, wish.bars, *wish.sampling(), on_note=on_note, on_step=step
+            )
+
+    def continue_score(self, score: Score, wish: Wish, on_note: OnNote, step: Step = unwatched) -> list[Score]:
+        """The score with more after it, one a take; as in compose."""
+        with self.composer.turn(step):
+            return self.engine.continue_score(
+                score, wish.notes, wish.bars, *wish.sampling(), wish.conditions(), on_note=on_note, on_step=step
+            )
+
+    def infill(
+        self, score: Score, selected: NDArray[np.bool_], span: tuple[float, float], wish: Wish, on_note: OnNote,
+        step: Step = unwatched,
+    ) -> list[Score]:  # fmt: skip
+        """The score with the selected notes written anew, one a take; as in compose."""
+        with self.composer.turn(step):
+            return self.engine.infill(
+                score, selected, span, *wish.sampling(), wish.conditions(), on_note=on_note, on_step=step
+            )
+
+    def preview(self, performance: Performance, piano: str, step: Step = unwatched) -> AudioClip:
+        """The sound of a performance; `step` as in perform."""
+        from engine.sound.preview import sounding_end
+
+        def make() -> AudioClip:
+            parts, made_sec = list[AudioClip](), 0.0
+            with self.pianos_free.turn(step):
+                for clip in self.engine.preview_stream(performance, piano):
+                    parts.append(clip)
+                    made_sec += clip.duration_sec
+                    step(min(1.0, made_sec / sounding_end(performance)))
+            return AudioClip.joined(parts)
+
+        return self._clips.recall(("preview", performance.digest, piano), make)
+
+    def render(self, performance: Performance, wish: RenderWish, step: Step = unwatched) -> Iterator[AudioClip]:
+        """The performance with a prompt's sound, in parts as they are made; `step` as in perform."""
+        with self.renderer.turn(step):
+            yield from self.engine.render_stream(
+                performance, wish.prompt, seed=wish.seed, temperature=wish.temperature, span=wish.span,
+                profile=wish.profile, on_step=step,
+            )  # fmt: skip
+
+    def transcribe(self, clip: AudioClip, step: Step = unwatched) -> Performance:
+        """The notes that are heard in a recording; `step` as in perform."""
+        with self.renderer.turn(step):
+            return self.engine.transcribe(clip, on_step=step)
+
+    def engraving(self, score: Score, width: int, step: Step = unwatched) -> Engraving:
+        """The score on pages of so many pixels; `step` may raise to cancel."""
+        from engine.music.io.engrave import engrave
+
+        key = ("engraving", score.digest, width)
+        return self._engravings.recall(key, lambda: engrave(score, width, lambda: step(0.0)))
+
+    def align(self, score: Score, performance: Performance, step: Step = unwatched) -> Alignment:
+        """Which played note is which written one; `step` as in perform."""
+
+        def make() -> Alignment:
+            with self.pianist.turn(step):
+                return self.engine.align(score, performance, step)
+
+        return self._other.recall(("align", score.digest, performance.digest), make)
+
+    def style_from(self, score: Score, performance: Performance, alignment: Alignment) -> tuple[float, ...]:
+        """The latent style of a human performance."""
+        key = ("style", score.digest, performance.digest)
+        return self._other.recall(key, lambda: self.engine.style_from(score, performance, alignment))

@@ -1,0 +1,1 @@
+"""The page itself: its layout, help, welcome, and opening of pieces."""

@@ -1,0 +1,256 @@
+"""The page: its components and their names. What they do is in events.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import gradio as gr
+
+from studio.actions.editing import BORROWED, DEFAULT, OF_PIECE
+from studio.panels.compare.layout import ComparePanel, CompareStage, build_compare, build_stage
+from studio.panels.compose.layout import ComposePanel, build_compose
+from studio.panels.render.layout import RenderPanel, build_render
+from studio.service.shared_engine import Desk
+from studio.shell.help import Help, build_help
+from studio.shell.welcome import Welcome, build_welcome
+from studio.state.examples import EMPTY, EXAMPLES, FIRST
+from studio.state.session import Document
+from studio.widgets.listen.listen import Listen
+from studio.widgets.roll.roll import PianoRoll
+from studio.widgets.score.score import ScoreView
+from studio.widgets.takes.takes import TakeStrip
+
+STRENGTHS = ("Tempo", "Timing", "Velocity", "Articulation", "Pedal")
+OPEN_FILES = [".musicxml", ".xml", ".mxl", ".mid", ".midi", ".krn", ".mei", ".etude"]
+MIDI_FILES = [".mid", ".midi"]
+PIANISTS = "Default, or a competitor of the Piano-e-Competition, named as in the (n)ASAP corpus"
+SIDES = ("compose", "perform", "render", "compare")  # of the panel, in their order
+SESSION_SEC = 6 * 3600.0
+
+_BRAND = """<div class="brand"><h1 class="name">Étude</h1>
+<span class="claim">Writes piano music, and plays it</span></div>"""
+
+
+@dataclass(frozen=True)
+class Page:
+    """Every component that an event reads or writes."""
+
+    document: gr.State
+    example: gr.Dropdown
+    open_file: gr.UploadButton
+    save_project: gr.Button
+    welcome: Welcome
+    tabs: gr.Tabs
+    help_box: Help
+    roll: PianoRoll
+    curves: gr.Plot
+    preset: gr.Dropdown
+    second: gr.Dropdown
+    blend: gr.Slider
+    axes: tuple[gr.Slider, ...]
+    strengths: tuple[gr.Slider, ...]
+    seed: gr.Number
+    dice: gr.Button
+    reset: gr.Button
+    discard: gr.Button
+    human_text: gr.Textbox
+    human_example: gr.Button
+    human_file: gr.UploadButton
+    human_show: gr.Checkbox
+    human_style: gr.Button
+    human_remove: gr.Button
+    piano: gr.Dropdown
+    downloads: dict[str, gr.Button]
+    compose: ComposePanel
+    render: RenderPanel
+    listen: Listen
+    takes: TakeStrip
+    score: ScoreView
+    corpus: gr.HTML
+    corpus_box: gr.Accordion
+    compare_tab: gr.Tab
+    compare_panel: ComparePanel
+    compare: CompareStage
+
+    @property
+    def controls(self) -> list:
+        """The inputs that make up studio.state.session.Controls, in its order."""
+        return [self.preset, self.second, self.blend, self.seed, *self.strengths, *self.axes]
+
+    @property
+    def outputs(self) -> list:
+        """Whatever the answer of a job may change."""
+        human = [self.human_text, self.human_style, self.human_remove, self.human_example]
+        return [self.roll, self.takes, self.score, self.curves, self.example, *human, *self.controls]
+
+
+def build(desk: Desk) -> Page:
+    """Lay the page out, inside an open gr.Blocks."""
+    document = gr.State(Document(), time_to_live=SESSION_SEC, delete_callback=Document.close)
+    with gr.Row(elem_id="top", equal_height=True):
+        gr.HTML(_BRAND, elem_id="brand")
+        example = gr.Dropdown(
+            [*EXAMPLES, EMPTY],
+            value=FIRST,
+            label="Example",
+            container=False,
+            filterable=False,
+            elem_id="example",
+            min_width=240,
+        )
+        open_file = gr.UploadButton(
+            "Open…",
+            file_types=OPEN_FILES,
+            type="filepath",
+            variant="primary",
+            elem_id="open",
+            size="md",
+            min_width=90,
+        )
+        save_project = gr.Button("Save project", elem_id="save-project", size="md", min_width=120)
+    welcome = build_welcome()
+    with gr.Row(elem_id="work"):
+        with gr.Column(scale=4, min_width=560, elem_id="stage"):
+            roll = PianoRoll(elem_id="roll")
+            listen = Listen(elem_id="listen")
+            takes = TakeStrip(elem_id="takes")
+            compare = build_stage()
+            piano, downloads = _take_away(desk)
+            with gr.Accordion("Score", open=False, elem_id="score-box", elem_classes="card"):
+                score = ScoreView(elem_id="score")
+            with gr.Column(elem_id="curves-box", elem_classes="card"):
+                curves = gr.Plot(show_label=False, elem_id="curves", container=False)
+            with gr.Accordion("Beside the corpus", open=False, elem_id="corpus-box", elem_classes="card") as corpus_box:
+                corpus = gr.HTML(elem_id="corpus")
+            help_box = build_help()
+        with gr.Column(scale=1, min_width=330, elem_id="panel"), gr.Tabs(elem_id="desk", selected="perform") as tabs:
+            with gr.Tab("Compose", id="compose", elem_id="compose-tab", render_children=True):
+                compose = build_compose(desk)
+            with gr.Tab("Perform", id="perform", elem_id="perform-tab"):
+                style = _style(desk)
+                strengths, human, discard = _strength(), _human(), _edits()
+            with gr.Tab("Render", id="render", elem_id="render-tab", render_children=True):
+                render = build_render(desk)
+            with gr.Tab("Compare", id="compare", elem_id="compare-tab", render_children=True) as compare_tab:
+                compare_panel = build_compare()
+    gr.HTML(_credits(), elem_id="credits")
+    return Page(
+        document=document, example=example, open_file=open_file, save_project=save_project, welcome=welcome, tabs=tabs,
+        help_box=help_box, roll=roll, curves=curves, strengths=strengths,
+        piano=piano, downloads=downloads, discard=discard, compose=compose, render=render,
+        listen=listen, takes=takes, score=score, corpus=corpus,
+        corpus_box=corpus_box, compare_tab=compare_tab, compare_panel=compare_panel, compare=compare, **style, **human,
+    )  # fmt: skip
+
+
+def _take_away(desk: Desk) -> tuple[gr.Dropdown, dict[str, gr.Button]]:
+    with gr.Row(elem_id="take-away", equal_height=True):
+        pianos = desk.pianos
+        piano = gr.Dropdown(
+            [(label, name) for name, label in pianos.items()], value=next(iter(pianos), None),
+            label="Piano", show_label=False, container=False, filterable=False, elem_id="piano", min_width=220, scale=2,
+        )  # fmt: skip
+        gr.HTML("<span class='hint'>Download</span>", elem_id="download-word")
+        downloads = {
+            kind: gr.Button(label, size="sm", min_width=70, elem_id=f"save-{kind}", elem_classes=OF_PIECE, scale=1)
+            for kind, label in (
+                ("midi", "MIDI"), ("locked", "MIDI, score-locked"), ("musicxml", "MusicXML"),
+                ("wav", "WAV"), ("flac", "FLAC"),
+            )
+        }  # fmt: skip
+    return piano, downloads
+
+
+def _style(desk: Desk) -> dict:
+    names = [DEFAULT]  # the others come with the first piece: reading them loads the model
+    with gr.Column(elem_classes="card"):
+        gr.HTML("<h2>Style</h2>", elem_classes="heading")
+        preset = gr.Dropdown(names, value=DEFAULT, label="Pianist", info=PIANISTS, filterable=False, elem_id="preset")
+        with gr.Accordion("Blend with a second pianist", open=False):
+            second = gr.Dropdown(names, value=DEFAULT, label="Second pianist", filterable=False, elem_id="second")
+            blend = gr.Slider(0, 1, 0, step=0.01, label="Blend", info="first ⟷ second", elem_id="blend", buttons=[])
+        axes = tuple(
+            gr.Slider(
+                -3, 3, 0, step=0.05, label=axis.label, info=f"{axis.low} ⟷ {axis.high}", elem_id=f"axis-{axis.name}",
+                elem_classes="axis", buttons=[],
+            )
+            for axis in desk.axes
+        )  # fmt: skip
+        with gr.Row(elem_id="seed-row", equal_height=True):
+            seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=2**31 - 1, elem_id="seed", min_width=90)
+            dice = gr.Button("Roll the dice", elem_id="dice", min_width=90, size="sm")
+            reset = gr.Button("Reset style", elem_id="reset", min_width=90, size="sm")
+    return {
+        "preset": preset,
+        "second": second,
+        "blend": blend,
+        "axes": axes,
+        "seed": seed,
+        "dice": dice,
+        "reset": reset,
+    }
+
+
+def _strength() -> tuple[gr.Slider, ...]:
+    with gr.Accordion("Strength of expression, %", open=False, elem_classes="card"):
+        return tuple(
+            gr.Slider(
+                0,
+                150,
+                100,
+                step=1,
+                label=f"{name}, %",
+                elem_id=f"strength-{name.lower()}",
+                elem_classes="axis",
+                buttons=[],
+            )
+            for name in STRENGTHS
+        )
+
+
+def _human() -> dict:
+    with gr.Accordion("Human performance", open=True, elem_classes="card"):
+        text = gr.Textbox(
+            "None yet", show_label=False, interactive=False, container=False, lines=1, elem_id="human-text"
+        )
+        with gr.Row():
+            example = gr.Button(
+                "The example’s", size="sm", min_width=100, elem_id="human-example", elem_classes=OF_PIECE
+            )
+            file = gr.UploadButton(
+                "Open a MIDI…",
+                file_types=MIDI_FILES,
+                type="filepath",
+                size="sm",
+                min_width=100,
+                elem_id="human-file",
+                elem_classes=OF_PIECE,
+            )
+        show = gr.Checkbox(True, label="Draw it under the curves", elem_id="human-show", container=False)
+        with gr.Row():
+            style = gr.Button("Play in its style", size="sm", min_width=100, elem_id="human-style", interactive=False)
+            remove = gr.Button("Remove", size="sm", min_width=80, elem_id="human-remove", interactive=False)
+    return {
+        "human_text": text, "human_example": example, "human_file": file, "human_show": show,
+        "human_style": style, "human_remove": remove,
+    }  # fmt: skip
+
+
+def _edits() -> gr.Button:
+    with gr.Row():
+        return gr.Button("Discard my edits", size="sm", elem_id="discard")
+
+
+def _credits() -> str:
+    from engine.sound.preview import PIANOS
+
+    pianos = "; ".join(f"{p.label}: {p.credit}" for p in PIANOS.values() if p.credit)
+    return (
+        "<p>Examples and human performances: (n)ASAP and MAESTRO, CC BY-NC-SA 4.0; Chopin first editions, CC BY 4.0. "
+        f"{pianos}.</p>"
+    )
+
+
+def preset_names(desk: Desk, borrowed: bool) -> list[str]:
+    """The entries of the preset menus."""
+    return [*desk.presets, *([BORROWED] if borrowed else [])]

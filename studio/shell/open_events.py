@@ -1,0 +1,73 @@
+"""Opening: an example, a score or a project from a file, what the browser was left with. See studio.panels.perform.events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from engine.music.types import BadInput, Score
+from engine.untrusted.scores import open_score
+from studio.actions import editing as actions
+from studio.page.answers import Shown, begin, human_controls, redraw
+from studio.service.jobs import Job
+from studio.service.shared_engine import Desk
+from studio.shell.layout import Page
+from studio.state import history
+from studio.state.examples import EMPTY, EXAMPLES
+from studio.state.session import Controls, Document, Session
+
+Read = Callable[[Job], tuple[Score, str]]  # score, title
+
+
+def opening(
+    page: Page, desk: Desk, document: Document, read: Read, show: bool, controls: Controls, example: str = ""
+) -> Shown:
+    """Read a score and play it; example  its name, "" for an upload"""
+
+    def work(job: Job) -> Callable[[], Shown]:
+        score, title = read(job)
+        job.begin("Playing")
+        desk.await_models(job)
+        opened = actions.open_piece(desk, document.session, score, title, controls, example, job.step)
+        session = document.update(job.unless_stopped(lambda now: history.replaced(now, opened)))
+        document.jobs.stop("play", "human", "sound")
+        note = f"{len(score):,} notes"
+        return lambda: {
+            **redraw(page, session, show, score=True, note=note),
+            **human_controls(page, session, desk, controls),
+        }
+
+    return begin(page, document, "open", "Opening", work)
+
+
+def opening_example(page: Page, desk: Desk, document: Document, name: object, show: bool, controls: Controls) -> Shown:
+    """Open an example by its name. Raises BadInput for one that there is not."""
+    if name not in EXAMPLES:
+        raise BadInput("That example is not known here; choose one from the list.")
+    example = EXAMPLES[str(name)]
+    return opening(
+        page, desk, document, lambda job: (desk.read_example(example, job.step), example.title), show, controls,
+        example.title,
+    )  # fmt: skip
+
+
+def opening_nothing(page: Page, desk: Desk, document: Document, show: bool, controls: Controls) -> Shown:
+    """Clear the stand."""
+    document.jobs.stop()
+    session = document.update(lambda now: history.replaced(now, Session(controls=controls, example=EMPTY)))
+    note = "Compose something, or open a score"
+    return {
+        **redraw(page, session, show, score=True, note=note),
+        **human_controls(page, session, desk, controls),
+    }
+
+
+def opening_file(page: Page, desk: Desk, document: Document, file: Path, show: bool, controls: Controls) -> Shown:
+    """Open a score from a file that anyone may have sent."""
+    data = file.read_bytes()
+
+    def read(job: Job) -> tuple[Score, str]:
+        score = open_score(data, file.name, job.step)
+        return score, score.title or file.stem
+
+    return opening(page, desk, document, read, show, controls)

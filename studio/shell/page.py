@@ -1,0 +1,142 @@
+"""The whole page: layout and events joined, and how it is served."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import gradio as gr
+from starlette.middleware import Middleware
+
+from engine.untrusted.scores import warm_up
+from studio.api.endpoints import connect_api, has_mcp
+from studio.gradio_compat.component_ids import keep_numbers
+from studio.gradio_compat.fetch import fetch_nothing
+from studio.gradio_compat.one_file import one_file_a_request
+from studio.gradio_compat.sessions import forget_safely
+from studio.gradio_compat.unload import connect_leaving
+from studio.gradio_compat.uploads import Door
+from studio.panels.compare.events import connect_compare
+from studio.panels.compose.events import connect_compose
+from studio.panels.perform.events import connect
+from studio.panels.project.events import connect_projects, kept_file
+from studio.panels.render.events import connect_render
+from studio.project.store import Keeper, Store, state_folder
+from studio.service.shared_engine import Desk
+from studio.shell.layout import build
+from studio.shell.view_events import connect_views
+from studio.shell.welcome_events import connect_welcome
+
+_HERE = Path(__file__).parent
+LAST_WAIT = 0.5  # seconds that answers on their way have when the server ends
+
+
+def build_studio(desk: Desk, keeper: Keeper) -> gr.Blocks:
+    """The studio as a gradio app, not yet served."""
+    with gr.Blocks(title="Étude", analytics_enabled=False, fill_width=True, delete_cache=(600, 3600)) as demo:
+        connect_api(desk)  # first, so that no event of the page takes an endpoint's name
+        page = build(desk)
+        connect(page, desk)
+        connect_projects(demo, page, desk, keeper)
+        connect_welcome(page, desk)
+        connect_compose(page, desk)
+        connect_render(page, desk)
+        connect_compare(page, desk)
+        connect_views(page, desk)
+        connect_leaving(demo, page.document)
+    demo.queue(max_size=32, default_concurrency_limit=1)
+    return demo
+
+
+def launch_studio(desk: Desk, host: str = "127.0.0.1", port: int = 7860, block: bool = True) -> gr.Blocks:
+    """Build the page and serve it, with the limits that a public server needs; the models load meanwhile."""
+    fetch_nothing()
+    keep_numbers()
+    one_file_a_request()
+    forget_safely()
+    keeper = Keeper(Store(state_folder()), kept_file)
+    demo = build_studio(desk, keeper)
+    threading.Thread(target=warm_up, daemon=True).start()  # the process that reads scores
+    threading.Thread(target=_warm, args=(desk,), daemon=True).start()
+    demo.launch(
+        server_name=host,
+        server_port=port,
+        max_file_size="20mb",
+        allowed_paths=[],
+        strict_cors=True,
+        show_error=False,
+        enable_monitoring=False,
+        state_session_capacity=200,
+        run_history=False,
+        footer_links=["api", "settings"],
+        theme=_theme(),
+        css_paths=[_HERE / "studio.css"],
+        js=(_HERE / "page.js").read_text(encoding="utf-8"),
+        ssr_mode=False,
+        mcp_server=has_mcp(),
+        _frontend=False,  # all it does: end the app when a busy machine takes three seconds to answer itself
+        app_kwargs={"middleware": [Middleware(Door)]},
+        prevent_thread_lock=True,
+    )
+    atexit.register(keeper.flush)
+    if block:
+        _serve(demo, keeper)
+    return demo
+
+
+def _serve(demo: gr.Blocks, keeper: Keeper) -> None:
+    """Until SIGTERM or Ctrl-C; what visitors changed a moment ago is written before the process ends by it."""
+    told: list[int] = []
+
+    def stop(number: int, _: object) -> None:
+        if not told:  # once is enough
+            told.append(number)
+            raise KeyboardInterrupt
+
+    both = (signal.SIGTERM, signal.SIGINT)
+    for number in both:
+        signal.signal(number, stop)
+    try:
+        while True:
+            time.sleep(3600)
+    except KeyboardInterrupt:
+        keeper.flush()
+    demo.server.should_exit = True  # nothing more is accepted
+    time.sleep(LAST_WAIT)
+    keeper.flush()  # what came meanwhile
+    signal.signal(told[0], signal.SIG_DFL)
+    os.kill(os.getpid(), told[0])
+
+
+def _warm(desk: Desk) -> None:
+    try:
+        desk.warm()
+    except (RuntimeError, ValueError) as error:  # the page says so too, to whoever opens a piece
+        print(f"Étude cannot play yet: {error}", flush=True)
+
+
+def _theme() -> gr.themes.Base:
+    return gr.themes.Base(
+        primary_hue="indigo",
+        secondary_hue="indigo",
+        neutral_hue="zinc",
+        radius_size="md",
+        spacing_size="sm",
+        text_size="md",
+    ).set(
+        body_background_fill="*neutral_50",
+        body_text_color_subdued="*neutral_500",
+        block_label_text_color="*neutral_600",
+        block_info_text_color="*neutral_500",
+        body_background_fill_dark="*neutral_950",
+        block_border_width="1px",
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_500",
+        button_primary_text_color="white",
+        slider_color="*primary_500",
+        color_accent="*primary_600",  # white on it, and it on white, stand out (WCAG AA)
+    )

@@ -1,0 +1,71 @@
+"""What looks at the piece without changing it: the engraved page and the table beside the corpus. See studio.panels.perform.events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+
+from engine.music.io.engrave import WIDTHS
+from engine.music.types import BadInput
+from studio.actions import corpus
+from studio.page.answers import FIRST_WAIT, PRIVATE
+from studio.service.jobs import Job
+from studio.service.shared_engine import Desk
+from studio.shell.layout import Page
+from studio.state.session import Document
+from studio.widgets.score.score import score_address, score_pages, score_refusal, score_wait
+
+
+def connect_views(page: Page, desk: Desk) -> None:
+    """Attach the events of both; called once, inside an open gr.Blocks."""
+    connect_score(page, desk)
+    connect_corpus(page)
+
+
+def connect_score(page: Page, desk: Desk) -> None:
+    """Pages are engraved when the view asks for one; it asks only while it can be seen."""
+
+    def want(event: gr.EventData, document: Document) -> dict:
+        data = event._data if isinstance(event._data, dict) else {}
+        session, number, width = document.session, data.get("page"), data.get("width")
+        if session.score is None or type(number) is not int or width not in WIDTHS:
+            return gr.skip()
+        score, doc, digest = session.score, session.doc, session.score.digest
+        if data.get("digest") != digest:
+            return score_address(doc, digest)
+
+        def work(job: Job) -> Callable[[], dict]:
+            engraving = desk.engraving(score, width, job.step)
+            return lambda: score_pages(doc, score, engraving, number)
+
+        job = document.jobs.start("engrave", "Engraving", work, same=(digest, width, number))
+        if not job.wait(FIRST_WAIT) or job.stopped:
+            return score_wait(doc, digest)
+        return score_refusal(doc, digest, job.refusal) if job.show is None else job.show()
+
+    page.score.want(want, page.document, page.score, **PRIVATE)
+
+
+def connect_corpus(page: Page) -> None:
+    """The table is made when it is opened, and again when the notes have been left alone, while it is open."""
+
+    def table(document: Document) -> Any:
+        if not document.corpus_open:
+            return gr.skip()
+        try:
+            return corpus.corpus_table(corpus.corpus_rows(document.session))
+        except BadInput as refusal:
+            return corpus.corpus_refusal(str(refusal))
+
+    def opened(document: Document) -> Any:
+        document.corpus_open = True
+        return table(document)
+
+    def closed(document: Document) -> None:
+        document.corpus_open = False
+
+    page.corpus_box.expand(opened, page.document, page.corpus, **PRIVATE)
+    page.corpus_box.collapse(closed, page.document, None, **PRIVATE)
+    page.roll.settle(table, page.document, page.corpus, **PRIVATE)

@@ -1,0 +1,62 @@
+"""The first things on the page: where to start, and the notice of a visitor who has come back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import gradio as gr
+
+from studio.actions.editing import OF_PIECE
+
+TOURS = {
+    "fugue": "A Bach fugue, restyled\nin one pianist’s way (WangA)",
+    "nocturne": "A nocturne, composed\nafter Chopin, in 12/8",
+    "musicxml": "A MusicXML file, opened\nas yours would be",
+    "phone": "A sound, borrowed\nfrom a recording or your phone",
+}
+ON_PIECE = ("phone",)  # these act on what is on the stand
+
+
+@dataclass(frozen=True)
+class Welcome:
+    """Every component of both.
+
+    browser  what this browser remembers: {"token": whose work is kept under it, "start": is the card wanted}
+    card     four worked examples; close puts it away for good
+    back     the notice with its word; other opens what another tab was left with, afresh and stay end it
+    """
+
+    browser: gr.BrowserState
+    card: gr.Row
+    tours: dict[str, gr.Button]
+    close: gr.Button
+    back: gr.Row
+    word: gr.HTML
+    other: gr.Button
+    afresh: gr.Button
+    stay: gr.Button
+
+
+def build_welcome() -> Welcome:
+    """Lay both out, hidden, inside an open gr.Blocks."""
+    # The token is the secret, not this key: without one of its own, Gradio forgets at every restart what it encrypted.
+    browser = gr.BrowserState(None, storage_key="etude-visit", secret="etude")
+    with gr.Row(visible=False, elem_id="start", elem_classes="card", equal_height=True) as card:
+        gr.HTML("<h2>Start here</h2><p class='hint'>One click each, under a minute.</p>", elem_id="start-word")
+        tours = {
+            name: gr.Button(
+                text,
+                size="sm",
+                elem_id=f"start-{name}",
+                min_width=150,
+                elem_classes=OF_PIECE if name in ON_PIECE else None,
+            )
+            for name, text in TOURS.items()
+        }
+        close = gr.Button("Close", size="sm", elem_id="start-close", min_width=60, scale=0)
+    with gr.Row(visible=False, elem_id="back-bar", elem_classes="card") as back:
+        word = gr.HTML("", elem_id="back-word")
+        other = gr.Button("Work of another tab", size="sm", elem_id="back-other", min_width=130, scale=0, visible=False)
+        afresh = gr.Button("Start afresh", size="sm", elem_id="back-afresh", min_width=100, scale=0)
+        stay = gr.Button("Close", size="sm", elem_id="back-stay", min_width=60, scale=0)
+    return Welcome(browser, card, tours, close, back, word, other, afresh, stay)

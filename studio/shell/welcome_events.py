@@ -1,0 +1,117 @@
+"""The four worked examples of the start card: each does on the page what a visitor would do. See studio.panels.perform.events.
+
+A worked example ends with something to hear: studio/shell/page.js tells the roll to play what comes, or presses Compose when
+the panel is filled in.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from engine.music.types import BadInput
+from engine.sound.prompts import gallery
+from studio.actions import editing as actions
+from studio.page.answers import PRIVATE, Shown, panel_values, said
+from studio.panels.render.events import MORE_WAIT, as_wish
+from studio.panels.render.layout import PARTS, credit_line
+from studio.service.shared_engine import Desk
+from studio.shell.help import PARTS as HELP
+from studio.shell.help import help_text
+from studio.shell.layout import Page
+from studio.shell.open_events import opening_example, opening_file, opening_nothing
+from studio.state.examples import FIRST, FOLDER
+from studio.state.session import Controls, Document
+from studio.widgets.listen.listen import began
+
+PIANIST = "WangA"
+MUSICXML = "schubert-moment-musical-3.mxl"
+STAND_IN = "gymnopedie"  # of the gallery, until the visitor has a recording of their own
+BARS = 4  # rendered: the sound begins after a second, and is not long in coming
+
+
+def connect_welcome(page: Page, desk: Desk) -> None:
+    """Attach the events of the card; called once, inside an open gr.Blocks."""
+    start, inputs = page.welcome, [page.document, page.human_show]
+    tours = {name: button.click for name, button in start.tours.items()}
+
+    def plain(preset: str = actions.DEFAULT) -> Controls:
+        return Controls(preset=preset, axes=(0.0,) * len(page.axes))
+
+    @said(page)
+    def fugue(document: Document, show: bool) -> Shown:
+        controls = plain(PIANIST if PIANIST in desk.presets else actions.DEFAULT)
+        panel = panel_values(page, controls)
+        shown = opening_example(page, desk, document, FIRST, show, controls)
+        return {**panel, **shown, page.tabs: gr.Tabs(selected="perform")}
+
+    tours["fugue"](fugue, inputs, [*page.outputs, page.tabs], **PRIVATE)
+
+    @said(page)
+    def musicxml(document: Document, show: bool) -> Shown:
+        panel = panel_values(page, plain())
+        shown = opening_file(page, desk, document, FOLDER / MUSICXML, show, plain())
+        return {**panel, **shown, page.tabs: gr.Tabs(selected="perform")}
+
+    tours["musicxml"](musicxml, inputs, [*page.outputs, page.tabs], **PRIVATE)
+    connect_nocturne(page, desk, plain())
+    connect_phone(page, desk)
+
+    def closing(browser: Any) -> tuple:
+        return gr.update(visible=False), {**(browser if isinstance(browser, dict) else {}), "start": False}
+
+    start.close.click(closing, start.browser, [start.card, start.browser], **PRIVATE)
+    page.help_box.again.click(lambda: gr.update(visible=True), None, start.card, **PRIVATE)
+    help_box = page.help_box  # its documents come when it is opened
+    help_box.box.expand(lambda: [help_text(file) for file in HELP.values()], None, list(help_box.sides), **PRIVATE)
+
+
+def pressing(name: str) -> str:
+    """JavaScript that presses a button as soon as it is on the page: its tab may have to be made first."""
+    found = f"const b = document.querySelector('#{name}'); if (b) return b.click();"
+    return f"() => {{ const press = left => {{ {found} if (left) setTimeout(press, 100, left - 1); }}; press(50); }}"
+
+
+def connect_nocturne(page: Page, desk: Desk, controls: Controls) -> None:
+    """Compose after Chopin on an empty page."""
+    c = page.compose
+
+    @said(page)
+    def nocturne(document: Document, show: bool) -> Shown:
+        shown = opening_nothing(page, desk, document, show, controls)
+        slow = {c.who: "composer:Chopin", c.key: "", c.meter: "12/8", c.tempo: "60", c.density: "", c.takes: 1}
+        slow |= {c.seed: "", c.temperature: 1, c.length: 8, c.unit: "bars"}
+        return {**panel_values(page, controls), **shown, **slow, page.tabs: gr.Tabs(selected="compose")}
+
+    fields = [c.who, c.key, c.meter, c.tempo, c.density, c.takes, c.seed, c.temperature, c.length, c.unit]
+    page.welcome.tours["nocturne"].click(
+        nocturne, [page.document, page.human_show], [*page.outputs, *fields, page.tabs], **PRIVATE
+    ).then(None, None, None, js=pressing("compose"))
+
+
+def connect_phone(page: Page, desk: Desk) -> None:
+    """Render the first bars like a recording; the visitor's own takes its place. The panel's bars stay as they are."""
+    r = page.render
+
+    @said(page)
+    def phone(document: Document, *settings: Any) -> Shown:
+        score = document.session.score
+        if score is None:
+            raise BadInput(actions.NOTHING_OPEN)
+        number = score.measures.number
+        bars = int(number[0]), int(number[min(BARS, len(number)) - 1])
+        wish = as_wish(document, gallery()[STAND_IN], (False, PARTS[1], *bars, *settings), desk.profiles)
+        made = document.renders.begin(desk, document.session, wish, document.folder())
+        made.wait(0, MORE_WAIT)
+        note = f"{wish.part.capitalize()} in an old recording’s sound. For yours: Sound like, A recording of my own…"
+        return {
+            r.prompt: STAND_IN, r.credit: credit_line(STAND_IN), r.own: gr.update(visible=False),
+            page.tabs: gr.Tabs(selected="render"), page.roll: {"note": note},
+            page.listen: began(made, document.renders),
+        }  # fmt: skip
+
+    page.welcome.tours["phone"].click(
+        phone, [page.document, r.temperature, r.seed, r.profile],
+        [r.prompt, r.credit, r.own, page.tabs, page.roll, page.listen], **PRIVATE,
+    )  # fmt: skip

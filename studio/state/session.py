@@ -1,0 +1,388 @@
+"""One visitor's state: the score, how the pianist plays it now, what the visitor changed by hand, what was composed.
+
+`Session` is immutable; every action returns a new one. `Document` is the box in `gr.State` that holds the present
+Session: it is an event's input and never its output, because Gradio loses quick updates of a State that is both.
+
+Notes have ids: 1 to n are the score's notes in order, higher ids are notes that the visitor added.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.music.types import Alignment, Performance, Score, Style
+from engine.sound.prompts import Prompt
+from studio.service.jobs import Jobs
+from studio.state.pins import Comparison
+
+if TYPE_CHECKING:
+    from studio.actions.study import Study
+
+PEDAL_DOWN = 64  # controller values from here on hold the dampers up
+MIN_BEAT_SEC = 0.001  # beats closer than this could not be told apart on the roll
+FIELDS = ("pitch", "onset_sec", "duration_sec", "velocity")
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where the beats fall in a performance: the map between score time and performed time.
+
+    quarter  (k,) score time of each beat, strictly increasing; k >= 2
+    sec      (k,) performed time of each beat, strictly increasing
+    Outside its ends the map goes on at the tempo of its first and last beat.
+    """
+
+    quarter: NDArray[np.float64]
+    sec: NDArray[np.float64]
+
+    @classmethod
+    def through(cls, quarter: NDArray, sec: NDArray) -> Grid:
+        """Build a grid from measured beats, mended so that time always moves forwards."""
+        quarter, first = np.unique(np.asarray(quarter, float), return_index=True)
+        sec = np.asarray(sec, float)[first]
+        if len(quarter) < 2:  # a single chord: any tempo will do, 60 quarters a minute is readable
+            start_quarter, start_sec = (quarter[0], sec[0]) if len(quarter) else (0.0, 0.0)
+            return cls(np.array([start_quarter, start_quarter + 1]), np.array([start_sec, start_sec + 1]))
+        ramp = MIN_BEAT_SEC * np.arange(len(sec))
+        return cls(quarter, np.maximum.accumulate(sec - ramp) + ramp)
+
+    def sec_at(self, quarter: NDArray | float) -> NDArray:
+        """Performed seconds of score times."""
+        return _interpolate(quarter, self.quarter, self.sec)
+
+    def quarter_at(self, sec: NDArray | float) -> NDArray:
+        """Score times of performed seconds."""
+        return _interpolate(sec, self.sec, self.quarter)
+
+
+def _interpolate(x: NDArray | float, xs: NDArray, ys: NDArray) -> NDArray:
+    x = np.asarray(x, float)
+    segment = np.clip(np.searchsorted(xs, x, side="right") - 1, 0, len(xs) - 2)
+    slope = (ys[segment + 1] - ys[segment]) / (xs[segment + 1] - xs[segment])
+    return ys[segment] + (x - xs[segment]) * slope
+
+
+@dataclass(frozen=True)
+class NoteEdit:
+    """A note changed or added by the visitor, in seconds of the present performance.
+
+    own  the fields that are the visitor's; the others follow the pianist when the style changes
+    """
+
+    pitch: int
+    onset_sec: float
+    duration_sec: float
+    velocity: int
+    own: frozenset[str] = frozenset(FIELDS)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A human performance of the same score: what the curves are compared with, or a style is borrowed from."""
+
+    performance: Performance
+    alignment: Alignment
+    name: str
+
+
+@dataclass(frozen=True)
+class Controls:
+    """What the style panel says.
+
+    preset, second  names of two presets; blend 0 is all preset, 1 all second
+    axes            offsets on the style axes, standard deviations
+    strength        tempo, timing, velocity, articulation, pedal; per cent, 0 to 150
+    """
+
+    preset: str = "Default"
+    second: str = "Default"
+    blend: float = 0.0
+    axes: tuple[float, ...] = ()
+    strength: tuple[float, ...] = (100.0,) * 5
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Take:
+    """One thing that the composer wrote, waiting to be heard and accepted.
+
+    number  its name on the page, from 1
+    kind    "compose", "continue" or "infill"
+    span    (from, to) quarters in which its new notes start
+    fresh   (n,) bool, which notes of the score are new
+    base    the piece that it continues or fills in; an empty Session when it was composed from nothing
+    """
+
+    number: int
+    kind: str
+    score: Score
+    title: str
+    seed: int
+    span: tuple[float, float]
+    fresh: NDArray[np.bool_]
+    base: Session
+
+
+@dataclass(frozen=True)
+class Session:
+    """Everything about one visitor's piece; see the module's docstring for note ids.
+
+    rendered  what the pianist plays, note i for note i of the score, before the visitor's edits
+    pedal     (from, to) seconds of the visitor's own pedalling, None while the pianist pedals
+    doc, take, rev  counters: the score opened, the rendering of it, the visitor's edits so far
+    past, future    the pieces that undo and redo bring back, nearest last and nearest first; see studio.state.history
+    docs, takes     how many scores were opened; what was composed, newest last
+    since           pieces up to this number were here before a project was opened and are no part of it
+    comparison      performances that were kept to be compared, and the votes of listeners; see studio.state.pins
+    """
+
+    score: Score | None = None
+    title: str = ""
+    controls: Controls = Controls()
+    style: Style = Style()
+    rendered: Performance | None = None
+    grid: Grid | None = None
+    edits: Mapping[int, NoteEdit] = field(default_factory=lambda: MappingProxyType({}))
+    deleted: frozenset[int] = frozenset()
+    pedal: tuple[tuple[float, float], ...] | None = None
+    reference: Reference | None = None
+    example: str = ""
+    doc: int = 0
+    take: int = 0
+    rev: int = 0
+    past: tuple[Session, ...] = ()
+    future: tuple[Session, ...] = ()
+    docs: int = 0
+    takes: tuple[Take, ...] = ()
+    since: int = 0
+    comparison: Comparison = Comparison()
+
+    @property
+    def edited(self) -> int:
+        """How many notes are not as the pianist plays them."""
+        return len(self.edits) + len(self.deleted)
+
+    def base(self, note_id: int) -> NoteEdit | None:
+        """Note `note_id` as the pianist plays it; None for a note that the visitor added."""
+        p = self.rendered
+        if p is None or not 1 <= note_id <= len(p):
+            return None
+        i = note_id - 1
+        return NoteEdit(
+            int(p.pitch[i]), float(p.onset_sec[i]), float(p.duration_sec[i]), int(p.velocity[i]), frozenset()
+        )
+
+    def arrays(self) -> tuple[NDArray[np.int64], Performance]:
+        """Ids and the performance as it stands: the score's notes that are left, in order, then the added ones."""
+        p = self.rendered
+        assert p is not None, "nothing is open"
+        columns = [np.array(getattr(p, name), float) for name in FIELDS]
+        added = []
+        for note_id, note in self.edits.items():
+            if note_id <= len(p):
+                for column, name in zip(columns, FIELDS, strict=True):
+                    column[note_id - 1] = getattr(note, name)
+            else:
+                added.append(note_id)
+        left = np.array([i for i in range(len(p)) if i + 1 not in self.deleted], int)
+        rows = [
+            np.concatenate([column[left], [getattr(self.edits[i], name) for i in added]])
+            for column, name in zip(columns, FIELDS, strict=True)
+        ]
+        pedal_sec, pedal_value = self.pedal_events()
+        performance = Performance(rows[1], rows[2], rows[0], rows[3], pedal_sec, pedal_value)
+        return np.concatenate([left + 1, np.array(added, int)]), performance
+
+    @property
+    def performance(self) -> Performance:
+        """What is heard and exported."""
+        return self.arrays()[1]
+
+    @property
+    def alignment(self) -> Alignment:
+        """Which score note each note of `performance` plays."""
+        assert self.rendered is not None, "nothing is open"
+        ids = self.arrays()[0]
+        kept = ids[ids <= len(self.rendered)]
+        return Alignment(kept - 1, np.arange(len(kept)))
+
+    def in_score_order(self) -> Performance:
+        """One note per score note, with edits; deleted notes as the pianist would play them."""
+        whole = replace(self, deleted=frozenset(), edits={i: e for i, e in self.edits.items() if self.base(i)})
+        return whole.performance
+
+    def pedal_events(self) -> tuple[NDArray[np.float64], NDArray[np.int16]]:
+        """Sustain pedal as controller events: times in seconds, values 0 to 127."""
+        if self.pedal is None:
+            assert self.rendered is not None, "nothing is open"
+            return self.rendered.pedal_sec, self.rendered.pedal_value
+        events = [(t, v) for down, up in self.pedal for t, v in ((down, 127), (up, 0))]
+        return np.array([t for t, _ in events], float), np.array([v for _, v in events], np.int16)
+
+    def pedal_spans(self) -> tuple[tuple[float, float], ...]:
+        """(from, to) seconds where the pedal is down."""
+        if self.pedal is not None:
+            return self.pedal
+        sec, value = self.pedal_events()
+        assert self.rendered is not None, "nothing is open"
+        spans, start = [], None
+        for t, v in zip(sec.tolist(), value.tolist(), strict=True):
+            if v >= PEDAL_DOWN and start is None:
+                start = t
+            elif v < PEDAL_DOWN and start is not None:
+                spans.append((start, t))
+                start = None
+        if start is not None:
+            spans.append((start, max(start, self.rendered.end_sec)))
+        return tuple(spans)
+
+
+def replay(session: Session, rendered: Performance, grid: Grid) -> Session:
+    """Put the visitor's edits onto a new rendering: what is theirs stays theirs, at the same musical moment."""
+    old = session.grid
+    if old is None:
+        return replace(session, rendered=rendered, grid=grid, take=session.take + 1)
+
+    def move(sec: float) -> float:
+        return max(0.0, float(grid.sec_at(old.quarter_at(sec))))
+
+    new = replace(session, rendered=rendered, grid=grid, take=session.take + 1)
+    edits = {}
+    for note_id, note in session.edits.items():
+        base = new.base(note_id)
+        onset = move(note.onset_sec) if base is None or "onset_sec" in note.own else base.onset_sec
+        if base is None or "duration_sec" in note.own:
+            length = move(note.onset_sec + note.duration_sec) - move(note.onset_sec)
+            duration = max(0.01, length)
+        else:
+            duration = base.duration_sec
+        edits[note_id] = NoteEdit(
+            note.pitch if base is None or "pitch" in note.own else base.pitch,
+            onset,
+            duration,
+            note.velocity if base is None or "velocity" in note.own else base.velocity,
+            note.own,
+        )
+    pedal = None if session.pedal is None else tuple((move(a), move(b)) for a, b in session.pedal)
+    return replace(new, edits=MappingProxyType(edits), pedal=pedal)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What is selected on the roll or on the engraved page.
+
+    doc    the document whose notes they are
+    notes  indices of score notes
+    bars   (first, last) indices of the bars that they stand in, None for no selection
+    """
+
+    doc: int = 0
+    notes: tuple[int, ...] = ()
+    bars: tuple[int, int] | None = None
+
+
+class Document:
+    """One visitor's box. Patches may arrive at the same time and out of order; they are applied in order.
+
+    patch(doc, rev, apply) runs `apply` on the Session when every earlier revision has been seen.
+    """
+
+    MAX_WAITING = 64  # patches held back for a lost one before it is given up
+    KEPT_PREVIEWS = 4
+
+    def __init__(self) -> None:
+        from studio.actions.rendering import Renders  # here, because a Render knows Sessions
+
+        self._lock = threading.Lock()
+        self._session = Session()
+        self.jobs = Jobs()
+        self.renders = Renders()
+        self.selection = Selection()
+        self.corpus_open = False
+        self.study: Study | None = None
+        self.studies = 0  # how many were begun
+        self.settings: dict[str, object] = {}  # what the panels say, see studio.panels.project.settings
+        self.prompt: Prompt | None = None  # the reference of the visitor's own
+        self.prompt_source: object = None  # what that was made of
+        self.left_in: Path | None = None  # where the work lay with which this visit began
+        self.arrived = False  # whether a page has loaded it
+        self.unsaved: Callable[[], bool] = lambda: False  # whether a change is not written yet
+        self.proved: object = None  # the piece with which the work was read back before it was stored
+        self.unkept = ""  # why the last attempt to keep this work failed
+        self.on_change: Callable[[], None] = lambda: None  # called after every change, from any thread
+        self.on_close: Callable[[Document], None] = lambda document: None  # called while its files are still there
+        self._waiting: dict[int, Callable[[Session], Session]] = {}
+        self._folder: Path | None = None
+        self._previews = 0
+
+    def __deepcopy__(self, memo: dict) -> Document:
+        """Gradio copies the page's Document for each new visitor: everyone begins with an empty one."""
+        return Document()
+
+    @property
+    def session(self) -> Session:
+        """The present state."""
+        return self._session
+
+    def update(self, change: Callable[[Session], Session]) -> Session:
+        """Apply one change to the present state, whatever has happened since the caller looked."""
+        with self._lock:
+            new = change(self._session)
+            if new.doc != self._session.doc:
+                self._waiting.clear()
+            self._session = new
+        self.on_change()
+        return new
+
+    def patch(self, doc: int, rev: int, apply: Callable[[Session], Session]) -> Session:
+        """Apply an edit from the browser, in the order of its revision numbers."""
+        with self._lock:
+            if doc != self._session.doc or rev <= self._session.rev:
+                return self._session
+            self._waiting[rev] = apply
+            while self._waiting:
+                following = self._session.rev + 1
+                if following not in self._waiting and len(self._waiting) > self.MAX_WAITING:
+                    following = min(self._waiting)
+                if following not in self._waiting:
+                    break
+                self._session = replace(self._waiting.pop(following)(self._session), rev=following)
+            now = self._session
+        self.on_change()
+        return now
+
+    def folder(self) -> Path:
+        """A directory of this visitor's own for the files that leave the studio."""
+        with self._lock:
+            if self._folder is None:
+                self._folder = Path(tempfile.mkdtemp(prefix="etude-"))
+            return self._folder
+
+    def preview_file(self, kind: str) -> Path:
+        """A new file for a preview sound; only the last few are kept, the page has its own copies."""
+        folder = self.folder()
+        with self._lock:
+            self._previews += 1
+            for old in folder.glob(f"preview-{self._previews - self.KEPT_PREVIEWS}.*"):
+                old.unlink(missing_ok=True)
+            return folder / f"preview-{self._previews}.{kind}"
+
+    def close(self) -> None:
+        """Stop the visitor's jobs and remove their files, when the session ends."""
+        self.jobs.stop()
+        self.renders.close()
+        self.on_close(self)
+        with self._lock:
+            if self._folder is not None:
+                shutil.rmtree(self._folder, ignore_errors=True)
+                self._folder = None

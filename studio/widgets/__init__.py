@@ -1,0 +1,1 @@
+"""Components with their own HTML, CSS and JavaScript."""

@@ -1,0 +1,92 @@
+"""The player under the roll: a render as it is made, beside what it is compared with. Like the roll, a plain gr.HTML.
+
+Its value goes one way, from Python to the page. Events: `listen.more` (more of a render's sound is wanted),
+`listen.halt` (cancel it), `listen.other` (the sound that it is compared with is wanted), `listen.save`; each names the
+render. On `document` it shares with the roll:
+    etude:heard   {doc, by, quarter, playing, preview} | {doc: 0, by}   to the roll: where its playhead is, who says so
+    etude:goto    {doc, to, quarter}                                    from the roll: its ruler was clicked
+    etude:toggle, etude:rest {to}; etude:changed                        from the roll: play or pause; stop; other notes
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from engine.sound.prompts import Prompt
+from studio.actions.rendering import SAMPLE_RATE, Render, Renders
+from studio.widgets.listen.player import Player, grid_rows, news_of
+
+
+class Listen(Player):
+    """The player of renders."""
+
+    folder = Path(__file__).parent
+    parts = ("picture.js", "blind.js", "listen.js")
+
+
+def _state(render: Render, renders: Renders) -> dict[str, Any]:
+    """How far a render is.
+
+    have    samples made so far, of `total`; left: seconds of work, null while that cannot be said
+    by      who stopped it, "" if nobody did; refused: why it could not be made, "" if it could
+    latest  the number of the newest render
+    """
+    job = render.job
+    left = render.left_sec()
+    return {
+        "number": render.number, "have": render.made, "total": max(render.made, render.total), "over": render.over,
+        "share": round(max(render.share, render.made / max(1, render.total)), 3),
+        "left": None if left is None else round(left, 1), "text": job.text if job else "",
+        "by": (job.stopped or "") if job else "", "refused": job.refusal if job else "", "latest": renders.latest,
+    }  # fmt: skip
+
+
+def began(render: Render, renders: Renders) -> dict:
+    """A render has begun: everything about it, and its first sound if there is some."""
+    wish = render.wish
+    about = {
+        "title": render.title, "prompt": wish.prompt.name, "part": wish.part, "seed": wish.seed,
+        "temperature": wish.temperature, "from": round(1000 * wish.span[0]), "rate": SAMPLE_RATE, "doc": render.doc,
+        "grid": grid_rows(render.grid), "human": grid_rows(render.human_grid),
+        "human_name": render.reference.name if render.reference else "", "profile": wish.profile,
+        "quiet": render.filled, "outdated": render.outdated,
+    }  # fmt: skip
+    return part_of(render, 0, renders, about)
+
+
+def part_of(render: Render, have: int, renders: Renders, about: dict | None = None) -> dict:
+    """The sound after the first `have` samples, and how far the render is."""
+    state = _state(render, renders)  # before the sound is read: none of what `over` promises can be missing then
+    path = render.part(have)
+    return {"news": news_of(state=state, begun=about, of=f"render{render.number}", first=have), "audio": path}
+
+
+def announced(renders: Renders) -> dict:
+    """Other renders in the place of those that the page has; it asks for each of them."""
+    return {"news": news_of(kept=[render.number for render in renders.kept])}
+
+
+def state_of(render: Render, renders: Renders) -> dict:
+    """How far a render is, without sound."""
+    return {"news": news_of(state=_state(render, renders))}
+
+
+def compared_sound(render: Render, which: str, piano: str, path: Path) -> dict:
+    """What a render is compared with, whole."""
+    return {"news": news_of(of=f"{which}{render.number}", which=which, number=render.number), "audio": path}
+
+
+def prompt_sound(prompt: Prompt, path: Path) -> dict:
+    """A prompt that the visitor wants to hear before anything is rendered."""
+    return {"news": news_of(of="tried", name=prompt.name), "audio": path}
+
+
+def saved(render: Render, path: Path) -> dict:
+    """A file to take away."""
+    return {"news": news_of(number=render.number), "file": path}
+
+
+def refusal(sentence: str, number: Any = 0) -> dict:
+    """Why something was not done."""
+    return {"news": news_of(refused=sentence, number=number if type(number) is int else 0)}

@@ -1,0 +1,76 @@
+"""An editable piano roll as a plain gr.HTML subclass: no build step, no npm, nothing loaded from another host.
+
+Its value goes one way, from Python to the page. What the visitor does comes back as events, each a small patch:
+`roll.edit`, `roll.settle` (edits have stopped, sound is wanted), `roll.reperform` (play the selected notes again),
+`roll.waiting` (how far is this job?), `roll.collect` (what it has to show), `roll.cancel`, `roll.refused` (say why it
+was not done), `roll.history` (undo or redo goes on to another piece), `roll.chosen` (what is selected).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gradio as gr
+from gradio.data_classes import FileData, GradioModel
+
+_HERE = Path(__file__).parent
+PARTS = ("roll_view.js", "roll_sound.js", "roll_draft.js", "roll_loop.js", "roll_table.js", "roll_edit.js")
+
+
+class RollData(GradioModel):
+    """On the wire. Nested arrays make every browser event slow, so the music travels as two JSON strings
+    (see studio.page.wire); `audio.url` and `file.url` are filled in by Gradio.
+
+    rev, take  which edits and which rendering `doc`, or the sound, belongs to
+    doc        the performance layer, "" to leave it as it is
+    score      the score layer, "" to leave it as it is
+    note       a sentence for the status line
+    sound_of   the document that `audio` belongs to
+    file       something to take away
+    job        how far a job is, see studio.page.wire
+    draft      notes that are only shown: what is being composed, or a take; see studio.page.wire
+    """
+
+    rev: int = 0
+    take: int = 0
+    doc: str = ""
+    score: str = ""
+    note: str = ""
+    sound_of: int = 0
+    audio: FileData | None = None
+    file: FileData | None = None
+    job: str = ""
+    draft: str = ""
+
+
+class PianoRoll(gr.HTML):
+    """The roll. Static templates on purpose: both are compiled in the browser, so no visitor's text goes through."""
+
+    data_model = RollData
+
+    def __init__(self, value: dict | None = None, *, elem_id: str | None = None, render: bool = True):
+        super().__init__(
+            value=value,
+            html_template=(_HERE / "roll.html").read_text(encoding="utf-8"),
+            css_template=(_HERE / "roll.css").read_text(encoding="utf-8"),
+            js_on_load="\n".join((_HERE / name).read_text(encoding="utf-8") for name in PARTS),
+            apply_default_css=False,
+            elem_id=elem_id,
+            render=render,  # Gradio builds the component again when an event leaves it as it is
+        )
+
+    def preprocess(self, payload: RollData | None) -> None:
+        """The roll is never an input: the visitor's Document holds the notes."""
+        return None
+
+    def postprocess(self, value: dict | RollData | None) -> RollData | None:
+        """A dictionary of RollData's fields; `audio` and `file` as paths."""
+        if value is None or isinstance(value, RollData):
+            return value
+        paths = {name: value.get(name) for name in ("audio", "file")}
+        files = {n: FileData(path=p, orig_name=Path(p).name) if isinstance(p, str) else p for n, p in paths.items()}
+        return RollData(**{**value, **files})
+
+    def api_info(self) -> dict:
+        """The wire format's schema."""
+        return RollData.model_json_schema()

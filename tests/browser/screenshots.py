@@ -1,0 +1,82 @@
+"""Pictures of every side of the panel, in use, for docs/: `python tests/browser/screenshots.py [ADDRESS]`.
+
+With a server of its own if none is named. Few colours, so that each stays under 250 kB.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Page
+
+from tests.helpers.pages import ROOT, Visitor, chromium, serving, visit
+
+MOST_BYTES = 250_000
+
+
+def save(page: Page, name: str) -> Path:
+    """What is on the screen, as docs/panel-NAME.png."""
+    path = ROOT / "docs" / f"panel-{name}.png"
+    picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    for colours in (128, 64, 32, 16):
+        picture.quantize(colours, dither=Image.Dither.NONE).save(path, optimize=True)
+        if path.stat().st_size < MOST_BYTES:
+            break
+    return path
+
+
+def compose(visitor: Visitor) -> None:
+    """Two takes of a composition, the first of them on the roll."""
+    visitor.page.locator("#compose").click()
+    visitor.page.locator("#takes .take").nth(1).wait_for()
+    visitor.page.locator("#roll .busy").wait_for(state="hidden")
+    visitor.page.locator("#takes .take").first.scroll_into_view_if_needed()
+
+
+def perform(visitor: Visitor) -> None:
+    """Another style than at first, and its curves."""
+    visitor.page.keyboard.press("Escape")
+    visitor.drag_slider("axis-rubato", 0.8)
+    visitor.page.evaluate("window.scrollTo(0, 250)")
+
+
+def render(visitor: Visitor) -> None:
+    """A rendering, with its spectrogram."""
+    visitor.page.locator("#render").click()
+    visitor.page.wait_for_function("() => document.querySelector('#listen .listen')?.dataset.whole === 'true'")
+    visitor.page.evaluate("window.scrollTo(0, 350)")
+
+
+def compare(visitor: Visitor) -> None:
+    """Three performances of the piece."""
+    for number, button in enumerate(("#compare-pin", "#compare-example", "#compare-play")):
+        visitor.page.locator(button).click()
+        visitor.page.wait_for_function(
+            f"() => +document.querySelector('#compare .compare')?.dataset.entries >= {number + 2}"
+        )
+    visitor.page.locator("#compare-curves .legendtext").nth(3).wait_for()
+    visitor.page.locator("#compare-box").evaluate("box => box.scrollIntoView()")
+
+
+SIDES = {"Compose": compose, "Perform": perform, "Render": render, "Compare": compare}
+
+
+def main() -> None:
+    """Take them all."""
+    with nullcontext(sys.argv[1]) if len(sys.argv) > 1 else serving() as address, chromium() as browser:
+        visitor = visit(browser, f"{address}?__theme=light")
+        visitor.wait_for_sound(120)
+        for side, use in SIDES.items():
+            visitor.page.get_by_role("tab", name=side, exact=True).first.click()
+            use(visitor)
+            visitor.page.wait_for_timeout(4000)
+            path = save(visitor.page, side.lower())
+            print(path.name, path.stat().st_size)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""Rendering on the page: heard as it is made, compared at the same musical moment, blind, cancelled, saved."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from playwright.sync_api import expect
+
+from engine.render.provenance import read_description
+from engine.sound.prompts import FOLDER, gallery
+from tests.helpers.pages import PATIENCE_SEC, SHORT, Visitor
+
+State = dict[str, str]
+
+
+def player(visitor: Visitor) -> State:
+    """The data attributes of the player under the roll."""
+    return visitor.page.evaluate("Object.assign({}, document.querySelector('#listen .listen')?.dataset)")
+
+
+def until(visitor: Visitor, true: Callable[[State], bool], seconds: float = PATIENCE_SEC) -> State:
+    end = time.monotonic() + seconds
+    while not true(state := player(visitor)):
+        if time.monotonic() > end:
+            raise TimeoutError(f"the player stands at {state}")
+        time.sleep(0.1)
+    return state
+
+
+def panel(visitor: Visitor) -> None:
+    visitor.page.get_by_role("tab", name="Render").click()
+    visitor.page.locator("#render").wait_for()
+
+
+def choose(visitor: Visitor, menu: str, option: str) -> None:
+    visitor.page.locator(f"#{menu} input").click()
+    visitor.page.get_by_role("option", name=option).click()
+
+
+def number(visitor: Visitor, name: str, value: int) -> None:
+    visitor.page.locator(f"#{name} input").first.fill(str(value))
+
+
+def clocks(visitor: Visitor) -> list[float]:
+    """Seconds at which the roll and the player stand, at one moment."""
+    shown = visitor.page.evaluate("['roll', 'listen'].map(id => document.querySelector(`#${id} .clock`).innerText)")
+    told = [text.split("/")[0].strip().split(":") for text in shown]
+    return [60 * int(minutes) + float(seconds) for minutes, seconds in told]
+
+
+def test_render_switch_blind_save(visitor: Visitor) -> None:
+    visitor.open(SHORT)
+    assert visitor.page.locator("#listen .listen").is_hidden(), "who never renders never sees it"
+    visitor.page.locator("#compare-box button").first.click()
+    panel(visitor)
+    choose(visitor, "render-prompt", gallery()["goldberg"].name)
+    expect(visitor.page.locator("#render-credit")).to_contain_text("Ishizaka")
+    choose(visitor, "render-part", "These bars")
+    number(visitor, "render-first", 1)
+    number(visitor, "render-last", 3)
+    number(visitor, "render-seed", 8)
+    pressed = time.perf_counter()
+    visitor.page.locator("#render").click()
+    until(visitor, lambda d: d.get("playing") == "true")
+    print(f"first sound {time.perf_counter() - pressed:.1f} s after Render")
+    whole = until(visitor, lambda d: d["whole"] == "true" and "preview1" in d["ready"].split())
+    assert whole["heard"] == "render1"
+    assert whole["channels"] == "2"
+    expect(visitor.page.locator("#compare .entries")).to_contain_text("Render 1", timeout=30_000)
+    visitor.page.locator("#compare-box button").first.click()
+    assert int(visitor.page.locator("#listen canvas").get_attribute("data-drawn") or 0) > 100
+
+    if player(visitor)["playing"] == "false":  # a busy machine: it has come to its end meanwhile
+        visitor.page.locator("#listen .play").click()
+        until(visitor, lambda d: d["playing"] == "true")
+    roll, listen = clocks(visitor)
+    assert roll == pytest.approx(listen, abs=1)
+    visitor.page.locator("#listen .play").click()
+    until(visitor, lambda d: d["playing"] == "false")
+    before = clocks(visitor)[1]
+    visitor.page.locator("#listen .sources button", has_text="Preview").click()
+    assert until(visitor, lambda d: d["heard"] == "preview1")["playing"] == "false"
+    assert clocks(visitor) == pytest.approx([before, before], abs=0.11), "the same musical moment"
+
+    visitor.page.locator("#listen .blind-open").click()
+    for which in "abx":
+        visitor.page.locator(f"#listen [data-hear={which}]").click()
+        until(visitor, lambda d: d["playing"] == "true")
+    assert visitor.page.locator("#listen .sources [aria-checked=true]").count() == 0, "nothing gives X away"
+    visitor.page.locator("#listen [data-guess=b]").click()
+    tally = visitor.page.locator("#listen .blind")
+    assert tally.get_attribute("data-tried") == "1"
+    assert "of 1 right" in visitor.page.locator("#listen .tally").inner_text()
+    visitor.page.locator("#listen .blind-open").click()
+
+    with visitor.page.expect_download(timeout=1000 * PATIENCE_SEC) as waiting:
+        visitor.page.locator("#listen .save[data-kind=flac]").click()
+    assert waiting.value.suggested_filename == "Chopin-Prelude-op-28-no-7-render-1.flac"
+    data = Path(waiting.value.path()).read_bytes()
+    sound, rate = soundfile.read(io.BytesIO(data))
+    assert rate == 48000
+    assert sound.ndim == 2, "the reference is stereo, so is the rendering"
+    assert np.abs(sound[:, 0] - sound[:, 1]).max() > 0.001
+    assert len(sound) == int(whole["made"])
+    assert np.abs(sound).max() > 0.005
+    about = read_description(data)
+    assert (about["seed"], about["prompt"]) == (8, gallery()["goldberg"].name)
+
+    visitor.page.locator("#roll canvas.roll").focus()  # the roll's own sound again, after an edit
+    visitor.page.keyboard.press("n")
+    visitor.page.keyboard.press("ArrowUp")
+    visitor.wait_for_sound()
+    visitor.page.locator("#roll .play").click()
+    visitor.page.wait_for_function("() => !document.querySelector('#roll audio').paused")
+    assert player(visitor)["playing"] == "false"
+
+
+def test_cancel_and_a_recording_of_ones_own(visitor: Visitor) -> None:
+    panel(visitor)
+    choose(visitor, "render-prompt", "A recording of my own…")
+    visitor.page.locator("#render-recording input[type=file]").wait_for(state="attached")
+    visitor.page.locator("#render").click()
+    visitor.page.locator(".toast-body", has_text="no recording yet").wait_for()
+    visitor.page.locator("#render-recording input[type=file]").set_input_files(FOLDER / "prelude-c.flac")
+    visitor.page.locator("#render-recording button[aria-label*=lay]").first.wait_for()
+    visitor.page.locator("#render").click()
+    until(visitor, lambda d: int(d.get("made") or 0) > 0)
+    pressed = time.perf_counter()
+    visitor.page.locator("#listen .halt").click()
+    state = until(visitor, lambda d: d["by"] == "visitor")
+    print(f"cancelled after {time.perf_counter() - pressed:.1f} s")
+    assert state["over"] == "true"
+    assert "Cancelled" in visitor.page.locator("#listen .status").inner_text()
+    assert visitor.page.locator("#listen .which").inner_text().find("prelude-c.flac") > 0
+    visitor.page.set_viewport_size({"width": 390, "height": 844})
+    visitor.page.wait_for_timeout(300)
+    assert visitor.page.evaluate("document.documentElement.scrollWidth") == 390

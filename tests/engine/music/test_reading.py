@@ -1,0 +1,168 @@
+"""Small files of every format with the right value of each, counted by hand: what is played is what is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.music.io.read_musicxml import read_musicxml
+from engine.untrusted.scores import open_score
+
+CASES = Path(__file__).parents[2] / "data" / "reading"
+
+
+def read(name: str):
+    return open_score((CASES / name).read_bytes(), name)
+
+
+# onset, duration, pitch of each note in order
+NOTES = {
+    "c1-cue-notes.musicxml": [(0, 2, 60), (4, 4, 62)],
+    "k1-mode-dorian.musicxml": [(0, 4, 62)],
+    "m8-float-durations.musicxml": [(0, 2, 60), (2, 2, 62), (4, 4, 64)],
+    "m10-float-alter.musicxml": [(0, 2, 60), (2, 2, 63)],
+    "m3-additive-3+2-8.musicxml": [(0, 1.5, 60), (1.5, 1, 62), (2.5, 2.5, 64)],
+    "r1-dc-al-fine.musicxml": [(4 * k, 4, p) for k, p in enumerate((60, 62, 64, 60, 62))],
+    "r4-three-endings.musicxml": [(4 * k, 4, p) for k, p in enumerate((60, 62, 60, 64, 60, 65, 67))],
+    "s2-empty-measure-in-one-part.musicxml": [(0, 4, 48), (4, 4, 50), (4, 4, 74)],
+    "t1-two-voices-one-pitch-tied.musicxml": [(0, 8, 69), (0, 6, 69), (6, 2, 64)],
+    "v1-voice-and-piano.musicxml": [(0, 4, 48), (0, 4, 64)],
+    "kn1-bom.krn": [(0, 4, 60)],
+    "kn9-grace-and-hidden.krn": [(0, 0, 71), (0, 0, 62), (0, 2, 72), (3, 1, 64)],
+    "g2-descending-graces.musicxml": [
+        (0, 4, 60), (4, 0, 81), (4, 0, 79), (4, 0, 77), (4, 0, 76), (4, 4, 74),
+        (8, 0, 72), (8, 0, 74), (8, 0, 72), (8, 0, 71), (8, 4, 72),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NOTES)
+def test_notes(name):
+    score = read(name)
+    found = zip(score.onset_quarter, score.duration_quarter, score.pitch, strict=True)
+    assert [(round(float(o), 3), round(float(d), 3), int(p)) for o, d, p in found] == NOTES[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "mark", "values"),
+    [
+        ("d10-offset-dynamics.musicxml", "written_velocity", [33, 112]),
+        ("d9-odd-dynamics.musicxml", "written_velocity", [80, 49, 10, 96, 33, 96]),
+        ("d5-metric-modulation.musicxml", "tempo_bpm", [60, 90]),
+        ("d6-words-quarter-equals.musicxml", "tempo_bpm", [132]),
+    ],
+)
+def test_marks(name, mark, values):
+    np.testing.assert_array_equal(read(name).marks[mark], values)
+
+
+def test_hands_metres_and_keys():
+    np.testing.assert_array_equal(read("v1-voice-and-piano.musicxml").staff, [2, 1])
+    everything = read_musicxml((CASES / "v1-voice-and-piano.musicxml").read_bytes(), all_parts=True)
+    np.testing.assert_array_equal(everything.pitch, [48, 64, 79])
+    np.testing.assert_array_equal(everything.staff, [2, 1, 1])
+    m = read("m3-additive-3+2-8.musicxml").measures
+    assert (m.ts_num.tolist(), m.ts_den.tolist(), m.onset_quarter.tolist()) == ([5, 5], [8, 8], [0, 2.5])
+    assert read("k1-mode-dorian.musicxml").measures.fifths.tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    ("name", "bar", "element"),
+    [("c1-cue-notes.musicxml", 1, "<cue>"), ("v1-voice-and-piano.musicxml", 1, "part “Voice”")],
+)
+def test_what_is_left_out_is_said(name, bar, element):
+    assert [(r.bar, r.element) for r in read(name).remarks] == [(bar, element)]
+
+
+@pytest.mark.parametrize("name", sorted(set(NOTES) - {"c1-cue-notes.musicxml", "v1-voice-and-piano.musicxml"}))
+def test_what_is_read_whole_has_no_remark(name):
+    assert read(name).remarks == ()
+
+
+def test_a_midi_note_without_an_end_is_said():
+    score = read("mi17-unterminated-note.mid")
+    assert score.pitch.tolist() == [64]
+    assert [(r.element, r.text) for r in score.remarks] == [("note 60", "1 note without end is left out")]
+
+
+def document(*bars: str) -> bytes:
+    body = "".join(f'<measure number="{k}">{bar}</measure>' for k, bar in enumerate(bars, 1))
+    parts = '<part-list><score-part id="P1"><part-name>Piano</part-name></score-part></part-list>'
+    return f'<score-partwise version="4.0">{parts}<part id="P1">{body}</part></score-partwise>'.encode()
+
+
+def whole(pitch: str, tie: str = "", grace: bool = False) -> str:
+    length = "<grace/>" if grace else ""
+    name = f"<pitch><step>{pitch[0]}</step><octave>{pitch[1]}</octave></pitch>"
+    return f"<note>{length}{name}{'' if grace else '<duration>4</duration>'}{tie}<voice>1</voice></note>"
+
+
+HEAD = "<attributes><divisions>1</divisions><time><beats>4</beats><beat-type>4</beat-type></time></attributes>"
+START, STOP = '<tie type="start"/>', '<tie type="stop"/>'
+
+
+def ending(number: str, content: str, back: bool) -> str:
+    repeat = '<repeat direction="backward"/>' if back else ""
+    return (
+        f'<barline location="left"><ending number="{number}" type="start"/></barline>{content}'
+        f'<barline location="right"><ending number="{number}" type="stop"/>{repeat}</barline>'
+    )
+
+
+def test_a_tie_goes_into_each_ending():
+    score = read_musicxml(
+        document(
+            HEAD + whole("C4", START),
+            ending("1", whole("C4", STOP), True),
+            ending("2", whole("C4", STOP), False),
+        )
+    )
+    assert score.onset_quarter.tolist() == [0, 8]
+    assert score.duration_quarter.tolist() == [8, 8]
+
+
+@pytest.mark.parametrize(
+    ("bars", "played"),
+    [
+        (["C4", "D4<back times='4'>"], "CDCDCDCD"),
+        (["C4", "1,2:D4<back>", "3:E4"], "CDCDCE"),
+        (["C4", "1:D4<back>", "E4"], "CDCE"),  # the second ending has no bracket
+        (["<forward>C4", "D4<back>", "<forward>E4<back>", "F4"], "CDCDEEF"),
+        (["C4", "<segno>D4", "E4<tocoda>", "F4<dalsegno>", "<coda>G4"], "CDEFDEG"),
+        (["C4<back>", "D4<dacapo>", "E4"], "CCDCDE"),  # no repeat after the jump, and the jump is made once
+    ],
+)
+def test_repeats_and_jumps(bars, played):
+    built = []
+    for k, bar in enumerate(bars):
+        number, _, text = bar.rpartition(":")
+        back = "<back" in text
+        times = " times='4'" if "times" in text else ""
+        note = whole(next(c for c in text.replace("<back", "").split(">") if c[:2] and c[0] in "CDEFG")[:2])
+        sounds = "".join(
+            f"<direction><sound {name}='yes'/></direction>"
+            for name in ("segno", "tocoda", "dalsegno", "coda", "dacapo")
+            if f"<{name}>" in text
+        )
+        forward = '<barline location="left"><repeat direction="forward"/></barline>' if "<forward>" in text else ""
+        close = f'<barline location="right"><repeat direction="backward"{times}/></barline>' if back else ""
+        content = ending(number, note, back) if number else note + sounds + close
+        built.append((HEAD if k == 0 else "") + forward + content)
+    score = read_musicxml(document(*built))
+    assert "".join("CDEFG"[[60, 62, 64, 65, 67].index(p)] for p in score.pitch) == played
+
+
+def test_a_transposing_part_sounds_where_it_sounds():
+    transpose = "<transpose><diatonic>-1</diatonic><chromatic>-2</chromatic></transpose></attributes>"
+    key = "<attributes><divisions>1</divisions><key><fifths>2</fifths></key>" + transpose
+    score = read_musicxml(document(key + whole("D4")))
+    assert (score.pitch.tolist(), score.spelling.tolist(), score.measures.fifths.tolist()) == ([60], [0], [0])
+
+
+def test_quarter_tones_are_rounded_and_said():
+    flat = "<note><pitch><step>D</step><alter>-1.5</alter><octave>4</octave></pitch><duration>4</duration></note>"
+    score = read_musicxml(document(HEAD + flat))
+    assert score.pitch.tolist() == [60]
+    assert [(r.bar, r.element) for r in score.remarks] == [(1, "<alter>")]

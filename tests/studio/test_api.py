@@ -1,0 +1,143 @@
+"""The endpoints for programs, called as programs call them, on a server of their own."""
+
+import asyncio
+import base64
+import re
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+
+from engine.music.io.midi import read_midi_performance
+from engine.music.io.write_musicxml import write_musicxml
+from engine.render.provenance import read_description
+from engine.untrusted.scores import open_score
+from tests.helpers.command_line import little_piece
+
+ROOT = Path(__file__).parents[2]
+NAMES = (
+    "compose", "continue_piece", "infill", "perform", "preview", "render", "metrics", "transcribe", "list_styles",
+    "list_prompts", "list_conditions",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def client(address: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    client = Client(address, verbose=False, download_files=str(tmp_path_factory.mktemp("downloads")))
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def piece(tmp_path: Path) -> Path:
+    path = tmp_path / "piece.musicxml"
+    path.write_bytes(write_musicxml(little_piece()))
+    return path
+
+
+def test_only_the_named_endpoints_are_public(client: Client) -> None:
+    listed = client.view_api(return_format="dict", print_info=False)
+    assert listed["named_endpoints"].keys() == {f"/{name}" for name in NAMES}
+    assert listed["unnamed_endpoints"] == {}
+    seed = next(p for p in listed["named_endpoints"]["/perform"]["parameters"] if p["parameter_name"] == "seed")
+    assert (seed["type"]["type"], seed["parameter_has_default"]) == ("integer", True)
+
+
+def test_the_example_of_the_documentation_runs(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "api.md").read_text(), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    made: dict = {}
+    exec(code.replace("http://127.0.0.1:7860", address), made)
+    assert len(made["rows"]) > 5
+    assert read_description(Path(made["sound"]).read_bytes())["seed"] == 1
+    documented = set(re.findall(r"`/(\w+)`", (ROOT / "docs" / "api.md").read_text()))
+    assert documented == set(NAMES)
+
+
+def test_the_same_seed_gives_the_same_notes(client: Client, piece: Path) -> None:
+    answers = [client.predict(score=handle_file(piece), seed=s, api_name="/perform") for s in (3, 3, 4)]
+    first, same, other = (Path(path).read_bytes() for path, _ in answers)
+    assert first == same != other
+    assert len(read_midi_performance(first)) == len(little_piece())
+    assert re.fullmatch("[0-9a-f]{12}", answers[0][1]["weights"]["pianist"])
+
+
+def test_writing_on_keeps_what_was_there(client: Client, piece: Path) -> None:
+    longer, _, about = client.predict(score=handle_file(piece), bars=2, seed=1, api_name="/continue_piece")
+    assert about["bars"] == 10
+    filled, _, _ = client.predict(score=handle_file(piece), first_bar=3, last_bar=4, seed=1, api_name="/infill")
+    old = open_score(piece.read_bytes(), "piece")
+    for path, kept in ((longer, old.onset_quarter < 32), (filled, (old.onset_quarter < 8) | (old.onset_quarter >= 16))):
+        new = open_score(Path(path).read_bytes(), "new")
+        notes = set(zip(new.onset_quarter.tolist(), new.pitch.tolist(), strict=True))
+        before = zip(old.onset_quarter[kept].tolist(), old.pitch[kept].tolist(), strict=True)
+        assert notes.issuperset(before)
+
+
+def test_lists(client: Client) -> None:
+    styles = client.predict(api_name="/list_styles")
+    assert "Default" in styles["styles"]
+    assert len(styles["sliders"]) == 9
+    assert {p["name"] for p in client.predict(api_name="/list_prompts")} >= {"goldberg", "gymnopedie"}
+    assert "Chopin" in client.predict(api_name="/list_conditions")["composers"]
+
+
+@pytest.mark.parametrize(
+    "endpoint, values, sentence",
+    [
+        ("compose", {"composer": "<img src=x onerror=f()>"}, r'The composer is "&lt;img.*the choices are'),
+        ("compose", {"notes": 10**400}, "notes is 1000.*a number from 8 to 2,048"),
+        ("compose", {"bars": 2.5}, "whole number"),
+        ("compose", {"seed": True}, "The seed is True"),
+        ("perform", {"score": None}, "not a file that was uploaded"),
+        ("perform", {"score": {"path": "/etc/passwd"}}, "not a file that was uploaded"),
+        ("perform", {"score": "data:;base64,!!!!"}, "no valid base64"),
+        ("perform", {"score": "x" * 1000}, "is not a file"),
+        ("perform", {"score": {"path": "http://10.0.0.1/", "meta": {"_type": "gradio.FileData"}}}, "web address"),
+        ("render", {"performance": None, "start_sec": 3, "end_sec": 2}, "ends before it begins"),
+    ],
+)
+def test_refusals_are_one_sentence(client: Client, endpoint: str, values: dict, sentence: str) -> None:
+    with pytest.raises(AppError, match=sentence) as refusal:
+        client.predict(**values, api_name=f"/{endpoint}")
+    assert "\n" not in str(refusal.value)
+    assert "Traceback" not in str(refusal.value)
+
+
+def test_a_path_of_the_server_is_never_read(client: Client) -> None:
+    """Not even with the mark of an upload; the file's text is in no answer."""
+    value = {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}
+    with pytest.raises(AppError) as refusal:
+        client.predict(performance=value, api_name="/metrics")
+    assert "root" not in str(refusal.value)
+
+
+def test_mcp_lists_the_same_tools_and_calls_one(address: str, piece: Path) -> None:
+    from mcp import ClientSession
+    from mcp.client.streamable_http import streamablehttp_client
+
+    async def talk() -> tuple:
+        async with (
+            streamablehttp_client(f"{address}gradio_api/mcp/") as (read, write, _),
+            ClientSession(read, write) as mcp,
+        ):
+            await mcp.initialize()
+            tools = (await mcp.list_tools()).tools
+            data = "data:application/xml;base64," + base64.b64encode(piece.read_bytes()).decode()
+            return tools, await mcp.call_tool("perform", {"score": data, "seed": 3})
+
+    tools, answer = asyncio.run(talk())
+    assert {tool.name for tool in tools} == set(NAMES)
+    perform = next(tool for tool in tools if tool.name == "perform")
+    assert perform.inputSchema["properties"]["strength"]["type"] == "number"
+    assert "how much expression" in perform.inputSchema["properties"]["strength"]["description"]
+    assert perform.inputSchema["required"] == ["score"]
+    assert all(tool.description for tool in tools)
+    assert not answer.isError
+    (text,) = (part.text for part in answer.content)
+    assert "'seed': 3" in text
+    (file,) = set(re.findall(r"http://[^']+\.mid", text))
+    assert len(read_midi_performance(urllib.request.urlopen(file).read())) == len(little_piece())

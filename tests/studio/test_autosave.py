@@ -1,0 +1,126 @@
+"""Work that is kept: each tab its own, the newest for a new tab, nothing lost when the server is told to end."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from engine.music.types import BadInput
+from studio.project.document import read_project
+from studio.project.store import MOST_TABS, Keeper, Store, new_token, tab_of
+from studio.state.session import Document, Session
+from tests.helpers.clients import Client, _config, running
+
+ONE, TWO, THREE = "one-one-one", "two-two-two", "three-three"
+
+
+def test_each_tab_has_its_own_and_a_new_one_the_newest(tmp_path: Path) -> None:
+    store, token = Store(tmp_path), new_token()
+    store.write(token, b"before there were tabs")
+    assert store.read(token, ONE) == b"before there were tabs"
+    for tab in (ONE, TWO):
+        time.sleep(0.02)
+        store.write(token, tab.encode(), tab)
+    assert [store.read(token, tab) for tab in (ONE, TWO, THREE)] == [b"one-one-one", b"two-two-two", b"two-two-two"]
+    assert store.read(new_token(), ONE) is None, "only of this browser"
+    assert len(store.files(token)) == 3
+
+
+def test_a_browser_keeps_so_many_tabs(tmp_path: Path) -> None:
+    store, token, other = Store(tmp_path), new_token(), new_token()
+    store.write(other, b"another's", ONE)
+    for number in range(MOST_TABS + 3):
+        time.sleep(0.01)
+        store.write(token, b"%d" % number, f"tab-number-{number}")
+    assert [p.read_bytes() for p in store.files(token)] == [b"%d" % n for n in range(MOST_TABS + 2, 2, -1)]
+    assert store.read(other) == b"another's"
+
+
+@pytest.mark.parametrize("value", [None, 7, "", "short", "../../../etc/passwd", "x" * 65, ["x" * 20]])
+def test_what_is_no_tab_is_none(value: object) -> None:
+    assert tab_of(value) == ""
+    assert tab_of(ONE) == ONE
+
+
+def test_two_tabs_do_not_overwrite_each_other(tmp_path: Path) -> None:
+    keeper = Keeper(Store(tmp_path), lambda document: document.session.title.encode(), wait_sec=60)
+    token, documents = new_token(), {tab: Document() for tab in (ONE, TWO, THREE)}
+    for tab, document in documents.items():
+        keeper.attend(document, token, tab)
+    for tab in (ONE, TWO):
+        documents[tab].update(lambda now, tab=tab: Session(title=tab))
+        keeper.flush(token)
+        time.sleep(0.02)
+    assert keeper.store.read(token, ONE) == b"one-one-one"
+    assert keeper.store.read(token, TWO) == b"two-two-two"
+    assert [p.read_bytes() for p in keeper.others(documents[ONE])] == [b"two-two-two"]
+    assert [p.read_bytes() for p in keeper.others(documents[THREE])] == [b"two-two-two", b"one-one-one"]
+    assert keeper.others(Document()) == []
+
+
+def test_flushing_waits_for_what_is_being_written(tmp_path: Path) -> None:
+    began: list[float] = []
+
+    def slowly(document: Document) -> bytes:
+        began.append(time.monotonic())
+        time.sleep(0.5)
+        return b"all of it"
+
+    keeper, token, document = Keeper(Store(tmp_path), slowly, wait_sec=0), new_token(), Document()
+    keeper.attend(document, token)
+    document.update(lambda now: now)
+    while not began:
+        time.sleep(0.01)
+    keeper.flush()
+    assert keeper.store.read(token) == b"all of it"
+
+
+def arrive(client: Client, browser: dict | None) -> dict:
+    """Load the page as this browser's tab; what the browser is to remember, if it is new."""
+    config = _config(client.url)
+    kinds = {c["id"]: c["type"] for c in config["components"]}
+    values = {c["id"]: c["props"].get("value") for c in config["components"]}
+    load = next(d for d in config["dependencies"] if [e for _, e in d["targets"]] == ["load"] and len(d["inputs"]) > 3)
+    data = [
+        browser if kinds[i] == "browserstate" else None if kinds[i] == "state" else values[i] for i in load["inputs"]
+    ]
+    body = json.dumps({"data": data, "fn_index": load["id"], "session_hash": client.session}).encode()
+    request = urllib.request.Request(f"{client.url}gradio_api/run/predict", body, {"Content-Type": "application/json"})
+    answer = json.loads(urllib.request.urlopen(request, timeout=120).read())["data"]
+    told = next(v for i, v in zip(load["outputs"], answer, strict=True) if kinds[i] == "browserstate")
+    return told if isinstance(told, dict) and "token" in told else browser or {}
+
+
+@pytest.mark.timeout(400)
+def test_an_edit_just_before_the_server_ends_is_kept(tmp_path: Path) -> None:
+    state = str(tmp_path / "state")
+    with running(ETUDE_STATE_DIR=state) as server:
+        client = Client(server.url)
+        browser = arrive(client, None)
+        client.open("Chopin, Prélude op. 28 no. 7")
+        time.sleep(3)  # what opening changed has been written
+        note = list(client.roll["notes"][0])
+        client.edit(1, [[note[0], note[1] + 1, *note[2:]]])
+        server.process.send_signal(signal.SIGTERM)
+        began = time.monotonic()
+        try:
+            server.process.wait(20)
+        except subprocess.TimeoutExpired:
+            pytest.fail("the server did not end")
+        print(f"ended after {time.monotonic() - began:.1f} s")
+    kept = Store(Path(state)).read(browser["token"])
+    assert kept is not None
+    session = read_project(kept).session
+    assert session.edits[note[0]].pitch == note[1] + 1
+
+
+def test_a_store_without_a_folder_says_so(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(BadInput, match="cannot be kept"):
+        Store(tmp_path / "file").write(new_token(), b"x", ONE)

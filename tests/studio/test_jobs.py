@@ -1,0 +1,212 @@
+"""Long work: it says how far it is, stops when told to, and leaves nothing half done."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from engine.music.expression import deadpan
+from engine.music.io.alignment import align
+from engine.music.io.midi import write_midi
+from engine.music.io.midi_bytes import parse_midi
+from engine.music.types import BadInput, Score
+from engine.untrusted.scores import open_performance, open_score
+from studio.actions import editing as actions
+from studio.service.jobs import ABANDONED_SEC, Cancelled, Job, Jobs
+from studio.service.shared_engine import MOST_WAITING, Desk, Turns
+from studio.state.examples import EXAMPLES
+from studio.state.session import Controls, Document, Session
+
+LONG, SHORT = "Mozart, Sonata K. 332, i", "Chopin, Prélude op. 28 no. 7"
+
+
+@pytest.fixture(scope="module")
+def desk() -> Desk:
+    return Desk()
+
+
+@pytest.fixture(scope="module")
+def long_score(desk: Desk) -> Score:
+    return desk.read_example(EXAMPLES[LONG])
+
+
+def forever(job: Job) -> Callable[[], str]:
+    """Work that only ends when it is stopped."""
+    while True:
+        job.step(0.5)
+        time.sleep(0.01)
+
+
+def test_a_job_ends_with_what_it_shows() -> None:
+    job = Jobs().start("play", "Playing", lambda job: lambda: "shown")
+    assert job.wait(5)
+    assert job.show is not None
+    assert (job.show(), job.refusal, job.stopped) == ("shown", "", None)
+
+
+def test_a_newer_job_of_a_kind_stops_the_older() -> None:
+    jobs = Jobs()
+    older, other = jobs.start("play", "Playing", forever), jobs.start("human", "Matching", forever)
+    newer = jobs.start("play", "Playing", forever)
+    assert older.wait(1)
+    assert older.stopped == "overtaken"
+    assert jobs.running("play") is newer
+    assert jobs.running("human") is other
+    assert jobs.numbered(newer.number) is newer
+    assert jobs.numbered(older.number) is None
+    jobs.stop(by="visitor")
+    assert newer.wait(1)
+    assert newer.stopped == other.stopped == "visitor"
+    assert jobs.running("play") is None
+
+
+def test_the_same_question_joins_the_running_job() -> None:
+    jobs = Jobs()
+    first = jobs.start("sound", "Preparing", forever, same="notes")
+    assert jobs.start("sound", "Preparing", forever, same="notes") is first
+    assert jobs.start("sound", "Preparing", forever, same="others") is not first
+    jobs.stop()
+
+
+def test_refusals_and_accidents_are_told_in_a_sentence(capsys: pytest.CaptureFixture) -> None:
+    def refuse(job: Job) -> Callable[[], str]:
+        raise BadInput("This is no score.")
+
+    def break_down(job: Job) -> Callable[[], str]:
+        return [][0]
+
+    jobs = Jobs()
+    job = jobs.start("open", "Opening", refuse)
+    assert job.wait(5)
+    assert job.refusal == "This is no score."
+    job = jobs.start("open", "Opening", break_down)
+    assert job.wait(5)
+    assert "went wrong" in job.refusal
+    assert "IndexError" in capsys.readouterr().err
+    assert jobs.numbered(jobs.refuse("No.").number).refusal == "No."  # type: ignore[union-attr]
+
+
+def test_a_job_whose_page_is_closed_stops() -> None:
+    job = Job()
+    job.step(0.1)
+    job._asked -= ABANDONED_SEC + 1
+    with pytest.raises(Cancelled):
+        job.step(0.2)
+
+
+def test_a_stopped_change_is_not_made() -> None:
+    document, job = Document(), Job()
+    job.stop("visitor")
+    with pytest.raises(Cancelled):
+        document.update(job.unless_stopped(lambda now: replace(now, title="changed")))
+    assert document.session.title == ""
+    document.update(Job().unless_stopped(lambda now: replace(now, title="changed")))
+    assert document.session.title == "changed"
+
+
+def test_turns_are_taken_one_at_a_time_and_not_by_everybody() -> None:
+    turns, at_once, most = Turns(1), [0], [0]
+
+    def work() -> None:
+        with turns.turn(lambda share: None):
+            at_once[0] += 1
+            most[0] = max(most[0], at_once[0])
+            time.sleep(0.002)
+            at_once[0] -= 1
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1]
+    turns._waiting = MOST_WAITING
+    with pytest.raises(BadInput, match="try again"), turns.turn(lambda share: None):
+        pass
+
+
+def test_playing_stops_at_the_next_step(desk: Desk, long_score: Score) -> None:
+    session = actions.open_piece(desk, Session(), long_score, LONG, Controls())
+    shares, began = [], [0.0]
+
+    def step(share: float) -> None:
+        shares.append(share)
+        if share:
+            began[0] = time.perf_counter()
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        actions.restyle(desk, session, Controls(seed=7), step)
+    assert time.perf_counter() - began[0] < 1
+    assert 0 < shares[-1] < 0.5
+    shares.clear()
+    actions.restyle(desk, session, Controls(seed=7), shares.append)
+    assert shares[-1] == 1
+    assert shares == sorted(shares)
+
+
+def test_sound_stops_and_is_the_same_in_parts(desk: Desk, long_score: Score) -> None:
+    performance = deadpan(long_score)
+
+    def step(share: float) -> None:
+        if share > 0.05:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        desk.preview(performance, "grand", step)
+    short = deadpan(desk.read_example(EXAMPLES[SHORT]))
+    shares: list[float] = []
+    clip = desk.preview(short, "grand", shares.append)
+    assert shares[-1] == pytest.approx(1, abs=0.01)
+    assert abs(clip.samples - desk.engine.preview(short, "grand").samples).max() < 1e-4
+
+
+def test_matching_stops(long_score: Score) -> None:
+    example = EXAMPLES[LONG]
+    human = open_performance(example.human_bytes(), example.human)
+
+    def step(share: float) -> None:
+        raise Cancelled
+
+    with pytest.raises(Cancelled):
+        align(long_score, human, step)
+
+
+def test_reading_stops_and_the_next_file_is_read() -> None:
+    example = EXAMPLES[LONG]
+    data = example.score_bytes()
+
+    def check() -> None:
+        raise Cancelled
+
+    def read_on() -> None:
+        while True:  # a very fast machine may need more than one to be caught at it
+            open_score(data, example.score, check)
+
+    with pytest.raises(Cancelled):
+        read_on()
+    assert len(open_score(data, example.score)) > 2000
+
+
+def test_what_was_guessed_or_mended_is_said() -> None:
+    import symusic
+
+    human = EXAMPLES[LONG].human_bytes()
+    assert any("guess" in r.text for r in open_score(human, "a.mid").remarks)
+    assert open_score(EXAMPLES[SHORT].score_bytes(), EXAMPLES[SHORT].score).remarks == ()
+    file = symusic.Score(480)
+    piano, drums = symusic.Track("Piano", 0, False), symusic.Track("Drums", 0, True)
+    for track in (piano, drums):
+        for i in range(4):
+            track.notes.append(symusic.Note(480 * i, 240, 60, 64))
+        file.tracks.append(track)
+    file.tempos.append(symusic.Tempo(0, 2000.0))
+    assert [(r.bar, r.element, r.text) for r in parse_midi(file.dumps_midi()).mended] == [
+        (0, "drum note", "4 drum notes are left out"),
+        (0, "extreme tempo", "1 extreme tempo is brought into 10 to 400 quarters a minute"),
+    ]
+    assert open_score(write_midi(open_performance(human, "a.mid")), "a.mid").remarks != ()

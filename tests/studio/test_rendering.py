@@ -1,0 +1,223 @@
+"""Renders in the studio: made in parts, cancelled, compared at the same moment, saved; without a page."""
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from engine.music.types import AudioClip, BadInput, Score
+from engine.render.provenance import read_description
+from engine.sound.clip import encode_audio
+from engine.sound.prompts import SAMPLE_RATE as PROMPT_RATE
+from engine.sound.prompts import gallery
+from studio.actions import editing as actions
+from studio.actions.rendering import KEPT, SAMPLE_RATE, Renders, RenderWish, compared, human_grid, span_of_bars
+from studio.panels.render.events import as_prompt, as_wish
+from studio.panels.render.layout import OWN, PARTS, credit_line, prompt_menu
+from studio.service.shared_engine import Desk
+from studio.state.examples import EXAMPLES, FIRST
+from studio.state.session import Controls, Document, Session
+from studio.widgets.listen.listen import Listen, began, part_of
+
+CHOPIN = "Chopin, Prélude op. 28 no. 7"
+
+
+@pytest.fixture(scope="module")
+def desk() -> Desk:
+    return Desk()
+
+
+@pytest.fixture(scope="module")
+def session(desk: Desk) -> Session:
+    """A short piece on the stand."""
+    return actions.open_piece(desk, Session(), short_score(desk), CHOPIN, Controls(), CHOPIN)
+
+
+def short_score(desk: Desk) -> Score:
+    return desk.read_example(EXAMPLES[CHOPIN])
+
+
+def wish(**changed: object) -> RenderWish:
+    return RenderWish(**{"prompt": gallery()["goldberg"], "seed": 3, "temperature": 1.0, **changed})  # type: ignore[arg-type]
+
+
+def wait(render: object, seconds: float = 120) -> None:
+    until = time.monotonic() + seconds
+    while not render.over:  # type: ignore[attr-defined]
+        assert time.monotonic() < until, "the render took too long"
+        render.wait(10**9, 0.2)  # type: ignore[attr-defined]
+
+
+def test_a_part_is_rendered_and_saved_with_how_it_was_made(desk: Desk, session: Session, tmp_path: Path) -> None:
+    renders = Renders()
+    span = span_of_bars(session, 1, 1)
+    render = renders.begin(desk, session, wish(span=span, part="bars 1 to 1"), tmp_path)
+    have, files = 0, []
+    while not (render.over and have == render.made):
+        render.wait(have, 0.5)
+        news = json.loads(part_of(render, have, renders)["news"])
+        path = render.part(have)
+        if path is not None:
+            sound, rate = soundfile.read(path, dtype="int16")
+            assert rate == SAMPLE_RATE
+            files.append(sound)
+            have += len(sound)
+        assert news["state"]["have"] <= render.made
+    assert render.job is not None
+    assert render.job.refusal == ""
+    assert render.complete
+    assert np.array_equal(np.concatenate(files), render.samples())
+    frames = np.ceil(50 * span[1]) - np.floor(50 * span[0])
+    assert render.made == frames * SAMPLE_RATE / 50
+    assert render.channels == 2  # as the reference
+    assert 0.001 < np.abs(render.clip().samples).max() <= 1
+    for kind in ("wav", "flac"):
+        name, data = render.file(kind)
+        assert name == f"Chopin-Prelude-op-28-no-7-render-1.{kind}"
+        about = read_description(data)
+        assert about["seed"] == 3
+        assert about["weights"] == desk.engine.weights("fitted")
+        assert about["prompt"] == gallery()["goldberg"].name
+        assert about["notes"] == session.performance.digest
+        assert about["span_sec"] == [round(v, 3) for v in span]
+
+    again = renders.begin(desk, session, wish(span=span), tmp_path)
+    wait(again)
+    assert np.array_equal(again.samples(), render.samples()), "the same seed, the same sound"
+
+
+def test_cancelling_stops_within_a_second_and_keeps_what_is_there(desk: Desk, session: Session, tmp_path: Path) -> None:
+    renders = Renders()
+    render = renders.begin(desk, session, wish(), tmp_path)
+    render.wait(0, 60)
+    assert render.made > 0
+    assert render.job is not None
+    render.job.stop("visitor")
+    began_at = time.monotonic()
+    with desk.renderer.turn(lambda share: None):  # free again as soon as the computing has ended
+        assert time.monotonic() - began_at < 5  # a second on an idle machine
+    made = render.made
+    assert render.over
+    assert not render.complete
+    assert render.file("wav")[1]
+    time.sleep(0.3)
+    assert render.made == made
+
+
+def test_only_the_last_renders_are_kept(desk: Desk, session: Session, tmp_path: Path) -> None:
+    renders = Renders()
+    for _ in range(KEPT + 1):
+        last = renders.begin(desk, session, wish(span=(0.0, 1.0)), tmp_path)
+    assert renders.numbered(1) is None
+    assert renders.numbered(KEPT + 1) is last
+    assert renders.numbered("1") is None
+    first = renders.numbered(2)
+    assert first is not None
+    assert first.job is not None
+    assert first.job.stopped == "overtaken" or first.complete
+    wait(last)
+    assert not list(tmp_path.glob("render-1*"))
+    renders.close()
+
+
+def test_nothing_to_render(desk: Desk, tmp_path: Path, session: Session) -> None:
+    with pytest.raises(BadInput, match="No score is open"):
+        Renders().begin(desk, Session(), wish(), tmp_path)
+    none = actions.edit([], list(range(1, len(session.performance) + 1)), False)(session)
+    with pytest.raises(BadInput, match="deleted"):
+        Renders().begin(desk, none, wish(), tmp_path)
+
+
+def test_what_a_render_is_compared_with(desk: Desk, session: Session, tmp_path: Path) -> None:
+    render = Renders().begin(desk, session, wish(span=(0.0, 1.0)), tmp_path)
+    assert compared(desk, render, "prompt", "grand") is gallery()["goldberg"].clip
+    preview = compared(desk, render, "preview", "player")
+    assert preview.duration_sec >= session.performance.end_sec
+    with pytest.raises(BadInput, match="human performance"):
+        compared(desk, render, "human", "grand")
+    wait(render)
+
+
+def test_the_human_performance_has_the_same_musical_moments(desk: Desk) -> None:
+    example = EXAMPLES[FIRST]
+    from engine.untrusted.scores import open_performance
+
+    score = desk.read_example(example)
+    session = actions.open_piece(desk, Session(), score, FIRST, Controls(), FIRST)
+    assert human_grid(session) is None
+    human = open_performance(example.human_bytes(), example.human)
+    session = actions.set_reference(desk, session, human, "Shi")(session)
+    grid = human_grid(session)
+    assert grid is not None
+    assert session.reference is not None
+    found = session.reference.alignment
+    off = grid.sec_at(score.onset_quarter[found.score_index]) - human.onset_sec[found.performance_index]
+    assert np.median(np.abs(off)) < 0.03
+    assert (np.diff(grid.sec) > 0).all()
+
+
+def test_bars_as_seconds(session: Session) -> None:
+    assert session.score is not None
+    assert session.grid is not None
+    a, b = span_of_bars(session, 2, 3)
+    m = session.score.measures
+    bar2 = float(session.grid.sec_at(m.onset_quarter[list(m.number).index(2)]))
+    bar4 = float(session.grid.sec_at(m.onset_quarter[list(m.number).index(4)]))
+    assert a == pytest.approx(bar2 - 0.1)
+    assert b == pytest.approx(bar4)
+    with pytest.raises(BadInput, match="not in this piece"):
+        span_of_bars(session, 3, 2)
+    with pytest.raises(BadInput, match="its bars are"):
+        span_of_bars(session, 1, 4000)
+
+
+def test_the_panel_is_checked(desk: Desk, session: Session, tmp_path: Path) -> None:
+    document = Document()
+    document.update(lambda now: session)
+    prompt = gallery()["goldberg"]
+    settings = (False, PARTS[0], 1, 8, 1.0, 0, "product")
+    assert as_wish(document, prompt, settings, desk.profiles).span == (0.0, None)
+    bars = as_wish(document, prompt, (False, PARTS[1], 1, 2, 0.5, 9, "product"), desk.profiles)
+    assert bars.part == "bars 1 to 2"
+    assert (bars.seed, bars.temperature) == (9, 0.5)
+    for place, value in ((1, "all"), (4, 7), (4, None), (5, -1), (6, "magic"), (5, "x")):
+        odd = [*settings]
+        odd[place] = value
+        with pytest.raises(BadInput):
+            as_wish(document, prompt, tuple(odd), desk.profiles)
+
+    assert as_prompt(("goldberg", None, 0, 6, "")) is prompt
+    with pytest.raises(BadInput, match="not known here"):
+        as_prompt(("nobody", None, 0, 6, ""))
+    with pytest.raises(BadInput, match="no recording yet"):
+        as_prompt((OWN, None, 0, 6, ""))
+    mine = tmp_path / "mine.wav"
+    mine.write_bytes(encode_audio(AudioClip(prompt.clip.samples[: 5 * PROMPT_RATE], PROMPT_RATE)))
+    own = as_prompt((OWN, str(mine), 1, 3, ""))
+    assert own.clip.duration_sec == pytest.approx(3)
+    assert own.notes is None
+    assert own.name == "mine.wav"
+
+
+def test_every_prompt_is_credited() -> None:
+    for _, key in prompt_menu():
+        assert "<p class='hint'>" in credit_line(key)
+    assert "Alciatore" in credit_line("gymnopedie")
+
+
+def test_the_news_fits_the_wire(desk: Desk, session: Session, tmp_path: Path) -> None:
+    renders = Renders()
+    render = renders.begin(desk, session, wish(span=(0.0, 1.0)), tmp_path)
+    wait(render)
+    value = Listen().postprocess(began(render, renders))
+    assert value is not None
+    assert value.audio is not None
+    assert value.audio.path.endswith("render-1-0.wav")
+    news = json.loads(value.news)
+    assert news["of"] == "render1"
+    assert news["state"]["over"] is True
+    assert news["begun"]["prompt"] == gallery()["goldberg"].name
+    assert len(news["begun"]["grid"][0]) == len(news["begun"]["grid"][1])

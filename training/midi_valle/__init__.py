@@ -1,0 +1,1 @@
+"""Training of MIDI-VALLE and its codec."""

@@ -1,0 +1,103 @@
+"""What does each slider move? `python -m training.pianist.eval_style --scores tests/data/ten_scores.npz`.
+
+Plays ten scores with one axis at a time from -3 to 3 deviations, measures the nine descriptors of the result, and
+prints Spearman's rank correlation of each axis with its own descriptor and the whole matrix of effects.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+
+from engine.checkpoints.bundle import open_pianist
+from engine.models.pianist.features import Features, score_features
+from engine.models.pianist.pianist import Pianist, Reader, Sampling, from_channels
+from engine.models.pianist.style import AXES, descriptors
+from engine.music.types import Expression
+from training.pianist.pack import Pack
+
+POSITIONS = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
+
+
+def describe(features: Features, e: Expression) -> NDArray[np.float64]:
+    """The nine descriptors of an expression, (9,)."""
+    return descriptors(
+        features.beat_index, features.chord_index, features.category[:, 0], np.log2(e.beat_period), e.velocity,
+        e.timing_sec, e.articulation_log2, e.pedal, e.played,
+    )  # fmt: skip
+
+
+def sweep(
+    model: Pianist, sampling: Sampling, sliders: NDArray, scores: list[Features], positions: Sequence[float] = POSITIONS
+) -> NDArray[np.float64]:
+    """Descriptors (scores, axes, positions, 9) of every score with every slider at every position."""
+    size = model.config.style_size
+    out = np.zeros((len(scores), len(AXES), len(positions), len(AXES)))
+    for s, features in enumerate(scores):
+        reader = Reader(model, features)
+        for a in range(len(AXES)):
+            for p, position in enumerate(positions):
+                if position == 0.0 and a > 0:
+                    out[s, a, p] = out[s, 0, p]  # the default style, already played
+                    continue
+                z = np.zeros(size)
+                z[: len(AXES)] = position * sliders[a]
+                out[s, a, p] = describe(features, from_channels(reader.play(z, 0, sampling)))
+    return out
+
+
+def monotony(found: NDArray, positions: Sequence[float] = POSITIONS) -> NDArray[np.float64]:
+    """Spearman of each axis with its own descriptor, mean over the scores where it can be measured, (9,)."""
+    out = np.zeros(len(AXES))
+    for a in range(len(AXES)):
+        values = [spearmanr(positions, one[a, :, a]).statistic for one in found if np.isfinite(one[a, :, a]).all()]
+        out[a] = float(np.mean(values)) if values else np.nan
+    return out
+
+
+def effects(found: NDArray, deviation: NDArray, positions: Sequence[float] = POSITIONS) -> NDArray[np.float64]:
+    """Slope of descriptor d (columns, in deviations among pianists) per deviation of slider a (rows), (9, 9)."""
+    x = np.array(positions)
+    slope = np.einsum("p,sapd->sad", x, found) / (x**2).sum()
+    return np.nanmean(slope, axis=0) / deviation
+
+
+def decoupled(effect: NDArray) -> NDArray[np.float64]:
+    """Sliders that leave the other descriptors alone: B with B @ effect diagonal, each row as long as it was, (9, 9).
+
+    Small singular values are damped, so that a weak axis is not bought with a wild one.
+    """
+    u, s, vt = np.linalg.svd(effect)
+    inverse = vt.T @ np.diag(s / (s**2 + 0.15**2)) @ u.T
+    rows = np.diag(np.diag(effect)) @ inverse
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def read_scores(path: Path) -> list[Features]:
+    """Features of the scores in a small pack."""
+    pack = Pack(path)
+    return [score_features(pack.score(k), int(pack.columns["composer"][k])) for k in range(len(pack))]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--checkpoint", type=Path, default=Path("checkpoints/pianist-v1"))
+    parser.add_argument("--scores", type=Path, default=Path("tests/data/ten_scores.npz"))
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    bundle = open_pianist(args.checkpoint)
+    found = sweep(bundle.model, bundle.sampling, bundle.sliders, read_scores(args.scores))
+    matrix = effects(found, np.array(bundle.config["axis_deviation"]))
+    print(f"{'axis (row) moves ->':20s}" + "".join(f"{a.name:>13s}" for a in AXES) + "   Spearman with its own")
+    for axis, row, rho in zip(AXES, matrix, monotony(found), strict=True):
+        print(f"{axis.name:20s}" + "".join(f"{v:13.2f}" for v in row) + f"{rho:12.3f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""Write a checkpoint folder from a training run; the only code that writes to checkpoints/.
+
+`python -m training.pianist.export --run runs/pianist-v1 --pack data/pianist-v1.npz --out checkpoints/pianist-v1`
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from engine.checkpoints.bundle import open_pianist
+from engine.models.pianist.features import Features, score_features
+from engine.models.pianist.pianist import Pianist, PianistConfig, Sampling, encode_style
+from engine.models.pianist.style import AXES
+from training.core.finished_run import FinishedRun, report_size, write_config
+from training.pianist.batches import Corpus, Expected
+from training.pianist.eval_style import decoupled, effects, sweep
+from training.pianist.pack import Pack
+
+MIN_PIECES = 5  # a pianist becomes a preset with at least this many works
+# what tuning on the validation split chose, see training/LOG.md
+SAMPLING = {
+    "steps": 10, "guidance": 1.0,
+    "looseness": [0.1, 0.3, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0],  # tempo, velocity, timing, articulation, pedal x 4
+    "gain": [1.0, 1.3, 1.0, 1.0, 1.6, 1.6, 1.6, 1.6],
+}  # fmt: skip
+
+
+def pianist_of(name: str) -> str:
+    """The pianist's name in an (n)ASAP performance id.
+
+    >>> pianist_of("Bach/Fugue/bwv_857/Bult-ItoS02M")
+    'Bult-ItoS'
+    """
+    return re.sub(r"\d+M?$", "", name.rsplit("/", 1)[-1]).rstrip("_-")
+
+
+def presets(model: Pianist, pack: Pack, progress=print) -> dict[str, list[float]]:
+    """Mean z_p of every pianist who plays at least five works of the training split, by name."""
+    of_pianist: dict[str, list[tuple[str, int]]] = defaultdict(list)
+    for i, name in enumerate(pack.columns["name"]):
+        if pack.columns["split"][i] == "train":
+            of_pianist[pianist_of(str(name))].append((str(pack.columns["work"][i]), i))
+    out = {}
+    for pianist, played in sorted(of_pianist.items()):
+        if len({work for work, _ in played}) < MIN_PIECES:
+            continue
+        styles = []
+        for _, i in played:
+            item = pack.item(i)
+            features = score_features(item.score, item.composer)
+            styles.append(encode_style(model, features, item.expression, max_windows=6))
+        out[pianist] = [round(float(v), 4) for v in np.mean(styles, axis=0)]
+        progress(f"{pianist}: {len(played)} performances")
+    return out
+
+
+def slider_basis(model: Pianist, sampling: Sampling, pack: Pack, deviation: np.ndarray) -> list[list[float]]:
+    """What each slider adds to z_p so that it moves its own descriptor alone, measured on ten training scores."""
+    items = [i for i in range(len(pack)) if pack.columns["split"][i] == "train"]
+    chosen = np.random.default_rng(0).choice(items, 10, replace=False)
+    scores = [first_notes(score_features(pack.item(i).score, int(pack.columns["composer"][i])), 512) for i in chosen]
+    positions = (-1.5, 1.5)
+    found = sweep(model, sampling, np.eye(len(AXES)), scores, positions)
+    basis = decoupled(effects(found, deviation, positions))
+    return [[round(float(v), 4) for v in row] for row in basis]
+
+
+def first_notes(f: Features, n: int) -> Features:
+    """The beginning of a score's features."""
+    return Features(f.category[:n], f.value[:n], f.onset_beat[:n], f.beat_index[:n], f.chord_index[:n])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--pack", type=Path, default=Path("data/pianist-v1.npz"))
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--sampling", type=json.loads, default={}, help="JSON that overrides the sampling settings")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    run = FinishedRun(args.run)
+    model, tensors = Pianist(PianistConfig(**run.about["model"])), run.half()
+    model.load_state_dict({k: v.float() for k, v in tensors.items()})
+    config = run.publish(
+        args.out, "pianist", "train_pianist", tensors, axes=[a.name for a in AXES], sampling=SAMPLING | args.sampling
+    )
+    pack = Pack(args.pack)
+    deviation = Expected.fit(Corpus(pack, "train"), model.config.window).deviation
+    sampling = Sampling(**{k: tuple(v) if isinstance(v, list) else v for k, v in config["sampling"].items()})
+    config["sliders"] = slider_basis(model, sampling, pack, deviation)
+    config["axis_deviation"] = [round(float(v), 5) for v in deviation]
+    write_config(args.out, config)
+    (args.out / "presets.json").write_text(json.dumps(presets(model, pack), indent=1) + "\n")
+    open_pianist(args.out)
+    report_size(args.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Training of the product's codec and renderer."""

@@ -1,0 +1,111 @@
+"""A judge of spectra, for a decoder that predicts log magnitudes: what a distance alone leaves blurred, it notices.
+
+A mean distance is least for the middle of all that could sound, which no piano ever plays. The judge hears log
+magnitudes beside those of the notes' sketch and learns to tell true ones from decoded ones (hinge loss); the decoder is
+moved by the distance, by the judge's logits and by its features, each with its share of the gradient (EnCodec, Défossez
+et al. 2022, arXiv 2210.13438, sections 3.3 and 3.4; convolutions over time and frequency as its STFT discriminator's).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
+
+from engine.models.codec.piano_codec import spectral_losses
+from training.core.loop import write_state
+from training.sound.codec_losses import Balancer
+
+BETAS = (0.5, 0.9)
+SHARES = {"distance": 1.0, "feature": 0.6, "adversarial": 0.3}
+ALONE = 30  # steps in which the judge learns and is not yet listened to
+# (channels, kernel, stride), each over (time, frequency)
+LAYERS = (
+    (16, (3, 9), (1, 4)),
+    (32, (3, 7), (1, 3)),
+    (48, (3, 5), (2, 2)),
+    (64, (3, 5), (2, 2)),
+    (64, (3, 3), (1, 1)),
+)
+
+
+class SpectrumJudge(nn.Module):
+    """Log magnitudes (B, T, BINS) and the sketch's -> logits (B, 1, T / 4, bands), and what each layer saw."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        channels = [2, *(layer[0] for layer in LAYERS)]
+        self.layers = nn.ModuleList(
+            weight_norm(nn.Conv2d(before, after, kernel, stride, (kernel[0] // 2, kernel[1] // 2)))
+            for before, (after, kernel, stride) in zip(channels, LAYERS, strict=False)
+        )
+        self.last = weight_norm(nn.Conv2d(channels[-1], 1, 3, padding=1))
+
+    def forward(self, log: Tensor, sketch: Tensor) -> tuple[Tensor, list[Tensor]]:
+        h, seen = 0.5 * torch.stack([log, sketch], 1) + 1, []
+        for layer in self.layers:
+            h = F.leaky_relu(layer(h), 0.2)
+            seen.append(h)
+        return self.last(h), seen
+
+
+class Judged:
+    """The judge in training, beside a decoder; `weigh` makes the decoder's loss.
+
+    floor  log magnitude below which nothing is told apart
+    """
+
+    def __init__(self, rate: float, device: str, floor: float) -> None:
+        self.judge, self.floor, self.step = SpectrumJudge().to(device), floor, 0
+        self.optimizer = torch.optim.Adam(self.judge.parameters(), lr=rate, betas=BETAS)
+        self.balancer = Balancer(SHARES, decay=0.99)
+
+    def weigh(self, log: Tensor, sketch: Tensor, true: Tensor) -> dict[str, Tensor]:
+        """Teach the judge once; "loss", whose gradient is the balanced one, and figures.
+
+        log, sketch, true  (B, T, BINS) log magnitudes: decoded, of the sketch, of the recording
+        """
+        distance = spectral_losses(log, true)
+        heard = log.clamp(min=self.floor)
+        told = self._teach(heard.detach(), sketch, true)
+        self.step += 1
+        losses = {"distance": distance.pop("loss")}
+        if self.step > ALONE:
+            self.judge.requires_grad_(False)
+            with torch.no_grad():
+                _, wanted = self.judge(true, sketch)
+            logits, seen = self.judge(heard, sketch)
+            losses["adversarial"] = -logits.float().mean()
+            pairs = [(a.float(), b.float()) for a, b in zip(seen, wanted, strict=True)]
+            losses["feature"] = torch.stack([F.l1_loss(a, b) / b.abs().mean() for a, b in pairs]).mean()
+            self.judge.requires_grad_(True)
+        gradient = self.balancer.gradient(losses, log)
+        figures = distance | {"told": told} | losses
+        return {"loss": (gradient * log).sum()} | {k: v.detach() for k, v in figures.items()}
+
+    def _teach(self, fake: Tensor, sketch: Tensor, true: Tensor) -> Tensor:
+        """One step of the judge; returns how much surer it is of the true ones, in logits."""
+        (a, _), (b, _) = self.judge(fake, sketch), self.judge(true, sketch)
+        loss = F.relu(1 + a.float()).mean() + F.relu(1 - b.float()).mean()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        return (b.float().mean() - a.float().mean()).detach()
+
+    def resume(self, path: Path) -> None:
+        """Go on from a saved state; nothing happens when there is none."""
+        if path.exists():
+            state = torch.load(path, weights_only=True)
+            self.judge.load_state_dict(state["judge"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.step, self.balancer.norms = state["step"], state["norms"]
+
+    def save(self, path: Path) -> None:
+        """Write the state to be resumed from, once there is one."""
+        if not self.step:
+            return
+        state = {"judge": self.judge.state_dict(), "optimizer": self.optimizer.state_dict()}
+        write_state(state | {"step": self.step, "norms": self.balancer.norms}, path)

@@ -1,0 +1,59 @@
+"""The figures that the sound models are to reach, looked up in the tables that were measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from training.sound.eval.material import Table
+
+Goal = tuple[str, float, str, float]  # what, found, "≥", "≤" or "<", asked
+
+
+def goals(tables: Mapping[str, Sequence[Table]]) -> Table:
+    """Found against asked, for what was measured; tables by the names of `training.sound.eval.audio`."""
+    found: list[Goal] = []
+    if "codec" in tables:
+        codec, use = tables["codec"][:2]
+        for kind in ("calm", "dense"):
+            found.append((f"codec: note F1, {kind}", codec.value("ours", f"F1 {kind}"), "≥", 0.90))
+            found.append((f"codec: note F1, {kind}, above Opus", codec.value("ours", f"F1 {kind}"), "≥",
+                          codec.value("Opus", f"F1 {kind}")))  # fmt: skip
+        found.append(("codec: code use of every book", min(float(r[1]) for r in use.rows), "≥", 0.80))
+    if "renderer" in tables:
+        t = tables["renderer"][0]
+        found += [
+            ("product: note-onset F1", t.value("product", "F1"), "≥", 0.90),
+            (
+                "product: note-onset F1, sampler's - 0.07",
+                t.value("product", "F1"),
+                "≥",
+                t.value("sampler", "F1") - 0.07,
+            ),
+            ("product: mean onset error, ms", t.value("product", "onset error, ms"), "≤", 15.0),
+            ("product: loudness-velocity, single notes", t.value("product", "loudness ρ, scale"), "≥", 0.80),
+            ("product: length error, s", t.value("product", "length error, s"), "≤", 0.0),
+        ]
+    if "fidelity" in tables:
+        for how in ("nearer than another", "nearest of all"):
+            found.append(
+                (f"product: spectrum to its own prompt's: {how}", tables["fidelity"][0].value("all", how), "≥", 0.85)
+            )
+    if "seams" in tables:
+        t = tables["seams"][0]
+        found += [
+            ("seams: AUC", t.value("AUC, all", "value"), "<", 0.60),
+            ("drift from start to end, ms", abs(t.value("drift", "value")), "<", 5.0),
+            ("real-time factor", t.value("real-time factor (wall)", "value"), "≤", 0.30),
+            ("first sound, s", t.value("first sound", "value"), "≤", 1.0),
+        ]
+    rows = [(what, value, f"{sign} {asked:.3g}", "yes" if _reached(value, sign, asked) else "no")
+            for what, value, sign, asked in found]  # fmt: skip
+    reached = sum(row[3] == "yes" for row in rows)
+    return Table(
+        "Figures to reach", ("figure", "found", "asked", "reached"), rows, [f"{reached} of {len(rows)} reached."]
+    )
+
+
+def _reached(value: float, sign: str, asked: float) -> bool:
+    """A figure that is not a number is not reached."""
+    return value >= asked if sign == "≥" else value <= asked if sign == "≤" else value < asked

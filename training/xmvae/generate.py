@@ -1,0 +1,229 @@
+"""Samples from scratch of every system, kept in files so that they are drawn once.
+
+A file OUT/SYSTEM.npz holds performances, with their scores where the system writes one, and a line that says what they
+were drawn from; samples of other weights or settings are drawn anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from engine.checkpoints.bundle import ComposerBundle, PianistBundle
+from engine.engine import Engine
+from engine.measures.performance_metrics import SEGMENT
+from engine.music.types import MARK_NAMES, Marks, Measures, Performance, Score, Style
+from training.core.corpora import Nasap
+
+Piece = tuple[Performance, Score | None]
+_KEPT_EVERY = 25  # samples between two savings
+
+# row of the paper's table -> (kind, folder of the run, folder of its prior)
+PAPER_RUNS = {
+    "XMVAE paper": ("xmvae", "xmvae", "xmvae-prior"),
+    "without beat attention": ("xmvae", "no-beat", "no-beat-prior"),
+    "without SubToken": ("xmvae", "no-subtoken", "no-subtoken-prior"),
+    "without pretraining": ("xmvae", "no-pretraining", "no-pretraining-prior"),
+    "MT": ("baseline", "mt", ""),
+    "ECPT": ("baseline", "ecpt", ""),
+}
+
+
+def save(path: Path, pieces: Iterable[Piece], about: dict) -> None:
+    """Write pieces to an .npz file, exactly."""
+    columns: dict[str, np.ndarray] = {"about": np.array(json.dumps(about, sort_keys=True))}
+    pieces = list(pieces)
+    columns["pieces"] = np.array(len(pieces))
+    for i, (performance, score) in enumerate(pieces):
+        parts: dict[str, object] = {"performance": performance}
+        if score is not None:
+            parts |= {"score": score, "measures": score.measures, "marks": score.marks}
+        for name, part in parts.items():
+            for f in fields(part):  # type: ignore[arg-type]
+                value = getattr(part, f.name)
+                if isinstance(value, np.ndarray | str | float):
+                    columns[f"{i}/{name}/{f.name}"] = np.asarray(value)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_suffix(".tmp").open("wb") as file:
+        np.savez_compressed(file, **columns)  # type: ignore[arg-type]
+    path.with_suffix(".tmp").replace(path)
+
+
+def load(path: Path, about: dict) -> list[Piece]:
+    """The pieces of a file that was saved with the same `about`; [] when there is none such."""
+    if not path.exists():
+        return []
+    with np.load(path) as z:
+        if str(z["about"]) != json.dumps(about, sort_keys=True):
+            return []
+        columns = {k: z[k] for k in z.files}
+    parts: list[dict[str, dict]] = [{} for _ in range(int(columns["pieces"]))]
+    for key, value in columns.items():
+        if "/" in key:
+            i, name, field = key.split("/")
+            parts[int(i)].setdefault(name, {})[field] = value if value.ndim else value.item()
+    out: list[Piece] = []
+    for p in parts:
+        score = None
+        if "score" in p:
+            score = Score(**p["score"], measures=Measures(**p["measures"]), marks=Marks(**p["marks"]))
+        out.append((Performance(**p["performance"]), score))
+    return out
+
+
+def keep(
+    path: Path, about: dict, count: int, make: Callable[[int], Piece], say: Callable[[str], None] = print
+) -> list[Piece]:
+    """`count` pieces, the i-th by make(i); those that the file already has are not made again."""
+    pieces = load(path, about)[:count]
+    if len(pieces) == count:
+        return pieces
+    for i in range(len(pieces), count):
+        pieces.append(make(i))
+        if (i + 1) % _KEPT_EVERY == 0 or i + 1 == count:
+            save(path, pieces, about)
+            say(f"{path.name}: {i + 1} of {count}")
+    return pieces
+
+
+def recipe(*bundles: ComposerBundle | PianistBundle) -> dict:
+    """What samples depend on besides their settings: the weights, and the code that draws."""
+    source = hashlib.sha256()
+    root = Path(__file__).parents[2] / "engine"
+    files = ("models/*.py", "tokens/*.py", "music/expression.py", "composing.py", "pipeline.py")
+    for file in sorted(f for pattern in files for f in root.glob(pattern)):
+        source.update(file.read_bytes())
+    for bundle in bundles:
+        source.update(json.dumps(bundle.config, sort_keys=True).encode())
+    return {"recipe": source.hexdigest()[:16]}
+
+
+def any_style(engine: Engine, seed: int, tempo: bool = True) -> Style:
+    """A pianist at random: z ~ N(0, I), as the prior of the Pianist has it; without `tempo` the pace is the score's."""
+    z = np.random.default_rng([seed, 11]).standard_normal(engine.pianist.model.config.style_size)
+    if not tempo:
+        z[[axis.name for axis in engine.axes].index("tempo")] = 0
+    return Style(tuple(float(v) for v in z), seed=seed)
+
+
+def product(
+    engine: Engine, folder: Path, count: int, seed: int = 0, temperature: float = 1.0, top_p: float | None = None
+) -> list[Piece]:
+    """From-scratch passages of 256 notes: conditions drawn by the Composer, style at random.
+
+    Passages, not openings, as most segments of real music are: a real opening is slower and narrower than its piece.
+    """
+    settings = {"seed": seed, "temperature": temperature, "top_p": top_p}
+    about = recipe(engine.composer, engine.pianist) | settings
+
+    def make(i: int) -> Piece:
+        number = seed * 100_000 + i
+        nucleus = {} if top_p is None else {"top_p": top_p}
+        score = engine.compose(notes=SEGMENT, seed=number, temperature=temperature, passage=True, **nucleus)[0]
+        return engine.perform(score, any_style(engine, number, tempo=False)), score
+
+    return keep(folder / "product.npz", about, count, make)
+
+
+def passage(score: Score, first: int, last: int) -> Score:
+    """Notes first:last of a score as a score of its own, in whole bars from the barline at or before note `first`."""
+    m, rows = score.measures, slice(first, last)
+    bars = np.searchsorted(m.onset_quarter, score.onset_quarter[[first, last - 1]] + 1e-9, side="right") - 1
+    chosen, zero = slice(max(bars[0], 0), bars[1] + 1), m.onset_quarter[max(bars[0], 0)]
+    measures = {k.name: getattr(m, k.name)[chosen] for k in fields(Measures)}
+    measures["onset_quarter"] = measures["onset_quarter"] - zero
+    columns = ("onset_quarter", "duration_quarter", "pitch", "spelling", "staff", "voice", "grace")
+    notes = {k: getattr(score, k)[rows] for k in columns}
+    notes["onset_quarter"] = notes["onset_quarter"] - zero
+    return Score(**notes, marks=Marks(score.marks.table[rows]), measures=Measures(**measures), composer=score.composer)
+
+
+def real_passages(nasap: Nasap, split: str, count: int, seed: int = 0) -> list[tuple[Score, Performance]]:
+    """Passages of 256 notes of the corpus's scores, each with what the human played of it.
+
+    A 256-note segment of a performance is as likely as any other, as in the row of real music; the passage begins with
+    the bar of its first note, and carries a tempo as composed scores do: the player's mean in the whole piece.
+    """
+    rng = np.random.default_rng(seed)
+    c = nasap.columns
+    chosen = np.flatnonzero((c["split"] == split) & (c["robust"] == 1))
+    weight = np.diff(c["note_ptr"])[chosen] // SEGMENT
+    out: list[tuple[Score, Performance]] = []
+    while len(out) < count:
+        score, human, alignment = nasap.load(int(rng.choice(chosen, p=weight / weight.sum())))
+        if len(score) <= SEGMENT:
+            continue
+        at = float(score.onset_quarter[int(rng.integers(len(score) - SEGMENT + 1))])
+        m = score.measures
+        bar = m.onset_quarter[max(int(np.searchsorted(m.onset_quarter, at + 1e-9, side="right")) - 1, 0)]
+        first = min(int(np.searchsorted(score.onset_quarter, bar - 1e-9)), len(score) - SEGMENT)
+        matched = (alignment.score_index >= first) & (alignment.score_index < first + SEGMENT)
+        rows = alignment.performance_index[matched]
+        if len(rows) < 0.85 * SEGMENT:
+            continue
+        span = np.ptp(score.onset_quarter[alignment.score_index]), np.ptp(human.onset_sec[alignment.performance_index])
+        piece = passage(score, first, first + SEGMENT)
+        tempo, table = float(60 * span[0] / span[1]), np.array(piece.marks.table)
+        table[:, MARK_NAMES.index("tempo_bpm")] = round(tempo)
+        start = human.onset_sec[rows].min()
+        heard = Performance(
+            human.onset_sec[rows] - start, human.duration_sec[rows], human.pitch[rows], human.velocity[rows],
+            human.pedal_sec - start, human.pedal_value,
+        )  # fmt: skip
+        out.append((replace(piece, marks=Marks(table), tempo_bpm=tempo), heard))
+    return out
+
+
+def pianist(engine: Engine, folder: Path, passages: list[tuple[Score, Performance]], seed: int = 0) -> list[Piece]:
+    """The Pianist alone: passages of real scores, played as the product's own are."""
+    about = recipe(engine.pianist) | {"seed": seed, "scores": [s.digest for s, _ in passages[:3]]}
+    return keep(
+        folder / "pianist.npz", about, len(passages),
+        lambda i: (engine.perform(passages[i][0], any_style(engine, seed * 100_000 + 50_000 + i)), passages[i][0]),
+    )  # fmt: skip
+
+
+def paper(name: str, runs: Path, folder: Path, count: int, seed: int = 0) -> list[Piece]:
+    """Performances of a row of PAPER_RUNS. Raises FileNotFoundError, in a sentence, when its run is not there."""
+    kind, run, prior = PAPER_RUNS[name]
+    for needed in [run] + ([prior] if prior else []):
+        for file in ("config.json", "last.pt"):
+            if not (runs / needed / file).exists():
+                raise FileNotFoundError(f"{name}: there is no {runs / needed / file}")
+    path = folder / f"{run}.npz"
+    configs = [json.loads((runs / r / "config.json").read_text()) for r in (run, prior) if r]
+    about = {"run": [{k: c[k] for k in ("model", "step", "pack")} for c in configs], "seed": seed, "count": count}
+    pieces: list[Piece] = load(path, about)
+    if not pieces:
+        torch.manual_seed(seed)
+        pieces = [(p, None) for p in _draw(kind, runs / run, runs / prior if prior else None, count, seed)]
+        save(path, pieces, about)
+        print(f"{path.name}: {count}")
+    return pieces
+
+
+def steps_of(name: str, runs: Path) -> int:
+    """How many steps a run of PAPER_RUNS was trained."""
+    return int(json.loads((runs / PAPER_RUNS[name][1] / "config.json").read_text())["step"])
+
+
+def _draw(kind: str, run: Path, prior: Path | None, count: int, seed: int) -> list[Performance]:
+    if kind == "xmvae":
+        from engine.models.xmvae import xmvae
+        from training.xmvae.train_prior import load_prior, load_xmvae
+
+        assert prior is not None
+        return xmvae.sample(load_xmvae(run), load_prior(prior), count, seed)
+    from engine.models.xmvae import ecpt, music_transformer
+    from training.xmvae.train_baselines import load as load_baseline
+
+    model = load_baseline(run)
+    if isinstance(model, ecpt.Ecpt):
+        return ecpt.sample(model, count, seed)
+    return music_transformer.sample(model, count, seed)
