@@ -35,7 +35,7 @@ eval-audio: .venv/.test
 # The thirty tests of reliability at their full counts (hours); the report is written whether they pass or not
 soak: .venv/.test
 	rm -f runs/soak/report.jsonl
-	$(PYTHON) -m pytest -m soak --timeout 7200 tests; done=$$?; $(PYTHON) tests/helpers/soak_report.py; exit $$done
+	$(PYTHON) -m pytest -m soak --timeout 7200 tests; done=$$?; $(PYTHON) -m tests.helpers.soak_report; exit $$done
 
 train-pianist: .venv/.test
 	DATA="$(DATA)" bash training/runs/pianist.sh

@@ -110,7 +110,7 @@ class Engine:
         top_p: float = TOP_P, conditions: Conditions = Conditions(), on_note: OnNote | None = None,
         on_step: OnStep | None = None,
     ) -> list[Score]:  # fmt: skip
-        """The score with more written after it; see `engine.compose.composing.continue_score`; `on_step` as in compose."""
+        """The score continued, see `engine.compose.composing.continue_score`; `on_step` as in compose."""
         model, heard = self.composer.model, stepped(on_note, on_step)
         return continue_score(model, score, notes, bars, takes, seed, temperature, top_p, conditions, heard)
 
@@ -119,7 +119,7 @@ class Engine:
         temperature: float = 1.0, top_p: float = TOP_P, conditions: Conditions = Conditions(),
         on_note: OnNote | None = None, on_step: OnStep | None = None,
     ) -> list[Score]:  # fmt: skip
-        """The score with the selected notes written anew; see `engine.compose.composing.infill`; `on_step` as in compose."""
+        """The score with the selected notes rewritten, see `composing.infill`; `on_step` as in compose."""
         model, heard = self.composer.model, stepped(on_note, on_step)
         return infill(model, score, selected, span, takes, seed, temperature, top_p, conditions, heard)
 

@@ -19,7 +19,7 @@ def test_every_feature_names_a_test_that_exists() -> None:
         if need == "M":
             assert shown, feature
             assert "not done" not in where, feature
-        for file, _, name in re.findall(r"`(\w+\.py)(::(\w+))?`", shown):
+        for file, _, name in re.findall(r"`([\w/]+\.py)(::(\w+))?`", shown):
             assert (HERE / file).is_file(), file
             assert not name or f"def {name}(" in (HERE / file).read_text(encoding="utf-8"), f"{file}::{name}"
-        assert shown == "" or re.fullmatch(r"`test_\w+\.py(::test_\w+)?`", shown), feature
+        assert shown == "" or re.fullmatch(r"`(\w+/)*test_\w+\.py(::test_\w+)?`", shown), feature

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
@@ -37,9 +39,19 @@ def test_make_knows_its_targets() -> None:
         assert done.returncode == 0, done.stderr
 
 
-def test_every_module_that_make_runs_exists() -> None:
-    for module in re.findall(r"\$\(PYTHON\) -m (training\.\w+)", (ROOT / "Makefile").read_text()):
-        assert (ROOT / (module.replace(".", "/") + ".py")).is_file(), module
+TEXTS = [
+    ROOT / "Makefile", *ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("checkpoints/*/MODEL_CARD.md"),
+    *ROOT.glob("training/**/*.sh"), *ROOT.glob("training/**/*.toml"),
+    *(path for package in ("engine", "studio", "training") for path in (ROOT / package).rglob("*.py")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_command_that_is_written_down_exists(path: Path) -> None:
+    """`python -m MODULE`, wherever a reader is told to run it."""
+    for module in re.findall(r"-m ((?:engine|studio|training|tests)(?:\.\w+)+)", path.read_text(encoding="utf-8")):
+        file = ROOT / module.replace(".", "/")
+        assert file.with_suffix(".py").is_file() or (file / "__main__.py").is_file(), module
 
 
 def test_console_command_is_installed() -> None:

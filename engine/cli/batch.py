@@ -23,6 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from engine.cli.commands import SCORE_SUFFIXES, Progress
+from engine.cli.parser import build_parser, join_negative
+from engine.cli.progress import Progress as TerminalProgress
 from engine.files import open_performance_file, write_output
 from engine.music.types import BadInput, BundleError
 
@@ -66,7 +68,7 @@ class Line:
 
 
 def add_commands(add: Any) -> None:
-    """Add the command to the parser; `add` is that of `cli.build_parser`."""
+    """Add the command to the parser; `add` is that of `parser.build_parser`."""
     p = add("batch", batch, "Do one thing with every file of a folder; other options are those of the single command.")
     p.add_argument("kind", choices=tuple(KINDS), metavar="WHAT", help=", ".join(KINDS))
     p.add_argument("folder", type=Path, metavar="FOLDER", help="its files are read; subfolders too")
@@ -209,16 +211,12 @@ def do(task: Task, folder: Path) -> Line:
 
 
 def _parsed(argv: Sequence[str]) -> argparse.Namespace:
-    from engine.cli.etude import build_parser, join_negative
-
     return build_parser().parse_args(join_negative(argv))
 
 
 def _run(argv: Sequence[str]) -> dict[str, Any]:
-    from engine.cli.etude import Progress as Silent
-
     arguments = _parsed(argv)
-    return arguments.run(arguments, Silent(quiet=True))
+    return arguments.run(arguments, TerminalProgress(quiet=True))
 
 
 def _measure(task: Task) -> dict[str, Any]:

@@ -37,7 +37,7 @@ th[scope=row] { text-align: left; font-weight: 400 }
 
 
 def add_commands(add: Any) -> None:
-    """Add the command to the parser; `add` is that of `cli.build_parser`."""
+    """Add the command to the parser; `add` is that of `parser.build_parser`."""
     p = add("compare", compare, "Lay performances of one score side by side: curves, paths, a table, as a page.")
     p.add_argument("score", type=Path, metavar="SCORE", help="MusicXML, .mxl, MIDI, Humdrum kern or MEI")
     p.add_argument("performances", type=Path, nargs="+", metavar="PERF.mid", help=f"2 to {MOST} performances of it")

@@ -20,7 +20,7 @@ LONGEST_CODED_SEC = 900.0
 
 
 def add_commands(add: Any) -> None:
-    """Add both commands to the parser; `add` is that of `cli.build_parser`."""
+    """Add both commands to the parser; `add` is that of `parser.build_parser`."""
     p = add("render", render, "Play a performance so that it sounds like a reference recording.")
     p.add_argument("performance", type=Path, metavar="PERF.mid")
     p.add_argument(

@@ -36,7 +36,8 @@ def compose_form(
     """New pieces of this form, one a take, of exactly `form.bars` bars.
 
     The bar before a return is written again when the return is known; the last bar of the piece is written as an end.
-    `on_note` as in `engine.compose.composing.compose`. Raises BadInput for a condition or a number that is not accepted.
+    `on_note` as in `engine.compose.composing.compose`. Raises BadInput for a condition or a number that is not
+    accepted.
     """
     conditions.check()
     check_sampling(8, form.bars, takes, temperature, top_p, seed)

@@ -113,7 +113,7 @@ def measure_folder(folder: Path, on_file: Callable[[float], None] = lambda share
 
 
 def shipped(which: str = "validation") -> Measured:
-    """A set of the shipped reference: human performances of (n)ASAP, see `engine.measures.performance_metrics.panel` for their names."""
+    """A set of the shipped reference: human performances of (n)ASAP; `performance_metrics.panel` has their names."""
     s = reference()["sets"][which]
     return Measured(
         {k: np.array(v) for k, v in s["values"].items()}, s["mean"], s["sd"], s["count"],

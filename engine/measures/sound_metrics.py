@@ -1,8 +1,8 @@
 """How near one sound is to another, and how a sound follows its performance: the measures of MIDI-VALLE's evaluation.
 
 The spectrogram and chroma errors are the published ones (nii-yamagishilab/score-to-audio, objective_eval), each beside
-a corrected variant. The distances between sets of sounds are in `engine.measures.frechet`, seams in `engine.measures.seams`, notes heard
-in `engine.sound.transcribe`.
+a corrected variant. Distances between sets of sounds: `engine.measures.frechet`; seams: `engine.measures.seams`; notes
+heard in `engine.sound.transcribe`.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.music.types import BadInput, BundleError
-from engine.process.notation_reader import read_frame, write_frame
+from engine.process.frames import read_frame, write_frame
 from engine.process.wire import from_bytes, to_bytes
 
 START_SEC = 120.0  # importing torch and reading the weights, on a busy machine

@@ -1,8 +1,8 @@
 """Reading and engraving notation in a child process that may hang, eat memory or crash without harm to anyone.
 
-`ReaderChild` is the parent's side. Run as a module (`python -m engine.process.notation_reader`) this file is the child's side:
-frames of bytes on standard input and output, a request (kind, file) in, an answer (a Score as .npz, engraved pages, or
-a sentence) out.
+`ReaderChild` is the parent's side. This file is also the child's program, `python -m engine.process.notation_reader`:
+it reads frames from standard input, each a request (kind, file), and writes an answer (a Score as .npz, engraved pages,
+or a sentence) to standard output.
 """
 
 from __future__ import annotations
@@ -10,13 +10,11 @@ from __future__ import annotations
 import atexit
 import contextlib
 import importlib
-import io
 import json
 import os
 import queue
 import shutil
 import signal
-import struct
 import subprocess
 import sys
 import tempfile
@@ -24,20 +22,19 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-import numpy as np
-
-from engine.music.remarks import from_text, to_text
-from engine.music.types import BadInput, Marks, Measures, Score
+from engine.music.io.engrave import CANNOT_ENGRAVE
+from engine.music.score_bytes import score_from_bytes, score_to_bytes
+from engine.music.types import BadInput, Score
+from engine.process.frames import MAX_ANSWER_BYTES, read_frame, write_frame
 
 READ_SECONDS = 8  # of computing, so that a busy machine refuses no more than an idle one
 WAIT_SECONDS = 20.0  # on the clock
 START_SECONDS = 60.0  # the imports, on a busy machine
 MEMORY_BYTES = 1_500_000_000
-MAX_ANSWER_BYTES = 64_000_000
 HEAD_BYTES = 120  # of a request: its kind and the seconds that it may take
 _JOBS_PER_CHILD = 200  # then a fresh one, against slow leaks
 
@@ -57,60 +54,13 @@ READING = Refusals(
     "Reading this file took too much memory; open a shorter piece, or export it again.",
 )
 ENGRAVING = Refusals(
-    "This score cannot be engraved here; save it as MusicXML and open it in a notation program.",
+    CANNOT_ENGRAVE,
     f"Engraving this score takes over {READ_SECONDS} seconds; open a part of it, or save it as MusicXML.",
     "Engraving this score takes too much memory; open a part of it, or save it as MusicXML.",
 )
 
 
 TOO_BIG, DAMAGED = "too big", "damaged"  # of a call, whose sentences only the caller knows
-
-_PLAIN = {"title": str, "composer": str, "tempo_bpm": float}  # the fields of a Score that are not arrays
-
-
-def score_to_bytes(score: Score) -> bytes:
-    """A Score as the bytes of an .npz file of plain arrays."""
-    arrays = {f.name: getattr(score, f.name) for f in fields(Score) if isinstance(getattr(score, f.name), np.ndarray)}
-    arrays["marks"] = score.marks.table
-    arrays |= {f"measures_{f.name}": getattr(score.measures, f.name) for f in fields(Measures)}
-    out = io.BytesIO()
-    arrays |= {name: np.array(getattr(score, name)) for name in _PLAIN}
-    arrays["remarks"] = np.array(to_text(score.remarks))
-    np.savez(out, **arrays)  # type: ignore[arg-type]
-    return out.getvalue()
-
-
-def score_from_bytes(data: bytes) -> Score:
-    """The inverse of `score_to_bytes`. Raises ValueError for anything else; never runs code from the bytes."""
-    try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as z:
-            measures = Measures(**{f.name: z[f"measures_{f.name}"] for f in fields(Measures)})
-            notes = {
-                f.name: z[f.name] for f in fields(Score) if f.name not in ("marks", "measures", "remarks", *_PLAIN)
-            }
-            plain = {name: kind(z[name]) for name, kind in _PLAIN.items()}
-            marks, remarks = Marks(z["marks"]), from_text(str(z["remarks"]))
-            return Score(**notes, marks=marks, measures=measures, remarks=remarks, **plain)  # type: ignore[arg-type]
-    except (KeyError, OSError, EOFError, TypeError) as error:
-        raise ValueError("these bytes are not a Score; write them with score_to_bytes") from error
-
-
-def write_frame(stream: BinaryIO, payload: bytes) -> None:
-    """Send one message of up to 4 GB through a pipe, its length first."""
-    stream.write(struct.pack(">I", len(payload)) + payload)
-    stream.flush()
-
-
-def read_frame(stream: BinaryIO) -> bytes | None:
-    """The next frame; None when the stream ends, or at a length that nobody sends."""
-    head = stream.read(4)
-    if head is None or len(head) < 4:
-        return None
-    (length,) = struct.unpack(">I", head)
-    if length > MAX_ANSWER_BYTES:
-        return None
-    payload = stream.read(length)
-    return payload if len(payload) == length else None
 
 
 class ReaderChild:
@@ -299,9 +249,9 @@ def _read(kind: str, data: bytes) -> Score:
 
 def _engrave(kind: str, data: bytes) -> bytes:
     """Pages of a Score's bytes; `kind` is "engrave" and the width, as in "engrave1100"."""
-    from engine.music.io import engrave
+    from engine.music.io.engrave import engrave_here, engraving_to_bytes
 
-    return engrave.engraving_to_bytes(engrave.engrave_here(score_from_bytes(data), int(kind.removeprefix("engrave"))))
+    return engraving_to_bytes(engrave_here(score_from_bytes(data), int(kind.removeprefix("engrave"))))
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
 """A worker: the process that does the engine's work, so that the server holds no model and outlives every crash.
 
 `python -m engine.process.worker models 4711` holds the Engine, `... sound 4711` the preview pianos; 4711 is the server.
-Requests come on standard input, answers go to standard output (engine.process.wire); when the server is gone, however it
-went, so is the worker. The server's side is engine.process.client.
+Requests come on standard input, answers go to standard output (engine.process.wire); when the server is gone, however
+it went, so is the worker. The server's side is engine.process.client.
 
     ("do", number, method, arguments, options, callbacks)    callbacks  names of options that are called back
     ("stop", number)                                         the job ends at its next step
@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from engine.music.types import BadInput, BundleError
-from engine.process.notation_reader import read_frame, write_frame
+from engine.process.frames import read_frame, write_frame
 from engine.process.wire import from_bytes, to_bytes
 
 METHODS = {

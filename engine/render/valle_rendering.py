@@ -84,9 +84,9 @@ class ValleRenderer:
     ) -> Iterator[AudioClip]:  # fmt: skip
         """Sound at 32 kHz, segment by segment; together ceil(50 (end + 2 s)) * 640 samples for a whole piece.
 
-        Arguments as engine.render.rendering.Renderer.render_stream; `temperature` multiplies the behaviour's. The length is
-        exact only with `known_length`, `keep_tail` and `exact_joins`. Notes of a prompt without notes are transcribed.
-        Raises BadInput for what cannot be rendered.
+        Arguments as engine.render.rendering.Renderer.render_stream; `temperature` multiplies the behaviour's. The
+        length is exact only with `known_length`, `keep_tail` and `exact_joins`. Notes of a prompt without notes are
+        transcribed. Raises BadInput for what cannot be rendered.
         """
         first, last = frame_span(performance, span)
         check_drawing(seed, temperature)

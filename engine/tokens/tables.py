@@ -59,9 +59,9 @@ VELOCITIES = _table(4 * np.arange(32) + 2)  # class v // 4
 TIMINGS = _timing_table()  # seconds, positive is late
 ARTICULATIONS = _table(-5 + 0.1 * np.arange(81))  # log2(played / notated)
 
-# Mean and deviation of the continuous values X_pv, measured once by training.xmvae.eval_ecp on the 1.73 M played notes of the
-# robust training performances of nASAP (musical beats) and frozen:
-# log2 beat period, velocity / 127, signed log timing, articulation_log2.
+# Mean and deviation of the continuous values X_pv, measured once by training.xmvae.eval_ecp on 1.73 M played notes of
+# the robust training performances of nASAP (musical beats) and frozen: log2 beat period, velocity / 127, signed log
+# timing, articulation_log2.
 VALUE_MEAN = _table([-0.935, 0.521, -0.037, -0.859])
 VALUE_STD = _table([0.902, 0.137, 1.515, 1.101])
 

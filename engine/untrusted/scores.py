@@ -7,13 +7,10 @@ MIDI is read here; MusicXML, .mxl, MEI and kern are counted through and parsed i
 from __future__ import annotations
 
 import io
-import queue
 import re
-import threading
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -24,7 +21,8 @@ from engine.music.io.midi_bytes import MAX_NOTES
 from engine.music.io.xml_scan import stream_xml
 from engine.music.remarks import bounded
 from engine.music.types import BadInput, Performance, Score
-from engine.process.notation_reader import ReaderChild, Refusals
+from engine.process.notation_reader import Refusals
+from engine.process.reader_pool import borrow_child
 
 MAX_SCORE_BYTES = 20_000_000
 MAX_KERN_BYTES = 4_000_000
@@ -32,11 +30,7 @@ MAX_ENTRIES = 50  # of an .mxl
 MAX_BAR_QUARTERS = 2_000  # a piece without barlines is one bar
 MAX_RATIO = 200  # unpacked to packed
 _MENDED_QUARTER = 1 / 8  # of a note whose written length came out negative
-_CHILDREN = 2  # parsing at one time
 _SCORE_KINDS = "MIDI (.mid), MusicXML (.musicxml, .xml, .mxl), Humdrum (.krn) or MEI (.mei)"
-
-_pool: queue.LifoQueue[ReaderChild] = queue.LifoQueue()
-_made = threading.Semaphore(_CHILDREN)
 
 
 def open_score(data: bytes, filename: str, check: Callable[[], None] | None = None) -> Score:
@@ -92,25 +86,6 @@ def warm_up() -> None:
     """Start one parsing child now, so that the first upload need not wait for its imports."""
     with borrow_child() as child:
         child.start()
-
-
-@contextmanager
-def borrow_child(check: Callable[[], None] | None = None) -> Iterator[ReaderChild]:
-    """A child to oneself: an idle one, a new one, or the next to be free."""
-    while not _made.acquire(timeout=0.2):
-        if check is not None:
-            check()
-    try:
-        try:
-            child = _pool.get_nowait()
-        except queue.Empty:
-            child = ReaderChild()
-        try:
-            yield child
-        finally:
-            _pool.put(child)
-    finally:
-        _made.release()
 
 
 def _shown(filename: str) -> str:

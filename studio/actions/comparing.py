@@ -5,9 +5,8 @@ No gradio here. Each has a key: "now", "human", "pin3", "render2".
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -16,40 +15,16 @@ from engine.measures.side_by_side import CSV_HEADER, MOST, Played, Shape, shape_
 from engine.models.pianist.style import AXES
 from engine.music.types import Alignment, AudioClip, BadInput, Performance
 from studio.actions import editing as actions
+from studio.actions.compared import Entry
+from studio.actions.document import Document
 from studio.actions.editing import Change
 from studio.actions.rendering import Render, aligned_grid
 from studio.service.jobs import Step, unwatched
 from studio.service.shared_engine import Desk
 from studio.state.pins import Pin
-from studio.state.session import Controls, Document, Grid, Session
+from studio.state.session import Controls, Grid, Session
 
 NOW, HUMAN = "now", "human"
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One performance beside the others.
-
-    slot    its colour, see engine.measures.side_by_side_figures
-    drawn   whether it is in the curves and the table
-    grid    where the beats fall in it, None where that is found by its alignment
-    render  the render whose sound it has, None for a preview piano's
-    """
-
-    key: str
-    name: str
-    slot: int
-    drawn: bool
-    performance: Performance
-    alignment: Alignment
-    grid: Grid | None = None
-    render: Render | None = None
-
-    def sound_id(self, piano: str) -> str:
-        """Names its sound: another after every change of notes or piano."""
-        if self.render is not None:
-            return f"{self.key}.{self.render.made}"
-        return f"{self.key}.{hashlib.sha256(f'{self.performance.digest} {piano}'.encode()).hexdigest()[:12]}"
 
 
 def entries(document: Document) -> list[Entry]:

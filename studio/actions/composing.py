@@ -5,57 +5,24 @@ Nothing that is composed replaces the piece by itself: it becomes a Take, which 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.models.composer.conditions import TOP_P, Conditions
 from engine.music.io.alignment import kept_notes
 from engine.music.types import Alignment, BadInput, Performance, Score
 from studio.actions.editing import NOTHING_OPEN, Change, grid_of, open_piece
 from studio.service.jobs import Step, unwatched
+from studio.service.requests import OnNote, Wish
 from studio.service.shared_engine import Desk
 from studio.state import history
 from studio.state.session import Controls, NoteEdit, Reference, Selection, Session, Take, replay
 
-OnNote = Callable[[int, float, float, int, int], None]  # take, onset and duration in quarters, pitch, staff
 KEPT_TAKES = 12
 MAX_TAKES, MAX_NOTES, MAX_BARS = 4, 2048, 128
 HANDS = {"Both hands": (0, 1, 2), "Upper staff": (1,), "Lower staff": (2,)}
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What the Compose panel says; "" and 0 leave a condition to the composer.
-
-    tempo       quarters a minute
-    density     notes a quarter
-    notes, bars how much to write; bars, when there are any, count
-    """
-
-    composer: str = ""
-    period: str = ""
-    key: str = ""
-    meter: str = ""
-    tempo: float = 0.0
-    density: float = 0.0
-    notes: int = 256
-    bars: int = 0
-    takes: int = 1
-    seed: int = 0
-    temperature: float = 1.0
-    top_p: float = TOP_P
-
-    def conditions(self) -> Conditions:
-        """The same as the engine takes them."""
-        return Conditions(self.composer, self.period, self.key, self.meter, self.tempo, self.density)
-
-    def sampling(self) -> tuple[int, int, float, float]:
-        """takes, seed, temperature, top_p"""
-        return self.takes, self.seed, self.temperature, self.top_p
 
 
 def compose(desk: Desk, wish: Wish, on_note: OnNote, step: Step = unwatched) -> Change:

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,10 @@ from engine.music.expression import group_median
 from engine.music.types import Alignment, AudioClip, BadInput, Performance, Score
 from engine.render.provenance import describe_render
 from engine.sound.clip import encode_audio, to_int16
-from engine.sound.prompts import Prompt
 from engine.sound.recording import StreamResampler, resample
 from studio.actions import editing as actions
 from studio.service.jobs import Job, Jobs, Step, unwatched
+from studio.service.requests import RenderWish
 from studio.service.shared_engine import Desk
 from studio.state.session import Grid, Reference, Session
 
@@ -37,24 +37,6 @@ PART_SEC = 20.0  # the most that one answer brings
 SAMPLE_RATE = 48000  # Hz of every render on the page, whichever method made it
 COMPARED = ("preview", "human", "prompt")
 LEAST_SPAN_SEC = 0.5
-
-
-@dataclass(frozen=True)
-class RenderWish:
-    """What the Render panel asks for.
-
-    span  seconds of the performance; (0, None) is all of it
-    part  the same in words
-    listen  have the prompt's notes written down first, if they are not known
-    """
-
-    prompt: Prompt
-    seed: int
-    temperature: float
-    span: tuple[float, float | None] = (0.0, None)
-    part: str = "the whole piece"
-    profile: str = "fitted"
-    listen: bool = False
 
 
 class Render:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from itertools import combinations
 
 from engine.measures.csv_text import csv_text
 from engine.measures.side_by_side import MOST
 from engine.music.types import BadInput
-from studio.actions.comparing import Entry
+from studio.actions.compared import Entry, Study
 from studio.actions.rendering import quarters_of_bars
 from studio.state.pins import Vote
 from studio.state.session import Session
@@ -31,36 +31,6 @@ MOST_VOTES = 5_000
 CSV_HEADER = (
     "time", "piece", "listener", "question", "pair", "order_shown", "choice", "rating", "bars", "seed", "trial",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Study:
-    """One study under way.
-
-    number   its name on the page, from 1
-    doc      the document whose performances are heard
-    heard    what is behind each code: entry of code 0, 1, ...
-    trials   codes in the order in which each trial shows them as A, B, ...
-    at       the trial that is answered next
-    span     (from, to) quarters that are heard
-    bars     the same in words, "" for the whole piece
-    """
-
-    number: int
-    doc: int
-    question: str
-    listener: str
-    seed: int
-    heard: tuple[Entry, ...]
-    trials: tuple[tuple[int, ...], ...]
-    span: tuple[float, float]
-    bars: str = ""
-    at: int = 0
-
-    @property
-    def over(self) -> bool:
-        """Every trial has been answered."""
-        return self.at >= len(self.trials)
 
 
 def order_of(question: str, count: int, seed: int) -> tuple[tuple[int, ...], ...]:

@@ -16,10 +16,10 @@ from typing import Any, Literal
 
 import gradio as gr
 
+from engine.models.composer.conditions import TOP_P
 from engine.music.remarks import to_json
 from engine.music.types import AudioClip, BadInput, BundleError, Performance, Score, Strength, Style
-from studio.actions.composing import MAX_BARS, MAX_NOTES, TOP_P, Wish
-from studio.actions.rendering import RenderWish
+from studio.actions.composing import MAX_BARS, MAX_NOTES
 from studio.api.values import (
     MAX_SEED,
     Answer,
@@ -36,6 +36,7 @@ from studio.api.values import (
     weights,
 )
 from studio.project.apart import audio_apart
+from studio.service.requests import RenderWish, Wish
 from studio.service.shared_engine import Desk
 
 AT_ONCE = 4  # calls that are worked on; the desk lets one play, one compose and one render at a time

@@ -10,7 +10,7 @@ import datetime
 
 from gradio.state_holder import SessionState, StateHolder
 
-from studio.state.session import Document
+from studio.actions.document import Document
 
 IDLE_SEC = 600.0  # a visit whose page is open is not forgotten before
 MOST_OVER = 3  # times the capacity: from there on the least recently used goes, whatever it is

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gradio as gr
 
-from studio.state.session import Document
+from studio.actions.document import Document
 
 
 def connect_leaving(demo: gr.Blocks, document: gr.State) -> None:

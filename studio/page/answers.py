@@ -14,12 +14,13 @@ import gradio as gr
 
 from engine.music.types import BadInput, BundleError
 from studio.actions import editing as actions
+from studio.actions.document import Document
 from studio.page.wire import curves, draft_value, job_state, roll_value
 from studio.service.jobs import Job
 from studio.service.shared_engine import Desk
 from studio.shell.layout import Page, preset_names
 from studio.state.examples import EMPTY, EXAMPLES, MINE
-from studio.state.session import Controls, Document, Session
+from studio.state.session import Controls, Session
 from studio.widgets.score.score import score_address
 from studio.widgets.takes.takes import strip_value
 

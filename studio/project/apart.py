@@ -29,7 +29,7 @@ RECORDING = Refusals(
 
 
 def project_apart(data: bytes, check: Check | None = None) -> Project:
-    """studio.project.document.read_project in a child process; `check` as in engine.untrusted.scores.open_score. Raises BadInput."""
+    """`read_project` in a child process; `check` as in engine.untrusted.scores.open_score. Raises BadInput."""
     return _built(call_apart(f"{__name__}:project_bytes", data, PROJECT, check))
 
 

@@ -19,6 +19,7 @@ from typing import Any
 from engine.checkpoints.index import CHECKPOINTS
 from engine.music.types import BadInput
 from engine.sound.prompts import Prompt
+from studio.actions.document import Document
 from studio.actions.rendering import KEPT as MOST_RENDERS
 from studio.project.container import pack, unpack
 from studio.project.music import Shelf, Unshelf, prompt_table, read_prompt
@@ -26,7 +27,7 @@ from studio.project.pieces import MOST_KEPT, MOST_TAKES, Pieces, read_piece, rea
 from studio.project.renders import KeptRender, kept, read_render, render_table, restored
 from studio.project.values import Damaged, keyed, listed, parse, real, text, written
 from studio.state import history
-from studio.state.session import Document, Session, Take
+from studio.state.session import Session, Take
 
 MOST_SETTINGS = 100
 Setting = str | float | bool | None

@@ -12,7 +12,7 @@ import soundfile
 
 from engine.music.types import Alignment, Performance
 from engine.render.provenance import read_description
-from studio.actions.rendering import SAMPLE_RATE, Render, RenderWish
+from studio.actions.rendering import SAMPLE_RATE, Render
 from studio.project.music import (
     MOST_NOTES,
     MOST_SEC,
@@ -29,6 +29,7 @@ from studio.project.music import (
 from studio.project.pieces import read_reference, reference_table
 from studio.project.values import Damaged, flag, keyed, real, text, whole
 from studio.service.jobs import Job
+from studio.service.requests import RenderWish
 from studio.state.session import Grid, Reference, Session
 
 LONGEST_SEC = 1800.0  # of one render in a project

@@ -26,7 +26,7 @@ from studio.project.container import SUFFIX
 from studio.service.retention import Retention
 
 if TYPE_CHECKING:
-    from studio.state.session import Document
+    from studio.actions.document import Document
 
 MOST_BYTES = 2_000_000_000  # of all visitors; the oldest go first
 MOST_AGE_SEC = 30 * 24 * 3600.0

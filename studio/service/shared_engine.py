@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from engine.engine import Engine
     from engine.models.pianist.style import Axis
     from engine.music.io.engrave import Engraving
-    from studio.actions.composing import OnNote, Wish
-    from studio.actions.rendering import RenderWish
+    from studio.service.requests import OnNote, RenderWish, Wish
 
 T = TypeVar("T")
 SOUNDING = 2  # previews made at one time, for all visitors together
@@ -240,7 +239,7 @@ class Desk:
 
     def engraving(self, score: Score, width: int, step: Step = unwatched) -> Engraving:
         """The score on pages of so many pixels; `step` may raise to cancel."""
-        from engine.music.io.engrave import engrave
+        from engine.untrusted.engrave import engrave
 
         key = ("engraving", score.digest, width)
         return self._engravings.recall(key, lambda: engrave(score, width, lambda: step(0.0)))

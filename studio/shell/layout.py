@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import gradio as gr
 
+from studio.actions.document import Document
 from studio.actions.editing import BORROWED, DEFAULT, OF_PIECE
 from studio.panels.compare.layout import ComparePanel, CompareStage, build_compare, build_stage
 from studio.panels.compose.layout import ComposePanel, build_compose
@@ -14,7 +15,6 @@ from studio.service.shared_engine import Desk
 from studio.shell.help import Help, build_help
 from studio.shell.welcome import Welcome, build_welcome
 from studio.state.examples import EMPTY, EXAMPLES, FIRST
-from studio.state.session import Document
 from studio.widgets.listen.listen import Listen
 from studio.widgets.roll.roll import PianoRoll
 from studio.widgets.score.score import ScoreView

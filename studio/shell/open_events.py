@@ -1,4 +1,4 @@
-"""Opening: an example, a score or a project from a file, what the browser was left with. See studio.panels.perform.events."""
+"""Opening an example, a score or a project. See studio.panels.perform.events."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from pathlib import Path
 from engine.music.types import BadInput, Score
 from engine.untrusted.scores import open_score
 from studio.actions import editing as actions
+from studio.actions.document import Document
 from studio.page.answers import Shown, begin, human_controls, redraw
 from studio.service.jobs import Job
 from studio.service.shared_engine import Desk
 from studio.shell.layout import Page
 from studio.state import history
 from studio.state.examples import EMPTY, EXAMPLES
-from studio.state.session import Controls, Document, Session
+from studio.state.session import Controls, Session
 
 Read = Callable[[Job], tuple[Score, str]]  # score, title
 

@@ -1,4 +1,4 @@
-"""What looks at the piece without changing it: the engraved page and the table beside the corpus. See studio.panels.perform.events."""
+"""Events of the engraved score and of the corpus table. See studio.panels.perform.events."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import gradio as gr
 from engine.music.io.engrave import WIDTHS
 from engine.music.types import BadInput
 from studio.actions import corpus
+from studio.actions.document import Document
 from studio.page.answers import FIRST_WAIT, PRIVATE
 from studio.service.jobs import Job
 from studio.service.shared_engine import Desk
 from studio.shell.layout import Page
-from studio.state.session import Document
 from studio.widgets.score.score import score_address, score_pages, score_refusal, score_wait
 
 

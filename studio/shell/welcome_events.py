@@ -1,6 +1,6 @@
-"""The four worked examples of the start card: each does on the page what a visitor would do. See studio.panels.perform.events.
+"""The four worked examples of the start card, see studio.panels.perform.events: each does what a visitor would do.
 
-A worked example ends with something to hear: studio/shell/page.js tells the roll to play what comes, or presses Compose when
+A worked example ends with sound: studio/shell/page.js makes the roll play what comes, or presses Compose when
 the panel is filled in.
 """
 
@@ -13,6 +13,7 @@ import gradio as gr
 from engine.music.types import BadInput
 from engine.sound.prompts import gallery
 from studio.actions import editing as actions
+from studio.actions.document import Document
 from studio.page.answers import PRIVATE, Shown, panel_values, said
 from studio.panels.render.events import MORE_WAIT, as_wish
 from studio.panels.render.layout import PARTS, credit_line
@@ -22,7 +23,7 @@ from studio.shell.help import help_text
 from studio.shell.layout import Page
 from studio.shell.open_events import opening_example, opening_file, opening_nothing
 from studio.state.examples import FIRST, FOLDER
-from studio.state.session import Controls, Document
+from studio.state.session import Controls
 from studio.widgets.listen.listen import began
 
 PIANIST = "WangA"

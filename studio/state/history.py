@@ -1,6 +1,6 @@
 """Undo and redo of whole pieces: opening one, or accepting what was composed, puts the piece before it aside.
 
-Edits of single notes are undone in the browser, see studio/widgets/roll/roll_edit.js; when none is left there, these follow. A
+Edits of single notes are undone in the browser (studio/widgets/roll/roll_edit.js); when none is left, these follow. A
 piece comes back under its old document number, by which the browser finds its own steps again.
 """
 

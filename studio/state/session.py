@@ -1,32 +1,21 @@
 """One visitor's state: the score, how the pianist plays it now, what the visitor changed by hand, what was composed.
 
-`Session` is immutable; every action returns a new one. `Document` is the box in `gr.State` that holds the present
-Session: it is an event's input and never its output, because Gradio loses quick updates of a State that is both.
+`Session` is immutable; every action returns a new one.
 
 Notes have ids: 1 to n are the score's notes in order, higher ids are notes that the visitor added.
 """
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.music.types import Alignment, Performance, Score, Style
-from engine.sound.prompts import Prompt
-from studio.service.jobs import Jobs
 from studio.state.pins import Comparison
-
-if TYPE_CHECKING:
-    from studio.actions.study import Study
 
 PEDAL_DOWN = 64  # controller values from here on hold the dampers up
 MIN_BEAT_SEC = 0.001  # beats closer than this could not be told apart on the roll
@@ -289,100 +278,3 @@ class Selection:
     doc: int = 0
     notes: tuple[int, ...] = ()
     bars: tuple[int, int] | None = None
-
-
-class Document:
-    """One visitor's box. Patches may arrive at the same time and out of order; they are applied in order.
-
-    patch(doc, rev, apply) runs `apply` on the Session when every earlier revision has been seen.
-    """
-
-    MAX_WAITING = 64  # patches held back for a lost one before it is given up
-    KEPT_PREVIEWS = 4
-
-    def __init__(self) -> None:
-        from studio.actions.rendering import Renders  # here, because a Render knows Sessions
-
-        self._lock = threading.Lock()
-        self._session = Session()
-        self.jobs = Jobs()
-        self.renders = Renders()
-        self.selection = Selection()
-        self.corpus_open = False
-        self.study: Study | None = None
-        self.studies = 0  # how many were begun
-        self.settings: dict[str, object] = {}  # what the panels say, see studio.panels.project.settings
-        self.prompt: Prompt | None = None  # the reference of the visitor's own
-        self.prompt_source: object = None  # what that was made of
-        self.left_in: Path | None = None  # where the work lay with which this visit began
-        self.arrived = False  # whether a page has loaded it
-        self.unsaved: Callable[[], bool] = lambda: False  # whether a change is not written yet
-        self.proved: object = None  # the piece with which the work was read back before it was stored
-        self.unkept = ""  # why the last attempt to keep this work failed
-        self.on_change: Callable[[], None] = lambda: None  # called after every change, from any thread
-        self.on_close: Callable[[Document], None] = lambda document: None  # called while its files are still there
-        self._waiting: dict[int, Callable[[Session], Session]] = {}
-        self._folder: Path | None = None
-        self._previews = 0
-
-    def __deepcopy__(self, memo: dict) -> Document:
-        """Gradio copies the page's Document for each new visitor: everyone begins with an empty one."""
-        return Document()
-
-    @property
-    def session(self) -> Session:
-        """The present state."""
-        return self._session
-
-    def update(self, change: Callable[[Session], Session]) -> Session:
-        """Apply one change to the present state, whatever has happened since the caller looked."""
-        with self._lock:
-            new = change(self._session)
-            if new.doc != self._session.doc:
-                self._waiting.clear()
-            self._session = new
-        self.on_change()
-        return new
-
-    def patch(self, doc: int, rev: int, apply: Callable[[Session], Session]) -> Session:
-        """Apply an edit from the browser, in the order of its revision numbers."""
-        with self._lock:
-            if doc != self._session.doc or rev <= self._session.rev:
-                return self._session
-            self._waiting[rev] = apply
-            while self._waiting:
-                following = self._session.rev + 1
-                if following not in self._waiting and len(self._waiting) > self.MAX_WAITING:
-                    following = min(self._waiting)
-                if following not in self._waiting:
-                    break
-                self._session = replace(self._waiting.pop(following)(self._session), rev=following)
-            now = self._session
-        self.on_change()
-        return now
-
-    def folder(self) -> Path:
-        """A directory of this visitor's own for the files that leave the studio."""
-        with self._lock:
-            if self._folder is None:
-                self._folder = Path(tempfile.mkdtemp(prefix="etude-"))
-            return self._folder
-
-    def preview_file(self, kind: str) -> Path:
-        """A new file for a preview sound; only the last few are kept, the page has its own copies."""
-        folder = self.folder()
-        with self._lock:
-            self._previews += 1
-            for old in folder.glob(f"preview-{self._previews - self.KEPT_PREVIEWS}.*"):
-                old.unlink(missing_ok=True)
-            return folder / f"preview-{self._previews}.{kind}"
-
-    def close(self) -> None:
-        """Stop the visitor's jobs and remove their files, when the session ends."""
-        self.jobs.stop()
-        self.renders.close()
-        self.on_close(self)
-        with self._lock:
-            if self._folder is not None:
-                shutil.rmtree(self._folder, ignore_errors=True)
-                self._folder = None

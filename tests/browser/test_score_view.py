@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
-from engine.music.io.engrave import engrave
 from engine.music.types import Marks, Measures, Score
+from engine.untrusted.engrave import engrave
 from engine.untrusted.scores import open_score
 from studio.widgets.score.score import about_score, note_names, score_address, score_pages, score_refusal, score_wait
 from tests.helpers.pages import PATIENCE_SEC, SHORT, Visitor, visit

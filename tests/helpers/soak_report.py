@@ -5,7 +5,8 @@ A test asks for the fixture `soak_report` and calls it once, at its end:
     soak_report(1, "mutated MIDI files", asked="10,000: 0 crashes, 0 over 1 s", found="...", passed=crashes == 0)
 
 which fails the test when it did not pass, and writes a line into runs/soak/report.jsonl if the test is marked `soak`.
-`python tests/helpers/soak_report.py` makes runs/soak/report.md of these lines; a later line of the same test and part counts.
+`python -m tests.helpers.soak_report` makes runs/soak/report.md of these lines; of several lines of the same test and
+part the last one counts.
 """
 
 from __future__ import annotations

@@ -200,7 +200,7 @@ def long_sound(seconds: float) -> bytes:
 def test_two_hours_are_read_in_little_memory() -> None:
     """In a process of its own: the whole would take 1.2 GB."""
     code = (
-        "import sys; sys.path.insert(0, 'tests'); from test_soak_files import long_sound, memory_kb, read_audio\n"
+        "from tests.reliability.test_soak_files import long_sound, memory_kb, read_audio\n"
         "data = long_sound(7200); read_audio(data); print(memory_kb('VmHWM'))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=200)

@@ -23,10 +23,11 @@ from engine.music.io.write_musicxml import write_musicxml
 from engine.music.types import BadInput, Performance, Score
 from engine.untrusted.scores import open_score
 from studio.actions import editing as actions
+from studio.actions.document import Document
 from studio.project.document import Project, adopt, project_of, read_project, write_project
 from studio.project.store import Keeper, Store, new_token
 from studio.state.examples import EXAMPLES
-from studio.state.session import Document, Grid, Session
+from studio.state.session import Grid, Session
 from tests.engine.music.test_midi import assert_sentence, mutate, sorted_notes
 from tests.engine.music.test_write_musicxml import NOTATION, assert_same
 from tests.helpers.clients import Client, Server, running, until, upload

@@ -87,14 +87,15 @@ def test_the_code_is_python_of_every_version(version: tuple[int, int]) -> None:
 
 
 def test_nothing_happens_without_zero_gpu() -> None:
-    code = "import sys; from studio.gradio_compat.zerogpu import announce; assert not announce(); assert 'spaces' not in sys.modules"
+    imported = "from studio.gradio_compat.zerogpu import announce"
+    code = f"import sys; {imported}; assert not announce(); assert 'spaces' not in sys.modules"
     plain = {k: v for k, v in os.environ.items() if k != "SPACES_ZERO_GPU"}
     for environment in (plain, {**plain, "SPACES_ZERO_GPU": "true"}):
         if environment.get("SPACES_ZERO_GPU"):  # and where the package is there, a function is named
             code = (
                 "import sys, types, importlib.machinery as m; named = []; s = types.ModuleType('spaces')\n"
                 "s.__spec__ = m.ModuleSpec('spaces', None); s.GPU = lambda duration: named.append\n"
-                "sys.modules['spaces'] = s\nfrom studio.gradio_compat.zerogpu import announce; assert announce() and len(named) == 1"
+                f"sys.modules['spaces'] = s\n{imported}; assert announce() and len(named) == 1"
             )
         done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr

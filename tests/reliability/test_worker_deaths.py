@@ -13,16 +13,18 @@ from pathlib import Path
 
 import pytest
 
-from engine.music.io.engrave import engrave
 from engine.music.types import BadInput, Score
 from engine.process.client import STOPPED, EngineStopped
 from engine.process.remote_engine import WorkerEngine
+from engine.untrusted.engrave import engrave
 from studio.actions import editing as actions
-from studio.actions.rendering import Renders, RenderWish
+from studio.actions.document import Document
+from studio.actions.rendering import Renders
 from studio.service.jobs import Cancelled
+from studio.service.requests import RenderWish
 from studio.service.shared_engine import Desk
 from studio.state.examples import EXAMPLES
-from studio.state.session import Controls, Document, Session
+from studio.state.session import Controls, Session
 from tests.engine.process.test_worker import LONG, SHORT, prompt
 from tests.helpers.soak_report import Reporter
 

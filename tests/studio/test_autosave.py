@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from engine.music.types import BadInput
+from studio.actions.document import Document
 from studio.project.document import read_project
 from studio.project.store import MOST_TABS, Keeper, Store, new_token, tab_of
-from studio.state.session import Document, Session
+from studio.state.session import Session
 from tests.helpers.clients import Client, _config, running
 
 ONE, TWO, THREE = "one-one-one", "two-two-two", "three-three"

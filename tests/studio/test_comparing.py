@@ -15,12 +15,14 @@ from engine.music.types import Alignment, BadInput, Performance
 from engine.untrusted.scores import open_performance
 from studio.actions import comparing
 from studio.actions import editing as actions
-from studio.actions.study import Study, answered, begin_study, order_of, tally, votes_csv, with_vote
+from studio.actions.compared import Study
+from studio.actions.document import Document
+from studio.actions.study import answered, begin_study, order_of, tally, votes_csv, with_vote
 from studio.service.shared_engine import Desk
 from studio.state import history
 from studio.state.examples import EXAMPLES
 from studio.state.pins import MOST_PINS, Comparison
-from studio.state.session import Controls, Document, Grid, Session
+from studio.state.session import Controls, Grid, Session
 from studio.widgets.compare.compare import look, study_value
 from tests.engine.cli.test_cli import little_piece
 from tests.engine.measures.test_side_by_side import RISING, eight_quarters, slowing

@@ -15,15 +15,16 @@ from engine.music.types import BadInput, Performance, Score
 from engine.untrusted.scores import open_score
 from studio.actions import composing, corpus
 from studio.actions import editing as actions
-from studio.actions.composing import Wish
+from studio.actions.document import Document
 from studio.page.wire import draft_value, roll_document, roll_value, take_draft
 from studio.panels.compose.events import as_number, as_wish
 from studio.panels.compose.layout import who_menu
 from studio.service.jobs import Cancelled, Job, Jobs
+from studio.service.requests import Wish
 from studio.service.shared_engine import Desk
 from studio.state import history
 from studio.state.examples import EXAMPLES
-from studio.state.session import FIELDS, Controls, Document, Selection, Session
+from studio.state.session import FIELDS, Controls, Selection, Session
 from studio.widgets.takes.picture import figures, picture
 from studio.widgets.takes.takes import strip_value
 

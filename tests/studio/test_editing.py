@@ -15,10 +15,11 @@ from engine.music.io.midi import read_midi_performance, read_midi_score
 from engine.music.types import Alignment, BadInput, Performance
 from engine.untrusted.scores import open_performance, open_score
 from studio.actions import editing as actions
+from studio.actions.document import Document
 from studio.page.wire import curves, roll_document, roll_score, roll_value
 from studio.service.shared_engine import Desk, Memory
 from studio.state.examples import EXAMPLES, FIRST
-from studio.state.session import FIELDS, Controls, Document, Grid, NoteEdit, Session, replay
+from studio.state.session import FIELDS, Controls, Grid, NoteEdit, Session, replay
 
 SHORT = "Chopin, Prélude op. 28 no. 7"
 

@@ -16,10 +16,11 @@ from engine.music.io.midi_bytes import parse_midi
 from engine.music.types import BadInput, Score
 from engine.untrusted.scores import open_performance, open_score
 from studio.actions import editing as actions
+from studio.actions.document import Document
 from studio.service.jobs import ABANDONED_SEC, Cancelled, Job, Jobs
 from studio.service.shared_engine import MOST_WAITING, Desk, Turns
 from studio.state.examples import EXAMPLES
-from studio.state.session import Controls, Document, Session
+from studio.state.session import Controls, Session
 
 LONG, SHORT = "Mozart, Sonata K. 332, i", "Chopin, Prélude op. 28 no. 7"
 

@@ -18,15 +18,16 @@ from engine.sound.prompts import SAMPLE_RATE, Prompt, gallery
 from engine.untrusted.scores import open_performance
 from studio.actions import composing
 from studio.actions import editing as actions
-from studio.actions.composing import Wish
-from studio.actions.rendering import Render, RenderWish, span_of_bars
+from studio.actions.document import Document
+from studio.actions.rendering import Render, span_of_bars
 from studio.project.document import Project, adopt, other_weights, project_of, read_project, write_project
 from studio.service.jobs import Job
+from studio.service.requests import RenderWish, Wish
 from studio.service.shared_engine import Desk
 from studio.state import history
 from studio.state.examples import EXAMPLES, FIRST
 from studio.state.pins import Vote
-from studio.state.session import Controls, Document, NoteEdit, Session
+from studio.state.session import Controls, NoteEdit, Session
 
 CHOPIN = "Chopin, Prélude op. 28 no. 7"
 

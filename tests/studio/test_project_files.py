@@ -23,13 +23,14 @@ import pytest
 
 from engine.files import write_aside
 from engine.music.types import BadInput, Marks, Measures, Performance, Score
+from studio.actions.document import Document
 from studio.page.answers import with_warning
 from studio.project import store as project_store
 from studio.project.container import MOST_ENTRIES, looks_like_project, pack, unpack
 from studio.project.document import Project, project_of, read_project, write_project
 from studio.project.store import Keeper, Store, new_token, state_folder
 from studio.service.retention import WEEK_SEC, Retention
-from studio.state.session import Document, Grid, NoteEdit, Session
+from studio.state.session import Grid, NoteEdit, Session
 
 
 def a_session(title: str = "Four notes", velocity: int = 64) -> Session:

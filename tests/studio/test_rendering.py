@@ -14,12 +14,14 @@ from engine.sound.clip import encode_audio
 from engine.sound.prompts import SAMPLE_RATE as PROMPT_RATE
 from engine.sound.prompts import gallery
 from studio.actions import editing as actions
-from studio.actions.rendering import KEPT, SAMPLE_RATE, Renders, RenderWish, compared, human_grid, span_of_bars
+from studio.actions.document import Document
+from studio.actions.rendering import KEPT, SAMPLE_RATE, Renders, compared, human_grid, span_of_bars
 from studio.panels.render.events import as_prompt, as_wish
 from studio.panels.render.layout import OWN, PARTS, credit_line, prompt_menu
+from studio.service.requests import RenderWish
 from studio.service.shared_engine import Desk
 from studio.state.examples import EXAMPLES, FIRST
-from studio.state.session import Controls, Document, Session
+from studio.state.session import Controls, Session
 from studio.widgets.listen.listen import Listen, began, part_of
 
 CHOPIN = "Chopin, Prélude op. 28 no. 7"

@@ -11,7 +11,7 @@ import numpy as np
 from engine.engine import Engine
 from engine.music.io.midi import read_midi_performance
 from engine.music.types import Performance
-from training.bench.speed import PIECES, Row, timed
+from training.bench.rows import PIECES, Row, timed
 
 PIECE = "chopin_etude_25_2_Karpeyev02.mid"
 

@@ -10,9 +10,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from statistics import median
 from typing import Any
 
@@ -25,36 +23,10 @@ from engine.music.io.write_musicxml import write_musicxml
 from engine.music.types import Marks, Measures, Score
 from engine.tokens.ecp import decode, encode
 from engine.untrusted.scores import open_score
+from training.bench.rows import PIECES, Row, timed
+from training.bench.sound import rendering
 
-PIECES = Path(__file__).resolve().parents[2] / "tests" / "data"
 NOTES = 256
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table; goal None where there is none."""
-
-    what: str
-    value: float
-    unit: str
-    goal: float | None = None
-    more_is_better: bool = False
-
-    def __str__(self) -> str:
-        goal = "" if self.goal is None else f"{'>' if self.more_is_better else '<'} {self.goal:g}"
-        kept = self.goal is None or (self.value >= self.goal) == self.more_is_better
-        value = f"{self.value:10.2f}" if self.unit == "s" else f"{self.value:10.1f}"
-        return f"{self.what:52}{value} {self.unit:9}{goal:10}{'' if kept else 'missed'}"
-
-
-def timed(run: Callable[[], Any], times: int = 5) -> tuple[float, Any]:
-    """Median milliseconds of several runs, and what the last one returned."""
-    taken, result = [], None
-    for _ in range(times):
-        began = time.perf_counter()
-        result = run()
-        taken.append(1000 * (time.perf_counter() - began))
-    return median(taken), result
 
 
 def first_notes(score: Score, count: int = NOTES) -> Score:
@@ -162,7 +134,6 @@ def main() -> None:
     engine = Engine.load()
     score = open_score((PIECES / "bach_fugue_846.mxl").read_bytes(), "bach_fugue_846.mxl")
     print(f"{os.cpu_count()} cores, Python {sys.version.split()[0]}")
-    from training.bench.sound import rendering  # which imports this module
 
     for row in [*reading(), *composing(engine, score), *playing(engine, score), *tokens(), *rendering(engine)]:
         print(row, flush=True)

@@ -3,10 +3,10 @@
     python -m training.composer.prepare --data CORPORA [--data2 MORE] [--tagger CHECKPOINT] --out data/composer-v2.npz
 
 Scores of scores-compact.npz and one score of each (n)ASAP work, with --data2 those of the second folder, too, on the
-Composer's grid (`engine.tokens.composer_tokens`): composer, work, split, source, for (n)ASAP the tempo that pianists take, and
-for each bar the earlier bar that it is most like (`engine.measures.form`). A training score whose source states its
-repeats stands in the pack twice, as written and as played (`unfolded`); the two share the weight of one. With
---tagger, phrase ends and cadences of every bar are written, too; expert labels count where there are any.
+Composer's grid (`engine.tokens.composer_tokens`): composer, work, split, source, for (n)ASAP the tempo that pianists
+take, and for each bar the earlier bar that it is most like (`engine.measures.form`). A training score whose source
+states its repeats stands in the pack twice, as written and as played (`unfolded`); the two share the weight of one.
+With --tagger, phrase ends and cadences of every bar are written, too; expert labels count where there are any.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Train the product Composer: `python -m training.composer.train --pack data/composer-v1.npz --out runs/composer`.
 
-Needs torch, numpy and the pack (`training.composer.prepare`). The loop, its options and its files: `training.core.loop`.
+Needs torch, numpy and the pack (`training.composer.prepare`). The loop, its options and its files:
+`training.core.loop`.
 """
 
 from __future__ import annotations

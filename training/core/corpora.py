@@ -1,4 +1,4 @@
-"""Reading the aligned corpora into our own types. Only `training.pianist.prepare` and the evaluations need the raw files."""
+"""Read the aligned corpora into our own types. Only the prepare commands and the evaluations need the raw files."""
 
 from __future__ import annotations
 

@@ -3,11 +3,11 @@
     python -m training.midi_valle.train_codec --pack data/sound-v1 --size compact --out runs/encodec --minutes 240
     torchrun --nproc_per_node 2 -m training.midi_valle.train_codec ...
 
-The recipe is audiocraft's (see training.sound.codec_losses): Adam 3e-4 with betas 0.5 and 0.9, crops of one second, running
-mean of the weights. `--adversarial-from 0.67` leaves out the judge for the first two thirds: it costs more than
-the codec. To fine-tune a codec, give its imported folder as --start; then 1e-4 and crops of two seconds do well.
-The first twentieth of the run has no quantiser, until there is something to quantise.
-OUT/last.pt is the state, resumed from; OUT/bundle the codec as a folder that `PianoEncodec`s are opened from.
+The recipe is audiocraft's (see training.sound.codec_losses): Adam 3e-4 with betas 0.5 and 0.9, crops of one second,
+running mean of the weights. `--adversarial-from 0.67` leaves out the judge for the first two thirds: it costs more than
+the codec. To fine-tune a codec, give its imported folder as --start; then 1e-4 and crops of two seconds do well. The
+first twentieth of the run has no quantiser, until there is something to quantise. OUT/last.pt is the state, resumed
+from; OUT/bundle the codec as a folder that `PianoEncodec`s are opened from.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The sound pack: performances rendered on many pianos in many rooms, and real recordings, as the sound models' data.
 
 A *session* is one instrument in one room through one microphone chain: several clips of different pieces, so that a
-prompt and a target can be taken from one session. Renders come from note banks (`training.assets.note_banks`), with random
-tuning, tone, room, noise and level; the notes of the real recordings are what a transcriber heard.
+prompt and a target can be taken from one session. Renders come from note banks (`training.assets.note_banks`), with
+random tuning, tone, room, noise and level; the notes of the real recordings are what a transcriber heard.
 
     python -m training.sound.make_pack --out data/sound-v1 --hours 14 --banks data/banks/timgm ... \\
         --maestro maestro-compact.npz --real DIR --real-midi DIR

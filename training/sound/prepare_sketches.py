@@ -3,7 +3,8 @@
 PACK.sketches.npy  (frames, K) int16
 PACK.sketches.i16  (640 frames,) int16 samples, mono, 32 kHz
 
-OMP_NUM_THREADS=1 python -m training.sound.prepare_sketches --pack data/renderer-v3.npz --codec checkpoints/piano-codec-v2
+OMP_NUM_THREADS=1 python -m training.sound.prepare_sketches --pack data/renderer-v3.npz \\
+    --codec checkpoints/piano-codec-v2
 """
 
 from __future__ import annotations

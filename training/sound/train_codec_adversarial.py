@@ -1,7 +1,7 @@
 """Train a codec's decoder further with a judge of spectra (`training.sound.discriminator`); encoder and books stay.
 
-    OMP_NUM_THREADS=1 python -m training.sound.train_codec_adversarial --pack data/sound-v2 --warm checkpoints/piano-codec-v2 \\
-        --out runs/piano-codec-v3 --minutes 25
+    OMP_NUM_THREADS=1 python -m training.sound.train_codec_adversarial --pack data/sound-v2 \\
+        --warm checkpoints/piano-codec-v2 --out runs/piano-codec-v3 --minutes 25
 
 The codes keep their meaning, so that a renderer that writes them goes on doing so. The judge hears what the decoder
 said before it was trained further, in the place of a sketch. OUT/judge.pt is its state.

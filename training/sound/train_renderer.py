@@ -1,6 +1,7 @@
 """Train the product's renderer on a code pack (`training.sound.prepare_renderer`).
 
-OMP_NUM_THREADS=1 python -m training.sound.train_renderer --pack data/renderer-v3.npz --out runs/renderer-v4 --minutes 60
+OMP_NUM_THREADS=1 python -m training.sound.train_renderer --pack data/renderer-v3.npz \\
+    --out runs/renderer-v4 --minutes 60
 """
 
 from __future__ import annotations

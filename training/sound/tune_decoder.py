@@ -1,4 +1,4 @@
-"""Tune a copy of the codec's decoder to the codes that a trained renderer draws (`engine.models.renderer.sketch_decoder`).
+"""Tune a copy of the codec's decoder to the codes that a trained renderer draws (`sketch_decoder`).
 
     OMP_NUM_THREADS=1 python -m training.sound.tune_decoder --sound data/sound-v2 --pack data/renderer-v3.npz \\
         --codec checkpoints/piano-codec-v2 --renderer runs/renderer-v4 --out runs/sketch-decoder-v2 --minutes 25

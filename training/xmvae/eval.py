@@ -1,9 +1,9 @@
 """What do the composing systems make? `python -m training.xmvae.eval --data CORPORA --out FOLDER [--runs RUNS]`.
 
 Draws pieces from scratch with the product (and with every paper-profile run that RUNS has), measures them with
-`engine.measures.performance_metrics`, and prints, in markdown: the product against real music with the figures it has to reach; the table of
-the paper beside what was published; whether our systems stand in the order that was published. OUT/eval.json has it
-all. Samples are kept in OUT and drawn again only for other weights or settings.
+`engine.measures.performance_metrics`, and prints, in markdown: the product against real music with the figures it has
+to reach; the table of the paper beside what was published; whether our systems stand in the order that was published.
+OUT/eval.json has it all. Samples are kept in OUT and drawn again only for other weights or settings.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How faithful are ECP tokens? The acceptance check on real performances: `python -m training.xmvae.eval_ecp ALIGNED.npz`.
+"""How faithful are ECP tokens to real performances? `python -m training.xmvae.eval_ecp ALIGNED.npz`.
 
 Every performance is encoded; each segment is decoded and compared with what was played, note by note and by identity,
 then encoded and decoded a second time. Prints a table with the limits and ends with status 1 when one is broken.

@@ -96,7 +96,7 @@ def recipe(*bundles: ComposerBundle | PianistBundle) -> dict:
     """What samples depend on besides their settings: the weights, and the code that draws."""
     source = hashlib.sha256()
     root = Path(__file__).parents[2] / "engine"
-    files = ("models/*.py", "tokens/*.py", "music/expression.py", "composing.py", "pipeline.py")
+    files = ("models/**/*.py", "tokens/*.py", "music/expression.py", "compose/composing.py", "engine.py")
     for file in sorted(f for pattern in files for f in root.glob(pattern)):
         source.update(file.read_bytes())
     for bundle in bundles:

@@ -1,6 +1,7 @@
-"""Measure the corpora: the reference that `engine.measures.performance_metrics` ships, and the index of what stands in the training music.
+"""Measure the corpora: the reference of `engine.measures.performance_metrics`, and an index of the training music.
 
-    python -m training.xmvae.reference_metrics --data CORPORA [--out checkpoints/reference/metrics-v1.json] [--index PASSAGES.npz]
+    python -m training.xmvae.reference_metrics --data CORPORA [--out checkpoints/reference/metrics-v1.json] \\
+        [--index PASSAGES.npz]
 
 CORPORA has aligned/nasap-aligned.npz and scores/scores-compact.npz. The reference file:
 

@@ -1,4 +1,4 @@
-"""Train the prior over a trained XMVAE's codes: `python -m training.xmvae.train_prior --vae runs/xmvae --out runs/prior`.
+"""Train the prior over XMVAE's codes: `python -m training.xmvae.train_prior --vae runs/xmvae --out runs/prior`.
 
 The XMVAE (its averaged weights) is frozen; every batch is encoded anew, so that augmentation reaches the prior.
 """

@@ -2,8 +2,8 @@
 
 A spectral codec in the manner of Vocos (Siuzdak, arXiv 2306.00814): ConvNeXt blocks at the frame rate on both sides of
 a residual vector quantiser, and an inverse STFT at the end. The decoder predicts log magnitudes only; phases, which
-2.2 kbit/s have no room for, are found afterwards (`engine.models.codec.phase`). So the codes say nothing about phase, which
-also makes them far easier to predict from notes. The decoder may be told the notes, when they are known.
+2.2 kbit/s have no room for, are found afterwards (`engine.models.codec.phase`). So the codes say nothing about phase,
+which also makes them far easier to predict from notes. The decoder may be told the notes, when they are known.
 """
 
 from __future__ import annotations

@@ -11,8 +11,6 @@ import warnings
 import torch
 from torch import Tensor, nn
 
-from engine.models.midi_valle.decoders import Attention
-
 
 def sums_overflow() -> bool:
     """Whether this processor's int8 products need a bit to spare."""
@@ -37,9 +35,12 @@ class Int8Linear(nn.Module):
 
 
 def quantise(model: nn.Module) -> nn.Module:
-    """Replace every linear layer and attention projection of a model by its int8 form, in place; for inference only."""
+    """Replace every linear layer and attention projection of a model by its int8 form, in place; for inference only.
+
+    An attention projection is `in_proj_weight` and `in_proj_bias` of a module whose `fast` is None; `fast` receives it.
+    """
     for module in list(model.modules()):
-        if isinstance(module, Attention) and module.fast is None:
+        if getattr(module, "fast", module) is None and hasattr(module, "in_proj_weight"):
             module.fast = Int8Linear(module.in_proj_weight, module.in_proj_bias)
             module.in_proj_weight = None  # type: ignore[assignment]
         for name, child in list(module.named_children()):

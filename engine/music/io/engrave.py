@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from xml.parsers import expat
 
 from engine.music.io.write_musicxml import Writer, head_id
 from engine.music.types import BadInput, Score
-from engine.process.notation_reader import ENGRAVING, score_to_bytes
-from engine.untrusted.scores import borrow_child
 
 WIDTHS = (360, 560, 800, 1100, 1400)  # pixels of a page that are worth a layout of its own
+CANNOT_ENGRAVE = "This score cannot be engraved here; save it as MusicXML and open it in a notation program."
 _PAGE_HEIGHT = 1100  # pixels
 _SCALE, _SMALL_SCALE = 40, 34  # per cent of verovio's size; small below _SMALL_WIDTH
 _SMALL_WIDTH = 600
@@ -60,24 +58,6 @@ class Engraving:
         return {head_id(row, k): quarter for row, heads in enumerate(self.heads) for k, quarter in enumerate(heads)}
 
 
-def engrave(score: Score, width: int = 1100, check: Callable[[], None] | None = None) -> Engraving:
-    """Engrave a score on pages of `width` pixels, within the limits of `ReaderChild.read`; 0.3 s for 1,000 notes.
-
-    width  one of WIDTHS
-    check  called several times a second; an exception that it raises ends the work
-    Raises BadInput when the score is too long, or verovio cannot engrave it. Deterministic; callers keep the result by
-    (score.digest, width). Safe to call from several threads.
-    """
-    if width not in WIDTHS:
-        raise BadInput(f"Pages of {width} pixels are not engraved; {', '.join(map(str, WIDTHS))} are the widths.")
-    with borrow_child(check) as child:
-        answer = child.ask(f"engrave{width}", score_to_bytes(score), ENGRAVING, check)
-    engraving = engraving_from_bytes(answer)
-    for page in engraving.pages:
-        check_svg(page)
-    return engraving
-
-
 def engraving_to_bytes(engraving: Engraving) -> bytes:
     """As JSON, an array."""
     return json.dumps(
@@ -106,7 +86,7 @@ def engrave_here(score: Score, width: int) -> Engraving:
     })  # fmt: skip
     writer = Writer(score, engraving=True)
     if not kit.loadData(writer.document().decode()):
-        raise BadInput(ENGRAVING.damaged)
+        raise BadInput(CANNOT_ENGRAVE)
     pages = tuple(kit.renderToSVG(k + 1).translate(_PLAIN_NOTES) for k in range(kit.getPageCount()))
     where = {int(bar): k for k, page in enumerate(pages) for bar in re.findall(r'<g id="bar-(\d+)"', page)}
     bar_page, last = [], 0
@@ -127,9 +107,9 @@ def check_svg(page: str) -> None:
         for name, value in attributes.items():
             linked = name in ("href", "xlink:href") and not value.startswith("#")
             if linked or name.lower().startswith("on") or name == "style" or _LOADS.search(value):
-                raise BadInput(ENGRAVING.damaged)
+                raise BadInput(CANNOT_ENGRAVE)
         if tag not in _ELEMENTS:
-            raise BadInput(ENGRAVING.damaged)
+            raise BadInput(CANNOT_ENGRAVE)
 
     def end(tag: str) -> None:
         inside.pop()
@@ -145,6 +125,6 @@ def check_svg(page: str) -> None:
     try:
         parser.Parse(page, True)
     except expat.ExpatError as error:
-        raise BadInput(ENGRAVING.damaged) from error
+        raise BadInput(CANNOT_ENGRAVE) from error
     if _LOADS.search("".join(css)):
-        raise BadInput(ENGRAVING.damaged)
+        raise BadInput(CANNOT_ENGRAVE)

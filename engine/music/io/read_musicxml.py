@@ -1,6 +1,7 @@
 """From a notation program's file to a `Score` with every mark that a pianist reads; a match file through partitura.
 
-What dynamics and tempo words ask of each note: engine.music.io.score_marks. How repeats are played: engine.music.io.repeats.
+What dynamics and tempo words ask of each note: engine.music.io.score_marks. How repeats are played:
+engine.music.io.repeats.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from engine.music.types import BadInput
 from engine.untrusted.scores import open_performance
 from studio.actions import comparing
 from studio.actions import editing as actions
+from studio.actions.document import Document
 from studio.actions.study import answered, begin_study, votes_csv, with_vote
 from studio.page.answers import FIRST_WAIT, NEXT_WAIT, PRIVATE, Shown, said
 from studio.panels.compose.events import as_number
@@ -24,7 +25,7 @@ from studio.service.jobs import Job
 from studio.service.shared_engine import Desk
 from studio.shell.layout import Page, preset_names
 from studio.state.examples import EXAMPLES
-from studio.state.session import Document, Session
+from studio.state.session import Session
 from studio.widgets.compare.compare import (
     drawn_value,
     file_value,

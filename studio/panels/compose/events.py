@@ -12,7 +12,8 @@ from engine.files import put
 from engine.music.types import BadInput, Score
 from studio.actions import composing
 from studio.actions import editing as actions
-from studio.actions.composing import MAX_BARS, MAX_NOTES, MAX_TAKES, OnNote, Wish
+from studio.actions.composing import MAX_BARS, MAX_NOTES, MAX_TAKES
+from studio.actions.document import Document
 from studio.page.answers import (
     PRIVATE,
     Shown,
@@ -27,10 +28,11 @@ from studio.page.answers import (
 from studio.page.wire import take_draft
 from studio.panels.compose.layout import LENGTHS, ComposePanel
 from studio.service.jobs import Job, Step
+from studio.service.requests import OnNote, Wish
 from studio.service.shared_engine import Desk
 from studio.shell.layout import Page
 from studio.state import history
-from studio.state.session import Document, Session
+from studio.state.session import Session
 from studio.widgets.takes.takes import strip_sound, strip_value
 
 FREE_TEMPO = 100.0  # quarters a minute at which a draft without a tempo is drawn

@@ -1,8 +1,9 @@
 """Which event calls which action. Only notices go through Gradio's queue, which loses answers when events overlap.
 
 edits    all of them handled, in the order of their revision numbers (Document.patch)
-jobs     everything that may take long (studio.service.jobs): the first answer comes within FIRST_WAIT, either the result or how
-         far it is; the roll then asks on, NEXT_WAIT at a time, and can cancel. A new job of a kind stops the one before
+jobs     everything that may take long (studio.service.jobs): the first answer comes within FIRST_WAIT, either the
+         result or how far it is; the roll then asks on, NEXT_WAIT at a time, and can cancel. A new job of a kind stops
+         the one before
 sound    such a job too, asked for by the roll when the notes have been left alone, marked with the notes it belongs to
 """
 
@@ -22,6 +23,7 @@ from engine.music.remarks import remark_lines
 from engine.music.types import BadInput
 from engine.untrusted.scores import open_performance
 from studio.actions import editing as actions
+from studio.actions.document import Document
 from studio.page.answers import (
     NEXT_WAIT,
     PRIVATE,
@@ -43,7 +45,7 @@ from studio.service.shared_engine import Desk
 from studio.shell.layout import Page
 from studio.state import history
 from studio.state.examples import EXAMPLES
-from studio.state.session import Document, Session
+from studio.state.session import Session
 
 PREVIEW_FLAC_SEC = 90  # longer previews travel as FLAC, half the bytes; shorter ones as WAV, which costs no time
 NOT_DONE = "Not done"

@@ -12,6 +12,7 @@ import gradio as gr
 from engine.files import write_aside
 from engine.music.types import BadInput
 from studio.actions import editing as actions
+from studio.actions.document import Document
 from studio.page.answers import PRIVATE, Shown, as_controls, begin, example_menu, said, without_borrowed
 from studio.panels.compose.events import turned
 from studio.panels.project.settings import (
@@ -31,7 +32,7 @@ from studio.service.shared_engine import Desk
 from studio.shell.layout import SIDES, Page
 from studio.shell.open_events import opening_example, opening_file, opening_nothing
 from studio.state.examples import EMPTY, FIRST, MINE
-from studio.state.session import Document, Session
+from studio.state.session import Session
 from studio.widgets.listen.listen import announced
 
 WELCOME_BACK = "Welcome back: your work is as you left it"

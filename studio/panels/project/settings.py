@@ -9,11 +9,11 @@ from typing import Any
 import gradio as gr
 
 from engine.music.types import BadInput
+from studio.actions.document import Document
 from studio.page.answers import Shown
 from studio.panels.render.events import as_prompt
 from studio.panels.render.layout import KEPT, OWN, credit_line, prompt_menu
 from studio.shell.layout import Page
-from studio.state.session import Document
 
 MOST_WORDS = 20  # characters in a field that is typed into
 PROMPT = "render-prompt"

@@ -1,4 +1,4 @@
-"""Which event of the Render panel and the player under the roll calls which action. See studio.panels.perform.events."""
+"""Events of the Render panel and of the player under the roll. See studio.panels.perform.events."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from engine.music.types import BadInput, BundleError, Performance
 from engine.sound.prompts import Prompt, gallery, prepare_prompt
 from engine.untrusted.scores import open_performance
 from studio.actions import editing as actions
-from studio.actions.rendering import COMPARED, RenderWish, compared, span_of_bars
+from studio.actions.document import Document
+from studio.actions.rendering import COMPARED, compared, span_of_bars
 from studio.page.answers import FIRST_WAIT, PRIVATE, Shown, said
 from studio.panels.compose.events import as_number
 from studio.panels.render.layout import KEPT, OWN, PARTS, credit_line
 from studio.project.apart import audio_apart
 from studio.service.jobs import Job
+from studio.service.requests import RenderWish
 from studio.service.shared_engine import Desk
 from studio.shell.layout import Page
-from studio.state.session import Document
 from studio.widgets.listen.listen import began, compared_sound, part_of, prompt_sound, refusal, saved, state_of
 
 MORE_WAIT = 0.4  # seconds that a question for more sound waits for some

@@ -13,11 +13,13 @@ from typing import Any
 
 from engine.measures.side_by_side import beats_of
 from engine.measures.side_by_side_figures import COLOURS, DASHES
-from studio.actions.comparing import Entry, grid_of_entry
-from studio.actions.study import LETTERS, QUESTIONS, Study, tally
+from studio.actions.compared import Entry, Study
+from studio.actions.comparing import grid_of_entry
+from studio.actions.document import Document
+from studio.actions.study import LETTERS, QUESTIONS, tally
 from studio.service.jobs import Job
 from studio.state.pins import MOST_PINS, Vote
-from studio.state.session import Document, Session
+from studio.state.session import Session
 from studio.widgets.listen.player import Player, grid_rows, news_of
 
 

@@ -11,7 +11,8 @@ import pytest
 import soundfile
 
 from engine.cli.commands import parse_strength
-from engine.cli.etude import EXAMPLES, main
+from engine.cli.etude import main
+from engine.cli.parser import EXAMPLES
 from engine.music.io.midi import read_midi_performance
 from engine.music.io.write_musicxml import write_musicxml
 from engine.music.types import BadInput

@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 from engine.cli.compose_commands import closest, numbered, parse_bars, passage
-from engine.cli.etude import EXAMPLES, Progress
+from engine.cli.parser import EXAMPLES
+from engine.cli.progress import Progress
 from engine.compose.composing import kept_notes
 from engine.music.io.midi import read_midi_performance
 from engine.music.io.write_musicxml import write_musicxml
@@ -241,7 +242,7 @@ def test_help_has_examples(command: str, capsys: pytest.CaptureFixture) -> None:
 
 def test_help_loads_no_model(folder: Path) -> None:
     """The parser knows the commands without torch."""
-    code = "import sys; from engine.cli import build_parser; build_parser(); assert 'torch' not in sys.modules"
+    code = "import sys; from engine.cli.parser import build_parser; build_parser(); assert 'torch' not in sys.modules"
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.music.io.engrave import WIDTHS, check_svg, engrave, engraving_from_bytes, engraving_to_bytes
+from engine.music.io.engrave import WIDTHS, check_svg, engraving_from_bytes, engraving_to_bytes
 from engine.music.types import BadInput, Marks, Measures, Score
-from engine.untrusted.scores import borrow_child, open_score
+from engine.process.reader_pool import borrow_child
+from engine.untrusted.engrave import engrave
+from engine.untrusted.scores import open_score
 
 ROOT = Path(__file__).parents[3]
 PIECES = (

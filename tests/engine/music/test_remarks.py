@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from engine.music.remarks import MAX_REMARKS, bounded, from_json, remark_lines, to_json
+from engine.music.score_bytes import score_from_bytes, score_to_bytes
 from engine.music.types import Remark
-from engine.process.notation_reader import score_from_bytes, score_to_bytes
 from studio.page.wire import roll_score
 from studio.project.music import read_score, score_table
 from tests.studio.test_project_files import a_session

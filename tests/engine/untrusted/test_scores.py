@@ -16,9 +16,9 @@ import pytest
 
 from engine.music.io.write_musicxml import write_musicxml
 from engine.music.io.xml_scan import scan_xml
+from engine.music.score_bytes import score_from_bytes, score_to_bytes
 from engine.music.types import BadInput, Score
 from engine.process import notation_reader as child_module
-from engine.process.notation_reader import score_from_bytes, score_to_bytes
 from engine.untrusted import scores as safe
 from engine.untrusted.scores import open_performance, open_score, unpack_mxl
 from tests.engine.music.test_midi import assert_sentence, mutate

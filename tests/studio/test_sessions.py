@@ -9,10 +9,10 @@ import gradio as gr
 import pytest
 from gradio.state_holder import StateHolder
 
+from studio.actions.document import Document
 from studio.gradio_compat import sessions
 from studio.gradio_compat.sessions import documents, forget_safely
 from studio.project.store import Keeper, Store, new_token
-from studio.state.session import Document
 from tests.studio.test_project_files import a_session
 
 

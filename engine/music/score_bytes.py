@@ -1,0 +1,40 @@
+"""A Score as bytes, and back: what travels between processes."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import fields
+
+import numpy as np
+
+from engine.music.remarks import from_text, to_text
+from engine.music.types import Marks, Measures, Score
+
+_PLAIN = {"title": str, "composer": str, "tempo_bpm": float}  # the fields of a Score that are not arrays
+
+
+def score_to_bytes(score: Score) -> bytes:
+    """A Score as the bytes of an .npz file of plain arrays."""
+    arrays = {f.name: getattr(score, f.name) for f in fields(Score) if isinstance(getattr(score, f.name), np.ndarray)}
+    arrays["marks"] = score.marks.table
+    arrays |= {f"measures_{f.name}": getattr(score.measures, f.name) for f in fields(Measures)}
+    out = io.BytesIO()
+    arrays |= {name: np.array(getattr(score, name)) for name in _PLAIN}
+    arrays["remarks"] = np.array(to_text(score.remarks))
+    np.savez(out, **arrays)  # type: ignore[arg-type]
+    return out.getvalue()
+
+
+def score_from_bytes(data: bytes) -> Score:
+    """The inverse of `score_to_bytes`. Raises ValueError for anything else; never runs code from the bytes."""
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as z:
+            measures = Measures(**{f.name: z[f"measures_{f.name}"] for f in fields(Measures)})
+            notes = {
+                f.name: z[f.name] for f in fields(Score) if f.name not in ("marks", "measures", "remarks", *_PLAIN)
+            }
+            plain = {name: kind(z[name]) for name, kind in _PLAIN.items()}
+            marks, remarks = Marks(z["marks"]), from_text(str(z["remarks"]))
+            return Score(**notes, marks=marks, measures=measures, remarks=remarks, **plain)  # type: ignore[arg-type]
+    except (KeyError, OSError, EOFError, TypeError) as error:
+        raise ValueError("these bytes are not a Score; write them with score_to_bytes") from error

@@ -1,0 +1,29 @@
+"""Engraving a score in a child process, since verovio is given what files from outside held."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from engine.music.io.engrave import WIDTHS, Engraving, check_svg, engraving_from_bytes
+from engine.music.score_bytes import score_to_bytes
+from engine.music.types import BadInput, Score
+from engine.process.notation_reader import ENGRAVING
+from engine.process.reader_pool import borrow_child
+
+
+def engrave(score: Score, width: int = 1100, check: Callable[[], None] | None = None) -> Engraving:
+    """Engrave a score on pages of `width` pixels, within the limits of `ReaderChild.read`; 0.3 s for 1,000 notes.
+
+    width  one of WIDTHS
+    check  called several times a second; an exception that it raises ends the work
+    Raises BadInput when the score is too long, or verovio cannot engrave it. Deterministic; callers keep the result by
+    (score.digest, width). Safe to call from several threads.
+    """
+    if width not in WIDTHS:
+        raise BadInput(f"Pages of {width} pixels are not engraved; {', '.join(map(str, WIDTHS))} are the widths.")
+    with borrow_child(check) as child:
+        answer = child.ask(f"engrave{width}", score_to_bytes(score), ENGRAVING, check)
+    engraving = engraving_from_bytes(answer)
+    for page in engraving.pages:
+        check_svg(page)
+    return engraving
