@@ -177,12 +177,14 @@ class Render:
 
     def fill(self, flac: bytes, made_as: str) -> None:
         """Take all the sound from a project's FLAC, and what a file of it shall say."""
-        samples, rate = soundfile.read(io.BytesIO(flac), dtype="float32")
-        clip = AudioClip(resample(samples, rate, SAMPLE_RATE), SAMPLE_RATE)
-        put(self._file, to_int16(clip).tobytes())
+        samples, rate = soundfile.read(io.BytesIO(flac), dtype="int16")
+        if rate != SAMPLE_RATE:  # of a project from before renders had this rate
+            sound = resample(samples.astype(np.float32) / 32767, rate, SAMPLE_RATE)
+            samples = to_int16(AudioClip(sound, SAMPLE_RATE))
+        put(self._file, samples.tobytes())
         put(self.folder / self._flac, flac)
-        self.channels, self.made = clip.channels, len(clip.samples)
-        self.total = self.made
+        self.channels = 1 if samples.ndim == 1 else samples.shape[1]
+        self.made = self.total = len(samples)
         self.share, self.filled, self.made_as = 1.0, True, made_as
 
     def remove(self) -> None:
