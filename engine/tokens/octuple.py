@@ -38,18 +38,19 @@ SEGMENT_SEED = 42
 def encode(performance: Performance, absolute_time: bool = True) -> NDArray[np.int64]:
     """A segment's notes as (S, 6) identifiers between a BOS and an EOS row.
 
-    Notes go by (onset, duration, pitch); pitches outside 21 to 108 are left out; what is out of a field's range takes
-    its last value. With `absolute_time` False, position and bar are MASK: the published model knows from the bar when
-    to stop (defect W8), a model trained so does not.
+    Notes go by (onset, pitch), the onset before it is rounded, and a velocity half-way between two classes takes the
+    upper one: as in the published arrays of MIDI-VALLE's own prompts. Pitches outside 21 to 108 are left out; what is
+    out of a field's range takes its last value. With `absolute_time` False, position and bar are MASK: the published
+    model knows from the bar when to stop (defect W8), a model trained so does not.
     """
     fits = (performance.pitch >= LOWEST) & (performance.pitch <= HIGHEST)
     onset = np.maximum(_ticks(performance.onset_sec[fits]), 0)
     duration = np.clip(_ticks(performance.duration_sec[fits]), 1, LONGEST_TICKS)
     pitch, velocity = performance.pitch[fits], performance.velocity[fits]
-    order = np.lexsort((pitch, duration, onset))
+    order = np.lexsort((pitch, performance.onset_sec[fits]))
     onset, duration, pitch, velocity = onset[order], duration[order], pitch[order], velocity[order]
     ioi = np.clip(np.diff(onset, prepend=onset[:1]), -LONGEST_IOI, LONGEST_IOI)
-    loudness = np.abs(velocity[:, None] - VELOCITIES).argmin(1)
+    loudness = len(VELOCITIES) - 1 - np.abs(velocity[:, None] - VELOCITIES[::-1]).argmin(1)
     bar = np.minimum(onset // BAR_TICKS, BARS - 1)
     columns = (pitch - LOWEST, loudness, duration - 1, ioi + IOI_ZERO, onset % BAR_TICKS, bar)
     notes = np.stack(columns, 1).astype(np.int64) + SPECIALS

@@ -25,7 +25,7 @@ from training.sound.eval.material import Table, part
 
 PROMPT_SEC, FROM_SEC = 6.0, 7.0
 FADE_SEC = 2.2  # at the end of the short clips: left out
-DRAWS = 200  # of the bootstrap
+DRAWS = 100  # of the bootstrap
 HALF_SEC = 5.0
 
 # folder, file, player
