@@ -170,7 +170,7 @@ def test_the_style_of_a_performance(engine, human):
 
 
 def test_the_style_of_another_piece_is_refused(engine, score):
-    with pytest.raises(BadInput, match="this very piece"):
+    with pytest.raises(BadInput, match="performance of the same piece"):
         engine.style_from(score, read_match(FUGUE)[1])
 
 

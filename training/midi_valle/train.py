@@ -42,6 +42,7 @@ class ValleRun:
     def __init__(self, model: Valle, args: argparse.Namespace, device: str, epoch_batches: int) -> None:
         self.model = self.average = model.to(device)  # no weight averaging, as published
         self.args, self.device, self.epoch_batches, self.step, self.seconds = args, device, epoch_batches, 0, 0.0
+        self.warmed_from = 0
         self.params = [p for name, p in model.named_parameters() if p.requires_grad and self._trains(name)]
         self.optimizer: torch.optim.Optimizer
         if args.published:
