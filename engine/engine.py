@@ -15,13 +15,15 @@ from numpy.typing import NDArray
 from engine.checkpoints.bundle import (
     CodecBundle,
     ComposerBundle,
+    ExpectedBundle,
     PianistBundle,
     open_codec,
     open_composer,
+    open_expected,
     open_pianist,
     open_renderer,
 )
-from engine.checkpoints.index import CHECKPOINTS, CODEC, COMPOSER, PIANIST, RENDERER, profiles
+from engine.checkpoints.index import CHECKPOINTS, CODEC, COMPOSER, EXPECTED, PIANIST, RENDERER, profiles
 from engine.compose.composing import (
     TOP_P,
     Conditions,
@@ -36,8 +38,10 @@ from engine.compose.composing import (
 from engine.compose.form import parse_form
 from engine.compose.form_writing import compose_form
 from engine.models.composer.conditions import COMPOSERS, KEYS, METER_NAMES, PERIODS
+from engine.models.expected.joined import joined
+from engine.models.expected.performance import ExpectedValues
 from engine.models.pianist.features import score_features
-from engine.models.pianist.pianist import Reader, encode_style, from_channels, to_channels
+from engine.models.pianist.pianist import Reader, encode_style, from_channels, mix, to_channels
 from engine.models.pianist.style import AXES, Axis, moved
 from engine.music.expression import apply_strength, decode_expression, encode_expression, steady_pedal
 from engine.music.io.alignment import align
@@ -63,7 +67,7 @@ class Engine:
     def __init__(self, checkpoints: Path):
         self.checkpoints = checkpoints
         self._readers: OrderedDict[str, Reader] = OrderedDict()
-        self._paces: OrderedDict[str, float] = OrderedDict()
+        self._values: OrderedDict[str, tuple[ExpectedValues, float]] = OrderedDict()
         self._lock = threading.RLock()
 
     @classmethod
@@ -81,6 +85,12 @@ class Engine:
         """The performing model. Raises BundleError with a sentence when the checkpoint is missing or damaged."""
         with self._lock:
             return open_pianist(self.checkpoints / PIANIST)
+
+    @cached_property
+    def expected(self) -> ExpectedBundle:
+        """The expected performance. Raises BundleError with a sentence when the checkpoint is missing or damaged."""
+        with self._lock:
+            return open_expected(self.checkpoints / EXPECTED)
 
     @cached_property
     def composer(self) -> ComposerBundle:
@@ -148,7 +158,7 @@ class Engine:
         rows = np.flatnonzero(known)
         heard = self.expression(new, carried, Alignment(rows, rows))
         z = np.asarray(style.z or (0.0,) * self.pianist.model.config.style_size)
-        x = self._reader(new).play(z, style.seed, self.pianist.sampling, to_channels(heard), known, on_step)
+        x = self._channels(new, z, style.seed, to_channels(heard), known, on_step)
         fresh = self._decode(new, x, style.strength)
         return _splice(new, replace(carried, pitch=new.pitch), fresh, known)
 
@@ -186,9 +196,8 @@ class Engine:
         z = np.asarray(style.z or (0.0,) * size)
         if len(z) != size:
             raise BadInput(f"This style has {len(z)} values, this pianist takes {size}; make one with Engine.style.")
-        sampling = self.pianist.sampling
         if keep is None and redo is None:
-            x = self._reader(score).play(z, style.seed, sampling, on_step=on_step)
+            x = self._channels(score, z, style.seed, on_step=on_step)
             return self._decode(score, x, style.strength)
         if keep is None or redo is None:
             raise ValueError("keep and redo go together: the performance to keep, and the notes to play anew")
@@ -198,7 +207,7 @@ class Engine:
                 f"The kept performance has {len(keep)} notes for a score of {len(score)}; render the whole piece first."
             )
         old = self.expression(score, keep)
-        x = self._reader(score).play(z, style.seed, sampling, to_channels(old), known, on_step)
+        x = self._channels(score, z, style.seed, to_channels(old), known, on_step)
         kept = _splice(score, keep, self._decode(score, x, style.strength, steady=False), known)
         return replace(kept, pedal_sec=keep.pedal_sec, pedal_value=keep.pedal_value)  # the foot stays as it was
 
@@ -306,32 +315,37 @@ class Engine:
         return self.fitted
 
     def _decode(self, score: Score, x: NDArray, strength: Strength, steady: bool = True) -> Performance:
-        """The model's channels as a performance, at the pace that the score asks for."""
-        expression = apply_strength(from_channels(x), strength)
-        pace = self._pace(score)
-        if pace != 1:
-            expression = replace(expression, beat_period=expression.beat_period * pace)
-        performance = decode_expression(score, expression)
+        """The model's channels as a performance."""
+        performance = decode_expression(score, apply_strength(from_channels(x), strength))
         return steady_pedal(performance) if steady else performance
 
-    def _pace(self, score: Score) -> float:
-        """By how much beats are stretched for the default style to keep `score.tempo_bpm` on average; 1 if it is free.
-        Styles keep their meaning: one that plays faster is faster than this tempo.
+    def _channels(
+        self, score: Score, z: NDArray, seed: int, known_x: NDArray | None = None,
+        known: NDArray[np.bool_] | None = None, on_step: Callable[[float], None] | None = None,
+    ) -> NDArray[np.float32]:  # fmt: skip
+        """Channel values (n, 8) of a score in style z: the flow's movement around the expected performance.
+
+        known_x, known  channel values (n, 8) of the notes flagged in known (n,), which stay as they are
         """
-        span = float(np.ptp(score.onset_quarter))
-        if score.tempo_bpm <= 0 or span <= 0:
-            return 1.0
+        reader, sampling = self._reader(score), self.pianist.sampling
+        expected, sample = reader.draw(z, seed, sampling, known_x, known, on_step)
+        default = reader.expected(np.zeros_like(z), seed) if np.any(z) else expected
+        mixed = mix(reader.features, expected, sample, sampling)
+        values, level = self._expected(score, reader)
+        out = joined(score, values, mixed, expected, sample, default, level=level)
+        if known_x is not None and known is not None:
+            out[known] = known_x[known]
+        return out
+
+    def _expected(self, score: Score, reader: Reader) -> tuple[ExpectedValues, float]:
+        """The expected performance of a score and the reader's own level of tempo; the last few are kept."""
         key = score.digest
         with self._lock:
-            if key not in self._paces:
-                z = np.zeros(self.pianist.model.config.style_size)
-                x = self._reader(score).play(z, 0, self.pianist.sampling)
-                played = decode_expression(score, from_channels(x))
-                seconds = max(float(np.ptp(played.onset_sec)), 1e-3)
-                self._paces[key] = float(np.clip(60 * span / score.tempo_bpm / seconds, 0.2, 5))
-                while len(self._paces) > _READERS_KEPT:
-                    self._paces.popitem(last=False)
-            return self._paces[key]
+            if key not in self._values:
+                self._values[key] = self.expected.model.of(score), reader.level()
+                while len(self._values) > _READERS_KEPT:
+                    self._values.popitem(last=False)
+            return self._values[key]
 
     def _reader(self, score: Score) -> Reader:
         key = score.digest

@@ -20,6 +20,8 @@ from engine.models.composer.composer import CONDITION_SIZES, STEP_COLUMNS, STEP_
 from engine.models.composer.conditions import COMPOSERS
 from engine.models.composer.numpy_network import Weights
 from engine.models.composer.piece_prior import PRIOR_COLUMNS, Prior
+from engine.models.expected.nets import LinearTempo, LinearTouch, TempoNet, TempoShape, TouchNet, TouchShape
+from engine.models.expected.performance import Amplitude, Expected, Scale, known_features, tensors_of
 from engine.models.pianist.pianist import Pianist, PianistConfig, Sampling
 from engine.models.pianist.style import AXES
 from engine.models.renderer.masked_renderer import MaskedRenderer, RendererConfig
@@ -75,6 +77,47 @@ def open_pianist(folder: Path) -> PianistBundle:
     if not np.isfinite(sliders).all():
         raise BundleError(f"The weights of checkpoint {folder.name} are not finite; fetch the folder again.")
     return PianistBundle(model.eval(), sampling, named, sliders, config["weights_sha256"][:12], config)
+
+
+@dataclass(frozen=True)
+class ExpectedBundle:
+    """The loaded networks of the expected performance; digest and config as of the others."""
+
+    model: Expected
+    digest: str
+    config: dict
+
+
+def open_expected(folder: Path) -> ExpectedBundle:
+    """Load the expected performance's folder. Raises BundleError as open_pianist does."""
+    config, tensors = read_folder(folder, "expected performance")
+    if config.get("features") != known_features():
+        raise BundleError(
+            f"Checkpoint {folder.name} reads other features than this program; use the version it came with."
+        )
+    with fits(folder):
+        nets: dict[str, list] = {"tempo": [], "touch": []}
+        for kind, make in (
+            ("tempo", lambda: TempoNet(TempoShape(**config["tempo"]))),
+            ("touch", lambda: TouchNet(TouchShape(**config["touch"]))),
+        ):
+            for state in tensors_of(kind, tensors):
+                net = make()
+                net.load_state_dict(state)
+                nets[kind].append(net)
+        inputs, beat_inputs = config["touch"]["inputs"], config["tempo"]["inputs"]
+        linear = {"tempo": LinearTempo(beat_inputs), "touch": LinearTouch(inputs, beat_inputs)}
+        for kind, net in linear.items():
+            head = f"linear_{kind}."
+            net.load_state_dict({k.removeprefix(head): v for k, v in tensors.items() if k.startswith(head)})
+            nets[kind].append(net)
+        part = {k: v.numpy() for k, v in tensors.items() if k.startswith(("beat_scale", "note_scale", "amplitude"))}
+        scales = [Scale(part[f"{k}.mean"], part[f"{k}.deviation"]) for k in ("beat_scale", "note_scale")]
+        amplitude = Amplitude(*(part[f"amplitude.{k}"].astype(float) for k in ("weight", "low", "high")))
+        if amplitude.weight.shape != (5, beat_inputs + 1):
+            raise ValueError(f"the amplitude is (5, {beat_inputs + 1}), got {amplitude.weight.shape}")
+        model = Expected(nets["tempo"], nets["touch"], *scales, amplitude)
+    return ExpectedBundle(model, config["weights_sha256"][:12], config)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from engine.music.types import BundleError
 
 CHECKPOINTS = Path(__file__).resolve().parents[2] / "checkpoints"
 IMPORTED_KINDS = ("midi-valle", "piano-encodec")
+EXPECTED = "expected-v1"
 PIANIST, COMPOSER, CODEC, RENDERER = "pianist-v1", "composer-v1", "piano-codec-v2", "renderer-v3"
 TAGGER = "phrase-tagger-v1"
 FITTED_DIGEST = "fitted-1"  # version of the fitted piano, which has no weights

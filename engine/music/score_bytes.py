@@ -8,7 +8,7 @@ from dataclasses import fields
 import numpy as np
 
 from engine.music.remarks import from_text, to_text
-from engine.music.types import Marks, Measures, Score
+from engine.music.types import Marks, Measures, PageEvents, Score
 
 _PLAIN = {"title": str, "composer": str, "tempo_bpm": float}  # the fields of a Score that are not arrays
 
@@ -18,6 +18,7 @@ def score_to_bytes(score: Score) -> bytes:
     arrays = {f.name: getattr(score, f.name) for f in fields(Score) if isinstance(getattr(score, f.name), np.ndarray)}
     arrays["marks"] = score.marks.table
     arrays |= {f"measures_{f.name}": getattr(score.measures, f.name) for f in fields(Measures)}
+    arrays |= {"events_quarter": score.events.quarter, "events_kind": score.events.kind}
     out = io.BytesIO()
     arrays |= {name: np.array(getattr(score, name)) for name in _PLAIN}
     arrays["remarks"] = np.array(to_text(score.remarks))
@@ -30,11 +31,14 @@ def score_from_bytes(data: bytes) -> Score:
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as z:
             measures = Measures(**{f.name: z[f"measures_{f.name}"] for f in fields(Measures)})
-            notes = {
-                f.name: z[f.name] for f in fields(Score) if f.name not in ("marks", "measures", "remarks", *_PLAIN)
-            }
+            apart = ("marks", "measures", "remarks", "events", *_PLAIN)
+            notes = {f.name: z[f.name] for f in fields(Score) if f.name not in apart}
             plain = {name: kind(z[name]) for name, kind in _PLAIN.items()}
             marks, remarks = Marks(z["marks"]), from_text(str(z["remarks"]))
-            return Score(**notes, marks=marks, measures=measures, remarks=remarks, **plain)  # type: ignore[arg-type]
+            events = PageEvents(z["events_quarter"], z["events_kind"])
+            return Score(
+                **notes,  # type: ignore[arg-type]
+                marks=marks, measures=measures, events=events, remarks=remarks, **plain,  # type: ignore[arg-type]
+            )  # fmt: skip
     except (KeyError, OSError, EOFError, TypeError) as error:
         raise ValueError("these bytes are not a Score; write them with score_to_bytes") from error

@@ -91,6 +91,51 @@ class Marks:
         return cls(np.zeros((n, len(MARK_NAMES)), np.int16))
 
 
+EVENT_NAMES = (
+    "fermata",  # on a note or a rest
+    "double",  # a double bar
+    "repeat",  # a repeat or final barline
+    "key",  # a new key signature
+    "dynamic",  # a dynamics sign: p, ff, sfz ...
+    "rit", "accel", "a_tempo", "slower", "faster", "dolce", "force", "held", "free", "cresc", "dim",  # words
+    "pedal_down", "pedal_up", "con_pedale", "senza_pedale",
+    "metronome",  # a printed metronome mark, unlike a playback tempo that a program hides in the file
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class PageEvents:
+    """Signs of the page that belong to a place and not to a note, in playing order.
+
+    quarter  (e,) float64 quarters from the first barline, ascending; a barline stands 0.001 before the bar's end
+    kind     (e,) int8 index into EVENT_NAMES
+    """
+
+    quarter: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    kind: NDArray[np.int8] = field(default_factory=lambda: np.zeros(0, np.int8))
+
+    def __post_init__(self) -> None:
+        _freeze(self, "quarter", np.float64)
+        _freeze(self, "kind", np.int8, len(self.quarter))
+        if not np.isfinite(self.quarter).all() or (np.diff(self.quarter) < 0).any():
+            raise ValueError("page events stand at finite places in ascending order")
+        if ((self.kind < 0) | (self.kind >= len(EVENT_NAMES))).any():
+            raise ValueError(f"the kind of a page event is 0 to {len(EVENT_NAMES) - 1}, see EVENT_NAMES")
+
+    def __len__(self) -> int:
+        return len(self.quarter)
+
+    def at(self, name: str) -> NDArray[np.float64]:
+        """Quarters at which events of one kind stand."""
+        return self.quarter[self.kind == EVENT_NAMES.index(name)]
+
+    @classmethod
+    def of(cls, events: Iterable[tuple[float, str]]) -> PageEvents:
+        """From (quarter, name) pairs in any order."""
+        found = sorted((float(q), EVENT_NAMES.index(name)) for q, name in events)
+        return cls(np.array([q for q, _ in found]), np.array([k for _, k in found], np.int8))
+
+
 @dataclass(frozen=True)
 class Measures:
     """Barlines, metre and key, one entry per measure, in playing order.
@@ -160,6 +205,7 @@ class Score:
     measures          Measures
     title, composer   as written in the file, "" when unknown
     tempo_bpm         quarters a minute that the default performance keeps on average; 0 leaves the pace to the Pianist
+    events            signs of the page that stand between the notes, see PageEvents
     remarks           what the reader of the file left out, guessed or mended; not part of the digest
     """
 
@@ -175,6 +221,7 @@ class Score:
     title: str = ""
     composer: str = ""
     tempo_bpm: float = 0.0
+    events: PageEvents = field(default_factory=PageEvents)
     remarks: tuple[Remark, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:

@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 from engine.limits import MAX_BARS, MAX_QUARTERS, MAX_SCORE_NOTES, MAX_TEMPO_BPM, MEASURES, SCORE, Limits
 from engine.music.remarks import from_json, to_json
 from engine.music.types import (
+    EVENT_NAMES,
     MARK_NAMES,
     Alignment,
     AudioClip,
     BadInput,
     Marks,
     Measures,
+    PageEvents,
     Performance,
     Remark,
     Score,
@@ -121,6 +123,7 @@ def score_table(score: Score) -> dict[str, Any]:
     return {
         "title": score.title, "composer": score.composer, "tempo_bpm": float(score.tempo_bpm),
         "notes": _columns(score, SCORE), "marks": marks, "measures": _columns(score.measures, MEASURES),
+        "events": {"quarter": score.events.quarter.tolist(), "kind": score.events.kind.tolist()},
         "remarks": to_json(score.remarks),
     }  # fmt: skip
 
@@ -146,8 +149,17 @@ def read_score(table: object) -> Score:
     return Score(
         **columns, marks=Marks(table_of_marks), measures=Measures(**measures), title=text(found["title"], "title"),
         composer=text(found["composer"], "composer"), tempo_bpm=real(found["tempo_bpm"], "tempo", 0, MAX_TEMPO_BPM),
+        events=_events(found.get("events", {"quarter": [], "kind": []})),
         remarks=_remarks(found.get("remarks", [])),
     )  # fmt: skip
+
+
+def _events(table: object) -> PageEvents:
+    """Page events of a saved score; projects of before have none."""
+    found = keyed(table, "quarter", "kind")
+    quarter = rising(column(found["quarter"], "quarter", *SCORE["onset_quarter"]), "events")
+    kind = column(found["kind"], "kind", 0, len(EVENT_NAMES) - 1, np.int8, len(quarter))
+    return PageEvents(quarter, kind)
 
 
 def _remarks(rows: object) -> tuple[Remark, ...]:

@@ -1,1 +1,1 @@
-"""Training and evaluation of the Pianist."""
+"""Data, training and evaluation of the Pianist."""

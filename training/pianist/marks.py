@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from engine.music.expression import measure_of
-from engine.music.types import MARK_NAMES, Marks, Score
+from engine.music.types import EVENT_NAMES, MARK_NAMES, Marks, PageEvents, Score
 
 _GRID = 48  # positions per quarter when bars are compared
 _JUMP = 1.5  # what it costs to leave the written order of bars
@@ -81,4 +81,11 @@ def attach_marks(played: Score, written: Score) -> tuple[Score, float]:
         elif len(of_bar[target]):
             near = of_bar[target][np.abs(pos_b[of_bar[target]] - pos_a[i]).argmin()]
             table[i, _RUNNING] = written.marks.table[near, _RUNNING]
-    return replace(played, marks=Marks(table)), overlap
+    m, w, e = played.measures, written.measures, written.events
+    of_event = np.searchsorted(w.onset_quarter, e.quarter + 1e-6, side="right") - 1
+    events = [
+        (m.onset_quarter[k] - m.position_quarter[k] + e.quarter[i] - w.onset_quarter[b] + w.position_quarter[b],
+         EVENT_NAMES[e.kind[i]])
+        for k, b in enumerate(path) for i in np.flatnonzero(of_event == b)
+    ]  # fmt: skip
+    return replace(played, marks=Marks(table), events=PageEvents.of(events)), overlap

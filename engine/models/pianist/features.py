@@ -36,6 +36,9 @@ MARKED = (
     "arpeggio", "trill", "mordent", "turn",
     "beat_period", "beat_period_known", "slower", "faster", "tempo_known",
 )  # fmt: skip
+DYNAMICS = (
+    "velocity", "velocity_known", "velocity_step", "velocity_piece", "crescendo", "diminuendo", "accent", "marcato",
+)  # fmt: skip
 NUM_FEATURES = len(STRUCTURE) + len(MARKED)
 
 

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from engine.models.pianist.features import CATEGORIES, NUM_FEATURES, Features
+from engine.models.pianist.features import CATEGORIES, DYNAMICS, MARKED, NUM_FEATURES, STRUCTURE, Features
 from engine.models.pianist.style import AXES
 from engine.music.types import PEDAL_SAMPLES, Expression
 
@@ -314,6 +314,31 @@ class Reader:
         if given is not None and known is not None:
             out[known] = given[known]
         return out
+
+    @torch.inference_mode()
+    def level(self, most: int = 8) -> float:
+        """log2 seconds a felt beat in the default style, whatever the dynamics: mean over up to `most` windows."""
+        model, f = self.model, self.features
+        value = f.value.copy()
+        value[:, [(*STRUCTURE, *MARKED).index(name) for name in DYNAMICS]] = 0
+        k = np.unique(np.linspace(0, len(self.index) - 1, min(len(self.index), most)).astype(int))
+        index, angle, valid = self.index[k], self.angle[k], self.valid[k]
+        hidden = model.read(torch.from_numpy(f.category)[index], torch.from_numpy(value)[index], angle, valid)
+        start = torch.from_numpy(noise(f, 0))[index]
+        style = torch.zeros(len(k), model.config.style_size + 1)
+        style[:, -1] = 1
+        none, zero = torch.zeros(index.shape, dtype=torch.bool), torch.zeros(len(k))
+        field = model.velocity_field(hidden, start, zero, style, torch.zeros_like(start), none, angle, valid)
+        return float((start + field)[..., TEMPO].mean()) * _TEMPO_SCALE + _TEMPO_CENTRE
+
+    @torch.inference_mode()
+    def expected(self, z: NDArray, seed: int) -> NDArray[np.float32]:
+        """The expected values (n, 8) of style z (Z,), as the first of `draw`, without drawing."""
+        n = len(self.features)
+        style = torch.from_numpy(np.append(z, 1.0).astype(np.float32))[None]
+        start = torch.from_numpy(noise(self.features, seed))
+        nothing = torch.zeros(n, dtype=torch.bool)
+        return (start + self._field(start, 0.0, style, torch.zeros(n, CHANNELS), nothing)).numpy()
 
     @torch.inference_mode()
     def draw(

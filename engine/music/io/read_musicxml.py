@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from engine.music.io.repeats import playing_order, unfold, written_measures
 from engine.music.io.score_marks import DYNAMIC_VELOCITY, WORD_REACH, fill_in_force, tempo_change, tempo_word
 from engine.music.io.words import A_TEMPO, FASTER, IMPULSES, LOUDER, SLOWER, SOFTER
 from engine.music.io.written import score_of
+from engine.music.page_events import musicxml_events
 from engine.music.types import MARK_NAMES, BadInput, Marks, Measures, Score
 
 _ORNAMENTS = {
@@ -43,7 +45,8 @@ def read_musicxml(data: bytes, all_parts: bool = False) -> Score:
             element.tag = element.tag.rsplit("}", 1)[-1]
     page = page_of(root)
     page.composer = page.composer or _credited_composer(root)
-    return score_of(page, all_parts)
+    score = score_of(page, all_parts)
+    return replace(score, events=musicxml_events(root, score.measures))
 
 
 def _credited_composer(root: Any) -> str:

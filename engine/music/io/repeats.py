@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from engine.music.io._partitura import load_partitura
-from engine.music.types import Marks, Measures, Score
+from engine.music.types import EVENT_NAMES, Marks, Measures, PageEvents, Score
 
 _MAX_UNFOLDED_NOTES = 20_000
 
@@ -86,9 +86,14 @@ def unfold(score: Score, order: Sequence[int]) -> Score:
         m.ts_num[order], m.ts_den[order], m.fifths[order], m.number[order],
     )  # fmt: skip
     onset = score.onset_quarter[rows] + shift
+    events, of_bar = score.events, np.searchsorted(m.onset_quarter, score.events.quarter + 1e-6, side="right") - 1
+    moved = [
+        (events.quarter[i] + at - m.onset_quarter[k], EVENT_NAMES[events.kind[i]])
+        for k, at in zip(order, new_onset, strict=True) for i in np.flatnonzero(of_bar == k)
+    ]  # fmt: skip
     within = np.where(take["grace"], np.arange(len(rows)), take["pitch"])  # grace notes keep their written order
     sort = np.lexsort((within, ~take["grace"], onset.round(6)))
     return replace(
         score, onset_quarter=onset[sort], marks=Marks(score.marks.table[rows][sort]), measures=measures,
-        **{name: values[sort] for name, values in take.items()},
+        events=PageEvents.of(moved), **{name: values[sort] for name, values in take.items()},
     )  # fmt: skip

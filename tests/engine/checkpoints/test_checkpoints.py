@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.checkpoints.bundle import open_codec, open_composer, open_pianist, open_renderer, open_tagger
-from engine.checkpoints.index import CHECKPOINTS, CODEC, COMPOSER, PIANIST, RENDERER, TAGGER
+from engine.checkpoints.bundle import open_codec, open_composer, open_expected, open_pianist, open_renderer, open_tagger
+from engine.checkpoints.index import CHECKPOINTS, CODEC, COMPOSER, EXPECTED, PIANIST, RENDERER, TAGGER
 from engine.music.types import BundleError
 from engine.process.remote_engine import WorkerEngine
 from studio.actions import editing as actions
@@ -21,7 +21,7 @@ from tests.helpers.soak_report import Reporter
 
 SHORT = "Chopin, Prélude op. 28 no. 7"
 OPEN: dict[str, Callable[[Path], object]] = {
-    PIANIST: open_pianist, COMPOSER: open_composer, CODEC: open_codec, TAGGER: open_tagger,
+    PIANIST: open_pianist, COMPOSER: open_composer, EXPECTED: open_expected, CODEC: open_codec, TAGGER: open_tagger,
     RENDERER: lambda folder: open_renderer(folder, open_codec(CHECKPOINTS / CODEC)),
 }  # fmt: skip
 

@@ -1,0 +1,110 @@
+"""Publish the expected performance:
+`python -m training.pianist.export_expected --table T --runs runs/expected --out checkpoints/expected-v1`
+
+Takes the networks that learnt from all training works (fold -1), fits the amplitude, and writes config.json and
+model.safetensors in half precision. Prints how well the amplitude is predicted on five folds of works.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+
+from engine.checkpoints.bundle import FORMAT_VERSION, weights_digest
+from engine.models.expected.nets import TempoShape, TouchShape
+from engine.models.expected.performance import LEVELS, MOVES, Amplitude, features_digest, summary
+from training.pianist.expected_data import FOLDS, Piece, Table
+
+PENALTY = 10.0  # chosen by five folds of training works among these
+
+
+def targets(p: Piece) -> NDArray[np.float64]:
+    """(5,): log2 deviation of tempo, velocity and articulation, mean velocity, mean articulation, mean of players."""
+    r = p.reading("xml")
+    with np.errstate(all="ignore"):
+        moves = [np.log2(np.nanstd(y, -1)).mean() for y in (r.curves, r.y[0], r.y[1])]
+        levels = [np.nanmean(y, -1).mean() for y in (r.y[0], r.y[1])]
+    return np.array(moves + levels)
+
+
+def fit(x: NDArray, y: NDArray, penalty: float = PENALTY) -> NDArray[np.float64]:
+    """Ridge with a free constant, (5, F + 1)."""
+    mx, my = x.mean(0), y.mean(0)
+    w = np.linalg.solve((x - mx).T @ (x - mx) + penalty * np.eye(x.shape[1]), (x - mx).T @ (y - my)).T
+    return np.concatenate([w, (my - w @ mx)[:, None]], 1)
+
+
+def amplitude(table: Table) -> Amplitude:
+    """The amplitude of all training pieces; prints its cross-validated correlation."""
+    pieces = [p for p in table.pieces if p.split == "train"]
+    x = np.array([summary(p.reading("xml").bx) for p in pieces])
+    y = np.array([targets(p) for p in pieces])
+    ok = np.isfinite(y).all(1)
+    pieces, x, y = [p for p, k in zip(pieces, ok, strict=True) if k], x[ok], y[ok]
+    for penalty in (1.0, 3.0, 10.0, 30.0):
+        guess = np.zeros_like(y)
+        for fold in range(FOLDS):
+            held = np.array([p.work in table.held_out(fold) for p in pieces])
+            w = fit(x[~held], y[~held], penalty)
+            guess[held] = x[held] @ w[:, :-1].T + w[:, -1]
+        r = [np.corrcoef(guess[:, k], y[:, k])[0, 1] for k in range(y.shape[1])]
+        rmse = np.sqrt(((guess - y) ** 2).mean(0))
+        cells = ", ".join(f"{n} r {a:.2f} rmse {b:.2f}" for n, a, b in zip((*MOVES, *LEVELS), r, rmse, strict=True))
+        print(f"penalty {penalty:g}: {cells}")
+    return Amplitude(fit(x, y), np.quantile(y, 0.01, axis=0), np.quantile(y, 0.99, axis=0))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--table", type=Path, required=True)
+    parser.add_argument("--runs", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    table = Table(args.table)
+    found = amplitude(table)
+    tensors: dict[str, torch.Tensor] = {}
+    counts = {}
+    for kind in ("tempo", "touch"):
+        files = sorted(args.runs.glob(f"{kind}-fold-1-seed*.pt"))
+        counts[kind] = len(files)
+        for i, path in enumerate(files):
+            state = torch.load(path, weights_only=True)
+            tensors |= {f"{kind}.{i}.{k}": v.half().contiguous() for k, v in state.items()}
+    tempo_w, touch_w = (np.load(args.runs / f"{k}-linear.npz") for k in ("tempo", "touch"))
+    f, g = len(table.names), len(table.beat_names)
+    tensors["linear_tempo.beats.weight"] = torch.from_numpy(
+        tempo_w["beats"].reshape(5, g, 1).transpose(2, 1, 0).astype(np.float32)
+    ).contiguous()
+    notes, beats = touch_w["notes"][: 3 * f], touch_w["notes"][3 * f :]
+    tensors["linear_touch.notes.weight"] = torch.from_numpy(
+        notes.reshape(3, f, 2).transpose(2, 1, 0).astype(np.float32)
+    ).contiguous()
+    tensors["linear_touch.beats.weight"] = torch.from_numpy(beats.T.astype(np.float32)).contiguous()
+    for name, scale in (("beat_scale", table.beat_scale), ("note_scale", table.scale)):
+        tensors |= {f"{name}.{k}": torch.from_numpy(getattr(scale, k)).float() for k in ("mean", "deviation")}
+    tensors |= {
+        f"amplitude.{k}": torch.from_numpy(getattr(found, k)).float().contiguous() for k in ("weight", "low", "high")
+    }
+    args.out.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, args.out / "model.safetensors")
+    config = {
+        "format_version": FORMAT_VERSION, "kind": "expected performance", "networks": counts,
+        "tempo": TempoShape(len(table.beat_names)).to_json(),
+        "touch": TouchShape(len(table.names), len(table.beat_names)).to_json(),
+        "features": features_digest(list(table.names), list(table.beat_names)),
+        "licence": "CC BY-NC-SA 4.0", "data": "(n)ASAP, training works",
+        "weights_sha256": weights_digest(args.out / "model.safetensors"),
+    }  # fmt: skip
+    (args.out / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+    size = (args.out / "model.safetensors").stat().st_size / 2**20
+    print(f"{args.out}: {counts['tempo']} tempo and {counts['touch']} touch networks, {size:.1f} MiB")
+
+
+if __name__ == "__main__":
+    main()
