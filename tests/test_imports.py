@@ -32,6 +32,7 @@ LAYERS = {
     "engine.models.renderer": "engine.tokens engine.models.nn engine.models.codec",
     "engine.models.composer": "engine.music engine.tokens engine.models.nn",
     "engine.models.pianist": "engine.music engine.models.nn",
+    "engine.models.expected": "engine.music engine.models.nn engine.models.pianist",
     "engine.models.xmvae": "engine.music engine.tokens engine.models.nn",
     "engine.models.midi_valle": "engine.tokens engine.models.nn",
     "engine.models.tagger": "engine.music engine.tokens engine.models.nn engine.measures.form",

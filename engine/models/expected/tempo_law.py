@@ -20,7 +20,7 @@ from engine.music.types import Score
 # usual range of each class of tempo words (`in_force.TEMPO_WORDS`), felt beats a minute
 WORD_RANGE = {1: (40, 66), 2: (54, 80), 3: (66, 104), 4: (84, 132), 5: (108, 176), 6: (160, 208)}
 RIT_OCTAVES, ACCEL_OCTAVES = 0.22, 0.17  # the least that a written change moves the pace by its end
-CURVE_LIMITS = (-1.2, 2.2)  # of a beat about the written pace: people's own 0.1 and 99.9 per cent
+CURVE_LIMITS = (-1.2, 2.2)  # of a beat about the written pace; an estimate of what people do, not measured
 STEP_LIMITS = (-1.6, 1.8)  # from one beat to the next, likewise
 
 
