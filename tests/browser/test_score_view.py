@@ -68,7 +68,7 @@ def prelude() -> Score:
 def paper(visitor: Visitor, script: str, seconds: float = PATIENCE_SEC) -> None:
     """Wait until an expression over `d`, the paper's data attributes, is true."""
     visitor.page.wait_for_function(
-        f"() => {{ const d = document.querySelector('#score .paper')?.dataset; return d !== undefined && ({script}); }}",
+        f"() => {{ const d = document.querySelector('#score .paper')?.dataset; return d && ({script}); }}",
         timeout=1000 * seconds,
     )
 
