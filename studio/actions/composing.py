@@ -11,6 +11,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.compose.form import parse_form
 from engine.music.io.alignment import kept_notes
 from engine.music.types import Alignment, BadInput, Performance, Score
 from studio.actions.editing import NOTHING_OPEN, Change, grid_of, open_piece
@@ -23,6 +24,18 @@ from studio.state.session import Controls, NoteEdit, Reference, Selection, Sessi
 KEPT_TAKES = 12
 MAX_TAKES, MAX_NOTES, MAX_BARS = 4, 2048, 128
 HANDS = {"Both hands": (0, 1, 2), "Upper staff": (1,), "Lower staff": (2,)}
+
+
+def as_form(text: object) -> dict:
+    """The `form` and `bars` of a Wish that asks for this form; {} for none. Raises BadInput for one it cannot read."""
+    if not isinstance(text, str) or len(text) > 200:
+        raise BadInput("The form is not a text of up to 200 characters; write it such as A8 A'8 B8 A8.")
+    plan = parse_form(text)
+    if plan is None:
+        return {}
+    if plan.bars > MAX_BARS:
+        raise BadInput(f"The form has {plan.bars} bars; up to {MAX_BARS} are accepted here.")
+    return {"form": str(plan), "bars": plan.bars}
 
 
 def compose(desk: Desk, wish: Wish, on_note: OnNote, step: Step = unwatched) -> Change:

@@ -10,7 +10,7 @@ import html
 import importlib.util
 import inspect
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import wraps
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ import gradio as gr
 from engine.models.composer.conditions import TOP_P
 from engine.music.remarks import to_json
 from engine.music.types import AudioClip, BadInput, BundleError, Performance, Score, Strength, Style
-from studio.actions.composing import MAX_BARS, MAX_NOTES
+from studio.actions.composing import MAX_BARS, MAX_NOTES, as_form
 from studio.api.values import (
     MAX_SEED,
     Answer,
@@ -111,7 +111,7 @@ def _writing(desk: Desk) -> tuple[Callable, ...]:
     def compose(
         composer: str = "", period: str = "", key: str = "", meter: str = "", tempo: float = 0.0,
         density: float = 0.0, notes: int = 256, bars: int = 0, seed: int = 0, temperature: float = 1.0,
-        top_p: float = TOP_P,
+        top_p: float = TOP_P, form: str = "",
     ) -> tuple[Answer, Answer, dict]:  # fmt: skip
         """Write a new piano piece and play it. Returns score (MusicXML), performance (MIDI), and how it was made.
 
@@ -127,8 +127,10 @@ def _writing(desk: Desk) -> tuple[Callable, ...]:
             seed: the same seed and settings give the same piece
             temperature: 0.1 careful to 2 wild; 1 is as learned
             top_p: draw from the likeliest choices only, a share from 0.01 to 1
+            form: AABA, ABA', rondo, theme and variations, minuet and trio, or such as "A8 A'8 B8 A8"; empty for free
         """
         asked = wish(composer, period, key, meter, tempo, density, notes, bars, seed, temperature, top_p)
+        asked = replace(asked, **as_form(form))
         step = time_limit()
         score = desk.compose(asked, _on_note(step), step)[0]
         return written(score, asked, desk.perform(score, _style(desk), step))

@@ -18,6 +18,7 @@ class Wish:
     tempo       quarters a minute
     density     notes a quarter
     notes, bars how much to write; bars, when there are any, count
+    form        sections of a new piece, see `engine.compose.form`; its bars count then
     """
 
     composer: str = ""
@@ -32,6 +33,7 @@ class Wish:
     seed: int = 0
     temperature: float = 1.0
     top_p: float = TOP_P
+    form: str = ""
 
     def conditions(self) -> Conditions:
         """The same as the engine takes them."""

@@ -189,8 +189,9 @@ class Desk:
         """New pieces, one a take; `on_note` hears every note and may raise to cancel, `step` while it waits."""
         with self.composer.turn(step):
             return self.engine.compose(
-                wish.conditions(), wish.notes, wish.bars, *wish.sampling(), on_note=on_note, on_step=step
-            )
+                wish.conditions(), wish.notes, wish.bars, *wish.sampling(), on_note=on_note, on_step=step,
+                form=wish.form,
+            )  # fmt: skip
 
     def continue_score(self, score: Score, wish: Wish, on_note: OnNote, step: Step = unwatched) -> list[Score]:
         """The score with more after it, one a take; as in compose."""

@@ -77,6 +77,14 @@ def test_writing_on_keeps_what_was_there(client: Client, piece: Path) -> None:
         assert notes.issuperset(before)
 
 
+def test_a_form_sets_the_bars(client: Client) -> None:
+    score, _, about = client.predict(form="A2 B1 A2", meter="2/4", seed=1, api_name="/compose")
+    assert about["bars"] == 5
+    assert about["asked"]["form"] == "A2 B1 A2"
+    new = open_score(Path(score).read_bytes(), "new")
+    assert len(new.measures) == 5
+
+
 def test_lists(client: Client) -> None:
     styles = client.predict(api_name="/list_styles")
     assert "Default" in styles["styles"]
