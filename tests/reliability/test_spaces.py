@@ -190,7 +190,8 @@ def test_without_weights_it_starts_and_says_so(_full: bool, soak_report: Reporte
         missing = []
         for endpoint, sent in (
             ("compose", {}), ("perform", {"score": handle_file(tmp_path / "piece.musicxml")}),
-            ("render", {"performance": played(tmp_path), "profile": "product"}), ("metrics", {"performance": played(tmp_path)}),
+            ("render", {"performance": played(tmp_path), "profile": "product"}),
+            ("metrics", {"performance": played(tmp_path)}),
         ):  # fmt: skip
             with pytest.raises(AppError) as refusal:
                 client.predict(**sent, api_name=f"/{endpoint}")
