@@ -28,28 +28,46 @@ MOST_WAITING = 32  # jobs that wait for their turn
 
 
 class Turns:
-    """So many jobs at one time; the others wait and can be cancelled meanwhile."""
+    """So many jobs at one time, in the order of their arrival; the others wait and can be cancelled meanwhile."""
 
     def __init__(self, at_once: int) -> None:
-        self._free, self._waiting, self._lock = threading.Semaphore(at_once), 0, threading.Lock()
+        self._free, self._changed = at_once, threading.Condition()
+        self._waiting: list[object] = []  # first come first
 
     @contextmanager
     def turn(self, step: Step) -> Iterator[None]:
         """Wait for a turn. Raises BadInput when too many wait, and whatever `step` raises."""
-        with self._lock:
-            if self._waiting >= MOST_WAITING:
+        mine = object()
+        with self._changed:
+            if len(self._waiting) >= MOST_WAITING:
                 raise BadInput("Too many visitors are playing just now; try again in a minute.")
-            self._waiting += 1
+            self._waiting.append(mine)
         try:
-            while not self._free.acquire(timeout=0.2):
+            while not self._mine(mine):
                 step(0.0)
-        finally:
-            with self._lock:
-                self._waiting -= 1
+        except BaseException:
+            with self._changed:
+                if mine in self._waiting:
+                    self._waiting.remove(mine)
+                self._changed.notify_all()
+            raise
         try:
             yield
         finally:
-            self._free.release()
+            with self._changed:
+                self._free += 1
+                self._changed.notify_all()
+
+    def _mine(self, mine: object) -> bool:
+        """Take a free turn if it is mine, after waiting for one a moment."""
+        with self._changed:
+            ready = lambda: self._free > 0 and self._waiting[0] is mine  # noqa: E731
+            if not self._changed.wait_for(ready, 0.2):
+                return False
+            self._free -= 1
+            self._waiting.remove(mine)
+            self._changed.notify_all()
+            return True
 
 
 class Memory:

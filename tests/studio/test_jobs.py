@@ -125,7 +125,30 @@ def test_turns_are_taken_one_at_a_time_and_not_by_everybody() -> None:
     for thread in threads:
         thread.join()
     assert most == [1]
-    turns._waiting = MOST_WAITING
+    order: list[int] = []
+
+    def queue(number: int) -> None:
+        with turns.turn(lambda share: None):
+            order.append(number)
+
+    with turns.turn(lambda share: None):
+        threads = [threading.Thread(target=queue, args=(number,)) for number in range(8)]
+        for number, thread in enumerate(threads):
+            thread.start()
+            while len(turns._waiting) <= number:
+                time.sleep(0.001)
+    for thread in threads:
+        thread.join()
+    assert order == list(range(8)), "first come, first served"
+
+    def cancel(share: float) -> None:
+        raise Cancelled
+
+    with turns.turn(lambda share: None), pytest.raises(Cancelled), turns.turn(cancel):
+        pass
+    with turns.turn(lambda share: None):
+        pass
+    turns._waiting = [object()] * MOST_WAITING
     with pytest.raises(BadInput, match="try again"), turns.turn(lambda share: None):
         pass
 
