@@ -240,11 +240,7 @@ def _read(kind: str, data: bytes) -> Score:
     if kind == "kern":
         return kern.read_kern(data)
     assert kind == "mei"
-    from engine.music.io._partitura import load_partitura
-
-    path = Path(tempfile.gettempdir()) / "score.mei"
-    path.write_bytes(data)
-    return notation.part_to_score(load_partitura().load_mei(str(path)))
+    return notation.read_mei(data)
 
 
 def _engrave(kind: str, data: bytes) -> bytes:

@@ -1,7 +1,8 @@
 """MusicXML as a `Page`: what stands in each bar, in quarters.
 
-The format: W3C MusicXML 4.0. Decimal values are read wherever the schema allows them. Our own reader, because those of
-partitura and music21 lose what a pianist needs; the figures are in docs/reading.md.
+The format: W3C MusicXML 4.0. Decimal values are read wherever the schema allows them. Our own reader: partitura 1.9
+reads decimal durations as nothing, refuses church modes, sorts grace notes by pitch and lets parts run apart (the
+small files in tests/data/reading).
 """
 
 from __future__ import annotations

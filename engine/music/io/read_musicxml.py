@@ -18,6 +18,7 @@ from lxml import etree
 
 from engine.music.engraving.spelling import FIFTHS
 from engine.music.io._partitura import load_partitura
+from engine.music.io.mei_page import page_of_mei
 from engine.music.io.musicxml_page import page_of
 from engine.music.io.repeats import playing_order, unfold, written_measures
 from engine.music.io.score_marks import DYNAMIC_VELOCITY, WORD_REACH, fill_in_force, tempo_change, tempo_word
@@ -38,11 +39,7 @@ def read_musicxml(data: bytes, all_parts: bool = False) -> Score:
     Repeats, endings, da capo and dal segno are played. Of a song the keyboard part is read, with `all_parts` the voice,
     too. Raises BadInput when no note is found.
     """
-    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
-    root = etree.fromstring(data, parser)
-    for element in root.iter(etree.Element):
-        if "}" in element.tag:
-            element.tag = element.tag.rsplit("}", 1)[-1]
+    root = _plain(data)
     page = page_of(root)
     page.composer = page.composer or _credited_composer(root)
     score = score_of(page, all_parts)
@@ -57,6 +54,21 @@ def _credited_composer(root: Any) -> str:
     while name and not name[0].isalpha():  # "op. 8, no. 11" before it
         name = name[1:]
     return " ".join(name)
+
+
+def read_mei(data: bytes, all_parts: bool = False) -> Score:
+    """`read_musicxml` for MEI."""
+    return score_of(page_of_mei(_plain(data)), all_parts)
+
+
+def _plain(data: bytes) -> Any:
+    """The root of an XML document, its names without namespaces."""
+    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
+    root = etree.fromstring(data, parser)
+    for element in root.iter(etree.Element):
+        if "}" in element.tag:
+            element.tag = element.tag.rsplit("}", 1)[-1]
+    return root
 
 
 def read_musicxml_file(path: str | Path) -> Score:

@@ -132,7 +132,7 @@ REFUSED = {
     "two million elements": (b"<mei>" + b"<a/>" * 2_000_000 + b"</mei>", "more than 1000000 elements"),
     "over 20 MB": (b"<score-partwise>" + b" " * 20_000_001, "20 MB"),
     "unknown encoding": (b'<?xml version="1.0" encoding="x-klingon"?><score-partwise/>', "encoding|damaged"),
-    "mei without music": (b'<mei xmlns="http://www.music-encoding.org/ns/mei"/>', "cannot be read"),
+    "mei without music": (b'<mei xmlns="http://www.music-encoding.org/ns/mei"/>', "no notes"),
     "kern of nothing": (b"**kern\n*-\n", "no notes|cannot be read"),
     "kern of noise": (b"**kern\n" + random.Random(3).randbytes(3000).replace(b"\x00", b" "), "cannot be read|no notes"),
     "mxl: no zip": (b"PK\x03\x04" + bytes(200), r"\.mxl file is damaged"),
