@@ -2,7 +2,8 @@
 
 After the released tokenizer (an "Octuple" of six): pitch, velocity, duration, time since the previous note, position in
 a bar of two seconds, and number of that bar. Bars and positions are plain time from the start of the segment; tempo,
-metre and pedal are left out. A velocity half-way between two classes takes the louder one. Identifiers 0 to 3 of every field are PAD, BOS, EOS and MASK; value i is 4 + i.
+metre and pedal are left out. A velocity half-way between two classes takes the louder one. Identifiers 0 to 3 of every
+field are PAD, BOS, EOS and MASK; value i is 4 + i.
 
 >>> one = Performance([0.0, 0.5], [0.25, 1.0], [60, 64], [64, 127])
 >>> encode(one).tolist()
