@@ -52,7 +52,7 @@ def playing_order(bars: Sequence[Signs]) -> list[int]:
         if i not in known and bar.backward and turn < _passes(bars, i, group, top):
             turn, i = turn + 1, start
             continue
-        if bar.backward and not (bar.endings and i < group[-1]):
+        if bar.backward and not (bar.endings and i < group[-1]) and not _ending_follows(bars, i):
             start, turn = i + 1, 1
         if jumped and "fine" in bar.jumps:
             break
@@ -68,21 +68,37 @@ def playing_order(bars: Sequence[Signs]) -> list[int]:
 
 
 def _group(bars: Sequence[Signs], i: int) -> range:
-    """The run of bars with endings around bar i; empty outside."""
+    """The endings of one passage around bar i; empty outside endings. A second first ending begins other endings."""
     if not bars[i].endings:
         return range(0)
-    a = b = i
+    a = i
     while a > 0 and bars[a - 1].endings and not bars[a].forward:
         a -= 1
-    while b + 1 < len(bars) and bars[b + 1].endings and not bars[b + 1].forward:
-        b += 1
-    return range(a, b + 1)
+    first_seen = 1 in bars[a].endings
+    for k in range(a + 1, len(bars)):
+        first = 1 in bars[k].endings
+        again = first and first_seen and bars[k].endings != bars[k - 1].endings
+        if not bars[k].endings or bars[k].forward or again:
+            if k > i:
+                return range(a, k)
+            a, first_seen = k, False
+        first_seen = first_seen or first
+    return range(a, len(bars))
+
+
+def _ending_follows(bars: Sequence[Signs], i: int) -> bool:
+    """Whether a repeat that ends with bar i, outside endings, has its last ending after it (the first is unmarked)."""
+    if bars[i].endings or i + 1 >= len(bars):
+        return False
+    later = bars[i + 1]
+    return bool(later.endings) and 1 not in later.endings and not later.forward
 
 
 def _passes(bars: Sequence[Signs], i: int, group: range, top: int) -> int:
     """How often the passage that ends with bar i is played in all."""
     if not bars[i].endings:
-        return bars[i].backward
+        last = max(bars[i + 1].endings) if _ending_follows(bars, i) else 0
+        return max(bars[i].backward, last)
     several = any(bars[k].endings != bars[i].endings for k in group)
     return top if several else max(top + 1, bars[i].backward if bars[i].backward > 2 else 0)
 

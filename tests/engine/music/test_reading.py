@@ -143,6 +143,8 @@ def test_a_tie_goes_into_each_ending():
         (["C4", "D4<back times='4'>"], "CDCDCDCD"),
         (["C4", "1,2:D4<back>", "3:E4"], "CDCDCE"),
         (["C4", "1:D4<back>", "E4"], "CDCE"),  # the second ending has no bracket
+        (["C4", "D4<back>", "2:E4", "F4"], "CDCDEF"),  # the first ending has no bracket
+        (["C4", "1,2:D4", "3:E4", "1:F4<back>", "2:G4"], "CDFCDG"),  # endings of verses, then of a repeat
         (["<forward>C4", "D4<back>", "<forward>E4<back>", "F4"], "CDCDEEF"),
         (["C4", "<segno>D4", "E4<tocoda>", "F4<dalsegno>", "<coda>G4"], "CDEFDEG"),
         (["C4<back>", "D4<dacapo>", "E4"], "CCDCDE"),  # no repeat after the jump, and the jump is made once
