@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from engine.music.io.playing_order import Signs, playing_order
 from engine.tokens.composer_tokens import Bars, Written
 
 MAX_BARS = 2_000  # of an order; a longer one is an error of the source
@@ -91,38 +92,19 @@ def order_of_marks(count: int, marks: list[tuple[int, str, str]], bar_onset: Seq
     starts = np.asarray(bar_onset)
     at = {kind: {int(np.searchsorted(starts, o - 1)): v for o, k, v in marks if k == kind} for _, kind, _ in marks}
     stops = sorted({*at.get("ending-stop", {}), *at.get("ending-discontinue", {})})
-    turns: dict[int, set[int]] = {}
+    bars = [Signs() for _ in range(count)]
     for begin, value in at.get("ending-start", {}).items():
         stop = next((e for e in stops if e > begin), begin + 1)
-        turns |= {bar: {int(n) for n in re.findall(r"\d+", value)} for bar in range(begin, min(stop, count))}
-    out: list[int] = []
-    bar, section, turn = 0, 0, 1
-    while bar < count and len(out) <= MAX_BARS:
-        after_endings = bar and bar - 1 in turns and bar not in turns
-        if bar != section and (bar in at.get("repeat-forward", {}) or after_endings):
-            section, turn = bar, 1
-        if turn not in turns.get(bar, {turn}):
-            bar += 1
-            continue
-        out.append(bar)
-        bar += 1
-        if bar in at.get("repeat-backward", {}):
-            if turn < _times(bar, turns, at["repeat-backward"][bar]):
-                bar, turn = section, turn + 1
-            elif bar not in turns:
-                section, turn = bar, 1
-    return out if len(out) <= MAX_BARS else []
-
-
-def _times(end: int, turns: dict[int, set[int]], value: str) -> int:
-    """How often the passage before bar `end` is played: by its endings, else by its repeat sign, else twice."""
-    low, high = end, end
-    while low - 1 in turns:
-        low -= 1
-    while high in turns and low < end:
-        high += 1
-    numbers = set().union(*(turns[b] for b in range(low, high)))
-    return max(*numbers, 2) if numbers else int(value) if value.isdigit() else 2
+        for bar in bars[begin:stop]:
+            bar.endings = frozenset(int(n) for n in re.findall(r"\d+", value))
+    for begin in at.get("repeat-forward", {}):
+        if begin < count:
+            bars[begin].forward = True
+    for end, times in at.get("repeat-backward", {}).items():
+        if 0 < end <= count:
+            bars[end - 1].backward = int(times) if times.isdigit() else 2
+    order = playing_order(bars)
+    return order if len(order) <= MAX_BARS else []
 
 
 def unfold(w: Written, order: Sequence[int]) -> Written:
