@@ -10,11 +10,14 @@ from numpy.typing import NDArray
 from engine.models.expected.dynamics_law import accent_lift, with_dynamics
 from engine.models.expected.performance import ExpectedValues
 from engine.models.expected.tempo_law import pace
-from engine.models.pianist.pianist import _TEMPO_CENTRE as T_CENTRE
-from engine.models.pianist.pianist import _TEMPO_SCALE as T_SCALE
-from engine.models.pianist.pianist import _VELOCITY_CENTRE as V_CENTRE
-from engine.models.pianist.pianist import _VELOCITY_SCALE as V_SCALE
-from engine.models.pianist.pianist import TEMPO, VELOCITY
+from engine.models.pianist.pianist import (
+    TEMPO,
+    TEMPO_CENTRE,
+    TEMPO_SCALE,
+    VELOCITY,
+    VELOCITY_CENTRE,
+    VELOCITY_SCALE,
+)
 from engine.music.expression import beat_quarters, measure_of
 from engine.music.types import Score
 
@@ -47,11 +50,13 @@ def joined(
     """
     out = mixed.astype(np.float64)
     own, styled = sample - expected, expected - default
-    move = values.velocity / V_SCALE + _centred(styled[:, VELOCITY]) + freedom.velocity * _centred(own[:, VELOCITY])
-    wanted = values.deviation[1] / V_SCALE * _wider(expected[:, VELOCITY], default[:, VELOCITY])
+    move = (
+        values.velocity / VELOCITY_SCALE + _centred(styled[:, VELOCITY]) + freedom.velocity * _centred(own[:, VELOCITY])
+    )
+    wanted = values.deviation[1] / VELOCITY_SCALE * _wider(expected[:, VELOCITY], default[:, VELOCITY])
     out[:, VELOCITY] = expected[:, VELOCITY].mean() + move * wanted / max(move.std(), 1e-6)
-    loud = with_dynamics(score, out[:, VELOCITY] * V_SCALE + V_CENTRE)
-    out[:, VELOCITY] = (loud + accent_lift(score, loud) - V_CENTRE) / V_SCALE
+    loud = with_dynamics(score, out[:, VELOCITY] * VELOCITY_SCALE + VELOCITY_CENTRE)
+    out[:, VELOCITY] = (loud + accent_lift(score, loud) - VELOCITY_CENTRE) / VELOCITY_SCALE
     out[:, TEMPO] = _tempo(score, values, expected[:, TEMPO], own[:, TEMPO], default[:, TEMPO], freedom.tempo, level)
     return out.astype(np.float32)
 
@@ -72,13 +77,13 @@ def _tempo(
         known = np.flatnonzero(count)
         return np.interp(np.arange(len(grid)), known, mean[known])
 
-    styled = of_beats((expected - default) * T_SCALE)
-    move = values.tempo + styled - styled.mean() + share * _centred(of_beats(own * T_SCALE))
+    styled = of_beats((expected - default) * TEMPO_SCALE)
+    move = values.tempo + styled - styled.mean() + share * _centred(of_beats(own * TEMPO_SCALE))
     curve = move * values.deviation[0] / max(move.std(), 1e-6) * _wider(expected, default)
     if level is None:
-        level = float(of_beats(default * T_SCALE + T_CENTRE).mean())
+        level = float(of_beats(default * TEMPO_SCALE + TEMPO_CENTRE).mean())
     own_pace = level - float(of_beats(felt).mean())
-    return (pace(score, grid, curve, own_pace)[beat] + felt + styled.mean() - T_CENTRE) / T_SCALE
+    return (pace(score, grid, curve, own_pace)[beat] + felt + styled.mean() - TEMPO_CENTRE) / TEMPO_SCALE
 
 
 def _centred(x: NDArray) -> NDArray:

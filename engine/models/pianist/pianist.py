@@ -23,8 +23,8 @@ from engine.music.types import PEDAL_SAMPLES, Expression
 CHANNELS = 4 + PEDAL_SAMPLES  # tempo, velocity, timing, articulation, pedal x 4
 TEMPO, VELOCITY, TIMING, ARTICULATION, PEDAL = 0, 1, 2, 3, slice(4, CHANNELS)
 # channel = (quantity - CENTRE) / SCALE, measured once on the training split
-_TEMPO_CENTRE, _TEMPO_SCALE = -0.95, 0.95
-_VELOCITY_CENTRE, _VELOCITY_SCALE = 64.0, 19.0
+TEMPO_CENTRE, TEMPO_SCALE = -0.95, 0.95
+VELOCITY_CENTRE, VELOCITY_SCALE = 64.0, 19.0
 _TIMING_UNIT_SEC, _TIMING_SCALE = 0.010, 1.1
 _ARTICULATION_CENTRE, _ARTICULATION_SCALE = -0.6, 1.25
 
@@ -59,8 +59,8 @@ def to_channels(expression: Expression) -> NDArray[np.float32]:
         [
             np.stack(
                 [
-                    (np.log2(expression.beat_period) - _TEMPO_CENTRE) / _TEMPO_SCALE,
-                    (expression.velocity - _VELOCITY_CENTRE) / _VELOCITY_SCALE,
+                    (np.log2(expression.beat_period) - TEMPO_CENTRE) / TEMPO_SCALE,
+                    (expression.velocity - VELOCITY_CENTRE) / VELOCITY_SCALE,
                     np.sign(timing) * np.log1p(np.abs(timing) / _TIMING_UNIT_SEC) / _TIMING_SCALE,
                     (np.clip(expression.articulation_log2, -5, 4) - _ARTICULATION_CENTRE) / _ARTICULATION_SCALE,
                 ],
@@ -77,9 +77,9 @@ def from_channels(x: NDArray) -> Expression:
     x = np.asarray(x, np.float64)
     scaled = np.clip(x[:, TIMING] * _TIMING_SCALE, -5.3, 5.3)  # at most 2 s off the grid
     return Expression(
-        beat_period=np.exp2(np.clip(x[:, TEMPO] * _TEMPO_SCALE + _TEMPO_CENTRE, -4.5, 3.5)),
+        beat_period=np.exp2(np.clip(x[:, TEMPO] * TEMPO_SCALE + TEMPO_CENTRE, -4.5, 3.5)),
         timing_sec=np.sign(scaled) * np.expm1(np.abs(scaled)) * _TIMING_UNIT_SEC,
-        velocity=np.clip(x[:, VELOCITY] * _VELOCITY_SCALE + _VELOCITY_CENTRE, 1, 127),
+        velocity=np.clip(x[:, VELOCITY] * VELOCITY_SCALE + VELOCITY_CENTRE, 1, 127),
         articulation_log2=np.clip(x[:, ARTICULATION] * _ARTICULATION_SCALE + _ARTICULATION_CENTRE, -5, 4),
         pedal=np.clip((x[:, PEDAL] + 1) * 63.5, 0, 127),
         played=np.ones(len(x), bool),
@@ -329,7 +329,7 @@ class Reader:
         style[:, -1] = 1
         none, zero = torch.zeros(index.shape, dtype=torch.bool), torch.zeros(len(k))
         field = model.velocity_field(hidden, start, zero, style, torch.zeros_like(start), none, angle, valid)
-        return float((start + field)[..., TEMPO].mean()) * _TEMPO_SCALE + _TEMPO_CENTRE
+        return float((start + field)[..., TEMPO].mean()) * TEMPO_SCALE + TEMPO_CENTRE
 
     @torch.inference_mode()
     def expected(self, z: NDArray, seed: int) -> NDArray[np.float32]:
