@@ -24,21 +24,11 @@ _ARTICULATIONS = {
 }  # fmt: skip
 _ORNAMENTS = {"trill": 1, "mordent": 2, "turn": 3}
 _SILENT = {
-    "clef",
-    "keySig",
-    "meterSig",
-    "barLine",
-    "dot",
-    "artic",
-    "accid",
-    "verse",
-    "syl",
-    "custos",
-    "sb",
-    "pb",
-    "del",
-}
+    "clef", "keySig", "meterSig", "barLine", "dot", "artic", "accid", "verse", "syl", "custos", "sb", "pb", "del",
+}  # fmt: skip
 _CHOICES = {"choice": ("corr", "reg", "expan"), "app": ("lem",), "subst": ("add",)}
+
+_TRANSPARENT = {"beam", "bTrem", "supplied", "unclear", "damage", "add", "corr", "sic", "orig", "reg", *_CHOICES}
 
 
 class _Reader:
@@ -161,19 +151,7 @@ class _Reader:
             elif tag == "fTrem":
                 at = self.events(e, at, ratio / 2, grace, i, where)
             elif tag not in ("mRest", "mSpace", "multiRest"):
-                if tag not in (
-                    "beam",
-                    "bTrem",
-                    "supplied",
-                    "unclear",
-                    "damage",
-                    "add",
-                    "corr",
-                    "sic",
-                    "orig",
-                    "reg",
-                    *_CHOICES,
-                ):
+                if tag not in _TRANSPARENT:
                     self.page.remark(i, f"<{tag}>", "this element is not known here; only notes in it are read")
                 at = self.events(e, at, ratio, grace, i, where)
         return at
@@ -239,7 +217,7 @@ class _Reader:
             bpm = number(e.get("midi.bpm"))
             beats, unit = number(e.get("mm")), number(e.get("mm.unit"))
             if bpm is None and beats and unit:
-                bpm = beats * 4 / unit * (2 - Fraction(1, 2 ** int(number(e.get("mm.dots")) or 0)))
+                bpm = _dotted(beats * 4 / unit, e.get("mm.dots"))
             if bpm:
                 bar.signs.append(Sign(at, "bpm", float(bpm)))
         elif e.tag == "hairpin":
@@ -274,11 +252,16 @@ def chosen(element: Any) -> Any:
 def _length(e: Any) -> Fraction:
     """Quarters of a note's or chord's written value."""
     inner = next((n for n in e.iter("note") if n.get("dur")), e)
-    name, dots = e.get("dur") or inner.get("dur") or "4", int(number(e.get("dots") or inner.get("dots")) or 0)
+    name = e.get("dur") or inner.get("dur") or "4"
     value = (
         Fraction(_LONG[name]) if name in _LONG else Fraction(4, int(name)) if re.fullmatch("[1-9]\\d{0,3}", name) else 1
     )
-    return value * (2 - Fraction(1, 2 ** min(dots, 4)))
+    return _dotted(Fraction(value), e.get("dots") or inner.get("dots"))
+
+
+def _dotted(value: Fraction, dots: str | None) -> Fraction:
+    """A note value with so many dots; 0 to 4 are read."""
+    return value * (2 - Fraction(1, 2 ** min(max(int(number(dots) or 0), 0), 4)))
 
 
 def page_of_mei(root: Any) -> Page:

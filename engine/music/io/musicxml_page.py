@@ -121,7 +121,8 @@ def _measure(measure: Any, i: int, page: Page, s: _State) -> None:
 
 
 def _attributes(element: Any, i: int, page: Page, s: _State) -> None:
-    if divisions := number(element.findtext("divisions")):
+    divisions = number(element.findtext("divisions"))
+    if divisions and divisions > 0:
         s.divisions = divisions
     if staves := number(element.findtext("staves")):
         page.parts[s.part].staves = max(page.parts[s.part].staves, int(staves))

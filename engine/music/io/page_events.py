@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+from engine.music.io.musicxml_page import number
 from engine.music.types import Measures, PageEvents
 
 WORDS = {
@@ -57,21 +58,15 @@ def musicxml_events(root: Any, measures: Measures) -> PageEvents:
             now = 0.0
             for e in bar:
                 if e.tag == "attributes":
-                    divisions = _number(e.findtext("divisions")) or divisions
-                length = _number(e.findtext("duration")) / divisions
+                    stated = number(e.findtext("divisions"))
+                    divisions = float(stated) if stated and stated > 0 else divisions
+                length = float(number(e.findtext("duration")) or 0) / divisions
                 table[i] += [(place if place < 0 else now, kind) for place, kind in _of_element(e, i)]
                 if e.tag == "note" and e.find("chord") is None and e.find("grace") is None:
                     now += length
                 elif e.tag in ("forward", "backup"):
-                    now += length if e.tag == "forward" else -length
+                    now = max(now + (length if e.tag == "forward" else -length), 0.0)
     return placed(table, numbers, measures)
-
-
-def _number(text: str | None) -> float:
-    try:
-        return float(text or 0)
-    except ValueError:
-        return 0.0
 
 
 def _of_element(e: Any, bar: int) -> list[tuple[float, str]]:
@@ -106,12 +101,12 @@ def placed(table: dict[int, list[tuple[float, str]]], numbers: Sequence[int], me
     numbers  the printed bars' numbers; a bar without one has the number of the bar before
     """
     of_number = defaultdict(list)
-    for i, number in enumerate(numbers):
-        of_number[number].append(i)
+    for i, printed in enumerate(numbers):
+        of_number[printed].append(i)
     same = len(numbers) == len(measures)
     out, last = [], -1
-    for k, number in enumerate(measures.number.tolist()):
-        candidates = of_number.get(number, [])
+    for k, printed in enumerate(measures.number.tolist()):
+        candidates = of_number.get(printed, [])
         i = k if same else last + 1 if last + 1 in candidates else candidates[0] if candidates else -1
         last = i
         start, length = measures.onset_quarter[k], measures.duration_quarter[k]

@@ -20,11 +20,11 @@ from engine.music.engraving.spelling import FIFTHS
 from engine.music.io._partitura import load_partitura
 from engine.music.io.mei_page import page_of_mei
 from engine.music.io.musicxml_page import page_of
+from engine.music.io.page_events import musicxml_events
 from engine.music.io.repeats import playing_order, unfold, written_measures
 from engine.music.io.score_marks import DYNAMIC_VELOCITY, WORD_REACH, fill_in_force, tempo_change, tempo_word
 from engine.music.io.words import A_TEMPO, FASTER, IMPULSES, LOUDER, SLOWER, SOFTER
 from engine.music.io.written import score_of
-from engine.music.page_events import musicxml_events
 from engine.music.types import MARK_NAMES, BadInput, Marks, Measures, Score
 
 _ORNAMENTS = {

@@ -89,7 +89,6 @@ class Page:
     bars: list[Bar] = field(default_factory=list)
     parts: list[Part] = field(default_factory=list)
     slurs: list[tuple[int, int, int, tuple[int, Fraction], tuple[int, Fraction]]] = field(default_factory=list)
-    order: list[int] = field(default_factory=list)  # stated by the file itself (MEI's expansion), [] by the signs
     title: str = ""
     composer: str = ""
     remarks: list[Remark] = field(default_factory=list)
@@ -104,8 +103,8 @@ class Page:
         return int(name) if name.isdecimal() and len(name) < 7 and int(name) else bar + 1
 
 
-def score_of(page: Page, all_parts: bool = False, unfolded: bool = True) -> Score:
-    """Play a page out. With `all_parts` a song's voice is kept beside its piano; unfolded=False keeps the page's order.
+def score_of(page: Page, all_parts: bool = False) -> Score:
+    """Play a page out, repeats and jumps included. With `all_parts` a song's voice is kept beside its piano.
 
     Raises BadInput when there is no note.
     """
@@ -123,7 +122,7 @@ def score_of(page: Page, all_parts: bool = False, unfolded: bool = True) -> Scor
     zero = starts[1] if first_is_pickup else Fraction(0)
     notes = [(k, n) for k, bar in enumerate(page.bars) for n in bar.notes]
     table = _marks(page, [float(starts[k] + n.at - zero) for k, n in notes], [float(s - zero) for s in starts], notes)
-    order = _order(page, unfolded)
+    order = _order(page)
     return _played(page, order, notes, table, hand, first_is_pickup)
 
 
@@ -131,14 +130,11 @@ def _nominal(bar: Bar) -> Fraction:
     return Fraction(4 * bar.meter[0], bar.meter[1])
 
 
-def _order(page: Page, unfolded: bool) -> list[int]:
-    written = list(range(len(page.bars)))
-    if not unfolded:
-        return written
-    order = page.order or playing_order([bar.order for bar in page.bars])
+def _order(page: Page) -> list[int]:
+    order = playing_order([bar.order for bar in page.bars])
     if sum(len(page.bars[k].notes) for k in order) > MAX_NOTES:
         page.remarks.append(Remark(page.number(0), "repeat", "the repeats are not played; the score would be too long"))
-        return written
+        return list(range(len(page.bars)))
     return order
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.music.io.read_musicxml import read_musicxml
+from engine.music.io.read_musicxml import read_mei, read_musicxml
 from engine.untrusted.scores import open_score
 
 CASES = Path(__file__).parents[2] / "data" / "reading"
@@ -182,3 +182,23 @@ def test_quarter_tones_are_rounded_and_said():
     score = read_musicxml(document(HEAD + flat))
     assert score.pitch.tolist() == [60]
     assert [(r.bar, r.element) for r in score.remarks] == [(1, "<alter>")]
+
+
+@pytest.mark.parametrize("divisions", ["nan", "inf", "-1", "0", "1e-320", ""])
+def test_divisions_that_are_no_number_above_zero_change_nothing(divisions):
+    sign = "<direction><direction-type><dynamics><p/></dynamics></direction-type></direction>"
+    odd = f"<attributes><divisions>{divisions}</divisions></attributes>"
+    backup = "<backup><duration>9</duration></backup>"
+    score = read_musicxml(document(HEAD + odd + sign + whole("C4") + backup + sign))
+    assert (score.onset_quarter.tolist(), score.duration_quarter.tolist()) == ([0], [4])
+    assert score.events.quarter.tolist() == [0, 0]  # a backup leads to the bar's beginning at the most
+
+
+@pytest.mark.parametrize(("dots", "length"), [("1", 1.5), ("-3", 1.0), ("999999999", 1.9375), ("nan", 1.0)])
+def test_dots_of_mei_are_bounded(dots, length):
+    layer = f'<staff n="1"><layer n="1"><note dur="4" dots="{dots}" pname="c" oct="4"/></layer></staff>'
+    tempo = f'<tempo tstamp="1" mm="60" mm.unit="4" mm.dots="{dots}">Lento</tempo>'
+    section = f"<section><measure n='1'>{layer}{tempo}</measure></section>"
+    score = read_mei(f"<mei><music><body><mdiv><score>{section}</score></mdiv></body></music></mei>".encode())
+    assert score.duration_quarter.tolist() == [length]
+    assert score.marks["tempo_bpm"].tolist() == [round(60 * length)]
