@@ -52,7 +52,7 @@ class Door:
         self._names = known_names()
         self._coming = 0  # bytes of uploads under way that have arrived
         self._at_once: dict[str, int] = defaultdict(int)
-        self._sent: dict[str, deque[tuple[float, int]]] = defaultdict(deque)
+        self._sent: dict[str, _Recent] = defaultdict(_Recent)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -87,6 +87,7 @@ class Door:
 
     async def _upload(self, scope: Scope, receive: Receive, send: Send) -> None:
         client = _client(scope)
+        self._forget_idle()
         if self._at_once[client] >= MOST_AT_ONCE:
             raise Refused(429, _MANY)
         folder = Path(get_upload_folder())
@@ -117,13 +118,12 @@ class Door:
 
     def _much(self, client: str, size: int) -> bool:
         """Note bytes of a client; whether it has sent too many of late."""
-        sent, now = self._sent[client], time.monotonic()
-        sent.append((now, size))
-        while sent and now - sent[0][0] > YOUNG_SEC:
-            sent.popleft()
-        for other in [name for name, row in self._sent.items() if now - row[-1][0] > YOUNG_SEC]:
-            del self._sent[other]
-        return sum(bytes_ for _, bytes_ in sent) > MOST_OF_CLIENT
+        return self._sent[client].add(size) > MOST_OF_CLIENT
+
+    def _forget_idle(self) -> None:
+        """Drop the counts of clients that have sent nothing of late."""
+        for client in [client for client, sent in self._sent.items() if not sent.add(0)]:
+            del self._sent[client]
 
     async def _answered(self, scope: Scope, receive: Receive, send: Send, words: bool = False) -> None:
         """The app's answer, unless that is a failure."""
@@ -149,6 +149,25 @@ class Door:
         if failed:
             full = disk_is_full(Path(get_upload_folder()))
             await _say(send, 507 if full else 422, FULL if full else _UNUSABLE, words)
+
+
+class _Recent:
+    """Bytes that arrived within YOUNG_SEC, counted by second: the cost of a piece does not grow with their number."""
+
+    def __init__(self) -> None:
+        self._seconds: deque[tuple[int, int]] = deque()
+        self._total = 0
+
+    def add(self, size: int) -> int:
+        """Count so many bytes now; returns the sum."""
+        now = int(time.monotonic())
+        while self._seconds and now - self._seconds[0][0] > YOUNG_SEC:
+            self._total -= self._seconds.popleft()[1]
+        if size:
+            before = self._seconds.pop()[1] if self._seconds and self._seconds[-1][0] == now else 0
+            self._seconds.append((now, before + size))
+            self._total += size
+        return self._total
 
 
 def _client(scope: Scope) -> str:

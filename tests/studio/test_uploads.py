@@ -235,3 +235,15 @@ def test_put_writes_all_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(BadInput, match="full"):
         put(tmp_path / "b", b"abc")
     assert not (tmp_path / "b").exists()
+
+
+def test_many_small_pieces_are_counted_by_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(door.time, "monotonic", lambda: now)
+    recent = door._Recent()
+    assert [recent.add(1) for _ in range(5000)][-1] == 5000
+    assert len(recent._seconds) == 1
+    now += door.YOUNG_SEC - 1
+    assert recent.add(2) == 5002
+    now += 2
+    assert recent.add(0) == 2

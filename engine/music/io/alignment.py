@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.music.io._partitura import load_partitura
+from engine.music.io.partitura_score import part_to_score
 from engine.music.types import Alignment, BadInput, Performance, Score
 
 LEAST_SHARE = 0.3  # of the notes of the shorter one that match, else nothing is measured
@@ -180,7 +181,6 @@ def read_match(path: str | Path) -> tuple[Score, Performance, Alignment]:
 
     For files of our own; durations are those of the keys, without the pedal. Raises BadInput when it is no match file.
     """
-    from engine.music.io.read_musicxml import part_to_score
 
     pt = load_partitura()
     try:
@@ -191,7 +191,7 @@ def read_match(path: str | Path) -> tuple[Score, Performance, Alignment]:
         raise BadInput(
             f"{Path(path).name} cannot be read as a match file; choose a .match file of version 1.0."
         ) from error
-    score = part_to_score(written, unfolded=False)
+    score = part_to_score(written)
     part = performed.performedparts[0]
     notes = part.notes
     performance = Performance(

@@ -50,6 +50,24 @@ def fill_in_force(table: np.ndarray, onset: np.ndarray, levels: list, wedges: li
         table[:, MARK_NAMES.index(name)] = values
 
 
+def fill_directions(
+    table: np.ndarray, onset: np.ndarray, levels: list, impulses: list, wedges: list, bpms: list, words: list,
+    changes: list,
+) -> None:  # fmt: skip
+    """`fill_in_force`, and the columns that accents by a dynamic mark and changes of tempo decide.
+
+    impulses  (quarter, kind of accent) of sf, fp and the like
+    changes   as in `tempo_change`, in any order; a tempo word ends a change, too
+    """
+    fill_in_force(table, onset, levels, wedges, bpms, words)
+    accent = table[:, MARK_NAMES.index("accent")]
+    for start, kind in impulses:
+        accent[np.abs(onset - start) < 1e-4] = kind
+    table[:, MARK_NAMES.index("tempo_change")] = tempo_change(
+        onset, sorted(changes, key=lambda c: c[0]), [start for start, _ in words]
+    )
+
+
 def _in_force(onset: np.ndarray, events: list[tuple[float, float]], before: float = 0.0) -> np.ndarray:
     """The value of the last event at or before each onset, `before` ahead of the first."""
     if not events:

@@ -14,7 +14,7 @@ from fractions import Fraction
 import numpy as np
 
 from engine.music.io.playing_order import Signs, playing_order
-from engine.music.io.score_marks import WORD_REACH, fill_in_force, tempo_change, tempo_word
+from engine.music.io.score_marks import WORD_REACH, fill_directions, tempo_word
 from engine.music.io.words import A_TEMPO, FASTER, IMPULSES, LOUDER, SLOWER, SOFTER, dynamic_marks, level, metronome
 from engine.music.types import MARK_NAMES, BadInput, Marks, Measures, Remark, Score
 
@@ -217,12 +217,7 @@ def _marks(page: Page, onset: list[float], starts: list[float], notes: list[tupl
             bpms.append((start, bpm))
         elif ratio and bpms:
             bpms.append((start, bpms[-1][1] * float(ratio)))
-    fill_in_force(table, at, levels, wedges, bpms, words)
-    accent = table[:, MARK_NAMES.index("accent")]
-    for start, kind in impulses:
-        accent[np.abs(at - start) < 1e-4] = kind
-    resets = [s for s, _ in words]
-    table[:, MARK_NAMES.index("tempo_change")] = tempo_change(at, sorted(changes, key=lambda c: c[0]), resets)
+    fill_directions(table, at, levels, impulses, wedges, bpms, words, changes)
     return table
 
 
