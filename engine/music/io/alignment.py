@@ -181,7 +181,6 @@ def read_match(path: str | Path) -> tuple[Score, Performance, Alignment]:
 
     For files of our own; durations are those of the keys, without the pedal. Raises BadInput when it is no match file.
     """
-
     pt = load_partitura()
     try:
         with warnings.catch_warnings():
