@@ -48,6 +48,7 @@ from engine.music.io.alignment import align
 from engine.music.types import Alignment, AudioClip, BadInput, Expression, Performance, Score, Strength, Style
 from engine.render.fitted import FittedRenderer
 from engine.render.rendering import Renderer
+from engine.render.streaming import StreamingRenderer
 from engine.render.valle_rendering import ValleRenderer, open_paper_renderer
 from engine.sound.preview import Preview
 from engine.sound.prompts import Prompt, gallery
@@ -305,7 +306,7 @@ class Engine:
         """Digest of the weights that a render is made with. Raises BundleError when they are missing or damaged."""
         return self._sounding(profile).digest
 
-    def _sounding(self, profile: str) -> FittedRenderer | Renderer | ValleRenderer:
+    def _sounding(self, profile: str) -> StreamingRenderer:
         if profile == "paper":
             return self.paper
         if profile == "product":

@@ -20,6 +20,7 @@ from engine.music.types import AudioClip, BadInput, Performance
 from engine.render.filters import Convolver
 from engine.render.fit import FEWEST_NOTES, Instrument, fit_instrument, unfitted
 from engine.render.rendering import FRAME_RATE, check_drawing, frame_span
+from engine.render.streaming import StreamingRenderer
 from engine.sound.bands import SAMPLE_RATE
 from engine.sound.preview import Preview, round_peaks
 from engine.sound.prompts import Prompt
@@ -34,7 +35,7 @@ FITS_KEPT = 16
 FADE_SEC = 0.5
 
 
-class FittedRenderer:
+class FittedRenderer(StreamingRenderer):
     """The default renderer. Thread-safe; fits are kept for the latest prompts."""
 
     profile = "fitted"
@@ -44,13 +45,6 @@ class FittedRenderer:
         self.preview = preview or Preview()
         self._fits: OrderedDict[tuple[str, int], Instrument] = OrderedDict()
         self._lock = threading.Lock()
-
-    def render(
-        self, performance: Performance, prompt: Prompt, seed: int = 0, temperature: float = 1.0,
-        span: tuple[float, float | None] = (0.0, None), on_step: OnStep | None = None,
-    ) -> AudioClip:  # fmt: skip
-        """The whole of `render_stream` as one clip."""
-        return AudioClip.joined(self.render_stream(performance, prompt, seed, temperature, span, on_step))
 
     def render_stream(
         self, performance: Performance, prompt: Prompt, seed: int = 0, temperature: float = 1.0,

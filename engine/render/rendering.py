@@ -24,6 +24,7 @@ from engine.models.renderer.masked_renderer import MaskedRenderer, Memory
 from engine.models.renderer.sketch_decoder import SketchDecoder
 from engine.models.renderer.spectral_envelope import Recolour, band_energy, colour, prompt_colours
 from engine.music.types import AudioClip, BadInput, Performance
+from engine.render.streaming import StreamingRenderer
 from engine.sound.preview import Preview
 from engine.sound.prompts import Prompt
 from engine.sound.sketch import Sketch
@@ -55,7 +56,7 @@ class Sampling:
     carry: bool = False
 
 
-class Renderer:
+class Renderer(StreamingRenderer):
     """The product renderer. Thread-safe: a render keeps its state to itself."""
 
     profile = "product"
@@ -67,13 +68,6 @@ class Renderer:
         self.decoder, self.preview = decoder, preview or Preview()
         self.codec, self.digest, self.sampling = codec.eval(), digest, sampling
         self.model = model.in_int8() if "fbgemm" in torch.backends.quantized.supported_engines else model.eval()
-
-    def render(
-        self, performance: Performance, prompt: Prompt, seed: int = 0, temperature: float = 1.0,
-        span: tuple[float, float | None] = (0.0, None), on_step: OnStep | None = None,
-    ) -> AudioClip:  # fmt: skip
-        """The whole of `render_stream` as one clip."""
-        return AudioClip.joined(self.render_stream(performance, prompt, seed, temperature, span, on_step))
 
     def render_stream(
         self, performance: Performance, prompt: Prompt, seed: int = 0, temperature: float = 1.0,

@@ -26,6 +26,7 @@ from engine.models.midi_valle.decoders import Valle
 from engine.models.nn.int8 import quantise
 from engine.music.types import AudioClip, BadInput, Performance
 from engine.render.rendering import FRAME_RATE, check_drawing, frame_span
+from engine.render.streaming import StreamingRenderer
 from engine.sound.prompts import Prompt
 from engine.tokens.octuple import cut, cut_points, encode, join
 
@@ -45,7 +46,7 @@ class Heard:
     notes: Performance
 
 
-class ValleRenderer:
+class ValleRenderer(StreamingRenderer):
     """The published system. Thread-safe: a render keeps its state to itself.
 
     long_form  "carry": a segment continues the last three seconds of the one before; "independent", as published:
@@ -70,13 +71,6 @@ class ValleRenderer:
             )
         self.codec, self.model, self.digest = codec.eval(), model.eval(), digest
         self.behaviour, self.long_form = behaviour, long_form
-
-    def render(
-        self, performance: Performance, prompt: Prompt, seed: int = 0, temperature: float = 1.0,
-        span: tuple[float, float | None] = (0.0, None), on_step: OnStep | None = None,
-    ) -> AudioClip:  # fmt: skip
-        """The whole of `render_stream` as one clip."""
-        return AudioClip.joined(self.render_stream(performance, prompt, seed, temperature, span, on_step))
 
     def render_stream(
         self, performance: Performance, prompt: Prompt, seed: int = 0, temperature: float = 1.0,
