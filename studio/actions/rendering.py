@@ -27,7 +27,7 @@ from engine.render.provenance import describe_render
 from engine.sound.clip import encode_audio, to_int16
 from engine.sound.recording import StreamResampler, resample
 from studio.actions import editing as actions
-from studio.service.jobs import Job, Jobs, Step, unwatched
+from studio.service.jobs import Job, Jobs, Step, no_progress
 from studio.service.requests import RenderWish
 from studio.service.shared_engine import Desk
 from studio.state.session import Grid, Reference, Session
@@ -267,7 +267,7 @@ class Renders:
         self.jobs.stop()
 
 
-def compared(desk: Desk, render: Render, which: str, piano: str, step: Step = unwatched) -> AudioClip:
+def compared(desk: Desk, render: Render, which: str, piano: str, step: Step = no_progress) -> AudioClip:
     """What a render is compared with: the same notes on a preview piano, the human performance on it, the prompt."""
     if which == "prompt":
         return render.wish.prompt.clip

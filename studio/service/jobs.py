@@ -23,8 +23,8 @@ class Cancelled(BaseException):
     """Raised inside a job that shall stop. No Exception, so that no parser's recovery can swallow it."""
 
 
-def unwatched(share: float) -> None:
-    """A step of work that nobody waits for."""
+def no_progress(share: float) -> None:
+    """The progress callback of work that nobody follows."""
 
 
 class Job:
