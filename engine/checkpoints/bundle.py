@@ -112,11 +112,13 @@ def open_expected(folder: Path) -> ExpectedBundle:
             net.load_state_dict({k.removeprefix(head): v for k, v in tensors.items() if k.startswith(head)})
             nets[kind].append(net)
         part = {k: v.numpy() for k, v in tensors.items() if k.startswith(("beat_scale", "note_scale", "amplitude"))}
-        scales = [Scale(part[f"{k}.mean"], part[f"{k}.deviation"]) for k in ("beat_scale", "note_scale")]
+        beat_scale, note_scale = (
+            Scale(part[f"{k}.mean"], part[f"{k}.deviation"]) for k in ("beat_scale", "note_scale")
+        )
         amplitude = Amplitude(*(part[f"amplitude.{k}"].astype(float) for k in ("weight", "low", "high")))
         if amplitude.weight.shape != (5, beat_inputs + 1):
             raise ValueError(f"the amplitude is (5, {beat_inputs + 1}), got {amplitude.weight.shape}")
-        model = Expected(nets["tempo"], nets["touch"], *scales, amplitude)
+        model = Expected(nets["tempo"], nets["touch"], beat_scale, note_scale, amplitude)
     return ExpectedBundle(model, config["weights_sha256"][:12], config)
 
 
@@ -142,6 +144,10 @@ def open_composer(folder: Path) -> ComposerBundle:
     if config.get("grammar") != grammar_digest():
         raise BundleError(
             f"Checkpoint {folder.name} has another note grammar than this program; use the version it came with."
+        )
+    if config["model"].get("reference_layers"):
+        raise BundleError(
+            f"Checkpoint {folder.name} was trained with a plan, which this program cannot sample from; use composer-v1."
         )
     with fits(folder):
         pieces = tensors.pop("pieces").numpy()

@@ -80,7 +80,7 @@ def fit_room(wanted: NDArray[np.float64], dry: NDArray[np.float64]) -> RoomFit:
     )
     tables = np.stack([errors(wanted, dry, delay) for delay in DELAY_SEC])
     padded = np.pad(tables, ((0, 0), (0, 0), (0, 0), (3, 3)), mode="edge")
-    tables = sum(share * padded[..., k : k + COUNT] for k, share in enumerate(SHARED))  # type: ignore[assignment]
+    tables = np.add.reduce([share * padded[..., k : k + COUNT] for k, share in enumerate(SHARED)])
     of_delay = tables.mean(-1).min((1, 2))
     chance = np.exp(-(of_delay - of_delay.min()) / SURE_DB)
     log = -tables[int(of_delay.argmin())] / SURE_DB - 0.5 * usual[..., None]

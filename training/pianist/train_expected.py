@@ -140,7 +140,7 @@ def report(kind: str, table: Table, out: Path) -> None:
                 print(f"{title:24s} {reading:5s} {len(found):3d} pieces, {len(chosen)} runs: {cells}", flush=True)
 
 
-def _solve(parts: list[tuple[NDArray, NDArray]], penalty: float) -> NDArray[np.float64]:
+def _solve(parts: list[tuple[NDArray, NDArray]], penalty: float) -> NDArray[np.floating]:
     a, b = sum(p[0] for p in parts), sum(p[1] for p in parts)
     return np.linalg.solve(a + penalty * np.eye(len(a)), b)
 

@@ -28,6 +28,7 @@ _SILENT = {
 }  # fmt: skip
 _CHOICES = {"choice": ("corr", "reg", "expan"), "app": ("lem",), "subst": ("add",)}
 
+Place = tuple[int, int, int]  # part, staff, voice
 _TRANSPARENT = {"beam", "bTrem", "supplied", "unclear", "damage", "add", "corr", "sic", "orig", "reg", *_CHOICES}
 
 
@@ -93,7 +94,7 @@ class _Reader:
             mates = [s.get("n") for s in group.findall("staffDef")] if braced and group is not None else [n]
             known = next((self.staves[m] for m in mates if m in self.staves), None)
             if known is None:
-                label = (group if braced else staff).findtext("label") or staff.get("label") or ""
+                label = (group if braced and group is not None else staff).findtext("label") or staff.get("label") or ""
                 self.page.parts.append(Part(" ".join(label.split()), len(mates)))
             self.staves[n] = (len(self.page.parts) - 1 if known is None else known[0], mates.index(n) + 1)
 
@@ -128,7 +129,7 @@ class _Reader:
 
     begins = False
 
-    def events(self, element: Any, at: Fraction, ratio: Fraction, grace: bool, i: int, where: tuple) -> Fraction:
+    def events(self, element: Any, at: Fraction, ratio: Fraction, grace: bool, i: int, where: Place) -> Fraction:
         """Read what stands in a layer from `at` on; returns where it ends. where  part, staff, voice"""
         for e in chosen(element):
             tag = e.tag
@@ -156,7 +157,7 @@ class _Reader:
                 at = self.events(e, at, ratio, grace, i, where)
         return at
 
-    def note(self, e: Any, whole: Any, at: Fraction, length: Fraction, grace: bool, i: int, where: tuple) -> None:
+    def note(self, e: Any, whole: Any, at: Fraction, length: Fraction, grace: bool, i: int, where: Place) -> None:
         step = (e.get("pname") or "").upper()
         octave = number(e.get("oct.ges") or e.get("oct"))
         if step not in _STEPS or octave is None:

@@ -28,15 +28,15 @@ FADE_SEC = 2.2  # at the end of the short clips: left out
 DRAWS = 100  # of the bootstrap
 HALF_SEC = 5.0
 
-# folder, file, player
-REPORT = (
+Source = tuple[str, str, str]  # folder, file, player
+REPORT: tuple[Source, ...] = (
     ("audio2", "debussy_clair-de-lune_goedhart.opus", "Goedhart"),
     ("audio2", "debussy_arabesque1_prati.opus", "Prati"),
     ("audio2", "chopin_prelude_op28no4_ilic.mp3", "Ilić"),
     ("audio2", "beethoven_sonata_op27no2-3_pitman.mp3", "Pitman"),
     ("audio", "satie_gymnopedie1_alciatore.ogg", "Alciatore"),
 )
-SELECTION = (
+SELECTION: tuple[Source, ...] = (
     ("audio2", "chopin_berceuse_op57_gurevich.mp3", "Gurevich"),
     ("audio2", "chopin_waltz_op69no1_faulkner.mp3", "Faulkner"),
     ("audio", "bach_wtc1_prelude02_bwv847_ishizaka.ogg", "Ishizaka, Bach"),
@@ -109,7 +109,7 @@ def recordings_table(
 
 
 def interval(left: list[np.ndarray], right: list[np.ndarray]) -> str:
-    """The distance of all features of both, per recording (n, d), and its interval when recordings are drawn anew."""
+    """The distance of all features of both, per recording (n, d), and its bootstrap interval over recordings."""
     rng, draws = np.random.default_rng(0), []
     for _ in range(DRAWS):
         chosen = rng.integers(len(left), size=len(left))
