@@ -8,7 +8,7 @@ import sys
 class Progress:
     """What is being done and its finished share: one line on a terminal, updated in place; nothing elsewhere.
 
-    Notes, a sentence each, are said wherever standard error goes, unless it shall be quiet.
+    Notes, one sentence each, go to standard error unless the command is quiet.
     """
 
     def __init__(self, quiet: bool) -> None:

@@ -1,4 +1,4 @@
-"""Composing by a form: new sections are composed, returns take over the given bars, their seams are written anew."""
+"""Composing by a form: new sections are composed, returns take over the given bars, their seams are composed again."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class _Piece:
         self._run(kept, np.zeros(0, np.int64), low, high, False, 0, self._tick(hidden))
 
     def _gap(self, first: int, end: int, hand: int) -> None:
-        """Bars `first` to `end` (of one hand) written anew between what stands before and after."""
+        """Bars `first` to `end` (of one hand) composed again between what stands before and after."""
         low, high = self._tick(first), self._tick(end)
         staff = self.rows[:, 2] == hand - 1 if hand else np.ones(len(self.rows), bool)
         old = (self.rows[:, 0] >= low) & (self.rows[:, 0] < high) & staff

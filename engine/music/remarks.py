@@ -66,7 +66,7 @@ def to_json(remarks: Iterable[Remark]) -> list[dict[str, int | str]]:
 
 
 def from_json(rows: object) -> tuple[Remark, ...]:
-    """The inverse of `to_json`, whoever wrote the rows. Raises ValueError."""
+    """The inverse of `to_json`, for untrusted rows. Raises ValueError."""
     if not isinstance(rows, list) or len(rows) > MAX_REMARKS:
         raise ValueError(f"remarks are a list of at most {MAX_REMARKS} rows")
     found = []

@@ -39,7 +39,7 @@ class StreamResampler:
         return made
 
     def finish(self, total: int | None = None) -> NDArray[np.float32]:
-        """What is left. total: of samples that the whole shall have; some are cut, or silence follows."""
+        """What is left. total: samples of the whole; longer output is cut, shorter output is padded with silence."""
         empty = np.zeros(0 if self._channels == 1 else (0, self._channels), np.float32)
         left = self.push(empty, last=True)
         if total is None:

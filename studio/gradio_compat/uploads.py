@@ -187,7 +187,7 @@ def _length(scope: Scope) -> int:
 
 
 async def _say(send: Send, status: int, sentence: str, words: bool) -> None:
-    """One sentence: plain words to whoever uploads, JSON as Gradio's page reads it to the others."""
+    """One sentence: plain text for an upload, JSON as Gradio's page reads it to the others."""
     body = sentence.encode() if words else json.dumps({"error": sentence}).encode()
     kind = b"text/plain; charset=utf-8" if words else b"application/json"
     headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]

@@ -155,7 +155,7 @@ def test_a_training_killed_with_its_queue_resumes_and_a_lost_folder_continues_fr
     assert 0 < restored["step"] < steps(repo)[0]
     assert steps(repo)[-1] == 150
     log = (repo / "runs/q/logs/tiny.txt").read_text()
-    assert f"continues from exported weights at step {restored['step']}; optimizers and warm-up begin anew" in log
+    assert f"continues from exported weights at step {restored['step']}; new optimizers and a new warm-up" in log
     assert json.loads((repo / "runs/q/bundles/tiny/config.json").read_text())["step"] == 150
 
 

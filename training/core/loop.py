@@ -79,7 +79,7 @@ def compile_layers(model: nn.Module) -> None:
 
 
 def reserve_memory() -> None:
-    """Start this process anew with an allocator that keeps large buffers instead of returning them to the system.
+    """Restart this process with an allocator that keeps large buffers instead of returning them to the system.
 
     With glibc's defaults each large tensor is mapped and cleared again at every use: a fifth of a step's time. Does
     nothing where the variable is set already.
@@ -195,7 +195,7 @@ class Run:
             if missing:
                 raise ValueError(f"the bundle has no weights {', '.join(missing[:3])}; it is of another model")
         self.step, self.seconds, self.warmed_from = state["step"], state["seconds"], state["step"]
-        print(f"continues from exported weights at step {self.step}; optimizers and warm-up begin anew", flush=True)
+        print(f"continues from exported weights at step {self.step}; new optimizers and a new warm-up", flush=True)
 
     def save(self, path: Path) -> None:
         """Write the state to be resumed from."""

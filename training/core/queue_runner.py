@@ -166,7 +166,7 @@ class Runner:
             text = "the run folder is gone: continues from the exported bundle (weights, new warm-up)"
             self.log("restored", job.name, text=text, bundle=str(job.bundle), step=step, minutes=round(minutes, 2))
         elif state.starts and state.step:
-            self.log("lost", job.name, text="the run folder is gone and there is no bundle: begins anew")
+            self.log("lost", job.name, text="the run folder is gone and there is no bundle: starts from step 0")
 
     def _bundles(self, *words: str | Path) -> None:
         command = [sys.executable, "-m", "training.core.bundles", *map(str, words)]
