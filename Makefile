@@ -11,8 +11,11 @@ VALIDATION ?= $(DATA)/validation.tar.xz
 app: .venv/.app
 	$(PYTHON) app.py
 
+# The tests of one process run on all cores; those that start a browser or several servers run alone afterwards.
+ALONE := tests/browser tests/reliability
 test: .venv/.test
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest -n logical --maxprocesses 8 --dist loadfile $(ALONE:%=--ignore=%) && first=0 || first=$$?; \
+	$(PYTHON) -m pytest --durations=15 $(ALONE) && exit $$first
 
 setup: .venv/.test
 
