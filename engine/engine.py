@@ -24,17 +24,7 @@ from engine.checkpoints.bundle import (
     open_renderer,
 )
 from engine.checkpoints.index import CHECKPOINTS, CODEC, COMPOSER, EXPECTED, PIANIST, RENDERER, profiles
-from engine.compose.composing import (
-    TOP_P,
-    Conditions,
-    OnNote,
-    OnStep,
-    compose,
-    continue_score,
-    infill,
-    kept_notes,
-    stepped,
-)
+from engine.compose.composing import TOP_P, Conditions, compose, continue_score, infill, kept_notes, stepped
 from engine.compose.form import parse_form
 from engine.compose.form_writing import compose_form
 from engine.models.composer.conditions import COMPOSERS, KEYS, METER_NAMES, PERIODS
@@ -46,6 +36,7 @@ from engine.models.pianist.style import AXES, Axis, moved
 from engine.music.expression import apply_strength, decode_expression, encode_expression, steady_pedal
 from engine.music.io.alignment import align
 from engine.music.types import Alignment, AudioClip, BadInput, Expression, Performance, Score, Strength, Style
+from engine.progress import NoteCallback, ProgressCallback
 from engine.render.fitted import FittedRenderer
 from engine.render.rendering import Renderer
 from engine.render.streaming import StreamingRenderer
@@ -103,8 +94,8 @@ class Engine:
 
     def compose(
         self, conditions: Conditions = Conditions(), notes: int = 256, bars: int = 0, takes: int = 1, seed: int = 0,
-        temperature: float = 1.0, top_p: float = TOP_P, on_note: OnNote | None = None, passage: bool = False,
-        on_step: OnStep | None = None, form: str = "",
+        temperature: float = 1.0, top_p: float = TOP_P, on_note: NoteCallback | None = None, passage: bool = False,
+        on_step: ProgressCallback | None = None, form: str = "",
     ) -> list[Score]:  # fmt: skip
         """New pieces, one a take; see `engine.compose.composing.compose`. Before each note `on_step` is called, too.
 
@@ -118,8 +109,8 @@ class Engine:
 
     def continue_score(
         self, score: Score, notes: int = 128, bars: int = 0, takes: int = 1, seed: int = 0, temperature: float = 1.0,
-        top_p: float = TOP_P, conditions: Conditions = Conditions(), on_note: OnNote | None = None,
-        on_step: OnStep | None = None,
+        top_p: float = TOP_P, conditions: Conditions = Conditions(), on_note: NoteCallback | None = None,
+        on_step: ProgressCallback | None = None,
     ) -> list[Score]:  # fmt: skip
         """The score continued, see `engine.compose.composing.continue_score`; `on_step` as in compose."""
         model, heard = self.composer.model, stepped(on_note, on_step)
@@ -128,7 +119,7 @@ class Engine:
     def infill(
         self, score: Score, selected: NDArray[np.bool_], span: tuple[float, float], takes: int = 1, seed: int = 0,
         temperature: float = 1.0, top_p: float = TOP_P, conditions: Conditions = Conditions(),
-        on_note: OnNote | None = None, on_step: OnStep | None = None,
+        on_note: NoteCallback | None = None, on_step: ProgressCallback | None = None,
     ) -> list[Score]:  # fmt: skip
         """The score with the selected notes rewritten, see `composing.infill`; `on_step` as in compose."""
         model, heard = self.composer.model, stepped(on_note, on_step)
@@ -136,7 +127,7 @@ class Engine:
 
     def perform_edit(
         self, old: Score, performance: Performance, new: Score, style: Style = Style(),
-        on_step: Callable[[float], None] | None = None,
+        on_step: ProgressCallback | None = None,
     ) -> Performance:  # fmt: skip
         """Play an edited score: notes that `new` shares with `old` keep their performance, the others are played anew
         among them. A passage in the middle takes the time that the old one took there.
@@ -184,7 +175,7 @@ class Engine:
 
     def perform(
         self, score: Score, style: Style = Style(), keep: Performance | None = None,
-        redo: NDArray[np.bool_] | None = None, on_step: Callable[[float], None] | None = None,
+        redo: NDArray[np.bool_] | None = None, on_step: ProgressCallback | None = None,
     ) -> Performance:  # fmt: skip
         """Play a score: note i of the result is note i of the score.
 
@@ -216,9 +207,7 @@ class Engine:
         """Tempo, timing, velocity, articulation and pedal of a performance; alignment None means note i is note i."""
         return encode_expression(score, performance, alignment or Alignment.identity(len(score)))
 
-    def align(
-        self, score: Score, performance: Performance, on_step: Callable[[float], None] | None = None
-    ) -> Alignment:
+    def align(self, score: Score, performance: Performance, on_step: ProgressCallback | None = None) -> Alignment:
         """Which played note is which written one; see `engine.music.io.alignment.align`."""
         return align(score, performance, on_step)
 
@@ -271,7 +260,7 @@ class Engine:
     def render(
         self, performance: Performance, prompt: Prompt, seed: int = 0, temperature: float = 1.0,
         span: tuple[float, float | None] = (0.0, None), profile: str = "fitted",
-        on_step: Callable[[float], None] | None = None,
+        on_step: ProgressCallback | None = None,
     ) -> AudioClip:  # fmt: skip
         """The performance, sounding like the prompt.
 
@@ -282,12 +271,12 @@ class Engine:
     def render_stream(
         self, performance: Performance, prompt: Prompt, seed: int = 0, temperature: float = 1.0,
         span: tuple[float, float | None] = (0.0, None), profile: str = "fitted",
-        on_step: Callable[[float], None] | None = None,
+        on_step: ProgressCallback | None = None,
     ) -> Iterator[AudioClip]:  # fmt: skip
         """The same sound in parts of 0.5 to 4 s, as they are made."""
         return self._sounding(profile).render_stream(performance, prompt, seed, temperature, span, on_step)
 
-    def transcribe(self, clip: AudioClip, on_step: Callable[[float], None] | None = None) -> Performance:
+    def transcribe(self, clip: AudioClip, on_step: ProgressCallback | None = None) -> Performance:
         """The notes and pedal heard in a recording; see `engine.sound.transcribe`."""
         return transcribe(clip, on_step)
 
@@ -322,7 +311,7 @@ class Engine:
 
     def _channels(
         self, score: Score, z: NDArray, seed: int, known_x: NDArray | None = None,
-        known: NDArray[np.bool_] | None = None, on_step: Callable[[float], None] | None = None,
+        known: NDArray[np.bool_] | None = None, on_step: ProgressCallback | None = None,
     ) -> NDArray[np.float32]:  # fmt: skip
         """Channel values (n, 8) of a score in style z: the flow's movement around the expected performance.
 

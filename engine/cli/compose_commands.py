@@ -18,6 +18,7 @@ from engine.compose.form import NAMED, parse_form
 from engine.files import check_output, open_score_file, write_output
 from engine.music.remarks import to_json
 from engine.music.types import BadInput, Performance, Score
+from engine.progress import NoteCallback
 
 if TYPE_CHECKING:
     from engine.engine import Engine
@@ -99,7 +100,7 @@ def top_p(arguments: argparse.Namespace) -> float:
     return TOP_P if arguments.top_p is None else arguments.top_p
 
 
-def told(progress: Progress, notes: int, bars: int, takes: int) -> Callable[[int, float, float, int, int], None]:
+def told(progress: Progress, notes: int, bars: int, takes: int) -> NoteCallback:
     """What the engine calls with every note it writes: the progress bar moves."""
     expected, count = takes * (bars * _NOTES_A_BAR or notes), 0
 

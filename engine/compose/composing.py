@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -26,6 +25,7 @@ from engine.models.composer.piece_prior import Prior
 from engine.music.engraving.spelling import spell
 from engine.music.io.alignment import kept_notes
 from engine.music.types import MARK_NAMES, BadInput, Marks, Measures, Score
+from engine.progress import NoteCallback, ProgressCallback
 from engine.tokens.composer_tokens import (
     MAJOR_PROFILE,
     METERS,
@@ -43,8 +43,6 @@ from engine.tokens.composer_tokens import (
 
 __all__ = ["TOP_P", "Conditions", "Prior", "compose", "continue_score", "infill", "kept_notes"]
 
-OnNote = Callable[[int, float, float, int, int], None]
-OnStep = Callable[[float], None]
 MAX_NOTES, MAX_BARS, MAX_TAKES = 4000, 400, 8
 _PASSAGE_BARS = 24
 _ASK_FOR = 1.1  # times the density: pieces come out a little emptier than asked (training/LOG.md)
@@ -77,7 +75,7 @@ def check_sampling(notes: int, bars: int, takes: int, temperature: float, top_p:
 
 def compose(
     model: Weights, prior: Prior, conditions: Conditions = Conditions(), notes: int = 256, bars: int = 0,
-    takes: int = 1, seed: int = 0, temperature: float = 1.0, top_p: float = TOP_P, on_note: OnNote | None = None,
+    takes: int = 1, seed: int = 0, temperature: float = 1.0, top_p: float = TOP_P, on_note: NoteCallback | None = None,
     passage: bool = False,
 ) -> list[Score]:  # fmt: skip
     """New pieces, one a take; what the conditions leave open is drawn from real pieces, once for all takes.
@@ -116,7 +114,7 @@ def compose(
 def continue_score(
     model: Weights, score: Score, notes: int = 128, bars: int = 0, takes: int = 1, seed: int = 0,
     temperature: float = 1.0, top_p: float = TOP_P, conditions: Conditions = Conditions(),
-    on_note: OnNote | None = None,
+    on_note: NoteCallback | None = None,
 ) -> list[Score]:  # fmt: skip
     """The score with more written after it; its own notes come first and stay as they are in every field.
 
@@ -150,7 +148,7 @@ def continue_score(
 def infill(
     model: Weights, score: Score, selected: NDArray[np.bool_], span: tuple[float, float], takes: int = 1,
     seed: int = 0, temperature: float = 1.0, top_p: float = TOP_P, conditions: Conditions = Conditions(),
-    on_note: OnNote | None = None,
+    on_note: NoteCallback | None = None,
 ) -> list[Score]:  # fmt: skip
     """The score with the selected notes written anew, starting in `span` (quarters); the others stay as they are.
 
@@ -189,7 +187,7 @@ def infill(
     return [_merge(score, ~selected, rows, score.measures) for rows in written]
 
 
-def stepped(on_note: OnNote | None, on_step: OnStep | None) -> OnNote:
+def stepped(on_note: NoteCallback | None, on_step: ProgressCallback | None) -> NoteCallback:
     """Before each note, ask `on_step` whether to go on; how much is done only the listener to the notes can tell."""
 
     def heard(take: int, onset: float, duration: float, pitch: int, staff: int) -> None:
@@ -275,7 +273,7 @@ def _heard_fifths(pitch: NDArray, duration: NDArray) -> int:
 
 def run(
     model: Weights, task: Task, m: Measures, takes: int, seed: int, temperature: float, top_p: float,
-    on_note: OnNote | None,
+    on_note: NoteCallback | None,
 ) -> list[NDArray[np.int64]]:  # fmt: skip
     """(k, 4) tick, pitch, staff and duration class of each take's new notes."""
     writer = Writer(model, task, takes, seed, temperature, top_p)

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from engine.compose.composing import (
     TOP_P,
     Conditions,
-    OnNote,
     Prior,
     check_sampling,
     classes_of,
@@ -24,6 +23,7 @@ from engine.models.composer.conditions import COMPOSERS
 from engine.models.composer.generate import HIGHEST, LOWEST, Task
 from engine.models.composer.numpy_network import Weights
 from engine.music.types import Score
+from engine.progress import NoteCallback
 from engine.tokens.composer_tokens import METERS, NOTE_TICKS, TICKS_PER_QUARTER, Bars, Written, key_shift, make_written
 
 LOWER, UPPER = 2, 1  # hands of a Task
@@ -31,7 +31,7 @@ LOWER, UPPER = 2, 1  # hands of a Task
 
 def compose_form(
     model: Weights, prior: Prior, conditions: Conditions, form: Form, takes: int = 1, seed: int = 0,
-    temperature: float = 1.0, top_p: float = TOP_P, on_note: OnNote | None = None,
+    temperature: float = 1.0, top_p: float = TOP_P, on_note: NoteCallback | None = None,
 ) -> list[Score]:  # fmt: skip
     """New pieces of this form, one a take, of exactly `form.bars` bars.
 
@@ -57,7 +57,7 @@ class _Piece:
 
     def __init__(
         self, model: Weights, form: Form, values: dict[str, float], take: int, seed: int, temperature: float,
-        top_p: float, on_note: OnNote | None,
+        top_p: float, on_note: NoteCallback | None,
     ):  # fmt: skip
         self.model, self.form, self.take, self.seed = model, form, take, seed
         self.temperature, self.top_p, self.on_note = temperature, top_p, on_note

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from engine.measures.distributions import (
 from engine.measures.performance_metrics import METRICS, SHORTEST, cut, measure, reference
 from engine.music.expression import deadpan
 from engine.music.types import BadInput, Performance, Score
+from engine.progress import ProgressCallback
 
 MIDI_SUFFIXES = (".mid", ".midi")
 SCORE_SUFFIXES = (".musicxml", ".xml", ".mxl", ".krn", ".mei")
@@ -83,7 +84,7 @@ def measure_score(score: Score) -> dict[str, NDArray[np.float64]]:
     return {name: found[name] for name in WRITTEN}
 
 
-def measure_folder(folder: Path, on_file: Callable[[float], None] = lambda share: None) -> Measured:
+def measure_folder(folder: Path, on_file: ProgressCallback = lambda share: None) -> Measured:
     """Measure every MIDI file (as a performance) and every score file of a folder and its subfolders.
 
     Of a score only what WRITTEN names is measured: it has no performed time and loudness. A file that cannot be read,

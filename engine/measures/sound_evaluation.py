@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from engine.measures.sound_metrics import (
     spectrum_distance,
 )
 from engine.music.types import AudioClip, BadInput, Performance
+from engine.progress import ProgressCallback
 from engine.sound.recording import SUFFIXES, read_recording
 from engine.sound.transcribe import agreement, transcribe
 
@@ -90,7 +91,7 @@ def sound_files(folder: Path) -> dict[str, Path]:
 
 def evaluate(
     files: Sequence[tuple[str, Path, Path]], performances: dict[str, Performance] | None = None, notes: bool = False,
-    embeddings: dict[str, Embedding] | None = None, on_step: Callable[[float], None] | None = None,
+    embeddings: dict[str, Embedding] | None = None, on_step: ProgressCallback | None = None,
 ) -> Evaluation:  # fmt: skip
     """Measure each file against its reference, and all of them against all references.
 

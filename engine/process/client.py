@@ -22,6 +22,7 @@ from typing import Any
 from engine.music.types import BadInput, BundleError
 from engine.process.frames import read_frame, write_frame
 from engine.process.wire import from_bytes, to_bytes
+from engine.progress import ProgressCallback
 
 START_SEC = 120.0  # importing torch and reading the weights, on a busy machine
 GRACE_SEC = 5.0  # from being told to stop to the end of the process
@@ -30,7 +31,6 @@ BEAT_SEC = 0.1  # how often whoever waits is asked whether it still wants to
 MEMORY_BYTES = 3_500_000_000
 MOST_STARTS = 5  # by itself, in START_SEC; then it waits until somebody asks
 
-OnStep = Callable[[float], None]
 _GONE = ("gone",)
 
 
@@ -174,7 +174,7 @@ class Worker:
             child.ended.wait(5)
         atexit.unregister(self.close)
 
-    def wait(self, on_step: OnStep | None = None) -> Child:
+    def wait(self, on_step: ProgressCallback | None = None) -> Child:
         """The process, once it is ready; `on_step` is told 0 meanwhile and may raise. Raises EngineStopped."""
         until, tries = time.monotonic() + START_SEC, TRIES
         while True:
@@ -189,7 +189,7 @@ class Worker:
                 on_step(0.0)
 
     def call(
-        self, method: str, *arguments: Any, limit_sec: float, on_step: OnStep | None = None,
+        self, method: str, *arguments: Any, limit_sec: float, on_step: ProgressCallback | None = None,
         on_note: Callable[..., None] | None = None, **options: Any,
     ) -> Any:  # fmt: skip
         """The answer of a method that gives one; otherwise as `stream`."""
@@ -201,7 +201,7 @@ class Worker:
                 return end.value
 
     def stream(
-        self, method: str, *arguments: Any, limit_sec: float, on_step: OnStep | None = None,
+        self, method: str, *arguments: Any, limit_sec: float, on_step: ProgressCallback | None = None,
         on_note: Callable[..., None] | None = None, **options: Any,
     ) -> Iterator[Any]:  # fmt: skip
         """Have the process do something: its parts as they come, its answer as the generator's value.
@@ -238,7 +238,7 @@ class Worker:
             child.close(number)
             self._slim(child)
 
-    def _reserve(self, number: int, on_step: OnStep | None) -> tuple[Child, queue.SimpleQueue]:
+    def _reserve(self, number: int, on_step: ProgressCallback | None) -> tuple[Child, queue.SimpleQueue]:
         """The process, ready, and a box in it."""
         while True:
             child = self.wait(on_step)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,8 @@ from engine.compose.form import parse_form
 from engine.models.composer.conditions import COMPOSERS, KEYS, METER_NAMES, PERIODS, TOP_P, Conditions
 from engine.models.pianist.style import AXES, Axis, moved
 from engine.music.types import Alignment, AudioClip, BadInput, Performance, Score, Strength, Style
-from engine.process.client import GRACE_SEC, MEMORY_BYTES, OnStep, Worker
+from engine.process.client import GRACE_SEC, MEMORY_BYTES, Worker
+from engine.progress import NoteCallback, ProgressCallback
 from engine.sound.prompts import Prompt, gallery
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
     from engine.engine import Engine
 
-OnNote = Callable[[int, float, float, int, int], None]
 LEAST_SEC = 60.0  # that every job may take
 NOTE_SEC = 0.2  # more for a note that is played or matched; about 1 ms is usual
 WRITTEN_SEC = 2.0  # for a note that is written; about 10 ms
@@ -64,7 +64,7 @@ class WorkerEngine:
         """The models are loaded: nobody has to wait for more than their work."""
         return self.models.ready
 
-    def wait(self, on_step: OnStep) -> None:
+    def wait(self, on_step: ProgressCallback) -> None:
         """Until the models are loaded; `on_step` is called meanwhile, and may raise. Raises EngineStopped."""
         self.models.wait(on_step)
 
@@ -121,8 +121,8 @@ class WorkerEngine:
     # ---- done by the models
     def compose(
         self, conditions: Conditions = Conditions(), notes: int = 256, bars: int = 0, takes: int = 1, seed: int = 0,
-        temperature: float = 1.0, top_p: float = TOP_P, on_note: OnNote | None = None, passage: bool = False,
-        on_step: OnStep | None = None, form: str = "",
+        temperature: float = 1.0, top_p: float = TOP_P, on_note: NoteCallback | None = None, passage: bool = False,
+        on_step: ProgressCallback | None = None, form: str = "",
     ) -> list[Score]:  # fmt: skip
         """New pieces, one a take."""
         plan = parse_form(form)
@@ -134,8 +134,8 @@ class WorkerEngine:
 
     def continue_score(
         self, score: Score, notes: int = 128, bars: int = 0, takes: int = 1, seed: int = 0, temperature: float = 1.0,
-        top_p: float = TOP_P, conditions: Conditions = Conditions(), on_note: OnNote | None = None,
-        on_step: OnStep | None = None,
+        top_p: float = TOP_P, conditions: Conditions = Conditions(), on_note: NoteCallback | None = None,
+        on_step: ProgressCallback | None = None,
     ) -> list[Score]:  # fmt: skip
         """The score with more written after it."""
         return self.models.call(
@@ -146,7 +146,7 @@ class WorkerEngine:
     def infill(
         self, score: Score, selected: NDArray[np.bool_], span: tuple[float, float], takes: int = 1, seed: int = 0,
         temperature: float = 1.0, top_p: float = TOP_P, conditions: Conditions = Conditions(),
-        on_note: OnNote | None = None, on_step: OnStep | None = None,
+        on_note: NoteCallback | None = None, on_step: ProgressCallback | None = None,
     ) -> list[Score]:  # fmt: skip
         """The score with the selected notes written anew."""
         notes = int(np.sum(selected)) + 4 * round(max(0.0, span[1] - span[0]))
@@ -157,20 +157,25 @@ class WorkerEngine:
 
     def perform(
         self, score: Score, style: Style = Style(), keep: Performance | None = None,
-        redo: NDArray[np.bool_] | None = None, on_step: OnStep | None = None,
+        redo: NDArray[np.bool_] | None = None, on_step: ProgressCallback | None = None,
     ) -> Performance:  # fmt: skip
         """Play a score, or some of its notes again."""
         limit = self._limit(LEAST_SEC + NOTE_SEC * len(score))
         return self.models.call("perform", score, style, keep, redo, limit_sec=limit, on_step=on_step)
 
     def perform_edit(
-        self, old: Score, performance: Performance, new: Score, style: Style = Style(), on_step: OnStep | None = None
+        self,
+        old: Score,
+        performance: Performance,
+        new: Score,
+        style: Style = Style(),
+        on_step: ProgressCallback | None = None,
     ) -> Performance:
         """Play an edited score: what was kept stays as it was."""
         limit = self._limit(LEAST_SEC + NOTE_SEC * len(new))
         return self.models.call("perform_edit", old, performance, new, style, limit_sec=limit, on_step=on_step)
 
-    def align(self, score: Score, performance: Performance, on_step: OnStep | None = None) -> Alignment:
+    def align(self, score: Score, performance: Performance, on_step: ProgressCallback | None = None) -> Alignment:
         """Which played note is which written one."""
         limit = self._limit(LEAST_SEC + NOTE_SEC * len(score))
         return self.models.call("align", score, performance, limit_sec=limit, on_step=on_step)
@@ -184,7 +189,8 @@ class WorkerEngine:
 
     def render_stream(
         self, performance: Performance, prompt: Prompt, seed: int = 0, temperature: float = 1.0,
-        span: tuple[float, float | None] = (0.0, None), profile: str = "fitted", on_step: OnStep | None = None,
+        span: tuple[float, float | None] = (0.0, None), profile: str = "fitted",
+        on_step: ProgressCallback | None = None,
     ) -> Iterator[AudioClip]:  # fmt: skip
         """The performance, sounding like the prompt, in parts as they are made."""
         seconds = (performance.end_sec if span[1] is None else min(span[1], performance.end_sec)) - span[0]
@@ -196,12 +202,13 @@ class WorkerEngine:
 
     def render(
         self, performance: Performance, prompt: Prompt, seed: int = 0, temperature: float = 1.0,
-        span: tuple[float, float | None] = (0.0, None), profile: str = "fitted", on_step: OnStep | None = None,
+        span: tuple[float, float | None] = (0.0, None), profile: str = "fitted",
+        on_step: ProgressCallback | None = None,
     ) -> AudioClip:  # fmt: skip
         """The same as one clip."""
         return AudioClip.joined(self.render_stream(performance, prompt, seed, temperature, span, profile, on_step))
 
-    def transcribe(self, clip: AudioClip, on_step: OnStep | None = None) -> Performance:
+    def transcribe(self, clip: AudioClip, on_step: ProgressCallback | None = None) -> Performance:
         """The notes and pedal heard in a recording."""
         limit = self._limit(RENDER_SEC + SOUND_SEC * clip.duration_sec)
         return self.models.call("transcribe", clip, limit_sec=limit, on_step=on_step)

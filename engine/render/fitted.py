@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.checkpoints.index import FITTED_DIGEST
-from engine.models.codec.piano_codec import OnStep
 from engine.music.types import AudioClip, BadInput, Performance
+from engine.progress import ProgressCallback
 from engine.render.filters import Convolver
 from engine.render.fit import FEWEST_NOTES, Instrument, fit_instrument, unfitted
 from engine.render.rendering import FRAME_RATE, check_drawing, frame_span
@@ -48,7 +48,7 @@ class FittedRenderer(StreamingRenderer):
 
     def render_stream(
         self, performance: Performance, prompt: Prompt, seed: int = 0, temperature: float = 1.0,
-        span: tuple[float, float | None] = (0.0, None), on_step: OnStep | None = None,
+        span: tuple[float, float | None] = (0.0, None), on_step: ProgressCallback | None = None,
     ) -> Iterator[AudioClip]:  # fmt: skip
         """Sound at 48 kHz in parts as they are made, of two channels where the prompt has two.
 
@@ -67,7 +67,7 @@ class FittedRenderer(StreamingRenderer):
             raise BadInput(f"The temperature is {temperature:g}; a fitted piano has none, leave it at 1.")
         return self._stream(performance, prompt, seed, first, last, on_step or (lambda share: None))
 
-    def instrument(self, prompt: Prompt, seed: int = 0, on_step: OnStep | None = None) -> Instrument:
+    def instrument(self, prompt: Prompt, seed: int = 0, on_step: ProgressCallback | None = None) -> Instrument:
         """The piano fitted to a prompt; its notes are transcribed first where they are not known (seconds)."""
         key = (prompt.digest, seed)
         with self._lock:
@@ -87,7 +87,7 @@ class FittedRenderer(StreamingRenderer):
         return made
 
     def _stream(
-        self, performance: Performance, prompt: Prompt, seed: int, first: int, last: int, report: OnStep
+        self, performance: Performance, prompt: Prompt, seed: int, first: int, last: int, report: ProgressCallback
     ) -> Iterator[AudioClip]:
         instrument = self.instrument(prompt, seed, lambda share: report(0.0))
         start, end = first / FRAME_RATE, last / FRAME_RATE

@@ -19,11 +19,12 @@ import torch
 from torch import Tensor
 
 from engine.models.codec.phase import PhaseFinder
-from engine.models.codec.piano_codec import FLOOR, OnStep, PianoCodec
+from engine.models.codec.piano_codec import FLOOR, PianoCodec
 from engine.models.renderer.masked_renderer import MaskedRenderer, Memory
 from engine.models.renderer.sketch_decoder import SketchDecoder
 from engine.models.renderer.spectral_envelope import Recolour, band_energy, colour, prompt_colours
 from engine.music.types import AudioClip, BadInput, Performance
+from engine.progress import ProgressCallback
 from engine.render.streaming import StreamingRenderer
 from engine.sound.preview import Preview
 from engine.sound.prompts import Prompt
@@ -71,7 +72,7 @@ class Renderer(StreamingRenderer):
 
     def render_stream(
         self, performance: Performance, prompt: Prompt, seed: int = 0, temperature: float = 1.0,
-        span: tuple[float, float | None] = (0.0, None), on_step: OnStep | None = None,
+        span: tuple[float, float | None] = (0.0, None), on_step: ProgressCallback | None = None,
     ) -> Iterator[AudioClip]:  # fmt: skip
         """Sound at 32 kHz in parts as they are made; together ceil(50 (end + 2 s)) * 640 samples for a whole piece.
 
@@ -88,7 +89,7 @@ class Renderer(StreamingRenderer):
 
     def _stream(
         self, performance: Performance, prompt: Prompt, seed: int, temperature: float, first: int, last: int,
-        on_step: OnStep | None,
+        on_step: ProgressCallback | None,
     ) -> Iterator[AudioClip]:  # fmt: skip
         report = on_step or (lambda share: None)
         count, reach = last - first, self.codec.decoder_reach
@@ -171,7 +172,7 @@ class Renderer(StreamingRenderer):
 
     def _write(
         self, past: Tensor, notes: Tensor, sketch: Tensor, prompt: tuple[Memory, Tensor, Tensor],
-        random: torch.Generator, temperature: float, on_step: OnStep,
+        random: torch.Generator, temperature: float, on_step: ProgressCallback,
     ) -> Tensor:  # fmt: skip
         """Codes (F, K) of a window whose first len(past) frames are given; the surest frames are decided first."""
         model, sampling = self.model, self.sampling

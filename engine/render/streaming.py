@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from engine.music.types import AudioClip, Performance
+from engine.progress import ProgressCallback
 from engine.sound.prompts import Prompt
 
 
@@ -22,7 +23,7 @@ class StreamingRenderer(ABC):
     @abstractmethod
     def render_stream(
         self, performance: Performance, prompt: Prompt, seed: int = 0, temperature: float = 1.0,
-        span: tuple[float, float | None] = (0.0, None), on_step: Callable[[float], None] | None = None,
+        span: tuple[float, float | None] = (0.0, None), on_step: ProgressCallback | None = None,
     ) -> Iterator[AudioClip]:  # fmt: skip
         """The performance with the prompt's sound, part by part.
 
@@ -32,7 +33,7 @@ class StreamingRenderer(ABC):
 
     def render(
         self, performance: Performance, prompt: Prompt, seed: int = 0, temperature: float = 1.0,
-        span: tuple[float, float | None] = (0.0, None), on_step: Callable[[float], None] | None = None,
+        span: tuple[float, float | None] = (0.0, None), on_step: ProgressCallback | None = None,
     ) -> AudioClip:  # fmt: skip
         """The whole of `render_stream` as one clip."""
         return AudioClip.joined(self.render_stream(performance, prompt, seed, temperature, span, on_step))

@@ -8,7 +8,7 @@ right by default and can be had back (engine.models.midi_valle.decode.Behaviour)
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -25,6 +25,7 @@ from engine.models.midi_valle.decode import FIXED, Behaviour, decode_coarse, dec
 from engine.models.midi_valle.decoders import Valle
 from engine.models.nn.int8 import quantise
 from engine.music.types import AudioClip, BadInput, Performance
+from engine.progress import ProgressCallback
 from engine.render.rendering import FRAME_RATE, check_drawing, frame_span
 from engine.render.streaming import StreamingRenderer
 from engine.sound.prompts import Prompt
@@ -34,8 +35,6 @@ PROMPT_FRAMES = 150
 FADE_SAMPLES = 640  # 20 ms, the published cross-fade
 LONG_FORMS = ("carry", "independent")
 COARSE_SHARE = 0.9  # of a segment's time that book 0 takes
-
-OnStep = Callable[[float], None]
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ class ValleRenderer(StreamingRenderer):
 
     def render_stream(
         self, performance: Performance, prompt: Prompt, seed: int = 0, temperature: float = 1.0,
-        span: tuple[float, float | None] = (0.0, None), on_step: OnStep | None = None,
+        span: tuple[float, float | None] = (0.0, None), on_step: ProgressCallback | None = None,
     ) -> Iterator[AudioClip]:  # fmt: skip
         """Sound at 32 kHz, segment by segment; together ceil(50 (end + 2 s)) * 640 samples for a whole piece.
 
@@ -116,7 +115,7 @@ class ValleRenderer(StreamingRenderer):
 
     def _stream(
         self, performance: Performance, prompt: Prompt, seed: int, heat: tuple[float, float], edges: list[int],
-        on_step: OnStep,
+        on_step: ProgressCallback,
     ) -> Iterator[AudioClip]:  # fmt: skip
         heard, stream = self.hear(prompt), DecodeStream(self.codec)
         fader, whole = Fader(), edges[-1] - edges[0]
@@ -143,7 +142,7 @@ class ValleRenderer(StreamingRenderer):
 
     def segment(
         self, performance: Performance, heard: Heard, start: int, end: int, heat: tuple[float, float],
-        random: torch.Generator, on_step: OnStep,
+        random: torch.Generator, on_step: ProgressCallback,
     ) -> Tensor:  # fmt: skip
         """Codes (F, K) of the frames from start to end, continuing what was heard."""
         rules, absolute = self.behaviour, self.model.config.absolute_time

@@ -10,7 +10,6 @@ import json
 import sys
 import threading
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.music.types import AudioClip, BadInput, Performance
+from engine.progress import ProgressCallback
 
 WINDOW_SEC, STEP_SEC = 16.0, 12.0  # half of the default overlap: two thirds of the time, the same notes
 SUSTAIN = -64  # transkun's pitch of the sustain pedal; -67 is the soft pedal
@@ -30,7 +30,7 @@ LONGEST_SEC = 3600.0
 _lock = threading.Lock()  # one transcription at a time: each takes two gigabytes
 
 
-def transcribe(clip: AudioClip, on_step: Callable[[float], None] | None = None) -> Performance:
+def transcribe(clip: AudioClip, on_step: ProgressCallback | None = None) -> Performance:
     """The notes, velocities and sustain pedal that are heard in a clip of piano music, sorted by (onset, pitch).
 
     clip     any sample rate and length; 16 s are read at a time, at about 0.7 s of one core per second
@@ -47,7 +47,7 @@ def transcribe(clip: AudioClip, on_step: Callable[[float], None] | None = None) 
         return _performance(_hear(model, clip, max(windows, 1), on_step))
 
 
-def _hear(model: Any, clip: AudioClip, windows: int, on_step: Callable[[float], None] | None) -> list[Any]:
+def _hear(model: Any, clip: AudioClip, windows: int, on_step: ProgressCallback | None) -> list[Any]:
     import soxr
     import torch
 

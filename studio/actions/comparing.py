@@ -14,12 +14,12 @@ from engine.measures.csv_text import csv_text
 from engine.measures.side_by_side import CSV_HEADER, MOST, Played, Shape, shape_of, table_rows
 from engine.models.pianist.style import AXES
 from engine.music.types import Alignment, AudioClip, BadInput, Performance
+from engine.progress import ProgressCallback, no_progress
 from studio.actions import editing as actions
 from studio.actions.compared import Entry
 from studio.actions.document import Document
 from studio.actions.editing import Change
 from studio.actions.rendering import Render, aligned_grid
-from studio.service.jobs import Step, no_progress
 from studio.service.shared_engine import Desk
 from studio.state.pins import Pin
 from studio.state.session import Controls, Grid, Session
@@ -81,7 +81,7 @@ def grid_of_entry(session: Session, entry: Entry) -> Grid:
     return entry.grid or aligned_grid(session.score, entry.performance, entry.alignment)
 
 
-def sound_of(desk: Desk, entry: Entry, piano: str, step: Step = no_progress) -> tuple[AudioClip, float]:
+def sound_of(desk: Desk, entry: Entry, piano: str, step: ProgressCallback = no_progress) -> tuple[AudioClip, float]:
     """What an entry sounds like, and at which second of its performance the sound begins."""
     if entry.render is not None:
         return entry.render.clip(), entry.render.wish.span[0]
@@ -142,7 +142,7 @@ def _with_pin(session: Session, name: str, kind: str, performance: Performance, 
     return replace(session, comparison=kept.pinned(name, kind, session.score.digest, performance, alignment))
 
 
-def pin_pianist(desk: Desk, session: Session, preset: str, seed: int, step: Step = no_progress) -> Change:
+def pin_pianist(desk: Desk, session: Session, preset: str, seed: int, step: ProgressCallback = no_progress) -> Change:
     """Play the piece as a named pianist would, and keep that."""
     if session.score is None:
         raise BadInput(actions.NOTHING_OPEN)
@@ -152,7 +152,9 @@ def pin_pianist(desk: Desk, session: Session, preset: str, seed: int, step: Step
     return _pinning(session, [(f"{preset}, seed {seed}", "pianist", performance, whole)])
 
 
-def pin_files(desk: Desk, session: Session, files: list[tuple[str, Performance]], step: Step = no_progress) -> Change:
+def pin_files(
+    desk: Desk, session: Session, files: list[tuple[str, Performance]], step: ProgressCallback = no_progress
+) -> Change:
     """Keep performances that were opened, matched with the score. Raises BadInput when one is of another piece."""
     if session.score is None:
         raise BadInput(actions.NOTHING_OPEN)

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from engine.compose.form import parse_form
 from engine.music.io.alignment import kept_notes
 from engine.music.types import Alignment, BadInput, Performance, Score
+from engine.progress import NoteCallback, ProgressCallback, no_progress
 from studio.actions.editing import NOTHING_OPEN, Change, grid_of, open_piece
-from studio.service.jobs import Step, no_progress
-from studio.service.requests import OnNote, Wish
+from studio.service.requests import Wish
 from studio.service.shared_engine import Desk
 from studio.state import history
 from studio.state.session import Controls, NoteEdit, Reference, Selection, Session, Take, replay
@@ -38,7 +38,7 @@ def as_form(text: object) -> dict:
     return {"form": str(plan), "bars": plan.bars}
 
 
-def compose(desk: Desk, wish: Wish, on_note: OnNote, step: Step = no_progress) -> Change:
+def compose(desk: Desk, wish: Wish, on_note: NoteCallback, step: ProgressCallback = no_progress) -> Change:
     """Write from nothing."""
     scores = desk.compose(wish, on_note, step)
     takes = [
@@ -51,7 +51,9 @@ def compose(desk: Desk, wish: Wish, on_note: OnNote, step: Step = no_progress) -
     return lambda now: _with(now, takes)
 
 
-def continue_piece(desk: Desk, session: Session, wish: Wish, on_note: OnNote, step: Step = no_progress) -> Change:
+def continue_piece(
+    desk: Desk, session: Session, wish: Wish, on_note: NoteCallback, step: ProgressCallback = no_progress
+) -> Change:
     """Write on after the piece's last note."""
     score, base = opened_score(session), history.alone(session)
     title = session.title if session.title.endswith(", continued") else f"{session.title}, continued"
@@ -65,7 +67,12 @@ def continue_piece(desk: Desk, session: Session, wish: Wish, on_note: OnNote, st
 
 
 def infill(
-    desk: Desk, session: Session, region: Region, wish: Wish, on_note: OnNote, step: Step = no_progress
+    desk: Desk,
+    session: Session,
+    region: Region,
+    wish: Wish,
+    on_note: NoteCallback,
+    step: ProgressCallback = no_progress,
 ) -> Change:
     """Write the region anew and leave every other note as it is."""
     score, base = opened_score(session), history.alone(session)
@@ -181,7 +188,9 @@ def take_of(session: Session, number: object) -> Take:
     raise BadInput("That take is not kept any more; compose again.")
 
 
-def played(desk: Desk, session: Session, take: Take, controls: Controls, step: Step = no_progress) -> Session:
+def played(
+    desk: Desk, session: Session, take: Take, controls: Controls, step: ProgressCallback = no_progress
+) -> Session:
     """The take on the stand, played. Of a continued or filled in piece, the kept notes sound as they did, with the
     visitor's edits and in the style in which that piece is played; something new is played as the panel says.
     """
@@ -233,7 +242,9 @@ def _carried_reference(reference: Reference | None, new_of: NDArray) -> Referenc
     return replace(reference, alignment=alignment)
 
 
-def accept(desk: Desk, session: Session, number: object, controls: Controls, step: Step = no_progress) -> Change:
+def accept(
+    desk: Desk, session: Session, number: object, controls: Controls, step: ProgressCallback = no_progress
+) -> Change:
     """Put a take in the place of the piece; undo brings the piece back."""
     opened = played(desk, session, take_of(session, number), controls, step)
     return lambda now: history.replaced(now, opened)

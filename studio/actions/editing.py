@@ -15,7 +15,7 @@ import numpy as np
 
 from engine.music.expression import beat_times
 from engine.music.types import AudioClip, BadInput, Performance, Score, Strength, Style
-from studio.service.jobs import Step, no_progress
+from engine.progress import ProgressCallback, no_progress
 from studio.service.shared_engine import Desk
 from studio.state.session import FIELDS, Controls, Grid, NoteEdit, Reference, Session, replay
 
@@ -60,7 +60,7 @@ def _preset(desk: Desk, session: Session, name: str) -> tuple[float, ...]:
 
 def open_piece(
     desk: Desk, session: Session, score: Score, title: str, controls: Controls, example: str = "",
-    step: Step = no_progress,
+    step: ProgressCallback = no_progress,
 ) -> Session:  # fmt: skip
     """Put a new score on the stand and play it; edits and reference of the piece before are gone."""
     number = session.docs + 1
@@ -81,7 +81,7 @@ def grid_of(score: Score, rendered: Performance) -> Grid:
     return Grid.through(quarter, sec)
 
 
-def restyle(desk: Desk, session: Session, controls: Controls, step: Step = no_progress) -> Change:
+def restyle(desk: Desk, session: Session, controls: Controls, step: ProgressCallback = no_progress) -> Change:
     """Play the same score in another style; what the visitor edited by hand is put back on top."""
     if session.score is None:
         raise BadInput(NOTHING_OPEN)
@@ -98,7 +98,7 @@ def restyle(desk: Desk, session: Session, controls: Controls, step: Step = no_pr
     return change
 
 
-def reperform(desk: Desk, session: Session, ids: Sequence[int], step: Step = no_progress) -> Change:
+def reperform(desk: Desk, session: Session, ids: Sequence[int], step: ProgressCallback = no_progress) -> Change:
     """Play only the selected notes again, with a new seed; all others stay as they are, to the millisecond."""
     if session.score is None or session.rendered is None:
         raise BadInput(NOTHING_OPEN)
@@ -225,7 +225,7 @@ def _exact(base: NoteEdit | None, before: NoteEdit | None, note: NoteEdit, own: 
 
 
 def set_reference(
-    desk: Desk, session: Session, performance: Performance, name: str, step: Step = no_progress
+    desk: Desk, session: Session, performance: Performance, name: str, step: ProgressCallback = no_progress
 ) -> Change:
     """Lay a human performance beside the score."""
     if session.score is None:
@@ -244,7 +244,7 @@ def remove_reference(session: Session) -> Session:
     return replace(session, reference=None)
 
 
-def sound(desk: Desk, session: Session, piano: str, step: Step = no_progress) -> AudioClip:
+def sound(desk: Desk, session: Session, piano: str, step: ProgressCallback = no_progress) -> AudioClip:
     """What the performance sounds like, edits included."""
     if session.rendered is None:
         raise BadInput(NOTHING_OPEN)
@@ -261,7 +261,9 @@ def audio_bytes(clip: AudioClip, kind: str) -> bytes:
     return encode_audio(clip, format=kind)
 
 
-def export(desk: Desk, session: Session, kind: str, piano: str, step: Step = no_progress) -> tuple[str, bytes]:
+def export(
+    desk: Desk, session: Session, kind: str, piano: str, step: ProgressCallback = no_progress
+) -> tuple[str, bytes]:
     """A file to take away: its name and its bytes. kind: midi, locked, musicxml, wav or flac."""
     from engine.music.io.midi import write_midi, write_midi_locked
     from engine.music.io.write_musicxml import write_musicxml

@@ -23,11 +23,12 @@ from numpy.typing import NDArray
 from engine.files import put
 from engine.music.expression import group_median
 from engine.music.types import Alignment, AudioClip, BadInput, Performance, Score
+from engine.progress import ProgressCallback, no_progress
 from engine.render.provenance import describe_render
 from engine.sound.clip import encode_audio, to_int16
 from engine.sound.recording import StreamResampler, resample
 from studio.actions import editing as actions
-from studio.service.jobs import Job, Jobs, Step, no_progress
+from studio.service.jobs import Job, Jobs
 from studio.service.requests import RenderWish
 from studio.service.shared_engine import Desk
 from studio.state.session import Grid, Reference, Session
@@ -267,7 +268,7 @@ class Renders:
         self.jobs.stop()
 
 
-def compared(desk: Desk, render: Render, which: str, piano: str, step: Step = no_progress) -> AudioClip:
+def compared(desk: Desk, render: Render, which: str, piano: str, step: ProgressCallback = no_progress) -> AudioClip:
     """What a render is compared with: the same notes on a preview piano, the human performance on it, the prompt."""
     if which == "prompt":
         return render.wish.prompt.clip

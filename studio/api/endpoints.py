@@ -19,6 +19,7 @@ import gradio as gr
 from engine.models.composer.conditions import TOP_P
 from engine.music.remarks import to_json
 from engine.music.types import AudioClip, BadInput, BundleError, Performance, Score, Strength, Style
+from engine.progress import ProgressCallback
 from studio.actions.composing import MAX_BARS, MAX_NOTES, as_form
 from studio.api.values import (
     MAX_SEED,
@@ -182,7 +183,7 @@ def _writing(desk: Desk) -> tuple[Callable, ...]:
     return compose, continue_piece, infill
 
 
-def _on_note(step: Callable[[float], None]) -> Callable[..., None]:
+def _on_note(step: ProgressCallback) -> Callable[..., None]:
     return lambda *note: step(0.0)
 
 

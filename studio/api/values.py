@@ -11,7 +11,7 @@ import json
 import re
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, TypedDict
@@ -22,6 +22,7 @@ from gradio.utils import get_upload_folder
 from engine.checkpoints.index import CHECKPOINTS, COMPOSER, PIANIST
 from engine.files import READ_LIMIT, put
 from engine.music.types import AudioClip, BadInput, Performance, Score
+from engine.progress import ProgressCallback
 
 LONGEST_CALL_SEC = 300.0
 MAX_SEED = 2**31 - 1
@@ -148,7 +149,7 @@ def weights(kind: str) -> str:
         return ""
 
 
-def time_limit() -> Callable[[float], None]:
+def time_limit() -> ProgressCallback:
     """A step for long work, which ends it after LONGEST_CALL_SEC."""
     until = time.monotonic() + LONGEST_CALL_SEC
 

@@ -12,19 +12,11 @@ from typing import Any, TypeVar
 
 from engine.files import FULL, disk_is_full
 from engine.music.types import BadInput, BundleError
+from engine.progress import Cancelled
 
 S = TypeVar("S")
-Step = Callable[[float], None]
 ABANDONED_SEC = 25.0  # a job that no page has asked about for so long is stopped: its tab is closed
 _BROKEN = "Something went wrong in the studio, so this was not done; try again, or with another file."
-
-
-class Cancelled(BaseException):
-    """Raised inside a job that shall stop. No Exception, so that no parser's recovery can swallow it."""
-
-
-def no_progress(share: float) -> None:
-    """The progress callback of work that nobody follows."""
 
 
 class Job:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from engine.models.composer.conditions import TOP_P, Conditions
 from engine.sound.prompts import Prompt
-
-OnNote = Callable[[int, float, float, int, int], None]  # take, onset and duration in quarters, pitch, staff
 
 
 @dataclass(frozen=True)

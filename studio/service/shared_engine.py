@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 
 from engine.music.types import Alignment, AudioClip, BadInput, BundleError, Performance, Score, Style
 from engine.process.remote_engine import WorkerEngine
-from studio.service.jobs import Job, Step, no_progress
+from engine.progress import NoteCallback, ProgressCallback, no_progress
+from studio.service.jobs import Job
 from studio.state.examples import EXAMPLES, FIRST, Example
 
 if TYPE_CHECKING:
     from engine.engine import Engine
     from engine.models.pianist.style import Axis
     from engine.music.io.engrave import Engraving
-    from studio.service.requests import OnNote, RenderWish, Wish
+    from studio.service.requests import RenderWish, Wish
 
 T = TypeVar("T")
 SOUNDING = 2  # previews made at one time, for all visitors together
@@ -35,7 +36,7 @@ class Turns:
         self._waiting: list[object] = []  # first come first
 
     @contextmanager
-    def turn(self, step: Step) -> Iterator[None]:
+    def turn(self, step: ProgressCallback) -> Iterator[None]:
         """Wait for a turn. Raises BadInput when too many wait, and whatever `step` raises."""
         mine = object()
         with self._changed:
@@ -166,7 +167,7 @@ class Desk:
             raise BadInput(f"That renderer is not known here; choose one of {', '.join(self.profiles)}.")
         return self.engine.weights(profile)
 
-    def read_example(self, example: Example, step: Step = no_progress) -> Score:
+    def read_example(self, example: Example, step: ProgressCallback = no_progress) -> Score:
         """An example's score, read once."""
         from engine.untrusted.scores import open_score
 
@@ -175,7 +176,7 @@ class Desk:
 
         return self._other.recall(("read", example.score), make)
 
-    def perform(self, score: Score, style: Style, step: Step = no_progress) -> Performance:
+    def perform(self, score: Score, style: Style, step: ProgressCallback = no_progress) -> Performance:
         """The score played in a style; `step` is told the finished share and may raise to cancel."""
 
         def make() -> Performance:
@@ -185,14 +186,19 @@ class Desk:
         return self._performances.recall(("perform", score.digest, style), make)
 
     def reperform(
-        self, score: Score, style: Style, keep: Performance, redo: NDArray[np.bool_], step: Step = no_progress
+        self,
+        score: Score,
+        style: Style,
+        keep: Performance,
+        redo: NDArray[np.bool_],
+        step: ProgressCallback = no_progress,
     ) -> Performance:
         """Some notes played again, see Engine.perform; `step` as in perform."""
         with self.pianist.turn(step):
             return self.engine.perform(score, style, keep=keep, redo=redo, on_step=step)
 
     def perform_edit(
-        self, old: Score, performance: Performance, new: Score, style: Style, step: Step = no_progress
+        self, old: Score, performance: Performance, new: Score, style: Style, step: ProgressCallback = no_progress
     ) -> Performance:
         """The changed score played: notes that were kept sound as they did, see Engine.perform_edit."""
 
@@ -203,7 +209,7 @@ class Desk:
         key = ("edit", old.digest, performance.digest, new.digest, style)
         return self._performances.recall(key, make)
 
-    def compose(self, wish: Wish, on_note: OnNote, step: Step = no_progress) -> list[Score]:
+    def compose(self, wish: Wish, on_note: NoteCallback, step: ProgressCallback = no_progress) -> list[Score]:
         """New pieces, one a take; `on_note` hears every note and may raise to cancel, `step` while it waits."""
         with self.composer.turn(step):
             return self.engine.compose(
@@ -211,7 +217,9 @@ class Desk:
                 form=wish.form,
             )  # fmt: skip
 
-    def continue_score(self, score: Score, wish: Wish, on_note: OnNote, step: Step = no_progress) -> list[Score]:
+    def continue_score(
+        self, score: Score, wish: Wish, on_note: NoteCallback, step: ProgressCallback = no_progress
+    ) -> list[Score]:
         """The score with more after it, one a take; as in compose."""
         with self.composer.turn(step):
             return self.engine.continue_score(
@@ -219,8 +227,8 @@ class Desk:
             )
 
     def infill(
-        self, score: Score, selected: NDArray[np.bool_], span: tuple[float, float], wish: Wish, on_note: OnNote,
-        step: Step = no_progress,
+        self, score: Score, selected: NDArray[np.bool_], span: tuple[float, float], wish: Wish, on_note: NoteCallback,
+        step: ProgressCallback = no_progress,
     ) -> list[Score]:  # fmt: skip
         """The score with the selected notes written anew, one a take; as in compose."""
         with self.composer.turn(step):
@@ -228,7 +236,7 @@ class Desk:
                 score, selected, span, *wish.sampling(), wish.conditions(), on_note=on_note, on_step=step
             )
 
-    def preview(self, performance: Performance, piano: str, step: Step = no_progress) -> AudioClip:
+    def preview(self, performance: Performance, piano: str, step: ProgressCallback = no_progress) -> AudioClip:
         """The sound of a performance; `step` as in perform."""
         from engine.sound.preview import sounding_end
 
@@ -243,7 +251,9 @@ class Desk:
 
         return self._clips.recall(("preview", performance.digest, piano), make)
 
-    def render(self, performance: Performance, wish: RenderWish, step: Step = no_progress) -> Iterator[AudioClip]:
+    def render(
+        self, performance: Performance, wish: RenderWish, step: ProgressCallback = no_progress
+    ) -> Iterator[AudioClip]:
         """The performance with a prompt's sound, in parts as they are made; `step` as in perform."""
         with self.renderer.turn(step):
             yield from self.engine.render_stream(
@@ -251,19 +261,19 @@ class Desk:
                 profile=wish.profile, on_step=step,
             )  # fmt: skip
 
-    def transcribe(self, clip: AudioClip, step: Step = no_progress) -> Performance:
+    def transcribe(self, clip: AudioClip, step: ProgressCallback = no_progress) -> Performance:
         """The notes that are heard in a recording; `step` as in perform."""
         with self.renderer.turn(step):
             return self.engine.transcribe(clip, on_step=step)
 
-    def engraving(self, score: Score, width: int, step: Step = no_progress) -> Engraving:
+    def engraving(self, score: Score, width: int, step: ProgressCallback = no_progress) -> Engraving:
         """The score on pages of so many pixels; `step` may raise to cancel."""
         from engine.untrusted.engrave import engrave
 
         key = ("engraving", score.digest, width)
         return self._engravings.recall(key, lambda: engrave(score, width, lambda: step(0.0)))
 
-    def align(self, score: Score, performance: Performance, step: Step = no_progress) -> Alignment:
+    def align(self, score: Score, performance: Performance, step: ProgressCallback = no_progress) -> Alignment:
         """Which played note is which written one; `step` as in perform."""
 
         def make() -> Alignment:

@@ -16,11 +16,11 @@ import pytest
 from engine.music.types import BadInput, Score
 from engine.process.client import STOPPED, EngineStopped
 from engine.process.remote_engine import WorkerEngine
+from engine.progress import Cancelled
 from engine.untrusted.engrave import engrave
 from studio.actions import editing as actions
 from studio.actions.document import Document
 from studio.actions.rendering import Renders
-from studio.service.jobs import Cancelled
 from studio.service.requests import RenderWish
 from studio.service.shared_engine import Desk
 from studio.state.examples import EXAMPLES

@@ -12,6 +12,7 @@ import pytest
 from engine.compose.composing import kept_notes
 from engine.measures.performance_metrics import MetricRow
 from engine.music.types import BadInput, Performance, Score
+from engine.progress import Cancelled
 from engine.untrusted.scores import open_score
 from studio.actions import composing, corpus
 from studio.actions import editing as actions
@@ -19,7 +20,7 @@ from studio.actions.document import Document
 from studio.page.wire import draft_value, roll_document, roll_value, take_draft
 from studio.panels.compose.events import as_number, as_wish
 from studio.panels.compose.layout import who_menu
-from studio.service.jobs import Cancelled, Job, Jobs
+from studio.service.jobs import Job, Jobs
 from studio.service.requests import Wish
 from studio.service.shared_engine import Desk
 from studio.state import history

@@ -14,10 +14,11 @@ from engine.music.io.alignment import align
 from engine.music.io.midi import write_midi
 from engine.music.io.midi_bytes import parse_midi
 from engine.music.types import BadInput, Score
+from engine.progress import Cancelled
 from engine.untrusted.scores import open_performance, open_score
 from studio.actions import editing as actions
 from studio.actions.document import Document
-from studio.service.jobs import ABANDONED_SEC, Cancelled, Job, Jobs
+from studio.service.jobs import ABANDONED_SEC, Job, Jobs
 from studio.service.shared_engine import MOST_WAITING, Desk, Turns
 from studio.state.examples import EXAMPLES
 from studio.state.session import Controls, Session

@@ -8,7 +8,7 @@ which also makes them far easier to predict from notes. The decoder may be told 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from engine.models.nn.residual_quantiser import ResidualQuantiser
+from engine.progress import ProgressCallback
 from engine.tokens.note_frames import WIDTH
 
 SAMPLE_RATE = 32000
@@ -30,8 +31,6 @@ NEAR = 0.1  # nats above the floor within which a prediction is taken to lie at 
 BEAM = 8
 STEPS = 2  # predicted spectra a frame
 BLOCK = 1500  # frames that are coded at a time, half a minute
-
-OnStep = Callable[[float], None]
 
 
 @dataclass(frozen=True)
@@ -148,7 +147,7 @@ class PianoCodec(nn.Module):
         return log.reshape(*log.shape[:2], STEPS, BINS)
 
     @torch.inference_mode()
-    def encode(self, samples: Tensor, beam: int = BEAM, on_step: OnStep | None = None) -> Tensor:
+    def encode(self, samples: Tensor, beam: int = BEAM, on_step: ProgressCallback | None = None) -> Tensor:
         """(B, num_samples) at 32 kHz -> codes (B, 4, F), F = ceil(num_samples / 640)
 
         beam     as in `ResidualQuantiser.encode`; 1 is quicker, and what the renderer was trained on
@@ -164,7 +163,7 @@ class PianoCodec(nn.Module):
         return torch.cat(parts, 1).transpose(1, 2)
 
     @torch.inference_mode()
-    def decode(self, codes: Tensor, notes: Tensor | None = None, on_step: OnStep | None = None) -> Tensor:
+    def decode(self, codes: Tensor, notes: Tensor | None = None, on_step: ProgressCallback | None = None) -> Tensor:
         """Codes (B, K <= 4, F) -> samples (B, 640 F); notes (B, F, WIDTH) of `engine.tokens.note_frames` if known.
 
         on_step  as in `encode`

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from engine.models.pianist.features import CATEGORIES, DYNAMICS, MARKED, NUM_FEATURES, STRUCTURE, Features
 from engine.models.pianist.style import AXES
 from engine.music.types import PEDAL_SAMPLES, Expression
+from engine.progress import ProgressCallback
 
 CHANNELS = 4 + PEDAL_SAMPLES  # tempo, velocity, timing, articulation, pedal x 4
 TEMPO, VELOCITY, TIMING, ARTICULATION, PEDAL = 0, 1, 2, 3, slice(4, CHANNELS)
@@ -297,7 +298,7 @@ class Reader:
     @torch.inference_mode()
     def play(
         self, z: NDArray, seed: int = 0, sampling: Sampling = Sampling(), known_x: NDArray | None = None,
-        known: NDArray | None = None, on_step: Callable[[float], None] | None = None,
+        known: NDArray | None = None, on_step: ProgressCallback | None = None,
     ) -> NDArray[np.float32]:  # fmt: skip
         """Channel values (n, 8) of the whole score in style z (Z,); the same seed gives the same notes.
 
@@ -343,7 +344,7 @@ class Reader:
     @torch.inference_mode()
     def draw(
         self, z: NDArray, seed: int, sampling: Sampling, known_x: NDArray | None = None,
-        known: NDArray | None = None, on_step: Callable[[float], None] | None = None,
+        known: NDArray | None = None, on_step: ProgressCallback | None = None,
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:  # fmt: skip
         """The expected values (the flow's field at t = 0) and one random sample, each (n, 8); `mix` joins them."""
         n = len(self.features)

@@ -19,6 +19,7 @@ from engine.models.xmvae.layers import forbid, sinusoids
 from engine.models.xmvae.network import XMVAE, Via
 from engine.models.xmvae.score_grammar import ScoreGrammar
 from engine.music.types import Performance
+from engine.progress import ProgressCallback
 from engine.tokens.decode import decode
 from engine.tokens.grid import MAX_NOTES, MAX_STEPS
 from engine.tokens.tables import BEAT_PERIOD, BOS, FAMILY, METRIC, NOTE, POSITION
@@ -52,7 +53,7 @@ def collated(segments: Sequence[NDArray]) -> dict[str, Tensor]:
 @torch.inference_mode()
 def sample(
     model: XMVAE, prior: CodePrior, n: int, seed: int = 0, sampling: XmvaeSampling = XmvaeSampling(),
-    via: Via = "z_s", batch: int = 50, on_step: Callable[[float], None] | None = None,
+    via: Via = "z_s", batch: int = 50, on_step: ProgressCallback | None = None,
 ) -> list[Performance]:  # fmt: skip
     """n pieces of up to 256 notes, score and playing both from nothing (spec B.6).
 
@@ -65,7 +66,7 @@ def sample(
 @torch.inference_mode()
 def sample_tokens(
     model: XMVAE, prior: CodePrior, n: int, seed: int = 0, sampling: XmvaeSampling = XmvaeSampling(),
-    via: Via = "z_s", batch: int = 50, on_step: Callable[[float], None] | None = None,
+    via: Via = "z_s", batch: int = 50, on_step: ProgressCallback | None = None,
 ) -> list[NDArray[np.int64]]:  # fmt: skip
     """The tokens of `sample`, (T, 8) each: BOS, steps, EOS."""
     model.eval()

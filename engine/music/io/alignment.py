@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from engine.music.io._partitura import load_partitura
 from engine.music.io.partitura_score import part_to_score
 from engine.music.types import Alignment, BadInput, Performance, Score
+from engine.progress import ProgressCallback
 
 LEAST_SHARE = 0.3  # of the notes of the shorter one that match, else nothing is measured
 _SAME_QUARTER = 1e-3  # written onsets closer than this are one
@@ -21,7 +22,7 @@ _PART_CHORDS = 300  # chords to a part of a long piece: matching takes time with
 _SURE_NOTES = 9  # a cut is made only amid this many notes that agree
 
 
-def align(score: Score, performance: Performance, on_step: Callable[[float], None] | None = None) -> Alignment:
+def align(score: Score, performance: Performance, on_step: ProgressCallback | None = None) -> Alignment:
     """Match a performance to its score, note by note (parangonar's dual dynamic time warping; Peter and Widmer, 2023).
 
     Long pieces are cut where written and played notes agree and the player pauses, and matched part by part.

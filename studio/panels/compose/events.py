@@ -10,6 +10,7 @@ import gradio as gr
 
 from engine.files import put
 from engine.music.types import BadInput, Score
+from engine.progress import NoteCallback, ProgressCallback
 from studio.actions import composing
 from studio.actions import editing as actions
 from studio.actions.composing import MAX_BARS, MAX_NOTES, MAX_TAKES
@@ -27,8 +28,8 @@ from studio.page.answers import (
 )
 from studio.page.wire import take_draft
 from studio.panels.compose.layout import LENGTHS, ComposePanel
-from studio.service.jobs import Job, Step
-from studio.service.requests import OnNote, Wish
+from studio.service.jobs import Job
+from studio.service.requests import Wish
 from studio.service.shared_engine import Desk
 from studio.shell.layout import Page
 from studio.state import history
@@ -36,7 +37,7 @@ from studio.state.session import Session
 from studio.widgets.takes.takes import strip_sound, strip_value
 
 FREE_TEMPO = 100.0  # quarters a minute at which a draft without a tempo is drawn
-Writing = Callable[[OnNote, Step], actions.Change]
+Writing = Callable[[NoteCallback, ProgressCallback], actions.Change]
 
 
 def connect_compose(page: Page, desk: Desk) -> None:
@@ -93,7 +94,7 @@ def connect_writing(page: Page, desk: Desk) -> None:
         about = {"alone": True, "start": 0}
         controls = without_borrowed(as_controls(values[count:], len(desk.axes)))
 
-        def write(on_note: OnNote, step: Step) -> actions.Change:
+        def write(on_note: NoteCallback, step: ProgressCallback) -> actions.Change:
             return composing.compose(desk, wish, on_note, step)
 
         def first_piece(job: Job) -> Session | None:  # where nothing is, nothing is lost: it goes on the roll
@@ -129,7 +130,7 @@ def connect_writing(page: Page, desk: Desk) -> None:
         end = composing.opened_score(session).measures.end_quarter
         about, to_ms = placed(session, end)
 
-        def write(on_note: OnNote, step: Step) -> actions.Change:
+        def write(on_note: NoteCallback, step: ProgressCallback) -> actions.Change:
             return composing.continue_piece(desk, session, wish, on_note, step)
 
         return writing(page, desk, document, show, "Continuing", wish, about, write, to_ms, end)
@@ -141,7 +142,7 @@ def connect_writing(page: Page, desk: Desk) -> None:
         wish = as_wish(values)
         about, to_ms = placed(session, region.span[0])
 
-        def write(on_note: OnNote, step: Step) -> actions.Change:
+        def write(on_note: NoteCallback, step: ProgressCallback) -> actions.Change:
             return composing.infill(desk, session, region, wish, on_note, step)
 
         return writing(

@@ -18,8 +18,8 @@ from engine.models.composer.conditions import Conditions
 from engine.music.types import AudioClip, BadInput, Performance, Score, Strength
 from engine.process.remote_engine import WorkerEngine, open_engine
 from engine.process.wire import from_bytes, to_bytes
+from engine.progress import Cancelled, ProgressCallback
 from engine.sound.prompts import Prompt, gallery
-from studio.service.jobs import Cancelled
 from studio.service.shared_engine import Desk
 from studio.state.examples import EXAMPLES
 from studio.state.session import Session
@@ -138,7 +138,7 @@ def test_the_same_notes_after_a_restart_and_on_two_threads(tmp_path: Path, soak_
 # ---- cancelling
 
 
-def stop_at(share: float, begin: Callable[[Callable[[float], None]], Any]) -> float:
+def stop_at(share: float, begin: Callable[[ProgressCallback], Any]) -> float:
     """Cancel work at a share of it; seconds from the cancel until no more is computed."""
     at = [0.0]
 
@@ -158,7 +158,7 @@ def works(desk: Desk, score: Score) -> dict[str, tuple[Callable, Callable]]:
     long = desk.read_example(EXAMPLES[LONG])
     performance = Performance(long.onset_quarter, long.duration_quarter, long.pitch, np.full(len(long), 64))
 
-    def compose(step: Callable[[float], None]) -> None:
+    def compose(step: ProgressCallback) -> None:
         count = [0]
 
         def on_note(*note: object) -> None:
@@ -167,7 +167,7 @@ def works(desk: Desk, score: Score) -> dict[str, tuple[Callable, Callable]]:
 
         engine.compose(notes=200, seed=1, on_note=on_note)
 
-    def render(step: Callable[[float], None], seconds: float = 12.0) -> None:
+    def render(step: ProgressCallback, seconds: float = 12.0) -> None:
         for _ in engine.render_stream(performance, prompt(), span=(0.0, seconds), on_step=step):
             pass
 
