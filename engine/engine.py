@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,13 +38,14 @@ from engine.music.expression import apply_strength, decode_expression, encode_ex
 from engine.music.io.alignment import align
 from engine.music.types import Alignment, AudioClip, BadInput, Expression, Performance, Score, Strength, Style
 from engine.progress import NoteCallback, ProgressCallback
-from engine.render.fitted import FittedRenderer
-from engine.render.rendering import Renderer
-from engine.render.streaming import StreamingRenderer
-from engine.render.valle_rendering import ValleRenderer, open_paper_renderer
-from engine.sound.preview import Preview
-from engine.sound.prompts import Prompt, gallery
-from engine.sound.transcribe import transcribe
+
+if TYPE_CHECKING:  # at run time where they are used: scipy.signal alone takes 0.7 s of computing to import
+    from engine.render.fitted import FittedRenderer
+    from engine.render.rendering import Renderer
+    from engine.render.streaming import StreamingRenderer
+    from engine.render.valle_rendering import ValleRenderer
+    from engine.sound.preview import Preview
+    from engine.sound.prompts import Prompt
 
 _READERS_KEPT = 8  # scores whose reading stays in memory
 
@@ -157,6 +159,8 @@ class Engine:
     @cached_property
     def sound(self) -> Preview:
         """The preview pianos."""
+        from engine.sound.preview import Preview
+
         return Preview()
 
     @property
@@ -242,11 +246,15 @@ class Engine:
     @cached_property
     def fitted(self) -> FittedRenderer:
         """The default renderer: a sampled piano fitted to the prompt. It has no checkpoint."""
+        from engine.render.fitted import FittedRenderer
+
         return FittedRenderer(self.sound)
 
     @cached_property
     def renderer(self) -> Renderer:
         """The codec model. Raises BundleError with a sentence when a checkpoint is missing or damaged."""
+        from engine.render.rendering import Renderer
+
         codec = self.codec
         with self._lock:
             bundle = open_renderer(self.checkpoints / RENDERER, codec)
@@ -255,6 +263,8 @@ class Engine:
     @property
     def prompts(self) -> Mapping[str, Prompt]:
         """The reference sounds that come with Étude, by name."""
+        from engine.sound.prompts import gallery
+
         return gallery()
 
     def render(
@@ -278,11 +288,15 @@ class Engine:
 
     def transcribe(self, clip: AudioClip, on_step: ProgressCallback | None = None) -> Performance:
         """The notes and pedal heard in a recording; see `engine.sound.transcribe`."""
+        from engine.sound.transcribe import transcribe
+
         return transcribe(clip, on_step)
 
     @cached_property
     def paper(self) -> ValleRenderer:
         """MIDI-VALLE as published, over imported weights. Raises BadInput where they have not been imported."""
+        from engine.render.valle_rendering import open_paper_renderer
+
         with self._lock:
             return open_paper_renderer(self.checkpoints / "imported")
 

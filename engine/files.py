@@ -29,6 +29,14 @@ def read_input(path: Path) -> bytes:
         raise BadInput(f"{path} cannot be read ({error.strerror}); choose another file.") from None
 
 
+def check_input(path: Path) -> None:
+    """Refuse a file that is not there, before any work is done. Raises BadInput."""
+    if path.is_dir():
+        raise BadInput(f"{path} is a folder; name a file in it.")
+    if not path.exists():
+        raise BadInput(f"There is no file {path}; check the name and the folder.")
+
+
 def check_output(path: Path, inputs: Sequence[Path]) -> None:
     """Refuse an output that cannot be written, before any work is done. Raises BadInput."""
     folder = path.parent

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -63,28 +64,29 @@ def parse_strength(text: str) -> Strength:
     return Strength(**values)
 
 
-def find_preset(engine: Engine, name: str) -> tuple[float, ...]:
-    """A preset's latent by name, upper or lower case. Raises BadInput with the names that exist."""
-    presets = engine.presets
+def find_preset(checkpoints: Path | None, name: str) -> tuple[float, ...]:
+    """A preset's latent by name, upper or lower case, without loading the model. Raises BadInput with the names."""
+    from engine.checkpoints.index import CHECKPOINTS, styles
+
+    presets = styles(checkpoints or CHECKPOINTS).presets
     by_lower = {known.lower(): known for known in presets}
     if name.lower() not in by_lower:
         raise BadInput(f'There is no style "{name}"; the styles are {", ".join(presets)}.')
     return presets[by_lower[name.lower()]]
 
 
-def wanted_style(engine: Engine, arguments: argparse.Namespace, score: Score) -> Style:
-    base: tuple[float, ...] = ()
-    if arguments.style is not None:
-        base = find_preset(engine, arguments.style)
-    elif arguments.style_from is not None:
+def wanted_style(
+    engine: Engine, arguments: argparse.Namespace, score: Score, named: tuple[float, ...], strength: Strength
+) -> Style:
+    """The style that the arguments describe; `named` is the latent of --style, () without one."""
+    base = named
+    if arguments.style_from is not None:
         base = engine.style_from(score, open_performance_file(arguments.style_from))
     z = parse_z(arguments.z) if arguments.z is not None else ()
-    strength = parse_strength(arguments.strength)
     return engine.style(z, base, strength, arguments.seed)
 
 
 def perform(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
-    from engine.engine import Engine
     from engine.music.io.midi import write_midi, write_midi_locked
     from engine.music.io.write_musicxml import write_musicxml
 
@@ -96,12 +98,16 @@ def perform(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]
         raise BadInput(f'"{out.name}" does not say what to write; end it with .mid or .musicxml, or give --format.')
     if not 0 <= arguments.seed <= MAX_SEED:
         raise BadInput(f"The seed is {arguments.seed}; 0 to {MAX_SEED} is accepted.")
+    preset = find_preset(arguments.checkpoints, arguments.style) if arguments.style is not None else ()
+    strength = parse_strength(arguments.strength)
     progress.stage("Reading")
     score = open_score_file(arguments.score, progress.note)
     progress.stage("Loading")
+    from engine.engine import Engine  # only now: a file that cannot be read is refused before torch is imported
+
     engine = Engine.load(arguments.checkpoints)
     progress.stage("Style")
-    style = wanted_style(engine, arguments, score)
+    style = wanted_style(engine, arguments, score, preset, strength)
     progress.stage("Performing")
     performance = engine.perform(score, style, on_step=progress.share)
     if kind == "musicxml":
@@ -119,8 +125,8 @@ def perform(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]
 
 
 def preview(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
-    from engine.engine import Engine
     from engine.sound.clip import encode_audio
+    from engine.sound.preview import Preview
 
     kind = arguments.output.suffix.lower().lstrip(".")
     if kind not in ("wav", "flac"):
@@ -130,7 +136,7 @@ def preview(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]
     performance = open_performance_file(arguments.performance)
     progress.stage("Sounding")
     parts: list[AudioClip] = []
-    for clip in Engine.load().preview_stream(performance, arguments.piano):
+    for clip in Preview().stream(performance, arguments.piano):
         parts.append(clip)
         progress.share(sum(c.duration_sec for c in parts) / (performance.end_sec + 2))
     whole = AudioClip(np.concatenate([c.samples for c in parts]), parts[0].sample_rate)
@@ -211,8 +217,9 @@ def metrics(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]
 
 
 def styles(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
-    from engine.engine import Engine
+    from engine.checkpoints.index import CHECKPOINTS, styles
+    from engine.models.pianist.style import AXES
 
-    engine = Engine.load(arguments.checkpoints)
-    axes = [{"name": a.name, "label": a.label, "low": a.low, "high": a.high} for a in engine.axes]
-    return {"axes": axes, "presets": {name: list(z) for name, z in engine.presets.items()}}
+    known = styles(arguments.checkpoints or CHECKPOINTS).presets  # from the checkpoint's JSON, without its weights
+    axes = [{"name": a.name, "label": a.label, "low": a.low, "high": a.high} for a in AXES]
+    return {"axes": axes, "presets": {name: list(z) for name, z in known.items()}}

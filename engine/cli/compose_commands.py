@@ -95,7 +95,7 @@ def closest(name: str | None, known: Sequence[str]) -> str:
 
 def top_p(arguments: argparse.Namespace) -> float:
     """--top-p, or the engine's own."""
-    from engine.engine import TOP_P
+    from engine.models.composer.conditions import TOP_P
 
     return TOP_P if arguments.top_p is None else arguments.top_p
 
@@ -207,6 +207,8 @@ def _checked(arguments: argparse.Namespace, inputs: Sequence[Path]) -> Outputs:
         raise BadInput(f"The seed is {arguments.seed}; 0 to {MAX_SEED} is accepted.")
     wanted = outputs(arguments, inputs)
     conditions(arguments)
+    if arguments.style:
+        find_preset(arguments.checkpoints, arguments.style)
     return wanted
 
 
@@ -248,7 +250,7 @@ def _finish(
 
 
 def _play(engine: Engine, score: Score, arguments: argparse.Namespace, progress: Progress) -> Performance:
-    base = find_preset(engine, arguments.style) if arguments.style else ()
+    base = find_preset(arguments.checkpoints, arguments.style) if arguments.style else ()
     return engine.perform(score, engine.style((), base, seed=arguments.seed), on_step=progress.share)
 
 

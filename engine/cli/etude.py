@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _complain(error: Exception, as_json: bool) -> int:
     """One sentence; ValueError covers BadInput, RuntimeError a damaged checkpoint."""
-    from engine.checkpoints.bundle import BundleError
+    from engine.music.types import BundleError
 
     expected = isinstance(error, ValueError | OSError | BundleError)
     sentence = " ".join(str(error).split())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine.cli.commands import MAX_SEED, Progress
-from engine.files import check_output, open_performance_file, read_input, write_output
+from engine.files import check_input, check_output, open_performance_file, read_input, write_output
 from engine.music.types import AudioClip, BadInput
 
 if TYPE_CHECKING:
@@ -76,10 +76,6 @@ def wanted_prompt(arguments: argparse.Namespace) -> Prompt:
 def render(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
     from dataclasses import replace
 
-    from engine.engine import Engine
-    from engine.render.provenance import describe_render
-    from engine.sound.clip import encode_audio
-
     out = arguments.output
     kind = sound_kind(out)
     named = [Path(arguments.prompt), *([arguments.prompt_midi] if arguments.prompt_midi else [])]
@@ -92,6 +88,10 @@ def render(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
     performance = open_performance_file(arguments.performance)
     prompt = wanted_prompt(arguments)
     progress.stage("Loading")
+    from engine.engine import Engine
+    from engine.render.provenance import describe_render
+    from engine.sound.clip import encode_audio
+
     engine = Engine.load(arguments.checkpoints)
     if (arguments.transcribe or arguments.profile == "fitted") and prompt.notes is None:
         progress.stage("Listening")
@@ -116,9 +116,6 @@ def render(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
 
 
 def codec(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
-    import torch
-
-    from engine.engine import Engine
     from engine.sound.clip import encode_audio
     from engine.sound.recording import read_recording
     from engine.sound.spectra import level_gain
@@ -126,7 +123,12 @@ def codec(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
     out = arguments.output
     kind = sound_kind(out)
     check_output(out, [arguments.recording])
+    check_input(arguments.recording)
     progress.stage("Loading")
+    import torch  # only now: what is wrong with the arguments is said first
+
+    from engine.engine import Engine
+
     model = Engine.load(arguments.checkpoints).codec.model
     progress.stage("Reading")
     clip = read_recording(arguments.recording, model.sample_rate)

@@ -141,6 +141,7 @@ def _end_with(parent: int) -> None:
 def _load_rest(engine: Any) -> None:
     with contextlib.suppress(BadInput, BundleError):
         assert engine.composer
+        assert engine.fitted  # no weights, but its imports take a second
         assert engine.renderer
 
 
