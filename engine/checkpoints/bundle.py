@@ -20,6 +20,7 @@ from engine.models.composer.composer import CONDITION_SIZES, STEP_COLUMNS, STEP_
 from engine.models.composer.conditions import COMPOSERS
 from engine.models.composer.numpy_network import Weights
 from engine.models.composer.piece_prior import PRIOR_COLUMNS, Prior
+from engine.models.composer.plan_prior import PlanPrior, PlanPriorConfig
 from engine.models.expected.nets import LinearTempo, LinearTouch, TempoNet, TempoShape, TouchNet, TouchShape
 from engine.models.expected.performance import Amplitude, Expected, Scale, known_features, tensors_of
 from engine.models.pianist.pianist import Pianist, PianistConfig, Sampling
@@ -33,6 +34,7 @@ from engine.music.types import BundleError
 from engine.tokens.composer_tokens import FIELD_SIZES, METERS, NOTE_TICKS, Written
 
 FORMAT_VERSION = 1
+PLAN_WEIGHTS = "plan_prior."  # how the weights of a Composer\'s prior over plans begin
 
 
 @dataclass(frozen=True)
@@ -145,18 +147,24 @@ def open_composer(folder: Path) -> ComposerBundle:
         raise BundleError(
             f"Checkpoint {folder.name} has another note grammar than this program; use the version it came with."
         )
-    if config["model"].get("reference_layers"):
-        raise BundleError(
-            f"Checkpoint {folder.name} was trained with a plan, which this program cannot sample from; use composer-v1."
-        )
     with fits(folder):
         pieces = tensors.pop("pieces").numpy()
         if pieces.ndim != 2 or pieces.shape[1] != len(PRIOR_COLUMNS) or not len(pieces):
             raise ValueError(f"pieces are (n, {len(PRIOR_COLUMNS)}), got {pieces.shape}")
-        prior = Prior(pieces)
+        prior = Prior(pieces, _plan_prior(config, tensors))
         model = Composer(ComposerConfig(**config["model"]))
         model.load_state_dict(tensors)
     return ComposerBundle(Weights(model.eval()), prior, config["weights_sha256"][:12], config)
+
+
+def _plan_prior(config: dict, tensors: dict[str, torch.Tensor]) -> PlanPrior | None:
+    """The prior over plans; its weights are taken out of `tensors`. None for a Composer without a plan."""
+    if "plan_prior" not in config:
+        return None
+    names = [k for k in tensors if k.startswith(PLAN_WEIGHTS)]
+    prior = PlanPrior(PlanPriorConfig(**config["plan_prior"]))
+    prior.load_state_dict({k.removeprefix(PLAN_WEIGHTS): tensors.pop(k) for k in names})
+    return prior.eval()
 
 
 @dataclass(frozen=True)

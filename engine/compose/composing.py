@@ -50,10 +50,10 @@ _IN_FORCE = [MARK_NAMES.index(k) for k in ("written_velocity", "tempo_bpm", "tem
 
 
 def classes_of(values: dict[str, float]) -> NDArray[np.int64]:
-    """(5,) classes of drawn conditions, as in CONDITION_COLUMNS."""
+    """(7,) classes of drawn conditions: CONDITION_COLUMNS, the genre, and 1 for a piece that accompanies nobody."""
     return np.array([
         int(values["composer"]), int(values["period"]), 1 + int(values["minor"]), tempo_class(values["tempo"]),
-        density_class(values["density"]),
+        density_class(values["density"]), int(values.get("genre", 0)), 1,
     ])  # fmt: skip
 
 
@@ -101,9 +101,10 @@ def compose(
     else:
         first_end = count
     end = int(grid.start[first_end - 1] + grid.length[first_end - 1])
+    plan = prior.draw_plan(values, count, np.random.default_rng([seed, 11]), first_end)
     task = Task(
         nothing, np.zeros(0, np.int64), grid, 0, end, fifths, key_shift(fifths), False, 0, 0 if bars else notes,
-        classes_of(values | {"density": _ASK_FOR * values["density"]}), _PASSAGE_BARS if passage else 0,
+        classes_of(values | {"density": _ASK_FOR * values["density"]}), _PASSAGE_BARS if passage else 0, plan,
     )  # fmt: skip
     written = run(model, task, m, takes, seed, temperature, top_p, on_note)
     composer = COMPOSERS[int(values["composer"]) - 1] if values["composer"] else ""

@@ -8,6 +8,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from engine.music.types import BadInput
 
 DEFAULT_BARS = 8
@@ -68,6 +71,20 @@ class Form:
         """Index of the section that section k returns to, None for new music."""
         first = next(i for i, s in enumerate(self.sections) if s.letter == self.sections[k].letter)
         return first if first < k else None
+
+    def lags(self) -> NDArray[np.int64]:
+        """(bars,) for each bar of a return the bars back to what it repeats, -1 for bars of new music.
+
+        >>> parse_form("A2 B2 A3").lags()
+        array([-1, -1, -1, -1,  4,  4, -1])
+        """
+        out = np.full(self.bars, -1)
+        for k, (start, section) in enumerate(zip(self.starts, self.sections, strict=True)):
+            source = self.source(k)
+            if source is not None:
+                shared = min(section.bars, self.sections[source].bars)
+                out[start : start + shared] = start - self.starts[source]
+        return out
 
 
 def parse_form(text: str) -> Form | None:

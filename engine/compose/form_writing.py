@@ -25,6 +25,7 @@ from engine.models.composer.numpy_network import Weights
 from engine.music.types import Score
 from engine.progress import NoteCallback
 from engine.tokens.composer_tokens import METERS, NOTE_TICKS, TICKS_PER_QUARTER, Bars, Written, key_shift, make_written
+from engine.tokens.plan import Plan
 
 LOWER, UPPER = 2, 1  # hands of a Task
 
@@ -46,7 +47,8 @@ def compose_form(
     about = f"in the manner of {composer}" if composer else ""
     scores = []
     for take in range(takes):
-        piece = _Piece(model, form, values, take, seed, temperature, top_p, on_note)
+        plan = prior.draw_plan(values, form.bars, np.random.default_rng([seed, take, 11]), given=form.lags())
+        piece = _Piece(model, form, values, take, seed, temperature, top_p, on_note, plan)
         piece.write()
         scores.append(new_score(piece.rows, piece.measures, values["tempo"], about, exact=True))
     return scores
@@ -57,8 +59,9 @@ class _Piece:
 
     def __init__(
         self, model: Weights, form: Form, values: dict[str, float], take: int, seed: int, temperature: float,
-        top_p: float, on_note: NoteCallback | None,
+        top_p: float, on_note: NoteCallback | None, plan: Plan | None,
     ):  # fmt: skip
+        self.plan = plan
         self.model, self.form, self.take, self.seed = model, form, take, seed
         self.temperature, self.top_p, self.on_note = temperature, top_p, on_note
         num, den = (int(v) for v in METERS[int(values["meter"])].split("/"))
@@ -123,7 +126,10 @@ class _Piece:
         known = self._written(kept)
         later = np.flatnonzero(known.tick >= low) if len(later) else later
         bars = self.grid if gap else _bars_until(self.grid, high)
-        task = Task(known, later, bars, low, high, self.fifths, key_shift(self.fifths), gap, hand, 0, self.conditions)
+        plan = None if self.plan is None else self.plan.first(len(bars.start))
+        task = Task(
+            known, later, bars, low, high, self.fifths, key_shift(self.fifths), gap, hand, 0, self.conditions, plan=plan
+        )  # fmt: skip
         self.passes += 1
         seed = int(np.random.SeedSequence([self.seed, self.take, self.passes]).generate_state(1)[0])
         new = run(self.model, task, self.measures, 1, seed, self.temperature, self.top_p, heard)[0]

@@ -47,6 +47,15 @@ class Plan:
         none, zero = np.full(bars, -1), np.zeros(bars, np.int64)
         return cls(none, zero.astype(float), zero, none, none)
 
+    def first(self, bars: int) -> Plan:
+        """The plan of the first `bars` bars."""
+        return Plan(*(getattr(self, k)[:bars] for k in self.__dataclass_fields__))
+
+    def followed_by_open(self, bars: int) -> Plan:
+        """This plan with `bars` open bars after it."""
+        more = Plan.open(bars)
+        return Plan(*(np.concatenate([getattr(self, k), getattr(more, k)]) for k in self.__dataclass_fields__))
+
     def classes(self) -> NDArray[np.int64]:
         """(m, 5) PLAN_COLUMNS.
 

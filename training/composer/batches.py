@@ -13,7 +13,7 @@ from torch import Tensor
 
 from engine.models.composer.composer import CONTEXT, NOTE, PAD, PLANNED_CONDITION_SIZES, START, STEP_COLUMNS
 from engine.models.composer.conditions import COMPOSERS, PERIODS, density_class, tempo_class
-from engine.models.composer.inputs import GAP_COLUMN, HAND_COLUMN, gap_class, step_columns
+from engine.models.composer.inputs import GAP_COLUMN, HAND_COLUMN, gap_class, plan_inputs, step_columns
 from engine.tokens.composer_tokens import (
     ADVANCE,
     FIELD_NAMES,
@@ -237,28 +237,6 @@ def drop_plan(
     return plan, lag
 
 
-def plan_inputs(
-    plan: NDArray[np.int64], lag: NDArray[np.int64], bar: NDArray[np.int64], bar_ticks: NDArray[np.int64],
-    in_bar: NDArray[np.int64],
-) -> dict[str, NDArray]:  # fmt: skip
-    """What the reference heads and plan embeddings read at steps in bars `bar`.
-
-    plan, lag, bar_ticks  a row a bar: classes (m, 5), bars back (0 none), length of the whole bar
-    in_bar                (T,) ticks since the start of the step's bar
-    Returns plan (T, 10), bar (T,), target (T, 2) and time (T, 2); see `engine.models.composer.composer.References`.
-    """
-    following = np.minimum(bar + 1, len(plan) - 1)
-    inside = (bar + 1 < len(plan))[:, None]
-    target = np.stack([bar - lag[bar], following - lag[following]], axis=-1)
-    has = np.stack([lag[bar] > 0, (lag[following] > 0) & inside[:, 0]], axis=-1)
-    return {
-        "plan": np.concatenate([plan[bar], plan[following] * inside], axis=-1),
-        "bar": bar.copy(),
-        "target_bar": np.where(has, target, -2),
-        "time": (np.stack([in_bar, in_bar - bar_ticks[bar]], axis=-1) / TICKS_PER_QUARTER).astype(np.float32),
-    }
-
-
 _COLUMNS = {  # of a row of steps: (shape of a step, type, padding)
     "steps": ((len(STEP_COLUMNS),), np.int64, PAD), "quarter": ((), np.float32, 0),
     "conditions": ((len(PLANNED_CONDITION_SIZES),), np.int64, 0), "target": ((5,), np.int64, 0),
@@ -277,8 +255,8 @@ def make_batch(
     """`size` rows of exactly `window` steps, each filled with one example or several short ones.
 
     steps (B, T, 12), quarter (B, T), conditions (B, T, 7), target (B, T, 5), known (B, T): whether the target counts;
-    plan (B, T, 10), bar (B, T), target_bar (B, T, 2), time (B, T, 2): see `plan_inputs`; segment (B, T): which example
-    of the row; index (B, T): the step's place in its example.
+    plan (B, T, 10), bar (B, T), target_bar (B, T, 2), time (B, T, 2): see `engine.models.composer.inputs.plan_inputs`;
+    segment (B, T): which example of the row; index (B, T): the step's place in its example.
     """
     out = {k: np.full((size, window, *shape), fill, kind) for k, (shape, kind, fill) in _COLUMNS.items()}
     for i in range(size):

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from engine.checkpoints.bundle import grammar_digest, open_composer
+from engine.checkpoints.bundle import PLAN_WEIGHTS, grammar_digest, open_composer
 from engine.models.composer.composer import Composer, ComposerConfig
 from engine.models.composer.conditions import COMPOSERS, PERIODS
+from engine.models.composer.plan_prior import PlanPrior, PlanPriorConfig
 from engine.tokens.composer_tokens import NOTE_TICKS, OTHER_METER, TICKS_PER_QUARTER, is_minor, key_shift
 from training.composer.batches import Piece, piece_weights, read_pieces
 from training.core.finished_run import FinishedRun, report_size
@@ -48,6 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--pack", type=Path, default=Path("data/composer-v1.npz"))
+    parser.add_argument("--plan", type=Path, help="run of training.composer.train_plan, for a Composer with a plan")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -55,7 +57,13 @@ def main() -> None:
     Composer(ComposerConfig(**run.about["model"])).load_state_dict(run.state["average"])
     tensors = run.half()
     tensors["pieces"] = torch.from_numpy(prior_rows(read_pieces(args.pack, "train"), PRIOR_ROWS))
-    run.publish(args.out, "composer", "train_composer", tensors, grammar=grammar_digest())
+    more = {}
+    if args.plan:
+        plan = FinishedRun(args.plan)
+        PlanPrior(PlanPriorConfig(**plan.about["model"])).load_state_dict(plan.state["average"])
+        tensors |= {PLAN_WEIGHTS + k: v for k, v in plan.half().items()}
+        more["plan_prior"] = plan.about["model"]
+    run.publish(args.out, "composer", "composer.train", tensors, grammar=grammar_digest(), **more)
     open_composer(args.out)
     report_size(args.out)
 

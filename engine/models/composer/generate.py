@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.models.composer.composer import CONTEXT, NOTE, START, STEP_COLUMNS
-from engine.models.composer.inputs import GAP_COLUMN, HAND_COLUMN, bar_columns, gap_class, step_columns
-from engine.models.composer.numpy_network import Heads, Network, Weights
+from engine.models.composer.inputs import GAP_COLUMN, HAND_COLUMN, bar_columns, gap_class, plan_inputs, step_columns
+from engine.models.composer.numpy_network import Heads, Network, PlanInputs, Weights
 from engine.tokens.composer_tokens import (
     ADVANCE,
     DURATION,
@@ -26,6 +26,7 @@ from engine.tokens.composer_tokens import (
     Bars,
     Written,
 )
+from engine.tokens.plan import Plan
 
 MAX_CHORD = 12  # notes that may start together
 LOWEST, HIGHEST = 21, 108
@@ -47,8 +48,9 @@ class Task:
     gap       whether a passage is filled in, with notes after it
     hand      0 both, 1 upper, 2 lower staff
     notes     notes to write, 0 for as many as fit; the piece then ends near this number
-    conditions  (5,) classes, CONDITION_COLUMNS
+    conditions  (7,) classes, PLANNED_CONDITION_SIZES; a network without a plan reads the first five
     after     bars that are taken to have gone before the first one; a multiple of eight keeps the phrases
+    plan      an entry a bar of `bars`, for a network with a plan; None leaves every bar open
     """
 
     before: Written
@@ -63,6 +65,7 @@ class Task:
     notes: int
     conditions: NDArray[np.int64]
     after: int = 0
+    plan: Plan | None = None
 
 
 @dataclass
@@ -105,6 +108,8 @@ class Writer:
         self.weights, self.task, self.temperature, self.top_p = weights, task, temperature, top_p
         self.window = weights.model.config.window
         bars = task.bars
+        plan = task.plan or Plan.open(len(bars.start))
+        self.plan = (plan.classes(), plan.lag.clip(0), bars.length + bars.offset) if weights.plan else None
         beats = -(-(bars.length + bars.offset) // bars.beat)
         self.bar_of_beat = np.repeat(np.arange(len(bars.start)), beats)
         whole = bars.start - bars.offset  # where each bar would start were it whole
@@ -169,7 +174,7 @@ class Writer:
         before_quarter = self._quarter(w.tick[self.prefix])
         written = max(len(t.notes) for t in self.takes)
         skip = max(len(before) + written - (self.window - _ROOM - len(later) - 1), 0)  # the oldest
-        all_steps, all_quarters = [], []
+        all_steps, all_quarters, all_plans = [], [], []
         for t in self.takes:
             own = [self._columns(t, t.notes[min(i, len(t.notes) - 1)]) for i in range(written)] if t.notes else []
             own_tick = [t.notes[min(i, len(t.notes) - 1)][0] for i in range(written)] if t.notes else []
@@ -188,14 +193,29 @@ class Writer:
             whole = self._quarter(task.bars.start[bar] - task.bars.offset[bar])
             all_steps.append(steps)
             all_quarters.append(np.concatenate([later_quarter, [whole], quarter]))
+            ticks = np.concatenate([w.tick[self.prefix], own_tick])[skip:]
+            ticks = np.concatenate([w.tick[rows], [task.bars.start[bar]], ticks])
+            all_plans.append(self._plan_at(ticks, steps, len(rows)))
         self.network = Network(self.weights, len(self.takes), self.window + 1, task.conditions)
-        return self.network.read(np.stack(all_steps), np.stack(all_quarters))
+        plans = None if self.plan is None else {k: np.stack([p[k] for p in all_plans]) for k in all_plans[0]}
+        return self.network.read(np.stack(all_steps), np.stack(all_quarters), plans)
 
     def _read_new(self) -> NDArray[np.float32]:
         """Read the note that each take has just written; a finished take reads its last one again."""
         steps = np.stack([self._columns(t, t.notes[-1]) if t.notes else self._idle for t in self.takes])
         tick = np.array([t.notes[-1][0] if t.notes else self.task.start for t in self.takes])
-        return self.network.step(steps, self._quarter(tick))
+        return self.network.step(steps, self._quarter(tick), self._plan_at(tick, steps) if self.plan else None)
+
+    def _plan_at(self, tick: NDArray, steps: NDArray[np.int64], start: int | None = None) -> PlanInputs:
+        """The plan's inputs at steps that begin at these ticks; `start` is the place of the start step, no note."""
+        if self.plan is None:
+            return {}
+        classes, lag, bar_ticks = self.plan
+        bar = (np.searchsorted(self.task.bars.start, tick, side="right") - 1).clip(0)
+        out = plan_inputs(classes, lag, bar, bar_ticks, steps[:, 4])
+        if start is not None:
+            out["bar"][start] = -1
+        return out
 
     def _quarter(self, tick: NDArray | int) -> NDArray[np.float32]:
         return np.asarray(np.asarray(tick) / TICKS_PER_QUARTER - self.zero, np.float32)

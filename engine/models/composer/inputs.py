@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from engine.models.composer.composer import STEP_COLUMNS
-from engine.tokens.composer_tokens import Written
+from engine.tokens.composer_tokens import TICKS_PER_QUARTER, Written
 
 SINCE_EDGES = np.array([1, 2, 4, 8, 16])  # whole bars since the piece began: six classes
 END_EDGES = np.array([1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 20, 24, 32, 48, 64])  # bars after this one: 17 classes
@@ -45,3 +45,25 @@ def step_columns(w: Written, rows: NDArray, kind: int, home_fifths: int, shift: 
     left = len(w.bars.start) - 1 - bar
     out[:, 5:10] = bar_columns(bar, left, w.bars.meter[bar], w.bars.fifths[bar] - home_fifths)
     return out
+
+
+def plan_inputs(
+    plan: NDArray[np.int64], lag: NDArray[np.int64], bar: NDArray[np.int64], bar_ticks: NDArray[np.int64],
+    in_bar: NDArray[np.int64],
+) -> dict[str, NDArray]:  # fmt: skip
+    """What the reference heads and plan embeddings read at steps in bars `bar`.
+
+    plan, lag, bar_ticks  a row a bar: classes (m, 5), bars back (0 none), length of the whole bar
+    in_bar                (T,) ticks since the start of the step's bar
+    Returns plan (T, 10), bar (T,), target (T, 2) and time (T, 2); see `engine.models.composer.composer.References`.
+    """
+    following = np.minimum(bar + 1, len(plan) - 1)
+    inside = (bar + 1 < len(plan))[:, None]
+    target = np.stack([bar - lag[bar], following - lag[following]], axis=-1)
+    has = np.stack([lag[bar] > 0, (lag[following] > 0) & inside[:, 0]], axis=-1)
+    return {
+        "plan": np.concatenate([plan[bar], plan[following] * inside], axis=-1),
+        "bar": bar.copy(),
+        "target_bar": np.where(has, target, -2),
+        "time": (np.stack([in_bar, in_bar - bar_ticks[bar]], axis=-1) / TICKS_PER_QUARTER).astype(np.float32),
+    }

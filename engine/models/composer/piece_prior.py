@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.models.composer.conditions import COMPOSERS, PERIODS, Conditions, parse_key, period_of
+from engine.models.composer.plan_prior import PlanPrior
 from engine.tokens.composer_tokens import METERS
+from engine.tokens.plan import Plan
 
 PRIOR_COLUMNS = ("composer", "period", "minor", "fifths", "meter", "tempo", "density")
 _ALIKE = 40  # pieces among which a tempo is drawn
@@ -20,9 +22,11 @@ class Prior:
 
     rows  (k, 7) float: class of composer and period (0 unknown), 0 or 1, fifths, index into METERS, quarters a minute,
           notes a quarter
+    plan  draws the plan of a piece; None for a Composer without a plan
     """
 
     rows: NDArray[np.float32]
+    plan: PlanPrior | None = None
 
     def draw(self, asked: Conditions, rng: np.random.Generator) -> dict[str, float]:
         """One real piece's values, among those nearest to what is asked; what is asked replaces them."""
@@ -65,6 +69,24 @@ class Prior:
         if asked.density:
             out["density"] = asked.density
         return out
+
+    def draw_plan(
+        self, piece: dict[str, float], bars: int, rng: np.random.Generator, total: int = 0,
+        given: NDArray[np.int64] | None = None,
+    ) -> Plan | None:  # fmt: skip
+        """The plan of a piece with the conditions `piece` (from `draw`); None for a Composer without a plan.
+
+        bars   of the plan; those after the first `total` (0 for all) are left open
+        given  (bars,) lags that are fixed, -1 where one is drawn
+        """
+        if self.plan is None:
+            return None
+        planned = min(total or bars, bars)
+        made = self.plan.draw(
+            planned, rng, int(piece["meter"]), int(piece["period"]), int(piece.get("genre", 0)), left=0,
+            given=None if given is None else given[:planned],
+        )  # fmt: skip
+        return made.followed_by_open(bars - planned)
 
     def _tempo_of(self, piece: dict[str, float], rng: np.random.Generator) -> float:
         """A tempo for a piece of unknown tempo: one that pianists take in music as dense, if possible of its period."""

@@ -72,16 +72,6 @@ def test_a_damaged_checkpoint_is_refused_by_name(name: str, how: str, tmp_path: 
     assert said.count(". ") == 0
 
 
-def test_a_composer_with_a_plan_is_refused_by_name(tmp_path: Path) -> None:
-    folder = tmp_path / COMPOSER
-    shutil.copytree(CHECKPOINTS / COMPOSER, folder)
-    config = json.loads((folder / "config.json").read_text())
-    config["model"]["reference_layers"] = 2
-    (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(BundleError, match=f"{COMPOSER} was trained with a plan"):
-        open_composer(folder)
-
-
 @pytest.mark.soak
 def test_every_damage_of_every_checkpoint(tmp_path: Path, soak_report: Reporter) -> None:
     said = {(name, how): refusal_of(name, how, tmp_path) for name in OPEN for how in DAMAGES}

@@ -298,6 +298,29 @@ def test_a_reference_reaches_the_notes_of_the_named_bar_and_no_others(pack):
     assert not before[:, 88:].any()
 
 
+def test_steps_in_numpy_follow_the_plan_as_the_network_in_torch_does(pack):
+    model, pieces = planned(), read_pieces(pack, "train")
+    b = make_batch(pieces, np.array([1.0, 0]), np.random.default_rng(4), 1, 128, 0.0, keep=True)
+    columns = ("plan", "bar", "target_bar", "time")
+    read = {k: b[k][:, :100] for k in ("steps", "quarter", *columns)}
+    read["bar"] = torch.arange(100)[None] // 8
+    read["target_bar"] = torch.full((1, 100, 2), -2)
+    read["target_bar"][:, 30:, 0], read["target_bar"][:, 50:70, 1] = 2, 5
+    conditions = b["conditions"][:, 0]
+    references = References(read["bar"], read["target_bar"], read["time"])
+    with torch.no_grad():
+        whole = model(read["steps"], read["quarter"], conditions, 0.0, read["plan"], references).numpy()
+        plain = model(read["steps"], read["quarter"], conditions, 0.0, read["plan"]).numpy()
+    assert np.abs(whole - plain).max() > 0.01
+    a = {k: v.numpy() for k, v in read.items()}
+    net = Network(Weights(model), 1, 128, conditions[0].numpy())
+    first = net.read(a["steps"][:, :40], a["quarter"][:, :40], {k: a[k][:, :40] for k in columns})
+    np.testing.assert_allclose(first, whole[:, 39], atol=2e-4)
+    for t in range(40, 100):
+        hidden = net.step(a["steps"][:, t], a["quarter"][:, t], {k: a[k][:, t] for k in columns})
+        np.testing.assert_allclose(hidden, whole[:, t], atol=2e-4)
+
+
 def test_examples_that_share_a_row_do_not_see_each_other(pack):
     piece = read_pieces(pack, "train")[0]
     model, rng = planned(), np.random.default_rng(2)
