@@ -34,7 +34,7 @@ def _array(x: torch.Tensor) -> NDArray[np.float32]:
 
 def _unit(x: NDArray) -> NDArray:
     """RMSNorm without its gain, which is multiplied into the matrix that follows."""
-    return x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + _EPS)
+    return x / np.sqrt(np.einsum("...i,...i", x, x)[..., None] / np.float32(x.shape[-1]) + np.float32(_EPS))
 
 
 class Weights:
