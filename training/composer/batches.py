@@ -103,10 +103,16 @@ def piece_weights(pieces: list[Piece]) -> NDArray[np.float64]:
     return weight / weight.sum()
 
 
-def example(p: Piece, rng: np.random.Generator, window: int, gap_share: float, keep: bool) -> dict[str, NDArray]:
-    """One training example of at most `window` steps; `keep` keeps all conditions and the plan (validation)."""
+def example(
+    p: Piece, rng: np.random.Generator, window: int, gap_share: float, keep: bool, rows: NDArray[np.int64] | None = None
+) -> dict[str, NDArray]:
+    """One training example of at most `window` steps; `keep` keeps all conditions and the plan (validation).
+
+    rows  the notes it is made of, `window` - 2 at most; None draws them
+    """
     w = p.written
-    rows = _window(w, rng, window)
+    if rows is None:
+        rows = _window(w, rng, window)
     ended, first = rows[-1] == len(w) - 1, rows[0]
     fifths = int(w.bars.fifths[w.bar[first]])
     shift = key_shift(fifths)

@@ -31,6 +31,7 @@ from engine.tokens.composer_tokens import (
 )
 from engine.untrusted.scores import open_score
 from training.composer.batches import example, make_batch, piece_weights, read_pieces
+from training.composer.held_out import windows
 from training.composer.prepare import write_pack
 from training.composer.train import losses
 from training.core.score_packs import Item
@@ -354,3 +355,12 @@ def test_training_embeds_by_a_product_what_it_looks_up_otherwise(pack):
         torch.testing.assert_close(model.embed(b["steps"], b["conditions"], b["plan"]), looked_up)
         for a, other in zip(model.sub(looked_up, b["target"]), fields, strict=True):
             torch.testing.assert_close(a, other)
+
+
+def test_held_out_windows_hold_every_note_once(pack):
+    p = read_pieces(pack, "train")[0]
+    found = list(windows(p, 40))
+    np.testing.assert_array_equal(np.concatenate(found), np.arange(len(p.written)))
+    assert max(map(len, found)) <= 40
+    e = example(p, np.random.default_rng(0), 42, 0.0, True, found[1])
+    assert e["target"][:-1, PITCH].tolist() == e["steps"][1:, 1].tolist()
