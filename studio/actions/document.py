@@ -32,7 +32,7 @@ class Document:
         self._lock = threading.Lock()
         self._session = Session()
         self.jobs = Jobs()
-        self.renders = Renders()
+        self.renders = Renders(self.jobs)
         self.selection = Selection()
         self.corpus_open = False
         self.study: Study | None = None

@@ -197,8 +197,8 @@ class Render:
 class Renders:
     """One visitor's renders, the last few, and the jobs that make and compare them."""
 
-    def __init__(self) -> None:
-        self.jobs = Jobs()
+    def __init__(self, visitor: object = None) -> None:
+        self.jobs = Jobs(visitor)
         self._lock, self._number = threading.Lock(), 0
         self._kept: OrderedDict[int, Render] = OrderedDict()
 

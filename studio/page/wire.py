@@ -110,7 +110,7 @@ def job_state(job: Job, over: bool = False, ready: bool = False) -> str:
     by  who stopped it, "" if nobody did; at makes every answer differ, so that none is passed over
     """
     return json.dumps({
-        "id": job.number, "kind": job.kind, "text": job.text, "share": round(job.share, 2),
+        "id": job.number, "kind": job.kind, "text": job.doing, "share": round(job.share, 2),
         "over": over or (job.over and not ready), "ready": ready,
         "by": job.stopped or "", "refused": bool(job.refusal), "at": time.monotonic(),
         "of": job.same[0] if isinstance(job.same, tuple) else "",

@@ -14,9 +14,15 @@ from engine.files import FULL, disk_is_full
 from engine.music.types import BadInput, BundleError
 from engine.progress import Cancelled
 
+_here = threading.local()  # the job that this thread does
 S = TypeVar("S")
 ABANDONED_SEC = 25.0  # a job that no page has asked about for so long is stopped: its tab is closed
 _BROKEN = "Something went wrong in the studio, so this was not done; try again, or with another file."
+
+
+def current_job() -> Job | None:
+    """The job that this thread does, None outside of jobs."""
+    return getattr(_here, "job", None)
 
 
 class Job:
@@ -26,6 +32,8 @@ class Job:
     kind    a visitor has one job of a kind at a time
     text    what it is doing, for the page: "Playing"
     share   how much of that is done, 0 to 1; 0 also while it cannot be told
+    place   its place in the queue for what all visitors share, from 1; 0 when it does not wait
+    visitor whose it is
     show    made by the work: what the page shall show when all is done
     refusal why it could not be done, "" if it could
     stopped None, or who stopped it: "visitor", or "overtaken" by a newer job
@@ -33,9 +41,12 @@ class Job:
     about   what the page must know to draw these
     """
 
-    def __init__(self, number: int = 0, kind: str = "", text: str = "", same: Hashable = None) -> None:
+    def __init__(
+        self, number: int = 0, kind: str = "", text: str = "", same: Hashable = None, visitor: object = None
+    ) -> None:
         self.number, self.kind, self.text, self.same = number, kind, text, same
-        self.share, self.refusal = 0.0, ""
+        self.visitor = self if visitor is None else visitor
+        self.share, self.refusal, self.place = 0.0, "", 0
         self.show: Callable[[], Any] | None = None
         self.stopped: str | None = None
         self.draft: list[tuple[int, int, int, int, int]] = []
@@ -46,6 +57,13 @@ class Job:
     def over(self) -> bool:
         """Done, refused or stopped."""
         return self._over.is_set()
+
+    @property
+    def doing(self) -> str:
+        """What it is doing, in words, with its place in the queue."""
+        if not self.place:
+            return self.text
+        return f"{self.text}: {'next' if self.place == 1 else f'number {self.place}'} in the queue"
 
     def step(self, share: float = 0.0) -> None:
         """Say the finished share. Raises Cancelled when the work is no longer wanted."""
@@ -82,6 +100,7 @@ class Job:
 
     def run(self, work: Callable[[Job], Callable[[], Any]]) -> None:
         """Do the work, in this thread."""
+        _here.job = self
         try:
             self.show = work(self)
         except Cancelled:
@@ -91,13 +110,16 @@ class Job:
         except Exception:
             traceback.print_exc()
             self.refusal = FULL if disk_is_full(Path(tempfile.gettempdir())) else _BROKEN
+        finally:
+            _here.job = None
         self._over.set()
 
 
 class Jobs:
-    """One visitor's jobs, one of a kind: a new one stops the one before."""
+    """One visitor's jobs, one of a kind: a new one stops the one before. visitor: whose, where several Jobs are."""
 
-    def __init__(self) -> None:
+    def __init__(self, visitor: object = None) -> None:
+        self._visitor = self if visitor is None else visitor
         self._lock, self._number, self._latest = threading.Lock(), 0, dict[str, Job]()
 
     def start(
@@ -112,7 +134,7 @@ class Jobs:
             if before is not None:
                 before.stop("overtaken")
             self._number += 1
-            job = self._latest[kind] = Job(self._number, kind, text, same)
+            job = self._latest[kind] = Job(self._number, kind, text, same, self._visitor)
             job.about = about or {}
         threading.Thread(target=job.run, args=(work,), daemon=True).start()
         return job

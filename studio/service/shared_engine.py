@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -15,6 +14,7 @@ from engine.music.types import Alignment, AudioClip, BadInput, BundleError, Perf
 from engine.process.remote_engine import WorkerEngine
 from engine.progress import NoteCallback, ProgressCallback, no_progress
 from studio.service.jobs import Job
+from studio.service.turns import Turns
 from studio.state.examples import EXAMPLES, FIRST, Example
 
 if TYPE_CHECKING:
@@ -25,50 +25,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 SOUNDING = 2  # previews made at one time, for all visitors together
-MOST_WAITING = 32  # jobs that wait for their turn
-
-
-class Turns:
-    """So many jobs at one time, in the order of their arrival; the others wait and can be cancelled meanwhile."""
-
-    def __init__(self, at_once: int) -> None:
-        self._free, self._changed = at_once, threading.Condition()
-        self._waiting: list[object] = []  # first come first
-
-    @contextmanager
-    def turn(self, step: ProgressCallback) -> Iterator[None]:
-        """Wait for a turn. Raises BadInput when too many wait, and whatever `step` raises."""
-        mine = object()
-        with self._changed:
-            if len(self._waiting) >= MOST_WAITING:
-                raise BadInput("Too many visitors are playing just now; try again in a minute.")
-            self._waiting.append(mine)
-        try:
-            while not self._mine(mine):
-                step(0.0)
-        except BaseException:
-            with self._changed:
-                if mine in self._waiting:
-                    self._waiting.remove(mine)
-                self._changed.notify_all()
-            raise
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._free += 1
-                self._changed.notify_all()
-
-    def _mine(self, mine: object) -> bool:
-        """Take a free turn if it is mine, after waiting for one a moment."""
-        with self._changed:
-            ready = lambda: self._free > 0 and self._waiting[0] is mine  # noqa: E731
-            if not self._changed.wait_for(ready, 0.2):
-                return False
-            self._free -= 1
-            self._waiting.remove(mine)
-            self._changed.notify_all()
-            return True
+MOST_WAITING = 96  # visitors that wait for what takes a second: a playing, a preview
 
 
 class Memory:
@@ -100,8 +57,8 @@ class Desk:
 
     def __init__(self, engine: Engine | WorkerEngine | None = None) -> None:
         self._engine, self._loading = engine, threading.Lock()
-        self.pianist, self.composer, self.pianos_free = Turns(1), Turns(1), Turns(SOUNDING)
-        self.renderer = Turns(1)
+        self.pianist, self.pianos_free = Turns(1, MOST_WAITING), Turns(SOUNDING, MOST_WAITING)
+        self.composer, self.renderer = Turns(1), Turns(1)
         self._performances, self._clips, self._other = Memory(64), Memory(4), Memory(32)
         self._engravings = Memory(16)
 

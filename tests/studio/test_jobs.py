@@ -19,7 +19,8 @@ from engine.untrusted.scores import open_performance, open_score
 from studio.actions import editing as actions
 from studio.actions.document import Document
 from studio.service.jobs import ABANDONED_SEC, Job, Jobs
-from studio.service.shared_engine import MOST_WAITING, Desk, Turns
+from studio.service.shared_engine import Desk
+from studio.service.turns import Turns
 from studio.state.examples import EXAMPLES
 from studio.state.session import Controls, Session
 
@@ -136,7 +137,7 @@ def test_turns_are_taken_one_at_a_time_and_not_by_everybody() -> None:
         threads = [threading.Thread(target=queue, args=(number,)) for number in range(8)]
         for number, thread in enumerate(threads):
             thread.start()
-            while len(turns._waiting) <= number:
+            while turns.waiting() <= number:
                 time.sleep(0.001)
     for thread in threads:
         thread.join()
@@ -149,9 +150,73 @@ def test_turns_are_taken_one_at_a_time_and_not_by_everybody() -> None:
         pass
     with turns.turn(lambda share: None):
         pass
-    turns._waiting = [object()] * MOST_WAITING
-    with pytest.raises(BadInput, match="try again"), turns.turn(lambda share: None):
+    full = Turns(1, most_waiting=0)
+    with pytest.raises(BadInput, match="try again"), full.turn(lambda share: None):
         pass
+
+
+class Queue:
+    """One pianist, held until `free`; jobs of visitors that wait for a turn and note that they had it."""
+
+    def __init__(self) -> None:
+        self.turns, self.served, self._open = Turns(1), list[str](), threading.Event()
+        threading.Thread(target=self._hold, daemon=True).start()
+        until(lambda: self.turns._free == 0)
+
+    def _hold(self) -> None:
+        with self.turns.turn(lambda share: None):
+            self._open.wait(20)
+
+    def free(self) -> None:
+        self._open.set()
+
+    def ask(self, visitor: Jobs, kind: str, name: str) -> Job:
+        """A job that waits; returns when it stands in the queue or beside it."""
+
+        def work(job: Job) -> Callable[[], str]:
+            with self.turns.turn(job.step):
+                self.served.append(name)
+            return lambda: name
+
+        before = set(self.turns._line + self.turns._aside)
+        job = visitor.start(kind, "Playing", work)
+        until(lambda: bool(set(self.turns._line + self.turns._aside) - before))
+        return job
+
+
+def until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def test_a_visitor_waits_once_and_knows_the_place() -> None:
+    queue, ann, bob, eve = Queue(), Jobs(), Jobs(), Jobs()
+    ann_first = queue.ask(ann, "play", "ann, slider")
+    ann_second = queue.ask(ann, "audition", "ann, take")
+    bobs, eves = queue.ask(bob, "play", "bob"), queue.ask(eve, "play", "eve")
+    until(lambda: [job.place for job in (ann_first, bobs, eves, ann_second)] == [1, 2, 3, 4])
+    assert [job.doing for job in (ann_first, eves)] == ["Playing: next in the queue", "Playing: number 3 in the queue"]
+    queue.free()
+    until(lambda: ann_second.over)
+    assert queue.served == ["ann, slider", "bob", "eve", "ann, take"], "a visitor's second job is not the next"
+    assert (ann_second.place, ann_second.doing) == (0, "Playing")
+
+
+def test_the_newest_position_of_a_slider_takes_the_place_of_the_waiting_one() -> None:
+    queue, ann, bob = Queue(), Jobs(), Jobs()
+    for position in range(5):
+        if position == 3:  # the older has left the queue before the next one comes
+            ann.stop("play")
+            until(lambda: queue.turns.waiting() == 1)
+        latest = queue.ask(ann, "play", f"ann {position}")
+        if position == 0:
+            queue.ask(bob, "play", "bob")
+    until(lambda: latest.place == 1)
+    queue.free()
+    until(lambda: latest.over and len(queue.served) == 2)
+    assert queue.served == ["ann 4", "bob"]
 
 
 def test_playing_stops_at_the_next_step(desk: Desk, long_score: Score) -> None:

@@ -61,7 +61,7 @@ def there_is(session: Session, found: list[Entry], piano: str, **more: Any) -> d
 
 def working(job: Job) -> dict:
     """A performance is on its way: ask again."""
-    return {"news": news_of(job={"id": job.number, "text": job.text, "share": round(job.share, 2)})}
+    return {"news": news_of(job={"id": job.number, "text": job.doing, "share": round(job.share, 2)})}
 
 
 def drawn_value(session: Session, tag: str, refused: str) -> dict:

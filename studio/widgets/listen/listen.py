@@ -37,7 +37,7 @@ def _state(render: Render, renders: Renders) -> dict[str, Any]:
     return {
         "number": render.number, "have": render.made, "total": max(render.made, render.total), "over": render.over,
         "share": round(max(render.share, render.made / max(1, render.total)), 3),
-        "left": None if left is None else round(left, 1), "text": job.text if job else "",
+        "left": None if left is None else round(left, 1), "text": job.doing if job else "",
         "by": (job.stopped or "") if job else "", "refused": job.refusal if job else "", "latest": renders.latest,
     }  # fmt: skip
 
