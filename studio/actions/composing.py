@@ -97,7 +97,7 @@ def _titled(score: Score, title: str) -> tuple[Score, str]:
 
 def _with(now: Session, takes: list[Take]) -> Session:
     first = now.takes[-1].number + 1 if now.takes else 1
-    numbered = [replace(take, number=first + i) for i, take in enumerate(takes)]
+    numbered = [replace(take, number=first + i, family=now.family) for i, take in enumerate(takes)]
     return replace(now, takes=(*now.takes, *numbered)[-KEPT_TAKES:])
 
 
@@ -247,7 +247,7 @@ def accept(
 ) -> Change:
     """Put a take in the place of the piece; undo brings the piece back."""
     opened = played(desk, session, take_of(session, number), controls, step)
-    return lambda now: history.replaced(now, opened)
+    return lambda now: history.replaced(now, opened, same_family=True)
 
 
 def dismiss(session: Session, number: object) -> Session:

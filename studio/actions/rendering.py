@@ -46,7 +46,7 @@ class Render:
     def __init__(self, number: int, session: Session, wish: RenderWish, folder: Path, weights: str) -> None:
         assert session.grid is not None
         self.number, self.wish, self.weights = number, wish, weights
-        self.title, self.doc, self.grid = session.title, session.doc, session.grid
+        self.title, self.doc, self.family, self.grid = session.title, session.doc, session.family, session.grid
         self.performance: Performance = session.performance
         self.alignment: Alignment = session.alignment
         self.reference: Reference | None = session.reference

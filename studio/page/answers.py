@@ -82,6 +82,8 @@ def answer(page: Page, document: Document, job: Job, patience: float, have: int 
         return {page.roll: told}
     if job.stopped:
         return cancelled(page, document.session, job)
+    if job.refusal and job.kind == "open":
+        return {**as_it_was(page, document.session), page.roll: with_warning(document, told)}
     shown = job.show() if job.show is not None else {}
     return {**shown, page.roll: with_warning(document, {**told, **shown.get(page.roll, {})})}
 
@@ -91,9 +93,17 @@ def cancelled(page: Page, session: Session, job: Job) -> Shown:
     shown: Shown = {page.roll: {"note": "Cancelled; nothing has changed", "job": job_state(job)}}
     if job.kind == "play":
         shown |= panel_values(page, session.controls)
-    if job.kind == "open":
-        shown[page.example] = example_menu(session)
-    return shown
+    return {**as_it_was(page, session), **shown} if job.kind == "open" else shown
+
+
+def as_it_was(page: Page, session: Session) -> Shown:
+    """No other piece has come: the style panel and the menu belong to this one still."""
+    return {**panel_values(page, session.controls), page.example: example_menu(session)}
+
+
+def plain_controls(page: Page) -> Controls:
+    """The style panel as a new piece finds it."""
+    return Controls(axes=(0.0,) * len(page.axes))
 
 
 def panel_values(page: Page, c: Controls) -> Shown:

@@ -29,9 +29,13 @@ def roll_document(session: Session) -> str:
     base   {id: [pitch, onset, duration, velocity]} as the pianist plays the notes that were edited or deleted
     grid   [[quarter, ...], [ms, ...]] where the beats fall
     pedal  [[from, to], ...]; own_pedal says whose it is
-    past, future  how many pieces undo and redo can bring back
+    past, future  titles of the pieces before and after this one, the nearest of each; null for none
+    family        which renders belong to the piece, see Session
     """
-    history = {"past": len(session.past), "future": len(session.future)}
+    history = {
+        "past": session.past[-1].title if session.past else None,
+        "future": session.future[0].title if session.future else None, "family": session.family,
+    }  # fmt: skip
     if session.rendered is None:
         empty = {"id": 0, "n": 0, "notes": [], "base": {}, "grid": [[0, 1], [0, 1000]], "pedal": [], "own_pedal": False}
         return json.dumps({**empty, **history})

@@ -19,6 +19,7 @@ from typing import Any
 from engine.checkpoints.index import CHECKPOINTS
 from engine.music.types import BadInput
 from engine.sound.prompts import Prompt
+from studio.actions.composing import KEPT_TAKES
 from studio.actions.document import Document
 from studio.actions.rendering import KEPT as MOST_RENDERS
 from studio.project.container import pack, unpack
@@ -66,7 +67,9 @@ def own(session: Session) -> Session:
     if session.doc <= session.since:  # the visitor has gone back to one of those
         return session
     past = tuple(piece for piece in session.past if piece.doc > session.since)
-    return replace(session, past=past)
+    families = {piece.family for piece in (*past, session, *session.future)}
+    takes = tuple(take for take in session.takes if take.family in families)
+    return replace(session, past=past, takes=takes)
 
 
 def checkpoints() -> dict[str, str]:
@@ -110,7 +113,7 @@ def _slim(project: Project, pieces: int, renders: int) -> tuple[Project, tuple[s
 
 
 def _packed(project: Project) -> bytes:
-    s, shelf, numbers = project.session, Shelf(), _Numbers()
+    s, shelf, numbers = _families_counted(project.session), Shelf(), _Numbers()
     pieces = Pieces(shelf, numbers)
     shelf.members["document.json"] = b""  # first in the file
     table = {
@@ -123,6 +126,21 @@ def _packed(project: Project) -> bytes:
     }  # fmt: skip
     shelf.members["document.json"] = written(table)
     return pack(shelf.members, {"checkpoints": dict(project.checkpoints)})
+
+
+def _families_counted(session: Session) -> Session:
+    """The same with its families counted anew from 0, in the order in which they are met."""
+    met = [piece.family for piece in (*session.past, session, *session.future)] + [t.family for t in session.takes]
+    new = {family: number for number, family in enumerate(dict.fromkeys(met))}
+    return _each(session, lambda s: replace(s, family=new.get(s.family, 0)), lambda t: replace(t, family=new[t.family]))
+
+
+def _each(session: Session, piece: Callable[[Session], Session], take: Callable[[Take], Take]) -> Session:
+    """A session with every piece and every take changed; what a take continues is a piece."""
+    return replace(
+        piece(session), past=tuple(map(piece, session.past)), future=tuple(map(piece, session.future)),
+        takes=tuple(take(replace(t, base=piece(t.base))) for t in session.takes),
+    )  # fmt: skip
 
 
 class _Numbers:
@@ -194,41 +212,43 @@ def adopt(document: Document, project: Project) -> Session:
     def change(now: Session) -> Session:
         nonlocal shift
         shift = now.docs
-        moved = _moved(project.session, shift, now.takes[-1].number if now.takes else 0)
+        takes = now.takes[-1].number if now.takes else 0
+        moved = _moved(project.session, shift, takes, max(history.families(now)) + 1)
         before = now.past if now.score is None else (*now.past, history.alone(now))
         votes = tuple(vote for vote in now.comparison.votes if vote not in moved.comparison.votes)
         number = max(now.comparison.last_number, moved.comparison.last_number)
         comparison = replace(moved.comparison, votes=votes + moved.comparison.votes, last_number=number)
         past = (*before, *moved.past)[-history.KEPT :]
-        return replace(moved, past=past, since=shift, comparison=comparison)
+        together = (*now.takes, *moved.takes)[-KEPT_TAKES:]
+        return replace(moved, past=past, takes=together, since=shift, comparison=comparison)
 
     folder = document.folder()
     document.settings, document.prompt = dict(project.settings), project.prompt
     session = document.update(change)
-    document.renders.replace([_maker(saved, shift, folder) for saved in project.renders])
+    document.renders.replace([_maker(saved, shift, folder, session) for saved in project.renders])
     digest = "" if session.rendered is None else session.performance.digest
     for render in document.renders.kept:
-        render.outdated = render.performance.digest != digest
+        render.outdated = render.doc == session.doc and render.performance.digest != digest
     return session
 
 
-def _maker(saved: KeptRender, shift: int, folder: Path) -> Callable[[int], Any]:
-    return lambda number: restored(saved, number, saved.doc + shift if saved.doc else 0, folder)
+def _maker(saved: KeptRender, shift: int, folder: Path, session: Session) -> Callable[[int], Any]:
+    doc = saved.doc + shift if saved.doc else 0
+    pieces = (*session.past, *session.future, *(take.base for take in session.takes), session)
+    family = next((piece.family for piece in pieces if piece.doc == doc), session.family)
+    return lambda number: restored(saved, number, doc, family, folder)
 
 
-def _moved(session: Session, shift: int, takes: int) -> Session:
+def _moved(session: Session, shift: int, takes: int, families: int) -> Session:
     """The same pieces and takes under numbers that this visitor has not used yet."""
 
     def piece(s: Session) -> Session:
-        return replace(s, doc=s.doc + shift if s.doc else 0)
+        return replace(s, doc=s.doc + shift if s.doc else 0, family=s.family + families)
 
     def take(t: Take) -> Take:
-        return replace(t, number=t.number + takes, base=piece(t.base))
+        return replace(t, number=t.number + takes, family=t.family + families)
 
-    return replace(
-        piece(session), past=tuple(map(piece, session.past)), future=tuple(map(piece, session.future)),
-        takes=tuple(map(take, session.takes)), docs=session.docs + shift,
-    )  # fmt: skip
+    return replace(_each(session, piece, take), docs=session.docs + shift)
 
 
 def other_weights(project: Project) -> tuple[str, ...]:

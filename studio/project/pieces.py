@@ -52,7 +52,7 @@ class Pieces:
     def _table(self, s: Session, votes: bool) -> dict[str, Any]:
         shelf = self._shelf
         return {
-            "title": s.title, "example": s.example, "doc": self._doc(s.doc), "take": s.take,
+            "title": s.title, "example": s.example, "doc": self._doc(s.doc), "take": s.take, "family": s.family,
             "score": None if s.score is None else shelf.score(s.score),
             "rendered": None if s.rendered is None else shelf.performance(s.rendered), "grid": grid_table(s.grid),
             "controls": {f.name: _plain(getattr(s.controls, f.name)) for f in fields(Controls)},
@@ -99,7 +99,7 @@ def _comparison(comparison: Comparison, shelf: Shelf, votes: bool) -> dict[str, 
 def take_table(take: Take, shelf: Shelf, pieces: Pieces) -> dict[str, Any]:
     """A take as JSON, without its number: that is its place."""
     return {
-        "kind": take.kind, "title": take.title, "seed": take.seed, "span": list(take.span),
+        "kind": take.kind, "title": take.title, "seed": take.seed, "span": list(take.span), "family": take.family,
         "score": shelf.score(take.score), "fresh": take.fresh.astype(int).tolist(),
         "base": None if take.base.score is None else pieces.put(take.base),
     }  # fmt: skip
@@ -123,6 +123,7 @@ def _session(table: object, shelf: Unshelf) -> Session:
     bare = Session(
         title=text(t["title"], "title"), example=text(t["example"], "example"), doc=whole(t["doc"], "doc", 0, 10_000),
         take=whole(t["take"], "take", 0, MOST_COUNT), controls=_controls(t["controls"]), style=_style(t["style"]),
+        family=_family(t),
     )  # fmt: skip
     if t["score"] is None:
         if any(t[name] for name in ("rendered", "grid", "edits", "deleted", "pedal", "reference")):
@@ -144,6 +145,11 @@ def _session(table: object, shelf: Unshelf) -> Session:
         deleted=frozenset(deleted.tolist()), pedal=_pedal(t["pedal"]),
         reference=read_reference(t["reference"], score, shelf), comparison=comparison,
     )  # fmt: skip
+
+
+def _family(table: Mapping[str, Any]) -> int:
+    """A piece's family; all are of one in a project from before there were several."""
+    return whole(table.get("family", 0), "family", 0, MOST_COUNT)
 
 
 def _controls(table: object) -> Controls:
@@ -240,5 +246,5 @@ def read_take(table: object, number: int, shelf: Unshelf) -> Take:
     return Take(
         number, t["kind"], score, text(t["title"], "title"), whole(t["seed"], "seed", 0, 2**31 - 1), (start, end),
         column(t["fresh"], "fresh", 0, 1, np.int8, len(score)).astype(bool),
-        Session() if t["base"] is None else read_piece(t["base"], shelf),
+        Session() if t["base"] is None else read_piece(t["base"], shelf), _family(t),
     )  # fmt: skip

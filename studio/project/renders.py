@@ -64,9 +64,12 @@ def kept(render: Render) -> KeptRender | None:
     )  # fmt: skip
 
 
-def restored(saved: KeptRender, number: int, doc: int, folder: Path) -> Render:
+def restored(saved: KeptRender, number: int, doc: int, family: int, folder: Path) -> Render:
     """A Render of this visitor's under a new number, of the document `doc`, as it was when it was over."""
-    piece = Session(title=saved.title, doc=doc, rendered=saved.performance, grid=saved.grid, reference=saved.reference)
+    piece = Session(
+        title=saved.title, doc=doc, family=family, rendered=saved.performance, grid=saved.grid,
+        reference=saved.reference,
+    )  # fmt: skip
     render = Render(number, piece, saved.wish, folder, saved.weights)
     render.alignment, render.human_grid = saved.alignment, saved.human_grid
     render.fill(saved.flac, comment_of(saved.flac))

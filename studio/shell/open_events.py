@@ -1,4 +1,8 @@
-"""Opening an example, a score or a project. See studio.panels.perform.events."""
+"""Opening an example, a score or a project. See studio.panels.perform.events.
+
+A style belongs to its piece, so a new piece begins with the default style, and the panel says so from the first answer
+on: a slider that is moved while the piece is read moves from there.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from engine.music.types import BadInput, Score
 from engine.untrusted.scores import open_score
 from studio.actions import editing as actions
 from studio.actions.document import Document
-from studio.page.answers import Shown, begin, human_controls, redraw
+from studio.page.answers import Shown, begin, human_controls, panel_values, redraw
 from studio.service.jobs import Job
 from studio.service.shared_engine import Desk
 from studio.shell.layout import Page
@@ -38,7 +42,7 @@ def opening(
             **human_controls(page, session, desk, controls),
         }
 
-    return begin(page, document, "open", "Opening", work)
+    return {**panel_values(page, controls), **begin(page, document, "open", "Opening", work)}
 
 
 def opening_example(page: Page, desk: Desk, document: Document, name: object, show: bool, controls: Controls) -> Shown:
@@ -58,6 +62,7 @@ def opening_nothing(page: Page, desk: Desk, document: Document, show: bool, cont
     session = document.update(lambda now: history.replaced(now, Session(controls=controls, example=EMPTY)))
     note = "Compose something, or open a score"
     return {
+        **panel_values(page, controls),
         **redraw(page, session, show, score=True, note=note),
         **human_controls(page, session, desk, controls),
     }

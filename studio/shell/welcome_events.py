@@ -6,6 +6,7 @@ the panel is filled in.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -14,7 +15,7 @@ from engine.music.types import BadInput
 from engine.sound.prompts import gallery
 from studio.actions import editing as actions
 from studio.actions.document import Document
-from studio.page.answers import PRIVATE, Shown, panel_values, said
+from studio.page.answers import PRIVATE, Shown, plain_controls, said
 from studio.panels.render.events import MORE_WAIT, as_wish
 from studio.panels.render.layout import PARTS, credit_line
 from studio.service.shared_engine import Desk
@@ -38,22 +39,20 @@ def connect_welcome(page: Page, desk: Desk) -> None:
     tours = {name: button.click for name, button in start.tours.items()}
 
     def plain(preset: str = actions.DEFAULT) -> Controls:
-        return Controls(preset=preset, axes=(0.0,) * len(page.axes))
+        return replace(plain_controls(page), preset=preset)
 
     @said(page)
     def fugue(document: Document, show: bool) -> Shown:
         controls = plain(PIANIST if PIANIST in desk.presets else actions.DEFAULT)
-        panel = panel_values(page, controls)
         shown = opening_example(page, desk, document, FIRST, show, controls)
-        return {**panel, **shown, page.tabs: gr.Tabs(selected="perform")}
+        return {**shown, page.tabs: gr.Tabs(selected="perform")}
 
     tours["fugue"](fugue, inputs, [*page.outputs, page.tabs], **PRIVATE)
 
     @said(page)
     def musicxml(document: Document, show: bool) -> Shown:
-        panel = panel_values(page, plain())
         shown = opening_file(page, desk, document, FOLDER / MUSICXML, show, plain())
-        return {**panel, **shown, page.tabs: gr.Tabs(selected="perform")}
+        return {**shown, page.tabs: gr.Tabs(selected="perform")}
 
     tours["musicxml"](musicxml, inputs, [*page.outputs, page.tabs], **PRIVATE)
     connect_nocturne(page, desk, plain())
@@ -83,7 +82,7 @@ def connect_nocturne(page: Page, desk: Desk, controls: Controls) -> None:
         shown = opening_nothing(page, desk, document, show, controls)
         slow = {c.who: "composer:Chopin", c.key: "", c.meter: "12/8", c.tempo: "60", c.density: "", c.takes: 1}
         slow |= {c.seed: "", c.temperature: 1, c.length: 8, c.unit: "bars"}
-        return {**panel_values(page, controls), **shown, **slow, page.tabs: gr.Tabs(selected="compose")}
+        return {**shown, **slow, page.tabs: gr.Tabs(selected="compose")}
 
     fields = [c.who, c.key, c.meter, c.tempo, c.density, c.takes, c.seed, c.temperature, c.length, c.unit]
     page.welcome.tours["nocturne"].click(

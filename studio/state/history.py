@@ -19,14 +19,25 @@ def alone(session: Session) -> Session:
     return replace(session, past=(), future=(), takes=())
 
 
-def replaced(now: Session, new: Session) -> Session:
-    """Another piece on the stand, under a new document number; undo brings back what is there now."""
+def families(session: Session) -> set[int]:
+    """The families of everything that a visit holds, see Session."""
+    pieces = (session, *session.past, *session.future)
+    return {piece.family for piece in pieces} | {take.family for take in session.takes}
+
+
+def replaced(now: Session, new: Session, same_family: bool = False) -> Session:
+    """Another piece on the stand, under a new document number; undo brings back what is there now.
+
+    same_family  it was composed beside the present piece, whose takes and renders stay
+    """
     docs = now.docs + 1
+    family = now.family if same_family else max(families(now)) + 1
     past = now.past if now.score is None else (*now.past, alone(now))[-KEPT:]
     comparison = new.comparison.with_votes_of(now.comparison)
     return replace(
-        new, doc=docs, docs=docs, past=past, future=(), takes=now.takes, since=now.since, comparison=comparison
-    )
+        new, doc=docs, docs=docs, past=past, future=(), takes=now.takes, since=now.since, comparison=comparison,
+        family=family,
+    )  # fmt: skip
 
 
 def back(now: Session) -> Session:

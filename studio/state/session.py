@@ -110,6 +110,7 @@ class Take:
     span    (from, to) quarters in which its new notes start
     fresh   (n,) bool, which notes of the score are new
     base    the piece that it continues or fills in; an empty Session when it was composed from nothing
+    family  the pieces among which it is shown, see Session
     """
 
     number: int
@@ -120,6 +121,7 @@ class Take:
     span: tuple[float, float]
     fresh: NDArray[np.bool_]
     base: Session
+    family: int = 0
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,7 @@ class Session:
     doc, take, rev  counters: the score opened, the rendering of it, the visitor's edits so far
     past, future    the pieces that undo and redo bring back, nearest last and nearest first; see studio.state.history
     docs, takes     how many scores were opened; what was composed, newest last
+    family          number that a piece shares with what was composed and accepted beside it: its takes and renders
     since           pieces up to this number were here before a project was opened and are no part of it
     comparison      performances that were kept to be compared, and the votes of listeners; see studio.state.pins
     """
@@ -153,6 +156,7 @@ class Session:
     future: tuple[Session, ...] = ()
     docs: int = 0
     takes: tuple[Take, ...] = ()
+    family: int = 0
     since: int = 0
     comparison: Comparison = Comparison()
 

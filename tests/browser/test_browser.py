@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+import time
 
 import numpy as np
 import pytest
 import soundfile
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from engine.music.io.midi import write_midi
 from engine.music.types import Performance
@@ -126,6 +127,32 @@ def test_twenty_fast_edits_arrive(visitor: Visitor) -> None:
     restored = visitor.performance()
     assert np.array_equal(restored.pitch, before.pitch)
     assert np.array_equal(restored.onset_sec, before.onset_sec)
+
+
+def test_a_style_belongs_to_its_piece_and_undo_asks_before_it_leaves(visitor: Visitor) -> None:
+    visitor.open(SHORT)
+    visitor.drag_slider("axis-loudness", 0.9)
+    moved = visitor.page.locator("#axis-loudness input[type=range]").input_value()
+    assert float(moved) > 1
+    visitor.open("Bach, Prelude in C, BWV 846")
+    expect(visitor.page.locator("#axis-loudness input[type=range]")).to_have_value("0")
+    visitor.canvas.focus()
+    visitor.page.keyboard.press("n")
+    visitor.page.keyboard.press("ArrowUp")
+    visitor.wait("+d.rev === 1")
+    for _ in range(6):
+        visitor.page.keyboard.press("Control+z")
+        time.sleep(0.4)
+    back = visitor.page.get_by_role("button", name=f"Back to “{SHORT}”")
+    assert back.is_visible(), "the edit is undone; what follows is a question"
+    doc = visitor.data("doc")
+    visitor.page.keyboard.press("Escape")
+    assert not back.is_visible()
+    assert visitor.data("doc") == doc
+    visitor.page.locator("#roll .undo").click()
+    back.click()
+    visitor.wait(f"d.doc !== '{doc}'")
+    expect(visitor.page.locator("#axis-loudness input[type=range]")).to_have_value(moved)
 
 
 def test_edits_survive_a_new_style(visitor: Visitor) -> None:

@@ -88,6 +88,9 @@ def test_switching_keeps_the_musical_moment_and_a_vote_is_blind(compared: Visito
     page.locator("#study-begin").click()
     until(visitor, lambda d: d["study"] != "")
     assert page.locator("#compare .entries [aria-checked=true]").count() == 0, "nothing gives A away"
+    curves, names = "#curves, #compare-curves, #compare-tables", "#compare .entries, #roll canvas.roll, #roll .clock"
+    telling = page.locator(f"{curves}, {names}").all()
+    assert not any(found.is_visible() for found in telling), "no curve, name or note gives A away"
     for k in (0, 1):
         page.locator("#compare .heard button").nth(k).click()
         until(visitor, lambda d, k=k: d.get("listened") == str(k + 1) and d["playing"] == "true")
@@ -98,6 +101,10 @@ def test_switching_keeps_the_musical_moment_and_a_vote_is_blind(compared: Visito
     assert (vote["listener"], vote["question"], vote["bars"], vote["seed"]) == ("'=Ann", "prefer", "1-2", "1")
     assert vote["choice"] == vote["order_shown"].split(" | ")[0]
     assert len(vote["pair"].split(" | ")) == 2
+    assert visitor.canvas.is_visible()
+    assert page.locator("#compare .entries").is_visible()
+    visitor.open("Bach, Prelude in C, BWV 846")
+    page.locator("#compare .result").wait_for(state="hidden")
 
 
 def test_a_passage_repeats(visitor: Visitor) -> None:

@@ -119,6 +119,15 @@ def test_render_switch_blind_save(visitor: Visitor) -> None:
     visitor.page.locator("#roll .play").click()
     visitor.page.wait_for_function("() => !document.querySelector('#roll audio').paused")
     assert player(visitor)["playing"] == "false"
+    expect(visitor.page.locator("#listen .status")).to_contain_text("before your last change")
+    another = visitor.page.locator("#roll .title").inner_text()
+    visitor.open("Bach, Prelude in C, BWV 846")
+    visitor.page.locator("#listen .listen").wait_for(state="hidden")  # it belongs to the piece before
+    visitor.canvas.focus()
+    visitor.page.keyboard.press("Control+z")
+    visitor.page.get_by_role("button", name="Back to “").click()
+    expect(visitor.page.locator("#roll .title")).to_have_text(another)
+    visitor.page.locator("#listen .listen").wait_for(state="visible")
 
 
 def test_cancel_and_a_recording_of_ones_own(visitor: Visitor) -> None:

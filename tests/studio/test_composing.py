@@ -219,6 +219,23 @@ def test_accepting_after_the_piece_has_changed(desk: Desk, opened: Session, comp
         composing.accept(desk, composing.dismiss(edited, 1), 1, Controls())
 
 
+def test_takes_are_shown_with_their_piece(desk: Desk, opened: Session, composed: Session) -> None:
+    written = composing.continue_piece(desk, opened, Wish(bars=1, seed=2), unheard)(opened)
+    accepted = composing.accept(desk, written, 1, Controls())(written)
+    assert numbers_shown(accepted) == [1], "beside what was made of the piece they stay"
+    another = history.replaced(accepted, composing.accept(desk, composed, 1, Controls())(composed))
+    assert numbers_shown(another) == []
+    here = composing.compose(desk, Wish(notes=8), unheard)(another)
+    assert numbers_shown(here) == [2]
+    assert numbers_shown(history.back(here)) == [1], "back at the piece before, its takes are back"
+    assert numbers_shown(history.forward(history.back(here))) == [2]
+
+
+def numbers_shown(session: Session) -> list[int]:
+    """The takes on the page."""
+    return [card["number"] for card in json.loads(strip_value(session)["takes"])]
+
+
 def test_history_finds_each_piece_as_it_was_left(desk: Desk, composed: Session) -> None:
     one = composing.accept(desk, composed, 1, Controls())(composed)
     edited = actions.edit([], [2], False)(one)
@@ -226,8 +243,8 @@ def test_history_finds_each_piece_as_it_was_left(desk: Desk, composed: Session) 
     assert [s.doc for s in (one, two)] == [1, 2]
     back = history.back(two)
     assert (back.doc, back.deleted, back.takes) == (1, {2}, two.takes)
-    assert json.loads(roll_document(back))["past"] == 0
-    assert json.loads(roll_document(back))["future"] == 1
+    assert json.loads(roll_document(back))["past"] is None
+    assert json.loads(roll_document(back))["future"] == two.title
     assert history.forward(back).score is two.score
     assert history.went_on(back).future == ()
     third = history.replaced(back, one)

@@ -13,7 +13,7 @@ from engine.files import write_aside
 from engine.music.types import BadInput
 from studio.actions import editing as actions
 from studio.actions.document import Document
-from studio.page.answers import PRIVATE, Shown, as_controls, begin, example_menu, said, without_borrowed
+from studio.page.answers import PRIVATE, Shown, begin, example_menu, plain_controls, said
 from studio.panels.compose.events import turned
 from studio.panels.project.settings import (
     changes,
@@ -117,27 +117,24 @@ def project_outputs(page: Page) -> list:
 
 def connect_opening(page: Page, desk: Desk) -> None:
     """The menu of examples; Open… takes scores and projects."""
-    inputs = [page.document, page.human_show, *page.controls]
+    inputs, plain = [page.document, page.human_show], plain_controls(page)
 
     @said(page)
-    def open_example(document: Document, show: bool, *values: Any) -> Shown:
-        *panel, name = values
-        controls = without_borrowed(as_controls(tuple(panel), len(desk.axes)))
+    def open_example(document: Document, show: bool, name: Any) -> Shown:
         if name == MINE:  # it is there already
             return {page.example: example_menu(document.session)}
         if name == EMPTY:
-            return opening_nothing(page, desk, document, show, controls)
-        return opening_example(page, desk, document, name, show, controls)
+            return opening_nothing(page, desk, document, show, plain)
+        return opening_example(page, desk, document, name, show, plain)
 
     page.example.select(open_example, [*inputs, page.example], page.outputs, **PRIVATE)
 
     @said(page)
-    def open_upload(path: str, document: Document, show: bool, *values: Any) -> Shown:
+    def open_upload(path: str, document: Document, show: bool) -> Shown:
         file = Path(path)
         data = file.read_bytes()
         if not looks_like_project(data, file.name):
-            controls = without_borrowed(as_controls(values, len(desk.axes)))
-            return opening_file(page, desk, document, file, show, controls)
+            return opening_file(page, desk, document, file, show, plain)
         project = project_apart(data)
         return onto_stand(page, desk, document, project, show, about_opened(project))
 
@@ -179,7 +176,7 @@ def connect_saving(page: Page) -> None:
 def connect_arrival(demo: gr.Blocks, page: Page, desk: Desk, keeper: Keeper) -> None:
     """A visitor comes, or comes back."""
     start = page.welcome
-    inputs = [page.document, page.human_show, *page.controls]
+    inputs, plain = [page.document, page.human_show], plain_controls(page)
     notice = [start.back, start.word, start.other, start.afresh]
     outputs = [*project_outputs(page), page.tabs, start.browser, start.card, *notice]
 
@@ -198,7 +195,7 @@ def connect_arrival(demo: gr.Blocks, page: Page, desk: Desk, keeper: Keeper) -> 
         return None if path is None else reopened(document, path, show, WELCOME_BACK)
 
     @said(page)
-    def arrive(browser: Any, document: Document, show: bool, *values: Any) -> Shown:
+    def arrive(browser: Any, document: Document, show: bool) -> Shown:
         told = browser if isinstance(browser, dict) else {}
         token, tab, side = told.get("token"), tab_of(told.get("tab")), told.get("side")
         known = keeper.store.path(token) is not None
@@ -206,8 +203,7 @@ def connect_arrival(demo: gr.Blocks, page: Page, desk: Desk, keeper: Keeper) -> 
         shown = returning(document, token, tab, show) if known else None
         back = shown is not None
         if shown is None:
-            controls = without_borrowed(as_controls(values, len(desk.axes)))
-            shown = opening_example(page, desk, document, FIRST, show, controls)
+            shown = opening_example(page, desk, document, FIRST, show, plain)
         keeper.attend(document, token, tab)
         closed = told.get("start") is False
         usable = keeper.store.usable()
@@ -235,10 +231,8 @@ def connect_arrival(demo: gr.Blocks, page: Page, desk: Desk, keeper: Keeper) -> 
     start.other.click(other, [page.document, page.human_show], project_outputs(page), **PRIVATE)
 
     @said(page)
-    def afresh(document: Document, show: bool, *values: Any) -> Shown:
-        controls = replace(without_borrowed(as_controls(values, len(desk.axes))), preset=actions.DEFAULT, seed=0)
-        controls = replace(controls, axes=(0.0,) * len(page.axes), strength=(100.0,) * 5, second=actions.DEFAULT)
-        shown = opening_example(page, desk, document, FIRST, show, controls)
+    def afresh(document: Document, show: bool) -> Shown:
+        shown = opening_example(page, desk, document, FIRST, show, plain)
         return {**shown, start.back: gr.update(visible=False)}
 
     start.afresh.click(afresh, inputs, [*page.outputs, start.back], **PRIVATE)

@@ -28,6 +28,7 @@ function receive(value) {
 function receiveState(next) {
   const before = new Map(state.entries.map(e => [e.sound, e.key]));
   const wasHeard = before.get(heard);
+  if (next.doc !== state.doc) showResult([]);      // another piece
   state = next;
   const ids = new Set(state.entries.map(e => e.sound));
   const now = state.entries.find(e => e.key === wasHeard) || state.entries[0];
@@ -133,7 +134,7 @@ function showPlace() {
 // ---- with the roll ----
 function tellRoll() {
   const s = sounds.get(heard);
-  if (!s || !s.grid || !state.doc) return;
+  if (!s || !s.grid || !state.doc || study) return;      // in a study its playhead would give the tempo away
   const q = live && live.key === heard ? quarterOf(s, position()) : quarter;
   document.dispatchEvent(new CustomEvent('etude:heard', { detail: { doc: state.doc, by: WHO, quarter: q, playing: !!live, preview: heard.startsWith('now') } }));
 }

@@ -7,8 +7,9 @@ function receiveStudy(next) {
   if (live) hush();
   if (!next && study) for (const key of [...sounds.keys()]) if (key.startsWith('study')) sounds.delete(key);
   study = next; ranked = ''; listened = new Set();
+  if (study) document.body.dataset.study = 'blind'; else delete document.body.dataset.study;
   looped = passageOf(study ? [study.from, study.to] : passage);
-  if (study) { heard = ''; quarter = study.from; $('.result').hidden = true; for (const [, id] of study.heard) want(id); $('.study').scrollIntoView({ block: 'nearest' }); }
+  if (study) { heard = ''; quarter = study.from; $('.result').hidden = true; release(); for (const [, id] of study.heard) want(id); $('.study').scrollIntoView({ block: 'nearest' }); }
   else heard = state.entries.length ? state.entries[0].sound : '';
   buildStudy();
 }

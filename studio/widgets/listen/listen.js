@@ -23,6 +23,21 @@ function receive(value) {
   show();
 }
 let problem = '';
+let stand = { doc: 0, family: null };        // which piece is on the roll
+const belongs = r => stand.family === null || r.about.family === stand.family;
+on('clock', ({ doc, family }) => {           // renders are shown with their piece
+  if (doc === stand.doc && family === stand.family) return;
+  const moved = family !== stand.family;
+  stand = { doc, family };
+  if (moved) {
+    if (testing) openBlind(false);
+    if (live && live.key !== 'tried') hush();
+    current = Math.max(0, ...[...renders].filter(([, r]) => belongs(r)).map(([number]) => number));
+    heard = current ? `render${current}` : ''; wanted = '';
+    drawPicture();
+  }
+  show();
+});
 function receiveKept(numbers) {     // a project was opened: its renders in the place of these
   if (testing) openBlind(false);
   if (live) hush();
@@ -36,7 +51,7 @@ function receiveBegun({ begun, state }) {
   for (const r of renders.values()) r.late = r.late || begun.doc !== r.about.doc;
   renders.set(state.number, { about: begun, state, stale: !!begun.outdated, problem: '' });
   while (renders.size > KEPT) forget(renders.keys().next().value);
-  if (begun.quiet && current > state.number) return void sound(`render${state.number}`, { grid: begun.grid, from: begun.from });
+  if (begun.quiet && (current > state.number || !belongs({ about: begun }))) return void sound(`render${state.number}`, { grid: begun.grid, from: begun.from });
   current = state.number; problem = '';
   const key = `render${current}`, s = sound(key, { grid: begun.grid, from: begun.from });
   s.total = state.total;
@@ -105,7 +120,7 @@ function want(key) {         // a sound to compare with, if it is not here
 // ---- the page ----
 function sourcesOf(r) {
   const list = [[`preview${current}`, 'Preview', 'The same notes on the sampled piano']];
-  for (const [number, other] of renders) list.push([`render${number}`, renders.size > 1 ? `Render ${number}` : 'Render', `${other.about.prompt}, seed ${other.about.seed}`]);
+  for (const [number, other] of renders) if (belongs(other)) list.push([`render${number}`, renders.size > 1 ? `Render ${number}` : 'Render', `${other.about.prompt}, seed ${other.about.seed}`]);
   if (r.about.human) list.push([`human${current}`, r.about.human_name.split(' ')[0] || 'Human', `${r.about.human_name}, on the sampled piano`]);
   list.push([`prompt${current}`, 'Reference', `The reference alone: ${r.about.prompt}`]);
   return list;
@@ -133,10 +148,11 @@ function showSources(r) {
   }
 }
 const clock = sec => `${Math.floor(sec / 60)}:${(sec % 60).toFixed(1).padStart(4, '0')}`;
-function statusOf({ state, problem, stale }) {
+function statusOf({ about, state, problem, stale }) {
   if (problem || state.refused) return problem || state.refused;
   if (state.over && state.by === 'visitor') return 'Cancelled; what was made can be heard';
   if (state.over && state.by) return 'Stopped for a newer one';
+  if (state.over && stand.doc && about.doc !== stand.doc) return 'Made of another version of this piece';
   if (state.over) return stale ? 'Made of the notes before your last change' : '';
   const share = `${state.text} ${Math.round(100 * state.share)} %`;
   if (state.left === null) return `${state.text}…`;
@@ -191,7 +207,7 @@ on('goto', ({ doc, to, quarter: q }) => { const r = renders.get(current); if (to
 on('loop', ({ doc, span }) => { const r = renders.get(current); if (!testing) looped = passageOf(r && r.about.doc === doc ? span : null); });
 on('toggle', ({ to }) => { if (to === WHO) toggle(); });
 on('changed', ({ same }) => {
-  for (const r of renders.values()) if (same || !r.about.quiet) r.stale = true;
+  for (const r of renders.values()) if (same && r.about.doc === stand.doc) r.stale = true;
   if (live && live.key !== 'tried' && !testing) hush();
   wanted = wanted.startsWith('render') ? wanted : '';
   release(); show();

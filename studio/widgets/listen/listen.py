@@ -48,6 +48,7 @@ def began(render: Render, renders: Renders) -> dict:
     about = {
         "title": render.title, "prompt": wish.prompt.name, "part": wish.part, "seed": wish.seed,
         "temperature": wish.temperature, "from": round(1000 * wish.span[0]), "rate": SAMPLE_RATE, "doc": render.doc,
+        "family": render.family,
         "grid": grid_rows(render.grid), "human": grid_rows(render.human_grid),
         "human_name": render.reference.name if render.reference else "", "profile": wish.profile,
         "quiet": render.filled, "outdated": render.outdated,

@@ -96,15 +96,18 @@ function unshelve(id, at) {
   turning = 0;
   [undo, redo] = left && left.take === at ? [left.undo, left.redo] : [[], []];
 }
-function turn(back) {
-  const held = performance.now() - stepped < 350;       // a key kept down stops at the border of the piece
-  if (held || !(back ? doc.past : doc.future) || (turning && performance.now() - turning < 3000)) return;
-  turning = performance.now();
-  trigger('history', { back });
+function turn(back) {        // no edit is left: leaving the piece is another matter, so it takes another press
+  const held = performance.now() - stepped < 350, title = back ? doc.past : doc.future;
+  if (held || title === null || (turning && performance.now() - turning < 3000)) return;
+  $('.ask .what').textContent = back ? 'No edit is left to undo.' : 'No edit is left to redo.';
+  $('.ask .yes').textContent = `${back ? 'Back' : 'Forward'} to “${(title || 'Untitled').slice(0, 40)}”`;
+  $('.ask .yes').onclick = () => { answered(); turning = performance.now(); trigger('history', { back }); };
+  $('.ask').hidden = false; showJobs();
 }
+function answered() { $('.ask').hidden = true; showJobs(); }
 
 // ---- shared with the engraved page: where we are, what is selected ----
-const tell = (name, detail) => document.dispatchEvent(new CustomEvent('etude:' + name, { detail: { doc: doc.id, ...detail } }));
+const tell = (name, detail) => document.dispatchEvent(new CustomEvent('etude:' + name, { detail: { doc: doc.id, family: doc.family, ...detail } }));
 let told = { sel: null, size: 0, clock: '' }, choosing = 0;
 function tellAll() {
   const ms = playheadMs(), playing = !audio.paused || !!(borrowed && borrowed.playing), clock = `${doc.id}.${take}.${Math.round(ms)}.${playing}`;

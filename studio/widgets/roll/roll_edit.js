@@ -11,7 +11,7 @@ function apply(patch) {
   refreshTable();
 }
 function publish(patch, label, fresh = false) {
-  hush(true); backToPiece();
+  hush(true); backToPiece(); answered();
   rev += 1;
   sent.push({ rev, patch }); if (sent.length > 500) sent.shift();
   trigger('edit', { doc: doc.id, rev, fresh, ...patch });
@@ -19,7 +19,7 @@ function publish(patch, label, fresh = false) {
   live.textContent = label; showButtons(); settle(350); paint();
 }
 function commit(patch, inverse, label) {
-  apply(patch); undo.push({ undo: inverse, redo: patch, label }); redo = []; doc.future = 0; publish(patch, label, true);
+  apply(patch); undo.push({ undo: inverse, redo: patch, label }); redo = []; doc.future = null; publish(patch, label, true);
 }
 function stepBack() { const s = undo.pop(); if (s) { redo.push(s); apply(s.undo); publish(s.undo, 'Undone: ' + s.label); } else turn(true); stepped = performance.now(); }
 function stepForward() { const s = redo.pop(); if (s) { undo.push(s); apply(s.redo); publish(s.redo, 'Redone: ' + s.label); } else turn(false); stepped = performance.now(); }
@@ -230,7 +230,7 @@ function arrow(e, k, ids) {
   const far = n => e.shiftKey ? Math.round(msAt(quarterAt(n.on) + across)) : snapQuarter ? Math.round(msAt(quarterAt(n.on) + across * snapQuarter)) : n.on + across * SNAP_FREE;
   change(ids, n => ({ ...n, on: Math.max(0, far(n)) }), across > 0 ? 'later' : 'earlier');
 }
-function escape() { if (draft && !draft.running) dropDraft(); else if (sel.size || pedalSel >= 0 || cursor.shown) { cursor.shown = false; select([]); } else stop(); }
+function escape() { if (!$('.ask').hidden) answered(); else if (draft && !draft.running) dropDraft(); else if (sel.size || pedalSel >= 0 || cursor.shown) { cursor.shown = false; select([]); } else stop(); }
 cv.addEventListener('keydown', e => {
   const mod = e.ctrlKey || e.metaKey, k = e.key.toLowerCase(), ids = [...sel];
   const act =
@@ -260,7 +260,7 @@ function pageKey(e) {       // Space and Escape work wherever the focus is, exce
   if ((e.ctrlKey || e.metaKey) && /^[zy]$/i.test(e.key)) { e.preventDefault(); return e.shiftKey || e.key.toLowerCase() === 'y' ? stepForward() : stepBack(); }
   if (e.ctrlKey || e.metaKey || e.altKey) return;
   if (e.key === ' ' && !(e.target.closest && e.target.closest('button, a, summary'))) { e.preventDefault(); playPause(); }
-  else if (e.key === 'Escape') { if (draft && !draft.running) dropDraft(); else if (e.target === cv) escape(); else stop(); }
+  else if (e.key === 'Escape') { if (!$('.ask').hidden) answered(); else if (draft && !draft.running) dropDraft(); else if (e.target === cv) escape(); else stop(); }
 }
 document.addEventListener('keydown', pageKey);
 
@@ -268,6 +268,7 @@ document.addEventListener('keydown', pageKey);
 const onClick = (selector, fn) => { $(selector).onclick = fn; };
 onClick('.play', playPause); onClick('.stop', stop); onClick('.undo', stepBack); onClick('.redo', stepForward);
 onClick('.in', () => zoom(1.3)); onClick('.out', () => zoom(1 / 1.3)); onClick('.fit', () => fit(true));
+onClick('.ask .no', answered);
 onClick('.cancel', () => { $('.busy .what').textContent = 'Cancelling…'; trigger('cancel', {}); });
 onClick('.ghost', toggleScore); onClick('.loop', toggleLoop); onClick('.notes', toggleTable); onClick('.again', reperform);
 onClick('.help', () => { const box = $('.keys'); box.hidden = !box.hidden; $('.help').setAttribute('aria-expanded', !box.hidden); });

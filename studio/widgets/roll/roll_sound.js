@@ -59,7 +59,7 @@ function askJob(id, ready) {
 }
 function showJobs() {
   const latest = [...jobs.values()].filter(j => j.kind !== 'audition').pop(), bar = $('.busy progress');
-  $('.busy').hidden = !latest; live.hidden = !!latest;
+  $('.busy').hidden = !latest; live.hidden = !!latest || !$('.ask').hidden;
   if (!latest) return;
   $('.busy .what').textContent = latest.text + '…' + (latest.share ? ` ${Math.round(100 * latest.share)} %` : '');
   if (latest.share) bar.value = latest.share; else bar.removeAttribute('value');
@@ -91,7 +91,7 @@ function receiveNotes(value) {
   pedal = next.pedal; ownPedal = next.own_pedal;
   const moved = take !== value.take;
   if (!same) shelve(doc.id);
-  doc = { id: next.id, n: next.n, past: next.past, future: next.future, grid: next.grid, pianistPedal: ownPedal ? (same ? doc.pianistPedal : []) : pedal };
+  doc = { id: next.id, n: next.n, past: next.past, future: next.future, family: next.family, grid: next.grid, pianistPedal: ownPedal ? (same ? doc.pianistPedal : []) : pedal };
   take = value.take; freshest = value.rev; arrived = true; document.body.dataset.piece = next.id ? 'here' : 'none';
   if (same) {
     if (moved) backToPiece();
@@ -101,7 +101,7 @@ function receiveNotes(value) {
     sel = new Set([...sel].filter(id => notes.has(id)));
     rev = Math.max(rev, value.rev);
   } else {
-    rev = value.rev; sel = new Set(); pedalSel = -1; unshelve(next.id, value.take); draft = null; sayDraft(); dropLoop(); sent.length = 0; nextId = next.n + 1;
+    rev = value.rev; sel = new Set(); pedalSel = -1; answered(); unshelve(next.id, value.take); draft = null; sayDraft(); dropLoop(); sent.length = 0; nextId = next.n + 1;
     audio.removeAttribute('src'); audio.load(); resume = null; wantPlay = next.id > 0 && performance.now() - soon < SOON; if (next.id) soon = -SOON; cursor.shown = false;
     readTheme(); fit(false);
   }
@@ -186,7 +186,7 @@ function seek(ms) {
 const clockText = sec => `${Math.floor(sec / 60)}:${(sec % 60).toFixed(1).padStart(4, '0')}`;
 function showClock() { $('.clock').textContent = `${clockText(playheadMs() / 1000)} / ${clockText(endMs() / 1000)}`; }
 function showButtons() {
-  $('.undo').disabled = !undo.length && !doc.past; $('.redo').disabled = !redo.length && !doc.future;
+  $('.undo').disabled = !undo.length && doc.past === null; $('.redo').disabled = !redo.length && doc.future === null;
   $('.again').disabled = ![...sel].some(id => id <= doc.n);
   $('.play').classList.toggle('playing', !audio.paused || wantPlay || !!(borrowed && borrowed.playing));
   $('.play').classList.toggle('waiting', wantPlay && !soundTag);

@@ -7,7 +7,7 @@ const NAMES = ['C', 'C♯', 'D', 'E♭', 'E', 'F', 'F♯', 'G', 'A♭', 'A', 'B�
 const $ = selector => element.querySelector(selector);
 const cv = $('canvas.roll'), ctx = cv.getContext('2d'), audio = $('audio'), live = $('.live');
 
-let doc = { id: 0, n: 0, past: 0, future: 0, grid: [[0, 1], [0, 1000]] };   // what Python sent last, without the notes
+let doc = { id: 0, n: 0, past: null, future: null, family: 0, grid: [[0, 1], [0, 1000]] };   // what Python sent last, without the notes
 let score = { id: 0, notes: [], bars: [], end: 0 };     // the page as written, in quarters
 let notes = new Map();     // id -> {id, pitch, on, dur, vel}: milliseconds, MIDI numbers
 let base = new Map();      // id -> the same as the pianist plays it
@@ -126,7 +126,7 @@ function draw() {
   if (!arrived) { ctx.font = '15px system-ui, sans-serif'; ctx.textAlign = 'center'; ctx.fillStyle = ink.faint; ctx.fillText('Loading the first piece…', (KEY_W + w) / 2, RULER_H + rollH() / 2); }
   // Lets an end-to-end test turn (ms, pitch) into a pixel without knowing the layout.
   cv.dataset.view = JSON.stringify({ ...view, keyW: KEY_W, rulerH: RULER_H, rowH: rowH(), pedalY: pedalY(), velY: velY(), velH: VEL_H });
-  Object.assign(cv.dataset, { count: notes.size, selected: sel.size, rev, take, doc: doc.id, sound: soundTag, draft: draft ? draft.rows.length : 0, past: doc.past, future: doc.future, loop: loop ? loop.join(' ') : '', looping });
+  Object.assign(cv.dataset, { count: notes.size, selected: sel.size, rev, take, doc: doc.id, sound: soundTag, draft: draft ? draft.rows.length : 0, past: doc.past ?? '', future: doc.future ?? '', loop: loop ? loop.join(' ') : '', looping });
   showClock(); tellAll();
   if (!audio.paused) { follow(px); paint(); }
 }

@@ -65,13 +65,14 @@ class TakeStrip(gr.HTML):
 
 
 def strip_value(session: Session) -> dict:
-    """The strip's value: the takes, newest first, those of one press in their order."""
+    """The strip's value: the takes that belong to the piece, newest first, those of one press in their order."""
     cards = [
         {
             "number": take.number, "kind": KINDS[take.kind], "figures": figures(take), "seed": take.seed,
             "picture": picture(take), "here": session.score is not None and take.score is session.score,
         }
         for take in session.takes
+        if take.family == session.family
     ]  # fmt: skip
     return {"takes": json.dumps(cards, separators=(",", ":"))}
 
