@@ -1,7 +1,8 @@
 """The server's side of a worker: started, asked, stopped, and started again when it dies.
 
 Whoever waits for an answer hears within a second that the worker is gone, in one sentence; nothing of a visitor's was
-there. A job that does not stop when told to, or takes too long, is ended together with its process.
+there. A job that does not stop when told to, or takes too long, is ended together with its process; so is a process
+that has fallen silent, which says every second that it runs.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ START_SEC = 120.0  # importing torch and reading the weights, on a busy machine
 GRACE_SEC = 5.0  # from being told to stop to the end of the process
 TRIES = 3  # a process that dies while it starts is tried again
 BEAT_SEC = 0.1  # how often whoever waits is asked whether it still wants to
+SILENT_SEC = 5.0  # without a word of a process that does not compute either: it is frozen
+BUSY_SEC = 30.0  # without a word of one that computes: a single operation may hold the interpreter for seconds
 MEMORY_BYTES = 3_500_000_000
 MOST_STARTS = 5  # by itself, in START_SEC; then it waits until somebody asks
 
@@ -40,6 +43,7 @@ class EngineStopped(BadInput):
 
 STOPPED = "The engine stopped while it was at work, so this was not done; it has been started again, press again."
 NOT_STARTED = "The engine could not be started, so this was not done; try again in a minute."
+SILENT = "The engine fell silent while it was at work, so this was not done; it has been started again, press again."
 
 
 def too_long(seconds: float) -> str:
@@ -58,8 +62,10 @@ class Child:
         self.process = subprocess.Popen(
             arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": path}
         )
-        self.ready, self.ended = threading.Event(), threading.Event()
+        self.ready, self.ended, self.killed = threading.Event(), threading.Event(), False
         self._boxes: dict[int, queue.SimpleQueue] = {}
+        self._heard = self._looked = self._since = self._moved = time.monotonic()  # see `silent`
+        self._computed: int | None = None
         self._lock, self._out, self._on_end = threading.Lock(), queue.SimpleQueue(), on_end
         for work in (self._read, self._write):
             threading.Thread(target=work, daemon=True).start()
@@ -88,7 +94,8 @@ class Child:
         self._out.put(to_bytes(message))
 
     def kill(self) -> None:
-        """End the process at once."""
+        """End the process at once; nobody is given it any more."""
+        self.killed = True
         self.process.kill()
 
     def memory(self) -> int:
@@ -98,6 +105,27 @@ class Child:
         except OSError:
             return 0
         return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+    def silent(self) -> bool:
+        """Whether the process is frozen; to be called again and again while somebody waits for it."""
+        now = time.monotonic()
+        if now - self._looked > SILENT_SEC / 2:  # the first look for a while: this process may have slept as well
+            self._since = self._moved = now
+        self._looked = now
+        quiet = now - max(self._heard, self._since)
+        if quiet > SILENT_SEC / 5:
+            computed = self._ticks()
+            if computed is None or computed != self._computed:
+                self._computed, self._moved = computed, now
+        return quiet > BUSY_SEC or (quiet > SILENT_SEC and now - self._moved > SILENT_SEC - 1)
+
+    def _ticks(self) -> int | None:
+        """Clock ticks of the processor that the process has had; None where the system does not say."""
+        try:
+            fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return None
+        return int(fields[11]) + int(fields[12])
 
     def _write(self) -> None:
         assert self.process.stdin is not None
@@ -110,8 +138,11 @@ class Child:
         with contextlib.suppress(OSError, ValueError):
             while (frame := read_frame(self.process.stdout)) is not None:
                 message = from_bytes(frame)
+                self._heard = time.monotonic()
                 if message[0] == "ready":
                     self.ready.set()
+                elif message[0] == "beat":
+                    continue
                 elif (box := self._boxes.get(message[1])) is not None:
                     box.put(message)
         self.process.kill()  # also one that talks nonsense
@@ -148,7 +179,7 @@ class Worker:
     def ready(self) -> bool:
         """It runs and has loaded what it needs."""
         child = self._child
-        return child is not None and child.ready.is_set() and not child.ended.is_set()
+        return child is not None and child.ready.is_set() and not child.ended.is_set() and not child.killed
 
     @property
     def pid(self) -> int | None:
@@ -161,7 +192,7 @@ class Worker:
         with self._lock:
             if self._closed:
                 raise EngineStopped(NOT_STARTED)
-            if self._child is None or self._child.ended.is_set():
+            if self._child is None or self._child.ended.is_set() or self._child.killed:
                 self._child = Child(self.kind, self.folder, self._ended)
             return self._child
 
@@ -179,7 +210,7 @@ class Worker:
         until, tries = time.monotonic() + START_SEC, TRIES
         while True:
             child = self.start()
-            if child.ready.wait(BEAT_SEC) and not child.ended.is_set():
+            if child.ready.wait(BEAT_SEC) and not child.ended.is_set() and not child.killed:
                 return child
             tries -= child.ended.is_set()
             if not tries or time.monotonic() > until:
@@ -222,6 +253,9 @@ class Worker:
                 if message is None:
                     if time.monotonic() > until:
                         raise EngineStopped(too_long(limit_sec))
+                    if child.silent():
+                        child.kill()
+                        raise EngineStopped(SILENT)
                     if on_step is not None:
                         on_step(share)
                 elif message[0] == "call":

@@ -8,6 +8,7 @@ it went, so is the worker. The server's side is engine.process.client.
     ("stop", number)                                         the job ends at its next step
 
     ("ready",)                    once
+    ("beat",)                     every BEAT_SEC from then on, whatever the jobs do
     ("call", number, name, arguments)     a callback
     ("part", number, value)       of an answer that comes in parts
     ("done", number, value)       and then, or one of these:
@@ -41,6 +42,9 @@ METHODS = {
     }),
     "sound": frozenset({"stream"}),
 }  # fmt: skip
+
+
+BEAT_SEC = 1.0  # see engine.process.client.SILENT_SEC
 
 
 class Stopped(BaseException):
@@ -145,6 +149,13 @@ def _load_rest(engine: Any) -> None:
         assert engine.renderer
 
 
+def _beat(host: Host) -> None:
+    """Show that this process is alive, as long as the system lets it run."""
+    while True:
+        time.sleep(BEAT_SEC)
+        host.say("beat")
+
+
 def main() -> None:
     """Serve. Arguments: "models" or "sound", the server's process, the folder of checkpoints.
 
@@ -159,6 +170,7 @@ def main() -> None:
     holder = _hold(kind, Path(rest[0]) if rest else None)
     host = Host(holder, METHODS[kind], answers)
     host.say("ready")
+    threading.Thread(target=_beat, args=(host,), daemon=True).start()
     if kind == "models":
         threading.Thread(target=_load_rest, args=(holder,), daemon=True).start()
     host.serve(requests)

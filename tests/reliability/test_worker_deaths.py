@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from engine.music.types import BadInput, Score
+from engine.process import client
 from engine.process.client import STOPPED, EngineStopped
 from engine.process.remote_engine import WorkerEngine
 from engine.progress import Cancelled
@@ -185,6 +187,28 @@ def test_a_cancel_that_is_not_obeyed_ends_the_process(engine: WorkerEngine, scor
     engine.models.grace_sec = 5.0
     assert ends_within(pid, 1)
     assert len(engine.perform(score)) == len(score)
+
+
+def test_a_frozen_process_is_replaced_after_seconds(
+    engine: WorkerEngine, score: Score, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that computes without a word has longer: native code may hold the interpreter."""
+    engine.wait(lambda share: None)
+    played = engine.perform(score)
+    for computes, least in ((False, 2.0), (True, 4.0)):
+        monkeypatch.setattr(client, "SILENT_SEC", 2.0)
+        monkeypatch.setattr(client, "BUSY_SEC", 4.0)
+        child = engine.sound.wait()
+        if computes:
+            ticks = itertools.count()
+            monkeypatch.setattr(child, "_ticks", lambda ticks=ticks: next(ticks))
+        child.process.send_signal(signal.SIGSTOP)
+        began = time.monotonic()
+        with pytest.raises(EngineStopped, match="fell silent"):
+            engine.preview(played)
+        assert least - 1.5 < time.monotonic() - began < 30, "counted from its last word"
+        monkeypatch.undo()
+        assert engine.preview(played).duration_sec > 5
 
 
 def test_a_process_that_has_grown_is_exchanged_when_nobody_waits(score: Score) -> None:
