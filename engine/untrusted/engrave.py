@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
-from engine.music.io.engrave import WIDTHS, Engraving, check_svg, engraving_from_bytes
+from engine.music.io.engrave import WIDTHS, Engraving, clean_svg, engraving_from_bytes
 from engine.music.score_bytes import score_to_bytes
 from engine.music.types import BadInput, Score
 from engine.process.notation_reader import ENGRAVING
@@ -24,6 +25,4 @@ def engrave(score: Score, width: int = 1100, check: Callable[[], None] | None = 
     with borrow_child(check) as child:
         answer = child.ask(f"engrave{width}", score_to_bytes(score), ENGRAVING, check)
     engraving = engraving_from_bytes(answer)
-    for page in engraving.pages:
-        check_svg(page)
-    return engraving
+    return replace(engraving, pages=tuple(clean_svg(page) for page in engraving.pages))

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 from xml.parsers import expat
+from xml.sax.saxutils import escape, quoteattr
 
 from engine.music.io.write_musicxml import Writer, head_id
 from engine.music.types import BadInput, Score
@@ -24,7 +25,17 @@ _ELEMENTS = frozenset({
     "svg", "g", "defs", "use", "path", "text", "tspan", "rect", "polygon", "polyline", "ellipse", "circle", "line",
     "desc", "style", "title", "symbol",
 })  # fmt: skip
-_LOADS = re.compile(r"url\s*\(|@|\\|javascript:", re.IGNORECASE)  # in a style sheet or an attribute
+_ATTRIBUTES = frozenset({
+    "class", "color", "cx", "cy", "d", "dx", "dy", "fill", "fill-opacity", "fill-rule", "font-family", "font-size",
+    "font-style", "font-weight", "height", "href", "id", "letter-spacing", "opacity", "overflow", "points", "r", "rx",
+    "ry", "stroke", "stroke-dasharray", "stroke-linecap", "stroke-linejoin", "stroke-opacity", "stroke-width",
+    "text-anchor", "text-rendering", "transform", "type", "version", "viewBox", "visibility", "width", "x", "x1", "x2",
+    "xlink:href", "xml:space", "xmlns", "xmlns:xlink", "y", "y1", "y2",
+})  # fmt: skip
+_WORDS = frozenset({"desc", "title", "style"})  # hold text alone
+_LOADS = re.compile(r"url\s*\(|image-set|image\s*\(|@|\\|javascript:", re.IGNORECASE)  # in CSS or an attribute
+_RULE, _CSS_COMMENT = re.compile(r"([^{}]*)\{([^{}]*)\}"), re.compile(r"/\*.*?\*/", re.DOTALL)
+_ID = re.compile(r"[A-Za-z][\w-]*", re.ASCII)
 _PLAIN_NOTES = str.maketrans({"\ueca5": "♩", "\ueca7": "♪", "\ueca3": "𝅗𝅥"})  # of metronome marks: no music font needed
 
 
@@ -97,26 +108,44 @@ def engrave_here(score: Score, width: int) -> Engraving:
     return Engraving(pages, heads, tuple(round(float(q), 6) for q in writer.page.starts), tuple(bar_page), width)
 
 
-def check_svg(page: str) -> None:
-    """Refuse a page that could do anything but be looked at: only shapes and text, no handlers, no links outside."""
-    css: list[str] = []
+def clean_svg(page: str) -> str:
+    """The page written anew from its elements, so that it can do nothing but be looked at.
+
+    What is kept: shapes and text, attributes of ATTRIBUTES, style rules for what is inside this page. Comments,
+    processing instructions and CDATA sections are left out: an HTML parser would read elements in them. Handlers, links
+    outside and anything that loads are refused. Raises BadInput.
+    """
+    out: list[str] = []
     inside: list[str] = []
+    css: list[str] = []
+    own_id = ""
 
     def start(tag: str, attributes: dict[str, str]) -> None:
-        inside.append(tag)
+        nonlocal own_id
         for name, value in attributes.items():
             linked = name in ("href", "xlink:href") and not value.startswith("#")
             if linked or name.lower().startswith("on") or name == "style" or _LOADS.search(value):
                 raise BadInput(CANNOT_ENGRAVE)
-        if tag not in _ELEMENTS:
+        if tag not in _ELEMENTS or (inside and inside[-1] in _WORDS):
             raise BadInput(CANNOT_ENGRAVE)
+        if not inside:
+            own_id = attributes.get("id", "")
+        inside.append(tag)
+        kept = "".join(f" {name}={quoteattr(value)}" for name, value in attributes.items() if _known(name))
+        out.append(f"<{tag}{kept}>")
 
     def end(tag: str) -> None:
+        if tag == "style":
+            out.append(escape(_own_rules("".join(css), own_id)))
+            css.clear()
+        out.append(f"</{tag}>")
         inside.pop()
 
     def text(words: str) -> None:
         if inside[-1] == "style":
             css.append(words)
+        else:
+            out.append(escape(words))
 
     parser = expat.ParserCreate()
     parser.SetParamEntityParsing(expat.XML_PARAM_ENTITY_PARSING_NEVER)
@@ -126,5 +155,21 @@ def check_svg(page: str) -> None:
         parser.Parse(page, True)
     except expat.ExpatError as error:
         raise BadInput(CANNOT_ENGRAVE) from error
-    if _LOADS.search("".join(css)):
+    return "".join(out)
+
+
+def _known(attribute: str) -> bool:
+    return attribute in _ATTRIBUTES or attribute.startswith("data-")
+
+
+def _own_rules(css: str, own_id: str) -> str:
+    """The rules whose every selector begins with the id of the page. Raises BadInput for what loads something."""
+    if _LOADS.search(css):
         raise BadInput(CANNOT_ENGRAVE)
+    rules = _RULE.findall(_CSS_COMMENT.sub("", css)) if _ID.fullmatch(own_id) else []
+    own = [
+        f"{selectors.strip()}{{{body}}}"
+        for selectors, body in rules
+        if all(selector.strip().startswith(f"#{own_id} ") for selector in selectors.split(","))
+    ]
+    return "".join(own)

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from xml.etree.ElementTree import canonicalize
 
 import numpy as np
 import pytest
 
-from engine.music.io.engrave import WIDTHS, check_svg, engraving_from_bytes, engraving_to_bytes
+from engine.music.io.engrave import WIDTHS, clean_svg, engrave_here, engraving_from_bytes, engraving_to_bytes
 from engine.music.types import BadInput, Marks, Measures, Score
 from engine.process.reader_pool import borrow_child
 from engine.untrusted.engrave import engrave
@@ -82,15 +83,40 @@ def test_words_of_a_stranger_stay_words() -> None:
         "<script>alert(1)</script>", "<foreignObject/>", '<g onclick="alert(1)"/>', '<use href="http://x/y"/>',
         '<g style="fill:red"/>', "<style>@import 'x'</style>", "<style>a{b:url(http://x)}</style>", "<g>",
         '<image href="#a"/>', "<style>a{b:url\\\n(x)}</style>",
+        "<style>a{b:image-set('http://x' 1x)}</style>", "<desc><g/></desc>",
     ],
 )  # fmt: skip
 def test_a_page_that_could_act_is_refused(inside: str) -> None:
     with pytest.raises(BadInput, match="cannot be engraved"):
-        check_svg(f'<svg xmlns="http://www.w3.org/2000/svg">{inside}</svg>')
+        clean_svg(f'<svg xmlns="http://www.w3.org/2000/svg">{inside}</svg>')
 
 
 def test_a_plain_page_is_let_through() -> None:
-    check_svg('<svg><g id="note-1" class="note"><use href="#a" x="1"/></g><text>A &lt; B</text></svg>')
+    page = '<svg><g id="note-1" class="note"><use href="#a" x="1"></use></g><text>A &lt; B</text></svg>'
+    assert clean_svg(page) == page
+
+
+@pytest.mark.parametrize(
+    "hidden", ['<!--><img src=x onerror="f()"> -->', '<?x ><img src=x onerror="f()"> ?>', "<![CDATA[<img src=x>]]>"]
+)
+def test_what_an_html_parser_would_read_otherwise_is_left_out(hidden: str) -> None:
+    assert "<img" not in clean_svg(f"<svg><text>a{hidden}b</text></svg>")
+
+
+def test_only_rules_for_the_page_itself_are_kept() -> None:
+    css = "body{display:none}#p g{fill:red}#p path, body{fill:red}/* #p x{} */#p a:hover{}"
+    assert clean_svg(f'<svg id="p"><style>{css}</style></svg>') == (
+        '<svg id="p"><style>#p g{fill:red}#p a:hover{}</style></svg>'
+    )
+    assert clean_svg(f"<svg><style>{css}</style></svg>") == "<svg><style></style></svg>"
+
+
+def test_nothing_of_a_real_page_is_lost() -> None:
+    for page in engrave_here(piece(PIECES[0]), 1100).pages:
+        before, after = (re.sub(r"(?s)<style.*?</style>", "", text) for text in (page, clean_svg(page)))
+        assert canonicalize(before) == canonicalize(after)
+        rules = [re.findall(r"(?s)<style[^>]*>(.*?)</style>", text) for text in (page, clean_svg(page))]
+        assert re.sub(r"\s", "", rules[0][0]) == re.sub(r"\s", "", rules[1][0]) != ""
 
 
 def test_the_work_can_be_stopped_and_the_next_score_is_engraved() -> None:
