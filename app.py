@@ -16,6 +16,7 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 
 def main() -> None:
     """Read the command line, build the page, serve it."""
+    from studio.gradio_compat.clients import trusted_proxies
     from studio.gradio_compat.zerogpu import announce
 
     announce()
@@ -26,6 +27,10 @@ def main() -> None:
     parser.add_argument("--host", default=host, help="address to listen on")
     parser.add_argument("--port", type=int, default=port, help="port to listen on")
     arguments = parser.parse_args()
+    try:
+        trusted_proxies()
+    except ValueError as error:
+        parser.error(str(error))
     engine = open_engine()  # first: its processes load the models while gradio is imported
     from studio.service.shared_engine import Desk
     from studio.shell.page import launch_studio

@@ -8,7 +8,6 @@ client and together; only listed routes of the studio's own pages are open.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import json
 import os
 import shutil
@@ -22,6 +21,7 @@ from gradio.utils import get_upload_folder
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from engine.files import FULL, disk_is_full
+from studio.gradio_compat.clients import client_of, trusted_proxies
 from studio.gradio_compat.request_body import MOST_EVENT, Body, Refused, whole_json
 from studio.gradio_compat.routes import HOSTS, known_host, known_names, known_route, own_origin
 
@@ -49,7 +49,7 @@ class Door:
 
     def __init__(self, app: ASGIApp, most_bytes: int = UPLOADS_BYTES, any_route: bool = False) -> None:
         self._app, self._most_bytes, self._any_route = app, most_bytes, any_route
-        self._names = known_names()
+        self._names, self._proxies = known_names(), trusted_proxies()
         self._coming = 0  # bytes of uploads under way that have arrived
         self._at_once: dict[str, int] = defaultdict(int)
         self._sent: dict[str, _Recent] = defaultdict(_Recent)
@@ -80,13 +80,14 @@ class Door:
         if not known_host(host, self._names):
             raise Refused(421, _ELSEWHERE)
         writes = scope["method"] not in ("GET", "HEAD", "OPTIONS")
+        writes = writes or path.startswith("/gradio_api/mcp")  # its streams answer a GET, too
         if writes and origin is not None and not own_origin(origin, host, self._names):
             raise Refused(403, _FOREIGN)
         if not self._any_route and not known_route(scope["method"], path):
             raise Refused(404, _NO_ROUTE)
 
     async def _upload(self, scope: Scope, receive: Receive, send: Send) -> None:
-        client = _client(scope)
+        client = client_of(scope, self._proxies)
         self._forget_idle()
         if self._at_once[client] >= MOST_AT_ONCE:
             raise Refused(429, _MANY)
@@ -168,16 +169,6 @@ class _Recent:
             self._seconds.append((now, before + size))
             self._total += size
         return self._total
-
-
-def _client(scope: Scope) -> str:
-    """Whose request it is: the peer's address; behind a proxy of a private network, the address that it names last."""
-    peer = (scope.get("client") or ("", 0))[0]
-    named = dict(scope["headers"]).get(b"x-forwarded-for", b"").decode("latin-1").split(",")[-1].strip()
-    try:
-        return named if named and ipaddress.ip_address(peer).is_private else peer
-    except ValueError:
-        return peer
 
 
 def _length(scope: Scope) -> int:

@@ -19,6 +19,7 @@ from engine.files import FULL, disk_is_full, put
 from engine.music.types import BadInput
 from studio.gradio_compat import request_body
 from studio.gradio_compat import uploads as door
+from studio.gradio_compat.clients import client_of, trusted_proxies
 from studio.gradio_compat.routes import known_host, known_names, known_route, own_origin
 from studio.gradio_compat.uploads import MOST_OF_CLIENT, Door, make_room
 from tests.engine.music.test_midi import assert_sentence
@@ -166,8 +167,35 @@ def test_what_one_client_may_send(client: TestClient) -> None:
     assert asyncio.run(asked(inner, head("10.0.0.9"), bytes(30_000)))[0] == 507, "more than all may have"
     inner._much("10.0.0.8", MOST_OF_CLIENT)
     assert asyncio.run(asked(inner, head("10.0.0.8"), b"a"))[0] == 429
-    proxied = asyncio.run(asked(inner, head("10.0.0.8", x_forwarded_for="1.2.3.4, 5.6.7.8"), b"a"))
-    assert proxied[0] == 200, "behind a proxy it is another client"
+    invented = asyncio.run(asked(inner, head("10.0.0.8", x_forwarded_for="1.2.3.4, 5.6.7.8"), b"a"))
+    assert invented[0] == 429, "a client of a private network is no proxy"
+    inner._much("5.6.7.8", MOST_OF_CLIENT)
+    assert asyncio.run(asked(inner, head("127.0.0.1", x_forwarded_for="1.2.3.4, 5.6.7.8"), b"a"))[0] == 429
+    assert asyncio.run(asked(inner, head("127.0.0.1", x_forwarded_for="5.6.7.8, 1.2.3.4"), b"a"))[0] == 200
+
+
+@pytest.mark.parametrize(
+    "peer, named, environment, client",
+    [
+        ("10.0.0.8", "1.2.3.4", {}, "10.0.0.8"),
+        ("127.0.0.1", "", {}, "127.0.0.1"),
+        ("127.0.0.1", "9.9.9.9, 1.2.3.4", {}, "1.2.3.4"),  # the first was sent by the client
+        ("10.0.0.8", "9.9.9.9, 1.2.3.4, 10.1.1.1", {"SPACE_HOST": "a.hf.space"}, "1.2.3.4"),
+        ("8.8.8.8", "1.2.3.4", {"SPACE_HOST": "a.hf.space"}, "8.8.8.8"),
+        ("10.2.0.1", "1.2.3.4", {"ETUDE_PROXIES": "10.2.0.0/16, 7.7.7.7"}, "1.2.3.4"),
+        ("10.2.0.1", "x, 7.7.7.7", {"ETUDE_PROXIES": "10.2.0.0/16, 7.7.7.7"}, "7.7.7.7"),
+        ("::1", "2001:db8:1:2:3::4", {}, "2001:db8:1:2::/64"),
+        ("testclient", "1.2.3.4", {}, "testclient"),
+    ],
+)
+def test_whose_request_it_is(peer: str, named: str, environment: dict, client: str) -> None:
+    scope = {"client": (peer, 1), "headers": [(b"x-forwarded-for", named.encode())] if named else []}
+    assert client_of(scope, trusted_proxies(environment)) == client
+
+
+def test_a_proxy_that_is_no_address_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"ETUDE_PROXIES holds .* such as 10\.0\.0\.0/8"):
+        trusted_proxies({"ETUDE_PROXIES": "proxy.example"})
 
 
 def test_json_that_would_hold_up_the_parser_is_refused(client: TestClient) -> None:
@@ -188,6 +216,10 @@ def test_other_hosts_and_other_sites_are_refused(client: TestClient) -> None:
         assert answer.status_code == 403, origin
         assert_sentence(BadInput(answer.json()["error"]))
     assert client.post("/run/answers", headers={"Origin": "http://localhost"}).status_code == 200
+    for method in ("GET", "POST", "DELETE"):  # MCP's own rule: a stream that is read counts, too
+        answer = client.request(method, "/gradio_api/mcp/", headers={"Origin": "http://evil.example"})
+        assert answer.status_code == 403, method
+        assert client.request(method, "/gradio_api/mcp/", headers={"Host": "evil.example"}).status_code == 421
     names = known_names({"SPACE_HOST": "me-etude.hf.space", "ETUDE_HOSTS": "piano.example, etude.local"})
     assert all(known_host(host, names) for host in ("127.0.0.1:7860", "[::1]:7860", "Piano.Example", "etude.local:80"))
     assert not any(known_host(host, names) for host in ("", "evil.example", "127.0.0.1.evil.example", "localhost.evil"))
