@@ -6,7 +6,6 @@ It is an event's input and never its output, because Gradio loses quick updates 
 from __future__ import annotations
 
 import shutil
-import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,6 +15,7 @@ from engine.sound.prompts import Prompt
 from studio.actions.compared import Study
 from studio.actions.rendering import Renders
 from studio.service.jobs import Jobs
+from studio.service.visit_folders import VISITS
 from studio.state.session import Selection, Session
 
 
@@ -91,7 +91,7 @@ class Document:
         """A directory of this visitor's own for the files that leave the studio."""
         with self._lock:
             if self._folder is None:
-                self._folder = Path(tempfile.mkdtemp(prefix="etude-"))
+                self._folder = VISITS.new()
             return self._folder
 
     def preview_file(self, kind: str) -> Path:

@@ -15,6 +15,7 @@ from starlette.middleware import Middleware
 from engine.untrusted.scores import warm_up
 from studio.api.endpoints import connect_api, has_mcp
 from studio.gradio_compat.component_ids import keep_numbers
+from studio.gradio_compat.error_words import answer_in_words
 from studio.gradio_compat.fetch import fetch_nothing
 from studio.gradio_compat.one_file import one_file_a_request
 from studio.gradio_compat.sessions import forget_safely
@@ -27,6 +28,7 @@ from studio.panels.project.events import connect_projects, kept_file
 from studio.panels.render.events import connect_render
 from studio.project.store import Keeper, Store, state_folder
 from studio.service.shared_engine import Desk
+from studio.service.visit_folders import VISITS
 from studio.shell.layout import build
 from studio.shell.view_events import connect_views
 from studio.shell.welcome_events import connect_welcome
@@ -56,8 +58,10 @@ def launch_studio(desk: Desk, host: str = "127.0.0.1", port: int = 7860, block: 
     """Build the page and serve it, with the limits that a public server needs; the models load meanwhile."""
     fetch_nothing()
     keep_numbers()
+    answer_in_words()
     one_file_a_request()
     forget_safely()
+    VISITS.sweep()
     keeper = Keeper(Store(state_folder()), kept_file)
     demo = build_studio(desk, keeper)
     threading.Thread(target=warm_up, daemon=True).start()  # the process that reads scores
@@ -82,7 +86,8 @@ def launch_studio(desk: Desk, host: str = "127.0.0.1", port: int = 7860, block: 
         app_kwargs={"middleware": [Middleware(Door)]},
         prevent_thread_lock=True,
     )
-    atexit.register(keeper.flush)
+    atexit.register(VISITS.close)
+    atexit.register(keeper.flush)  # before that: it is called first
     if block:
         _serve(demo, keeper)
     return demo
@@ -108,6 +113,7 @@ def _serve(demo: gr.Blocks, keeper: Keeper) -> None:
     demo.server.should_exit = True  # nothing more is accepted
     time.sleep(LAST_WAIT)
     keeper.flush()  # what came meanwhile
+    VISITS.close()
     signal.signal(told[0], signal.SIG_DFL)
     os.kill(os.getpid(), told[0])
 

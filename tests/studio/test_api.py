@@ -2,7 +2,9 @@
 
 import asyncio
 import base64
+import json
 import re
+import subprocess
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,6 +57,39 @@ def test_the_example_of_the_documentation_runs(address: str, tmp_path: Path, mon
     assert read_description(Path(made["sound"]).read_bytes())["seed"] == 1
     documented = set(re.findall(r"`/(\w+)`", (ROOT / "docs" / "api.md").read_text()))
     assert documented == set(NAMES)
+
+
+def test_the_shell_recipe_of_the_documentation_runs(address: str, piece: Path) -> None:
+    (code,) = re.findall(r"```bash\n(.*?)```", (ROOT / "docs" / "api.md").read_text(), re.DOTALL)
+    piece.rename(piece.parent / "fugue.musicxml")
+    code = code.replace("http://127.0.0.1:7860/", address)
+    made = subprocess.run(["bash", "-ec", code], cwd=piece.parent, capture_output=True, text=True, timeout=120)
+    assert "event: complete" in made.stdout, made
+    assert '"seed": 3' in made.stdout
+    assert "null" not in made.stdout.partition("event: complete")[2]
+
+
+@pytest.mark.parametrize(
+    "call, values, sentence",
+    [
+        ("call/perform", {"data": ["one"]}, "call/v2/NAME"),
+        ("call/perform", {"data": []}, "call/v2/NAME"),
+        (
+            "call/v2/perform",
+            {"score": {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}},
+            "not a file that",
+        ),
+        ("call/v2/compose", {"notes": "x"}, "notes is x"),
+    ],
+)
+def test_a_failed_call_says_why(address: str, call: str, values: dict, sentence: str) -> None:
+    asked = urllib.request.Request(
+        f"{address}gradio_api/{call}", json.dumps(values).encode(), {"Content-Type": "application/json"}
+    )
+    event = json.loads(urllib.request.urlopen(asked).read())["event_id"]
+    told = urllib.request.urlopen(f"{address}gradio_api/{call}/{event}", timeout=60).read().decode()
+    (answer,) = [json.loads(data) for data in re.findall(r"event: error\ndata: (.*)", told)]
+    assert sentence in answer["error"], told
 
 
 def test_the_same_seed_gives_the_same_notes(client: Client, piece: Path) -> None:
