@@ -307,7 +307,7 @@ def test_old_files_go_and_those_in_use_stay(server: Server) -> None:
 
 def newest_folder(server: Server) -> Path:
     """The folder of the visitor who came last."""
-    return max(server.folder.glob("etude-????????"), key=lambda p: p.stat().st_mtime)
+    return max(server.folder.glob("etude-visits*/server-*/visit-*"), key=lambda p: p.stat().st_mtime)
 
 
 def uploads(server: Server, count: int, megabytes: int) -> tuple[float, str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import subprocess
+import sys
 from pathlib import Path
 
 import gradio as gr
@@ -13,6 +15,8 @@ from studio.actions.document import Document
 from studio.gradio_compat import sessions
 from studio.gradio_compat.sessions import documents, forget_safely
 from studio.project.store import Keeper, Store, new_token
+from studio.service.visit_folders import VisitFolders
+from tests.helpers.pages import ROOT
 from tests.studio.test_project_files import a_session
 
 
@@ -69,3 +73,28 @@ def test_what_is_forgotten_is_idle_kept_and_closed(
     for k in range(8, 30):
         keeper.attend(visit(holder, str(k)), new_token())
     assert len(holder.session_data) <= 10, "there is an end to it"
+
+
+def test_what_a_server_left_behind_is_removed_by_the_next(tmp_path: Path) -> None:
+    script = f"""
+import time
+from pathlib import Path
+from studio.service.visit_folders import VisitFolders
+folders = VisitFolders(Path({str(tmp_path)!r}))
+folder = folders.new()
+(folder / "render-1.pcm").write_bytes(b"x")
+print(folder, flush=True)
+time.sleep(60)
+"""
+    server = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    theirs = Path(server.stdout.readline().strip())
+    following = VisitFolders(tmp_path)
+    mine = following.new()
+    assert (following.sweep(), theirs.exists()) == (0, True), "that server lives"
+    server.kill()
+    server.wait(10)
+    assert (following.sweep(), theirs.parent.exists()) == (1, False)
+    assert mine.exists()
+    following.close()
+    assert list(tmp_path.iterdir()) == []
