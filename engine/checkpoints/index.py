@@ -56,6 +56,18 @@ def renderer_digest(checkpoints: Path) -> str:
         raise _unreadable(RENDERER, error) from error
 
 
+def weights_here(checkpoints: Path = CHECKPOINTS) -> dict[str, str]:
+    """Folder to the first 12 hex digits of its weights' SHA-256; a folder that cannot be read is left out."""
+    found = {}
+    for config in sorted(checkpoints.glob("*/config.json")):
+        try:
+            about = json.loads(config.read_text(encoding="utf-8"))
+            found[config.parent.name] = str(about["weights_sha256"])[:12]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # whoever needs that checkpoint is told what is wrong with it
+    return found
+
+
 def profiles(checkpoints: Path) -> tuple[str, ...]:
     """The methods of rendering: "fitted" (the default), "product" (the codec model), and "paper" (MIDI-VALLE) once the
     published weights have been imported."""

@@ -18,53 +18,32 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from engine.cli.commands import SCORE_SUFFIXES, Progress
 from engine.cli.parser import build_parser, join_negative
 from engine.cli.progress import Progress as TerminalProgress
+from engine.cli.tasks import Line, Task
 from engine.files import open_performance_file, write_output
+from engine.measures.side_by_side import MOST
 from engine.music.types import BadInput, BundleError
 
-PERFORMANCES = (".mid", ".midi")
+PERFORMANCES, RECORDINGS = (".mid", ".midi"), (".wav", ".flac", ".ogg", ".mp3")
+PRINTED = tuple(suffix for suffix in SCORE_SUFFIXES if suffix not in PERFORMANCES)  # beside which performances lie
 # kind: (inputs by their ending, endings that can be written, the usual one first)
 KINDS = {
     "perform": (SCORE_SUFFIXES, ("mid", "musicxml")),
     "render": (PERFORMANCES, ("wav", "flac")),
     "preview": (PERFORMANCES, ("wav", "flac")),
     "metrics": (PERFORMANCES, ("json",)),
+    "transcribe": (RECORDINGS, ("mid",)),
+    "compare": (PRINTED, ("html",)),
     "convert": (SCORE_SUFFIXES, ("musicxml", "mid")),
 }
 OWN = ("summary.csv", "batch.json")
 MOST_JOBS = 64
-
-
-@dataclass(frozen=True)
-class Task:
-    """One file to do: the command line that does it, without the leading `etude`."""
-
-    source: Path
-    target: Path
-    argv: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Line:
-    """One line of the summary.
-
-    status    done, skipped (it was there) or failed
-    message   why it failed, one sentence
-    """
-
-    file: str
-    status: str
-    output: str = ""
-    notes: int = 0
-    duration_sec: float = 0.0
-    seconds: float = 0.0
-    message: str = ""
 
 
 def add_commands(add: Any) -> None:
@@ -75,6 +54,7 @@ def add_commands(add: Any) -> None:
     p.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="a folder, made if it is not there")
     p.add_argument("--as", dest="ending", metavar="ENDING", help="what to write: mid, musicxml, wav, flac")
     p.add_argument("--jobs", type=int, default=1, metavar="N", help="files at a time (default 1)")
+    p.add_argument("--ray", metavar="ADDRESS", help="do it on a Ray cluster, such as 10.0.0.1:6379")
     p.add_argument("--force", action="store_true", help="do again what has been done")
 
 
@@ -83,8 +63,12 @@ def batch(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
     tasks = find_tasks(arguments)
     if not 1 <= arguments.jobs <= MOST_JOBS:
         raise BadInput(f"--jobs is {arguments.jobs}; 1 to {MOST_JOBS} is accepted.")
+    if arguments.ray and arguments.jobs != 1:
+        raise BadInput("--ray uses every processor of the cluster; leave --jobs out.")
     if arguments.kind != "metrics":
-        _parsed(tasks[0].argv)  # an option that is not known is said once, before any work
+        first = next((task for task in tasks if not _lacks(task)), None)
+        if first is not None:
+            _parsed(first.argv)  # an option that is not known is said once, before any work
     elif arguments.rest:
         raise BadInput(f"batch metrics takes no {arguments.rest[0]}; leave it out.")
     _prepare(arguments)
@@ -128,8 +112,23 @@ def find_tasks(arguments: argparse.Namespace) -> list[Task]:
         name = inside.name if stems[file.with_suffix("")] > 1 else inside.stem  # a.krn and a.mid stay apart
         target = out / inside.parent / f"{name}.{ending}"
         place = [str(target)] if kind == "convert" else ["-o", str(target)]
-        tasks.append(Task(file, target, (kind, str(file), *place, *arguments.rest)))
+        others = performances_of(file) if kind == "compare" else ()
+        tasks.append(Task(file, target, (kind, str(file), *map(str, others), *place, *arguments.rest), others))
     return tasks
+
+
+def performances_of(score: Path) -> tuple[Path, ...]:
+    """The performances of a score: the MIDI files beside it that begin with its name and a dash, fugue-anna.mid."""
+    beside = (f for f in score.parent.iterdir() if f.suffix.lower() in PERFORMANCES)
+    return tuple(sorted(f for f in beside if f.stem.startswith(f"{score.stem}-")))
+
+
+def _lacks(task: Task) -> str:
+    """Why a score cannot be compared, "" if it can."""
+    if task.argv[0] != "compare" or 2 <= len(task.others) <= MOST:
+        return ""
+    name = f"{task.source.stem}-*.mid"
+    return f"{len(task.others)} performances lie beside it ({name}); 2 to {MOST} are compared."
 
 
 def _within(file: Path, folder: Path) -> bool:
@@ -154,19 +153,21 @@ def _lines(tasks: Sequence[Task], arguments: argparse.Namespace) -> Iterator[Lin
     """The lines of the summary as they come: what is there already first."""
     todo = []
     for task in tasks:
-        if not arguments.force and _is_done(task):
+        if missing := _lacks(task):
+            yield Line(str(task.source.relative_to(arguments.folder)), "failed", message=missing)
+        elif not arguments.force and task.is_done():
             yield Line(str(task.source.relative_to(arguments.folder)), "skipped", str(task.target))
         else:
             todo.append(task)
-    if arguments.jobs == 1 or len(todo) < 2:
+    if arguments.ray and todo:
+        from engine.cli.batch_ray import on_ray
+
+        yield from on_ray(todo, arguments.folder, arguments.ray, do)
+    elif arguments.jobs == 1 or len(todo) < 2:
         for task in todo:
             yield do(task, arguments.folder)
     else:
         yield from _in_parallel(todo, arguments.folder, min(arguments.jobs, len(todo)))
-
-
-def _is_done(task: Task) -> bool:
-    return task.target.is_file() and task.target.stat().st_mtime >= task.source.stat().st_mtime
 
 
 def _in_parallel(tasks: Sequence[Task], folder: Path, jobs: int) -> Iterator[Line]:

@@ -10,13 +10,12 @@ Written again, a project that was just opened gives the same bytes.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from engine.checkpoints.index import CHECKPOINTS
+from engine.checkpoints.index import weights_here
 from engine.music.types import BadInput
 from engine.sound.prompts import Prompt
 from studio.actions.composing import KEPT_TAKES
@@ -58,7 +57,7 @@ def project_of(document: Document) -> Project:
     renders = [kept(render) for render in document.renders.kept]
     return Project(
         own(document.session), document.prompt, tuple(r for r in renders if r is not None),
-        dict(document.settings), checkpoints(),
+        dict(document.settings), weights_here(),
     )  # fmt: skip
 
 
@@ -70,18 +69,6 @@ def own(session: Session) -> Session:
     families = {piece.family for piece in (*past, session, *session.future)}
     takes = tuple(take for take in session.takes if take.family in families)
     return replace(session, past=past, takes=takes)
-
-
-def checkpoints() -> dict[str, str]:
-    """The weights that are here: folder to the first 12 hex digits of their SHA-256."""
-    found = {}
-    for config in sorted(CHECKPOINTS.glob("*/config.json")):
-        try:
-            about = json.loads(config.read_text(encoding="utf-8"))
-            found[config.parent.name] = str(about["weights_sha256"])[:12]
-        except (OSError, ValueError, KeyError, TypeError):
-            continue  # whoever needs that checkpoint is told what is wrong with it
-    return found
 
 
 # ---- writing ----
@@ -253,5 +240,5 @@ def _moved(session: Session, shift: int, takes: int, families: int) -> Session:
 
 def other_weights(project: Project) -> tuple[str, ...]:
     """The weights by name that are others here than where the project was saved."""
-    here = checkpoints()
+    here = weights_here()
     return tuple(sorted(name for name, digest in project.checkpoints.items() if here.get(name, digest) != digest))
