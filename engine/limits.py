@@ -1,4 +1,7 @@
-"""Limits of what a score may hold, stated once: a score that is opened within them can be saved and opened again.
+"""Every limit that a user can meet, stated once; docs/limits.md says the same in words, and a test compares them.
+
+A score that is opened within these limits can be saved and opened again. Bytes, seconds and counts are the most that is
+accepted, unless the comment says otherwise.
 
 SCORE, MEASURES  column of the type of that name: lowest, highest, dtype
 """
@@ -16,6 +19,56 @@ MAX_BARS = 5_000
 MAX_SCORE_NOTES = 20_000
 MAX_TEMPO_BPM = 10_000
 _INT16 = 32_767
+
+# ---- files
+UPLOAD_BYTES = 20 * 1024 * 1024  # of one file, as the browser sends it
+SCORE_BYTES = 20_000_000
+MIDI_BYTES = 2_000_000
+KERN_BYTES = 4_000_000
+AUDIO_BYTES = 20_000_000
+PROJECT_BYTES = 20_000_000
+MIDI_MINUTES = 30
+NOTATION_BARS = 2_000  # of MusicXML, kern and MEI
+READ_SECONDS = 8  # of computing, so that a busy machine refuses no more than an idle one
+READ_MEMORY_BYTES = 1_500_000_000
+LOWEST_RATE, HIGHEST_RATE = 8_000, 192_000  # Hz of a recording
+AUDIO_CHANNELS = 8
+
+# ---- one visitor
+PERFORMANCE_NOTES = 20_000  # with those that the visitor adds
+PERFORMANCE_SEC = 3600.0
+COMPOSED_NOTES, COMPOSED_BARS, COMPOSED_TAKES = 2048, 128, 4  # at a time
+KEPT_TAKES = 12
+KEPT_RENDERS = 3
+KEPT_RENDER_SEC = 1800.0  # of one render in a project
+KEPT_PIECES = 10  # of undo in a project, and of redo
+
+# ---- all visitors
+MOST_VISITS = 200  # at one time
+VISITS_OVER = 3  # times that: from there on the least recently used visit goes, whatever it holds
+VISIT_IDLE_SEC = 600.0  # a visit whose page is open is not forgotten before
+VISIT_SEC = 6 * 3600.0  # after it was last used
+ABANDONED_SEC = 25.0  # a job that no page has asked about for so long is stopped: its tab is closed
+PREVIEWS_AT_ONCE = 2
+WAITING_SHORT = 96  # visitors that wait for what takes a second: a playing, a preview
+WAITING_LONG = 32  # that wait for a composing, or for a render
+
+# ---- what arrives
+EVENT_BYTES = 1_000_000  # of an event of the page; an edit of 20,000 notes is half of it
+ALL_UPLOADS_BYTES = 500_000_000  # of all visitors together, a quarter of a smaller disk; the oldest go first
+UPLOAD_YOUNG_SEC = 300.0  # none goes before
+UPLOAD_IDLE_SEC = 15.0  # without a byte
+CLIENT_UPLOADS = 2  # at a time
+CLIENT_BYTES = 120_000_000  # in UPLOAD_YOUNG_SEC
+
+# ---- work that is kept between visits
+KEEP_AFTER_SEC = 2.0  # after the last change
+KEEP_WITHIN_SEC = 10.0  # from the first change that is not written, however often others follow
+KEPT_BYTES = 2_000_000_000  # of all visitors
+KEPT_SEC = 30 * 24 * 3600.0
+KEPT_FRESH_SEC = 7 * 24 * 3600.0  # work that was used since stays, whatever the quota
+BROWSER_TABS = 12  # the oldest go first
+BROWSER_BYTES = 100_000_000
 
 SCORE: Limits = {
     "onset_quarter": (-MAX_QUARTERS, MAX_QUARTERS, np.float64),

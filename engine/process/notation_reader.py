@@ -26,15 +26,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from engine.limits import READ_MEMORY_BYTES, READ_SECONDS
 from engine.music.io.engrave import CANNOT_ENGRAVE
 from engine.music.score_bytes import score_from_bytes, score_to_bytes
 from engine.music.types import BadInput, Score
 from engine.process.frames import MAX_ANSWER_BYTES, read_frame, write_frame
 
-READ_SECONDS = 8  # of computing, so that a busy machine refuses no more than an idle one
 WAIT_SECONDS = 20.0  # on the clock
 START_SECONDS = 60.0  # the imports, on a busy machine
-MEMORY_BYTES = 1_500_000_000
 HEAD_BYTES = 120  # of a request: its kind and the seconds that it may take
 _JOBS_PER_CHILD = 200  # then a fresh one, against slow leaks
 
@@ -190,7 +189,7 @@ def _limit() -> None:
     except ImportError:  # Windows: the time limit alone
         return
     for what, most in (
-        (resource.RLIMIT_AS, MEMORY_BYTES),
+        (resource.RLIMIT_AS, READ_MEMORY_BYTES),
         (resource.RLIMIT_FSIZE, MAX_ANSWER_BYTES),
         (resource.RLIMIT_CORE, 0),
     ):

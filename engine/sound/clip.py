@@ -8,12 +8,10 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from engine.limits import AUDIO_BYTES, AUDIO_CHANNELS, HIGHEST_RATE, LOWEST_RATE
 from engine.music.types import AudioClip, BadInput
 
-MOST_BYTES = 20_000_000
 SHORTEST_SEC, LONGEST_SEC = 0.5, 60.0  # a longer recording is read up to here
-LOWEST_RATE, HIGHEST_RATE = 8_000, 192_000  # Hz
-MOST_CHANNELS = 8
 SILENCE = 10 ** (-60 / 20)  # a recording whose peak stays below is taken for silence
 FORMATS = {"WAV", "WAVEX", "FLAC", "OGG", "MP3"}
 FIRST_BYTES = (b"RIFF", b"fLaC", b"OggS", b"ID3", b"\xff\xfb", b"\xff\xf3", b"\xff\xf2")
@@ -53,8 +51,8 @@ def read_stereo(data: bytes) -> AudioClip:
     Raises BadInput for what is not WAV, FLAC, OGG or MP3, over 20 MB, under half a second, at a rate
     or channel count out of bounds, and for sound that is silent or not finite.
     """
-    if len(data) > MOST_BYTES:
-        size, limit = len(data) / 1e6, MOST_BYTES / 1e6
+    if len(data) > AUDIO_BYTES:
+        size, limit = len(data) / 1e6, AUDIO_BYTES / 1e6
         raise BadInput(f"This recording has {size:.0f} MB; up to {limit:.0f} MB are read, shorten it.")
     if not data.startswith(FIRST_BYTES):
         raise BadInput("This is not a recording I can read; save it as WAV, FLAC, OGG or MP3.")
@@ -94,7 +92,7 @@ def _check_header(file: soundfile.SoundFile) -> None:
         raise BadInput(
             f"This recording has {file.samplerate} Hz; {LOWEST_RATE} to {HIGHEST_RATE} Hz are read, save it at 44100."
         )
-    if file.channels > MOST_CHANNELS:
+    if file.channels > AUDIO_CHANNELS:
         raise BadInput(
-            f"This recording has {file.channels} channels; up to {MOST_CHANNELS} are read, save it as stereo."
+            f"This recording has {file.channels} channels; up to {AUDIO_CHANNELS} are read, save it as stereo."
         )

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.limits import HIGHEST_RATE, LOWEST_RATE
 from engine.music.types import AudioClip, BadInput, Performance, digest
-from engine.sound.clip import HIGHEST_RATE, LOWEST_RATE, SILENCE, read_audio, read_stereo
+from engine.sound.clip import SILENCE, read_audio, read_stereo
 from engine.sound.recording import resample
 from engine.sound.spectra import LEVEL_DB, sounding_db
 from engine.sound.stereo import Image, measure_image

@@ -8,8 +8,9 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from engine.limits import AUDIO_CHANNELS, HIGHEST_RATE, LOWEST_RATE
 from engine.music.types import AudioClip, BadInput
-from engine.sound.clip import FORMATS, HIGHEST_RATE, LOWEST_RATE, MOST_CHANNELS, SHORTEST_SEC
+from engine.sound.clip import FORMATS, SHORTEST_SEC
 
 LONGEST_SEC = 3600.0
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
@@ -62,10 +63,10 @@ def read_recording(
         with soundfile.SoundFile(path) as file:
             if file.format not in FORMATS:
                 raise BadInput(f"{path.name} is {file.format}; save it as WAV, FLAC, OGG or MP3.")
-            if not LOWEST_RATE <= file.samplerate <= HIGHEST_RATE or file.channels > MOST_CHANNELS:
+            if not LOWEST_RATE <= file.samplerate <= HIGHEST_RATE or file.channels > AUDIO_CHANNELS:
                 raise BadInput(
-                    f"{path.name} has {file.channels} channels at {file.samplerate} Hz; up to {MOST_CHANNELS} channels "
-                    f"at {LOWEST_RATE} to {HIGHEST_RATE} Hz are read, save it as stereo at 44100 Hz."
+                    f"{path.name} has {file.channels} channels at {file.samplerate} Hz; up to {AUDIO_CHANNELS} "
+                    f"channels at {LOWEST_RATE} to {HIGHEST_RATE} Hz are read, save it as stereo at 44100 Hz."
                 )
             if min(file.frames / file.samplerate - start_sec, seconds) > LONGEST_SEC:
                 raise BadInput(f"{path.name} lasts over an hour; up to 60 minutes are read, shorten it.")

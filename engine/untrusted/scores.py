@@ -15,17 +15,23 @@ from dataclasses import replace
 
 import numpy as np
 
-from engine.limits import MAX_BARS, MAX_QUARTERS, MAX_TEMPO_BPM, MEASURES, SCORE
+from engine.limits import (
+    KERN_BYTES,
+    MAX_BARS,
+    MAX_QUARTERS,
+    MAX_SCORE_NOTES,
+    MAX_TEMPO_BPM,
+    MEASURES,
+    SCORE,
+    SCORE_BYTES,
+)
 from engine.music.io.midi import read_midi_performance, read_midi_score
-from engine.music.io.midi_bytes import MAX_NOTES
 from engine.music.io.xml_scan import stream_xml
 from engine.music.remarks import bounded
 from engine.music.types import BadInput, Performance, Score
 from engine.process.notation_reader import Refusals
 from engine.process.reader_pool import borrow_child
 
-MAX_SCORE_BYTES = 20_000_000
-MAX_KERN_BYTES = 4_000_000
 MAX_ENTRIES = 50  # of an .mxl
 MAX_BAR_QUARTERS = 2_000  # a piece without barlines is one bar
 MAX_RATIO = 200  # unpacked to packed
@@ -42,8 +48,8 @@ def open_score(data: bytes, filename: str, check: Callable[[], None] | None = No
     name = _shown(filename)
     if not data:
         raise BadInput(f"{name} is empty; choose a file of the kind {_SCORE_KINDS}.")
-    if len(data) > MAX_SCORE_BYTES:
-        raise BadInput(f"{name} has {len(data) / 1e6:.1f} MB; up to {MAX_SCORE_BYTES / 1e6:.0f} MB are accepted.")
+    if len(data) > SCORE_BYTES:
+        raise BadInput(f"{name} has {len(data) / 1e6:.1f} MB; up to {SCORE_BYTES / 1e6:.0f} MB are accepted.")
     if data[:4] == b"MThd":
         return check_score(read_midi_score(data))
     if data[:2] == b"PK":
@@ -51,9 +57,9 @@ def open_score(data: bytes, filename: str, check: Callable[[], None] | None = No
     if _is_xml(data):
         kind = "xml"  # which one, and whether within the limits, is seen in the child
     elif _is_kern(data):
-        if len(data) > MAX_KERN_BYTES:
+        if len(data) > KERN_BYTES:
             raise BadInput(
-                f"{name} has {len(data) / 1e6:.1f} MB; kern files up to {MAX_KERN_BYTES / 1e6:.0f} MB are accepted."
+                f"{name} has {len(data) / 1e6:.1f} MB; kern files up to {KERN_BYTES / 1e6:.0f} MB are accepted."
             )
         kind = "kern"
     else:
@@ -112,8 +118,8 @@ def check_score(score: Score) -> Score:
     times = np.concatenate([
         score.onset_quarter, score.duration_quarter, score.measures.onset_quarter, score.measures.duration_quarter
     ])  # fmt: skip
-    if len(score) > MAX_NOTES:
-        raise BadInput(f"This score has {len(score)} notes; up to {MAX_NOTES} are accepted.")
+    if len(score) > MAX_SCORE_NOTES:
+        raise BadInput(f"This score has {len(score)} notes; up to {MAX_SCORE_NOTES} are accepted.")
     if not np.isfinite(times).all() or (np.abs(times) > MAX_QUARTERS).any():
         raise BadInput("This score has impossible times; open it in a notation program and export it again.")
     if (score.measures.duration_quarter < 0).any():
@@ -172,10 +178,10 @@ def unpack_mxl(data: bytes) -> bytes:
             entries = archive.infolist()
             if len(entries) > MAX_ENTRIES:
                 raise BadInput(f"This .mxl file has {len(entries)} entries; up to {MAX_ENTRIES} are accepted.")
-            if sum(e.file_size for e in entries) > MAX_SCORE_BYTES:
-                raise BadInput(f"This .mxl file unpacks to over {MAX_SCORE_BYTES / 1e6:.0f} MB; that is too large.")
+            if sum(e.file_size for e in entries) > SCORE_BYTES:
+                raise BadInput(f"This .mxl file unpacks to over {SCORE_BYTES / 1e6:.0f} MB; that is too large.")
             container = _entry(archive, "META-INF/container.xml", 100_000)
-            return _entry(archive, _root_file(container), MAX_SCORE_BYTES)
+            return _entry(archive, _root_file(container), SCORE_BYTES)
     except BadInput:
         raise
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError, KeyError, IndexError) as error:

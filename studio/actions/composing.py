@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.compose.form import parse_form
+from engine.limits import COMPOSED_BARS, KEPT_TAKES
 from engine.music.io.alignment import kept_notes
 from engine.music.types import Alignment, BadInput, Performance, Score
 from engine.progress import NoteCallback, ProgressCallback, no_progress
@@ -21,8 +22,6 @@ from studio.service.shared_engine import Desk
 from studio.state import history
 from studio.state.session import Controls, NoteEdit, Reference, Selection, Session, Take, replay
 
-KEPT_TAKES = 12
-MAX_TAKES, MAX_NOTES, MAX_BARS = 4, 2048, 128
 HANDS = {"Both hands": (0, 1, 2), "Upper staff": (1,), "Lower staff": (2,)}
 
 
@@ -33,8 +32,8 @@ def as_form(text: object) -> dict:
     plan = parse_form(text)
     if plan is None:
         return {}
-    if plan.bars > MAX_BARS:
-        raise BadInput(f"The form has {plan.bars} bars; up to {MAX_BARS} are accepted here.")
+    if plan.bars > COMPOSED_BARS:
+        raise BadInput(f"The form has {plan.bars} bars; up to {COMPOSED_BARS} are accepted here.")
     return {"form": str(plan), "bars": plan.bars}
 
 

@@ -13,6 +13,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from engine.limits import PERFORMANCE_NOTES, PERFORMANCE_SEC
 from engine.music.expression import beat_times
 from engine.music.types import AudioClip, BadInput, Performance, Score, Strength, Style
 from engine.progress import ProgressCallback, no_progress
@@ -22,8 +23,6 @@ from studio.state.session import FIELDS, Controls, Grid, NoteEdit, Reference, Se
 Change = Callable[[Session], Session]
 DEFAULT = "Default"
 BORROWED = "The human's style"
-MAX_NOTES = 20_000
-MAX_SEC = 3600.0
 OF_PIECE = "of-piece"  # class of a button that acts on the piece: the roll holds it back while it shows something else
 NOTHING_OPEN = "No score is open yet: choose an example or open a MIDI or MusicXML file first."
 
@@ -160,8 +159,8 @@ def edit(put: list, delete: list, pedal: list | bool | None) -> Change:
             else:
                 edits.pop(note_id, None)
         count = len(now.rendered) if now.rendered is not None else 0
-        if count + sum(i > count for i in edits) > MAX_NOTES:
-            raise BadInput(f"A performance has at most {MAX_NOTES:,} notes; delete some before adding more.")
+        if count + sum(i > count for i in edits) > PERFORMANCE_NOTES:
+            raise BadInput(f"A performance has at most {PERFORMANCE_NOTES:,} notes; delete some before adding more.")
         new = replace(now, edits=MappingProxyType(edits), deleted=frozenset(deleted))
         return new if spans is False else replace(new, pedal=spans)
 
@@ -172,7 +171,7 @@ def _row(row: object) -> tuple[int, NoteEdit]:
     if not (isinstance(row, list) and len(row) == 5 and all(type(v) is int for v in row)):
         raise BadInput("The edit could not be read; reload the page.")
     note_id, pitch, onset, duration, velocity = row
-    limit = int(1000 * MAX_SEC)
+    limit = int(1000 * PERFORMANCE_SEC)
     fits = 0 <= pitch <= 127 and 0 <= onset <= limit and 0 < duration <= limit and 1 <= velocity <= 127
     if not fits or not 1 <= note_id <= 10_000_000:
         raise BadInput("That note does not fit on the piano or into an hour; move it less far.")
@@ -180,10 +179,10 @@ def _row(row: object) -> tuple[int, NoteEdit]:
 
 
 def _spans(pedal: object) -> tuple[tuple[float, float], ...]:
-    ok = isinstance(pedal, list) and len(pedal) <= MAX_NOTES
+    ok = isinstance(pedal, list) and len(pedal) <= PERFORMANCE_NOTES
     for span in pedal if ok else []:  # type: ignore[union-attr]
         pair = isinstance(span, list) and len(span) == 2 and all(type(v) is int for v in span)
-        ok = ok and pair and 0 <= span[0] < span[1] <= int(1000 * MAX_SEC)
+        ok = ok and pair and 0 <= span[0] < span[1] <= int(1000 * PERFORMANCE_SEC)
     if not ok:
         raise BadInput("The pedal edit could not be read; reload the page.")
     spans: list[list[float]] = []

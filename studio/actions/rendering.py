@@ -21,6 +21,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from engine.files import put
+from engine.limits import KEPT_RENDERS
 from engine.music.expression import group_median
 from engine.music.types import Alignment, AudioClip, BadInput, Performance, Score
 from engine.progress import ProgressCallback, no_progress
@@ -33,7 +34,6 @@ from studio.service.requests import RenderWish
 from studio.service.shared_engine import Desk
 from studio.state.session import Grid, Reference, Session
 
-KEPT = 3  # renders of one visitor; the page holds as many
 PART_SEC = 20.0  # the most that one answer brings
 SAMPLE_RATE = 48000  # Hz of every render on the page, whichever method made it
 COMPARED = ("preview", "human", "prompt")
@@ -239,7 +239,7 @@ class Renders:
         with self._lock:
             self._number += 1
             render = self._kept[self._number] = Render(self._number, session, wish, folder, weights)
-            while len(self._kept) > KEPT:
+            while len(self._kept) > KEPT_RENDERS:
                 old = self._kept.popitem(last=False)[1]
                 old.remove()
         ready = threading.Event()

@@ -16,11 +16,12 @@ from typing import Any, Literal
 
 import gradio as gr
 
+from engine.limits import COMPOSED_BARS, COMPOSED_NOTES
 from engine.models.composer.conditions import TOP_P
 from engine.music.remarks import to_json
 from engine.music.types import AudioClip, BadInput, BundleError, Performance, Score, Strength, Style
 from engine.progress import ProgressCallback
-from studio.actions.composing import MAX_BARS, MAX_NOTES, as_form
+from studio.actions.composing import as_form
 from studio.api.values import (
     MAX_SEED,
     Answer,
@@ -83,13 +84,13 @@ def _writing(desk: Desk) -> tuple[Callable, ...]:
     ) -> Wish:  # fmt: skip
         from engine.models.composer.conditions import COMPOSERS, KEYS, METER_NAMES, PERIODS
 
-        count = as_whole(bars, "bars", 0, MAX_BARS)
+        count = as_whole(bars, "bars", 0, COMPOSED_BARS)
         return Wish(
             as_text(composer, "The composer", COMPOSERS, ""), as_text(period, "The period", PERIODS, ""),
             as_text(key, "The key", KEYS, ""), as_text(meter, "The metre", METER_NAMES, ""),
             as_number(tempo, "The tempo", 20, 300) if tempo else 0.0,
             as_number(density, "The density", 0.25, 16) if density else 0.0,
-            as_whole(notes, "notes", 8, MAX_NOTES), count, 1, as_whole(seed, "The seed", 0, MAX_SEED),
+            as_whole(notes, "notes", 8, COMPOSED_NOTES), count, 1, as_whole(seed, "The seed", 0, MAX_SEED),
             as_number(temperature, "The temperature", 0.1, 2), as_number(top_p, "top_p", 0.01, 1),
         )  # fmt: skip
 

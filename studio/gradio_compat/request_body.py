@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 from starlette.types import Message, Receive
 
-IDLE_SEC = 15.0  # without a byte
+from engine.limits import UPLOAD_IDLE_SEC
+
 WHOLE_SEC = 300.0  # for all of it
-MOST_EVENT = 1_000_000  # bytes of an event of the page; an edit of 20,000 notes is half of it
 MOST_VALUES = 500_000  # commas and brackets: JSON of many small values takes a hundred times its bytes in memory
 LARGE = 200_000  # bytes of JSON that are looked through before they are parsed
 
@@ -46,7 +46,7 @@ class Body:
             return {"type": "http.disconnect"}
 
     async def _next(self) -> Message:
-        patience = min(IDLE_SEC, self._until - time.monotonic())
+        patience = min(UPLOAD_IDLE_SEC, self._until - time.monotonic())
         try:
             message = await asyncio.wait_for(self._receive(), max(0.0, patience))
         except asyncio.TimeoutError:

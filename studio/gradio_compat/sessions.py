@@ -10,10 +10,8 @@ import datetime
 
 from gradio.state_holder import SessionState, StateHolder
 
+from engine.limits import VISIT_IDLE_SEC, VISITS_OVER
 from studio.actions.document import Document
-
-IDLE_SEC = 600.0  # a visit whose page is open is not forgotten before
-MOST_OVER = 3  # times the capacity: from there on the least recently used goes, whatever it is
 
 
 def documents(state: SessionState) -> list[Document]:
@@ -30,7 +28,7 @@ def rank(state: SessionState, idle_sec: float) -> int | None:
         return None
     if state.is_closed:
         return 1
-    return 2 if idle_sec > IDLE_SEC else None
+    return 2 if idle_sec > VISIT_IDLE_SEC else None
 
 
 def forget_safely() -> None:
@@ -66,7 +64,7 @@ def _next(holder: StateHolder, asking: str) -> str | None:
             continue
         used = holder.time_last_used.get(name, now)
         found = rank(state, (now - used).total_seconds())
-        if found is None and len(holder.session_data) > MOST_OVER * holder.capacity:
+        if found is None and len(holder.session_data) > VISITS_OVER * holder.capacity:
             found = 3
         if found is not None and (best is None or found < best[0]):
             best = (found, name)

@@ -21,17 +21,13 @@ from gradio.utils import get_upload_folder
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from engine.files import FULL, disk_is_full
+from engine.limits import ALL_UPLOADS_BYTES, CLIENT_BYTES, CLIENT_UPLOADS, EVENT_BYTES, UPLOAD_BYTES, UPLOAD_YOUNG_SEC
 from studio.gradio_compat.clients import client_of, trusted_proxies
-from studio.gradio_compat.request_body import MOST_EVENT, Body, Refused, whole_json
+from studio.gradio_compat.request_body import Body, Refused, whole_json
 from studio.gradio_compat.routes import HOSTS, known_host, known_names, known_route, own_origin
 
-UPLOADS_BYTES = 500_000_000  # of all uploads together; the oldest go first
-MOST_UPLOAD = 20 * 1024 * 1024  # bytes of one, as launch(max_file_size=) says
 ENVELOPE = 16_384  # bytes that a form adds to its file
-MOST_QUESTION = MOST_UPLOAD * 4 // 3 + ENVELOPE  # bytes of a call by name: a file may be in it as base64
-YOUNG_SEC = 300.0  # a file is not removed before
-MOST_AT_ONCE = 2  # uploads of one client
-MOST_OF_CLIENT = 120_000_000  # bytes of one client in YOUNG_SEC
+MOST_QUESTION = UPLOAD_BYTES * 4 // 3 + ENVELOPE  # bytes of a call by name: a file may be in it as base64
 _UNUSABLE = (
     "This could not be done: what was sent is not what the page sends, or the studio has a fault, which its log "
     "shows; reload the page and try again."
@@ -47,7 +43,7 @@ _NO_ROUTE = "There is no such address here."
 class Door:
     """The app with these manners. An answer 500 becomes 422; 507 says that there is no room for an upload."""
 
-    def __init__(self, app: ASGIApp, most_bytes: int = UPLOADS_BYTES, any_route: bool = False) -> None:
+    def __init__(self, app: ASGIApp, most_bytes: int = ALL_UPLOADS_BYTES, any_route: bool = False) -> None:
         self._app, self._most_bytes, self._any_route = app, most_bytes, any_route
         self._names, self._proxies = known_names(), trusted_proxies()
         self._coming = 0  # bytes of uploads under way that have arrived
@@ -68,7 +64,7 @@ class Door:
                 await self._upload(scope, receive, send)
             else:
                 event = path.endswith(("/run/predict", "/queue/join"))
-                body = Body(receive, MOST_EVENT if event else MOST_QUESTION)
+                body = Body(receive, EVENT_BYTES if event else MOST_QUESTION)
                 await self._answered(scope, await whole_json(body), send)
         except Refused as refused:
             await _say(send, refused.status, refused.sentence, path.endswith("/upload"))
@@ -89,7 +85,7 @@ class Door:
     async def _upload(self, scope: Scope, receive: Receive, send: Send) -> None:
         client = client_of(scope, self._proxies)
         self._forget_idle()
-        if self._at_once[client] >= MOST_AT_ONCE:
+        if self._at_once[client] >= CLIENT_UPLOADS:
             raise Refused(429, _MANY)
         folder = Path(get_upload_folder())
         folder.mkdir(parents=True, exist_ok=True)
@@ -110,7 +106,7 @@ class Door:
             raise Refused(507, FULL)
         self._at_once[client] += 1
         try:
-            await self._answered(scope, Body(receive, MOST_UPLOAD + ENVELOPE, arrived), send, words=True)
+            await self._answered(scope, Body(receive, UPLOAD_BYTES + ENVELOPE, arrived), send, words=True)
         finally:
             self._coming -= mine
             self._at_once[client] -= 1
@@ -119,7 +115,7 @@ class Door:
 
     def _much(self, client: str, size: int) -> bool:
         """Note bytes of a client; whether it has sent too many of late."""
-        return self._sent[client].add(size) > MOST_OF_CLIENT
+        return self._sent[client].add(size) > CLIENT_BYTES
 
     def _forget_idle(self) -> None:
         """Drop the counts of clients that have sent nothing of late."""
@@ -153,7 +149,7 @@ class Door:
 
 
 class _Recent:
-    """Bytes that arrived within YOUNG_SEC, counted by second: the cost of a piece does not grow with their number."""
+    """Bytes that arrived of late, counted by second: the cost of a piece does not grow with their number."""
 
     def __init__(self) -> None:
         self._seconds: deque[tuple[int, int]] = deque()
@@ -162,7 +158,7 @@ class _Recent:
     def add(self, size: int) -> int:
         """Count so many bytes now; returns the sum."""
         now = int(time.monotonic())
-        while self._seconds and now - self._seconds[0][0] > YOUNG_SEC:
+        while self._seconds and now - self._seconds[0][0] > UPLOAD_YOUNG_SEC:
             self._total -= self._seconds.popleft()[1]
         if size:
             before = self._seconds.pop()[1] if self._seconds and self._seconds[-1][0] == now else 0
@@ -174,7 +170,7 @@ class _Recent:
 def _length(scope: Scope) -> int:
     """Bytes that a request says it has, at most those of one upload; nothing is reserved for them."""
     told = dict(scope["headers"]).get(b"content-length", b"")
-    return min(int(told), MOST_UPLOAD) if told.isdigit() and len(told) < 20 else 0
+    return min(int(told), UPLOAD_BYTES) if told.isdigit() and len(told) < 20 else 0
 
 
 async def _say(send: Send, status: int, sentence: str, words: bool) -> None:
@@ -186,7 +182,7 @@ async def _say(send: Send, status: int, sentence: str, words: bool) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def make_room(folder: Path, most_bytes: int, young_sec: float = YOUNG_SEC) -> int:
+def make_room(folder: Path, most_bytes: int, young_sec: float = UPLOAD_YOUNG_SEC) -> int:
     """Remove the oldest entries of Gradio's folder until so many bytes are left on the disk; how many are left.
 
     An entry that was changed less than `young_sec` ago stays, whatever the quota.

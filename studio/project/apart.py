@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from engine.limits import READ_SECONDS
 from engine.music.types import AudioClip
-from engine.process.notation_reader import READ_SECONDS, Refusals
+from engine.process.notation_reader import Refusals
 from engine.process.wire import from_bytes, to_bytes
 from engine.sound.clip import read_stereo
 from engine.untrusted.scores import call_apart

@@ -17,13 +17,13 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
+from engine.limits import PROJECT_BYTES
 from engine.music.types import BadInput
 from studio.project.values import Damaged, keyed, parse, text, whole, written
 
 FORMAT, FORMAT_VERSION = "etude-project", 1
 SUFFIX = ".etude"
 HEAD = "project.json"
-MOST_BYTES = 20_000_000  # as the page's uploads
 MOST_ENTRIES = 600
 MOST_JSON = 8_000_000  # bytes of one entry
 MOST_ALL_JSON = 40_000_000
@@ -52,18 +52,19 @@ def pack(members: Mapping[str, bytes], about: Mapping[str, Any]) -> bytes:
             archive.writestr(entry, data, compresslevel=6)
     json_bytes = sum(len(data) for name, data in members.items() if name.endswith(".json"))
     fits = len(members) < MOST_ENTRIES and json_bytes + len(head) <= MOST_ALL_JSON
-    if not fits or made.tell() > MOST_BYTES or any(len(d) > MOST_JSON for n, d in members.items() if n.endswith("n")):
+    large = any(len(data) > MOST_JSON for name, data in members.items() if name.endswith("n"))
+    if not fits or large or made.tell() > PROJECT_BYTES:
         raise BadInput(
-            f"This project would have {made.tell() / 1e6:.0f} MB, more than the {MOST_BYTES / 1e6:.0f} MB that can be "
-            "opened again; throw takes away, or save pieces one by one."
+            f"This project would have {made.tell() / 1e6:.0f} MB, more than the {PROJECT_BYTES / 1e6:.0f} MB that can "
+            "be opened again; throw takes away, or save pieces one by one."
         )
     return made.getvalue()
 
 
 def unpack(data: bytes) -> tuple[dict[str, Any], dict[str, bytes]]:
     """The head and the members of a project file, hashes compared. Raises BadInput: one sentence."""
-    if len(data) > MOST_BYTES:
-        raise BadInput(f"This project has {len(data) / 1e6:.0f} MB; up to {MOST_BYTES / 1e6:.0f} MB are opened.")
+    if len(data) > PROJECT_BYTES:
+        raise BadInput(f"This project has {len(data) / 1e6:.0f} MB; up to {PROJECT_BYTES / 1e6:.0f} MB are opened.")
     if data[:4] != b"PK\x03\x04":
         raise BadInput(f"This is not a project of Étude; open a file that Save project made ({SUFFIX}).")
     try:
@@ -91,7 +92,7 @@ def _listed(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     if len(entries) != len(found) or not all(_NAME.fullmatch(name) for name in entries):
         raise Damaged("it has entries that no project has")
     claimed = sum(entry.file_size for entry in found)
-    if claimed > MOST_ALL_JSON + MOST_BYTES:
+    if claimed > MOST_ALL_JSON + PROJECT_BYTES:
         raise BadInput(f"This project claims {claimed / 1e6:,.0f} MB when unpacked; that is too large to be one.")
     return entries
 
@@ -101,7 +102,7 @@ def _read(archive: zipfile.ZipFile, entries: Mapping[str, zipfile.ZipInfo], name
     entry = entries[name]
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or entry.flag_bits & 0x1:
         raise Damaged(f"{name} is packed in an unusual way")
-    limit = min(MOST_JSON if name.endswith(".json") else MOST_BYTES, MOST_RATIO * max(entry.compress_size, SMALL))
+    limit = min(MOST_JSON if name.endswith(".json") else PROJECT_BYTES, MOST_RATIO * max(entry.compress_size, SMALL))
     parts, size = [], 0
     with archive.open(entry) as stream:
         while chunk := stream.read(_CHUNK):

@@ -16,14 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from engine.checkpoints.index import weights_here
+from engine.limits import KEPT_PIECES, KEPT_RENDERS, KEPT_TAKES
 from engine.music.types import BadInput
 from engine.sound.prompts import Prompt
-from studio.actions.composing import KEPT_TAKES
 from studio.actions.document import Document
-from studio.actions.rendering import KEPT as MOST_RENDERS
 from studio.project.container import pack, unpack
 from studio.project.music import Shelf, Unshelf, prompt_table, read_prompt
-from studio.project.pieces import MOST_KEPT, MOST_TAKES, Pieces, read_piece, read_take, take_table
+from studio.project.pieces import Pieces, read_piece, read_take, take_table
 from studio.project.renders import KeptRender, kept, read_render, render_table, restored
 from studio.project.values import Damaged, keyed, listed, parse, real, text, written
 from studio.state import history
@@ -77,7 +76,7 @@ def write_project(project: Project) -> tuple[bytes, Project]:
 
     Raises BadInput when even the piece alone is too large.
     """
-    for kept_pieces, kept_renders in ((MOST_KEPT, MOST_RENDERS), (MOST_KEPT, 1), (MOST_KEPT, 0), (1, 0), (0, 0)):
+    for kept_pieces, kept_renders in ((KEPT_PIECES, KEPT_RENDERS), (KEPT_PIECES, 1), (KEPT_PIECES, 0), (1, 0), (0, 0)):
         slim, out = _slim(project, kept_pieces, kept_renders)
         try:
             return _packed(slim), replace(slim, left_out=out)
@@ -92,7 +91,7 @@ def _slim(project: Project, pieces: int, renders: int) -> tuple[Project, tuple[s
     past, future = s.past[len(s.past) - min(pieces, len(s.past)) :], s.future[:pieces]
     fewer = project.renders[len(project.renders) - min(renders, len(project.renders)) :]
     out = []
-    if pieces < MOST_KEPT and (len(past), len(future)) != (len(s.past), len(s.future)):
+    if pieces < KEPT_PIECES and (len(past), len(future)) != (len(s.past), len(s.future)):
         out.append("earlier pieces")
     if len(fewer) < len(project.renders):
         out.append("renders")
@@ -106,7 +105,7 @@ def _packed(project: Project) -> bytes:
     table = {
         "past": [pieces.put(piece) for piece in s.past], "present": pieces.put(s, votes=True),
         "future": [pieces.put(piece) for piece in s.future],
-        "takes": [take_table(take, shelf, pieces) for take in s.takes[-MOST_TAKES:]],
+        "takes": [take_table(take, shelf, pieces) for take in s.takes[-KEPT_TAKES:]],
         "renders": [render_table(r, numbers.known(r.doc), shelf) for r in project.renders],
         "prompt": None if project.prompt is None else prompt_table(project.prompt, shelf),
         "settings": dict(sorted(project.settings.items())),
@@ -165,12 +164,12 @@ def _read(head: Mapping[str, Any], members: Mapping[str, bytes]) -> Project:
     t = keyed(
         parse(members["document.json"]), "past", "present", "future", "takes", "renders", "prompt", "settings"
     )  # fmt: skip
-    past = tuple(read_piece(name, shelf) for name in listed(t["past"], MOST_KEPT, "past"))
-    future = tuple(read_piece(name, shelf) for name in listed(t["future"], MOST_KEPT, "future"))
-    takes = tuple(read_take(take, i, shelf) for i, take in enumerate(listed(t["takes"], MOST_TAKES, "takes"), 1))
+    past = tuple(read_piece(name, shelf) for name in listed(t["past"], KEPT_PIECES, "past"))
+    future = tuple(read_piece(name, shelf) for name in listed(t["future"], KEPT_PIECES, "future"))
+    takes = tuple(read_take(take, i, shelf) for i, take in enumerate(listed(t["takes"], KEPT_TAKES, "takes"), 1))
     present = read_piece(t["present"], shelf)
     pieces = {piece.doc: piece for piece in (*(take.base for take in takes), *past, *future, present) if piece.doc}
-    renders = tuple(read_render(r, pieces, shelf) for r in listed(t["renders"], MOST_RENDERS, "renders"))
+    renders = tuple(read_render(r, pieces, shelf) for r in listed(t["renders"], KEPT_RENDERS, "renders"))
     session = replace(present, past=past, future=future, takes=takes, docs=max(pieces, default=0))
     prompt = None if t["prompt"] is None else read_prompt(t["prompt"], shelf)
     weights = {text(k, "weights"): text(v, "weights") for k, v in keyed(head.get("checkpoints", {})).items()}

@@ -28,8 +28,6 @@ from studio.project.values import Damaged, column, keyed, listed, parse, real, r
 from studio.state.pins import KINDS, MOST_PINS, Comparison, Pin, Vote
 from studio.state.session import FIELDS, Controls, NoteEdit, Reference, Session, Take
 
-MOST_KEPT = 10  # pieces of the past, and of the future
-MOST_TAKES = 12
 MOST_VOTES = 5_000
 MOST_COUNT = 10**9
 TAKE_KINDS = ("compose", "continue", "infill")

@@ -10,6 +10,7 @@ from typing import Any
 
 import soundfile
 
+from engine.limits import KEPT_RENDER_SEC
 from engine.music.types import Alignment, Performance
 from engine.render.provenance import read_description
 from studio.actions.rendering import SAMPLE_RATE, Render
@@ -32,7 +33,6 @@ from studio.service.jobs import Job
 from studio.service.requests import RenderWish
 from studio.state.session import Grid, Reference, Session
 
-LONGEST_SEC = 1800.0  # of one render in a project
 MOST_COMMENT = 20_000
 KINDS = ((1, 32000), (1, SAMPLE_RATE), (2, SAMPLE_RATE))  # channels and Hz of kept sounds; the first up to v0.3
 
@@ -56,7 +56,7 @@ class KeptRender:
 
 def kept(render: Render) -> KeptRender | None:
     """A render as it is kept; None for one that is still being made, came to nothing, or is too long for a file."""
-    if not render.over or not render.made or render.seconds > LONGEST_SEC:
+    if not render.over or not render.made or render.seconds > KEPT_RENDER_SEC:
         return None
     return KeptRender(
         render.title, render.doc, render.wish, render.weights, render.performance, render.alignment, render.grid,
@@ -117,7 +117,7 @@ def read_render(table: object, pieces: Mapping[int, Session], shelf: Unshelf) ->
     score = pieces[doc].score if doc in pieces else None
     played = shelf.performance(t["performance"])
     flac = shelf.data(t["sound"], "renders")
-    if not len(read_flac(flac, LONGEST_SEC, KINDS)):
+    if not len(read_flac(flac, KEPT_RENDER_SEC, KINDS)):
         raise Damaged("a render has no sound")
     return KeptRender(
         text(t["title"], "title"), doc if score is not None else 0, _wish(t, shelf), text(t["weights"], "weights"),

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.files import write_aside
+from engine.limits import BROWSER_BYTES, BROWSER_TABS, KEEP_AFTER_SEC, KEEP_WITHIN_SEC, KEPT_BYTES, KEPT_SEC
 from engine.music.types import BadInput
 from studio.project.container import SUFFIX
 from studio.service.retention import Retention
@@ -28,12 +29,6 @@ from studio.service.retention import Retention
 if TYPE_CHECKING:
     from studio.actions.document import Document
 
-MOST_BYTES = 2_000_000_000  # of all visitors; the oldest go first
-MOST_AGE_SEC = 30 * 24 * 3600.0
-MOST_TABS = 12  # of one browser; the oldest go first
-MOST_OF_BROWSER = 100_000_000  # bytes of all its tabs; the oldest go first
-WAIT_SEC = 2.0  # after the last change
-LONGEST_SEC = 10.0  # from the first change that is not written, however often others follow
 LEAST_REST = 10  # times as long as this visitor's last writing took
 CANNOT = "What you do here cannot be kept on this server, so save the project before you leave"
 _TOKEN, _TAB = re.compile(r"[A-Za-z0-9_-]{20,64}"), re.compile(r"[A-Za-z0-9_-]{8,64}")
@@ -65,7 +60,7 @@ def new_token() -> str:
 class Store:
     """The folder. Nothing is raised for what cannot be read; writing raises BadInput with a sentence."""
 
-    def __init__(self, folder: Path, most_bytes: int = MOST_BYTES, most_age_sec: float = MOST_AGE_SEC) -> None:
+    def __init__(self, folder: Path, most_bytes: int = KEPT_BYTES, most_age_sec: float = KEPT_SEC) -> None:
         self.folder, self._most_bytes, self._most_age_sec = folder, most_bytes, most_age_sec
         self._retention = Retention(folder)
 
@@ -130,7 +125,7 @@ class Store:
         size = 0
         for number, path in enumerate(self.files(token)):
             size += path.stat().st_size if path.exists() else 0
-            if number and (number >= MOST_TABS or size > MOST_OF_BROWSER):
+            if number and (number >= BROWSER_TABS or size > BROWSER_BYTES):
                 path.unlink(missing_ok=True)
 
     def prune(self, keep: str = "") -> None:
@@ -155,7 +150,9 @@ class Keeper:
     make  a document's file, or None when nothing of the visitor's own is in it
     """
 
-    def __init__(self, store: Store, make: Callable[[Document], bytes | None], wait_sec: float = WAIT_SEC) -> None:
+    def __init__(
+        self, store: Store, make: Callable[[Document], bytes | None], wait_sec: float = KEEP_AFTER_SEC
+    ) -> None:
         self.store, self._make, self._wait_sec = store, make, wait_sec
         self._condition, self._thread = threading.Condition(), None
         self._due: dict[int, float] = {}
@@ -207,7 +204,7 @@ class Keeper:
             if key not in self._known:
                 return
             now = time.monotonic()
-            latest = self._first.setdefault(key, now) + max(LONGEST_SEC, self._wait_sec)
+            latest = self._first.setdefault(key, now) + max(KEEP_WITHIN_SEC, self._wait_sec)
             self._due[key] = min(latest, now + max(self._wait_sec, self._rest_sec.get(key, 0.0)))
             self._condition.notify()
 

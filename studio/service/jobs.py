@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from engine.files import FULL, disk_is_full
+from engine.limits import ABANDONED_SEC
 from engine.music.types import BadInput, BundleError
 from engine.progress import Cancelled
 
 _here = threading.local()  # the job that this thread does
 S = TypeVar("S")
-ABANDONED_SEC = 25.0  # a job that no page has asked about for so long is stopped: its tab is closed
 _BROKEN = "Something went wrong in the studio, so this was not done; try again, or with another file."
 
 

@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from engine.files import write_aside
+from engine.limits import KEPT_FRESH_SEC
 
 INDEX = "index.json"
-WEEK_SEC = 7 * 24 * 3600.0  # work that was used in the last week stays, whatever the quota
 ASIDE_SEC = 3600.0  # a half-written file of that age was left by a process that was ended
 PROJECT = re.compile(r"[0-9a-f]{40}(?:-[0-9a-f]{12})?\.etude")
 ASIDE = re.compile(r"\.(?:[0-9a-f]{40}|index\.json)\.\w{8}")  # as write_aside names them
@@ -59,7 +59,7 @@ class Retention:
             left = sum(sizes.values())
             for path in sorted(found, key=lambda path: -ages[path]):
                 old = ages[path] > most_age_sec
-                if path.name != keep and (old or (left > most_bytes and ages[path] > WEEK_SEC)):
+                if path.name != keep and (old or (left > most_bytes and ages[path] > KEPT_FRESH_SEC)):
                     path.unlink(missing_ok=True)
                     left -= sizes[path]
                     seen.pop(path.name, None)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.limits import PREVIEWS_AT_ONCE, WAITING_SHORT
 from engine.music.types import Alignment, AudioClip, BadInput, BundleError, Performance, Score, Style
 from engine.process.remote_engine import WorkerEngine
 from engine.progress import NoteCallback, ProgressCallback, no_progress
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from studio.service.requests import RenderWish, Wish
 
 T = TypeVar("T")
-SOUNDING = 2  # previews made at one time, for all visitors together
-MOST_WAITING = 96  # visitors that wait for what takes a second: a playing, a preview
 
 
 class Memory:
@@ -57,7 +56,7 @@ class Desk:
 
     def __init__(self, engine: Engine | WorkerEngine | None = None) -> None:
         self._engine, self._loading = engine, threading.Lock()
-        self.pianist, self.pianos_free = Turns(1, MOST_WAITING), Turns(SOUNDING, MOST_WAITING)
+        self.pianist, self.pianos_free = Turns(1, WAITING_SHORT), Turns(PREVIEWS_AT_ONCE, WAITING_SHORT)
         self.composer, self.renderer = Turns(1), Turns(1)
         self._performances, self._clips, self._other = Memory(64), Memory(4), Memory(32)
         self._engravings = Memory(16)

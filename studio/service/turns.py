@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from engine.limits import WAITING_LONG
 from engine.music.types import BadInput
 from engine.progress import ProgressCallback
 from studio.service.jobs import Job, current_job
 
-MOST_WAITING = 32  # visitors that wait for one thing
 CROWDED = "Too many visitors are playing just now; try again in a minute."
 _POLL_SEC = 0.2
 _HEIR_SEC = 2.0  # a place that an overtaken job has left is its successor's for so long
@@ -37,7 +37,7 @@ class _Waiting:
 class Turns:
     """So many jobs at one time; the others wait, and can be cancelled meanwhile."""
 
-    def __init__(self, at_once: int, most_waiting: int = MOST_WAITING) -> None:
+    def __init__(self, at_once: int, most_waiting: int = WAITING_LONG) -> None:
         self._free, self._most, self._changed = at_once, most_waiting, threading.Condition()
         self._tickets = itertools.count(1)
         self._line: list[_Waiting] = []  # first come first, one a visitor

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import gradio as gr
 
+from engine.limits import VISIT_SEC
 from studio.actions.document import Document
 from studio.actions.editing import BORROWED, DEFAULT, OF_PIECE
 from studio.panels.compare.layout import ComparePanel, CompareStage, build_compare, build_stage
@@ -25,7 +26,6 @@ OPEN_FILES = [".musicxml", ".xml", ".mxl", ".mid", ".midi", ".krn", ".mei", ".et
 MIDI_FILES = [".mid", ".midi"]
 PIANISTS = "Default, or a competitor of the Piano-e-Competition, named as in the (n)ASAP corpus"
 SIDES = ("compose", "perform", "render", "compare")  # of the panel, in their order
-SESSION_SEC = 6 * 3600.0
 
 _BRAND = """<div class="brand"><h1 class="name">Étude</h1>
 <span class="claim">Writes piano music, and plays it</span></div>"""
@@ -86,7 +86,7 @@ class Page:
 
 def build(desk: Desk) -> Page:
     """Lay the page out, inside an open gr.Blocks."""
-    document = gr.State(Document(), time_to_live=SESSION_SEC, delete_callback=Document.close)
+    document = gr.State(Document(), time_to_live=VISIT_SEC, delete_callback=Document.close)
     with gr.Row(elem_id="top", equal_height=True):
         gr.HTML(_BRAND, elem_id="brand")
         example = gr.Dropdown(

@@ -12,6 +12,7 @@ from pathlib import Path
 import gradio as gr
 from starlette.middleware import Middleware
 
+from engine.limits import MOST_VISITS, UPLOAD_BYTES
 from engine.untrusted.scores import warm_up
 from studio.api.endpoints import connect_api, has_mcp
 from studio.gradio_compat.component_ids import keep_numbers
@@ -69,12 +70,12 @@ def launch_studio(desk: Desk, host: str = "127.0.0.1", port: int = 7860, block: 
     demo.launch(
         server_name=host,
         server_port=port,
-        max_file_size="20mb",
+        max_file_size=UPLOAD_BYTES,
         allowed_paths=[],
         strict_cors=True,
         show_error=False,
         enable_monitoring=False,
-        state_session_capacity=200,
+        state_session_capacity=MOST_VISITS,
         run_history=False,
         footer_links=["api", "settings"],
         theme=_theme(),

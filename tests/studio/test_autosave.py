@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from engine.limits import BROWSER_TABS
 from engine.music.types import BadInput
 from studio.actions.document import Document
 from studio.project.document import read_project
-from studio.project.store import MOST_TABS, Keeper, Store, new_token, tab_of
+from studio.project.store import Keeper, Store, new_token, tab_of
 from studio.state.session import Session
 from tests.helpers.clients import Client, _config, running
 
@@ -36,10 +37,10 @@ def test_each_tab_has_its_own_and_a_new_one_the_newest(tmp_path: Path) -> None:
 def test_a_browser_keeps_so_many_tabs(tmp_path: Path) -> None:
     store, token, other = Store(tmp_path), new_token(), new_token()
     store.write(other, b"another's", ONE)
-    for number in range(MOST_TABS + 3):
+    for number in range(BROWSER_TABS + 3):
         time.sleep(0.01)
         store.write(token, b"%d" % number, f"tab-number-{number}")
-    assert [p.read_bytes() for p in store.files(token)] == [b"%d" % n for n in range(MOST_TABS + 2, 2, -1)]
+    assert [p.read_bytes() for p in store.files(token)] == [b"%d" % n for n in range(BROWSER_TABS + 2, 2, -1)]
     assert store.read(other) == b"another's"
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from engine.limits import ABANDONED_SEC
 from engine.music.expression import deadpan
 from engine.music.io.alignment import align
 from engine.music.io.midi import write_midi
@@ -18,7 +19,7 @@ from engine.progress import Cancelled
 from engine.untrusted.scores import open_performance, open_score
 from studio.actions import editing as actions
 from studio.actions.document import Document
-from studio.service.jobs import ABANDONED_SEC, Job, Jobs
+from studio.service.jobs import Job, Jobs
 from studio.service.shared_engine import Desk
 from studio.service.turns import Turns
 from studio.state.examples import EXAMPLES

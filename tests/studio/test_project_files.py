@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 
 from engine.files import write_aside
+from engine.limits import KEPT_FRESH_SEC
 from engine.music.types import BadInput, Marks, Measures, Performance, Score
 from studio.actions.document import Document
 from studio.page.answers import with_warning
@@ -29,7 +30,7 @@ from studio.project import store as project_store
 from studio.project.container import MOST_ENTRIES, looks_like_project, pack, unpack
 from studio.project.document import Project, project_of, read_project, write_project
 from studio.project.store import Keeper, Store, new_token, state_folder
-from studio.service.retention import WEEK_SEC, Retention
+from studio.service.retention import Retention
 from studio.state.session import Grid, NoteEdit, Session
 
 
@@ -338,7 +339,7 @@ def test_the_store_is_private_and_forgets_what_was_long_unused(tmp_path: Path) -
         store.write(tokens[3], b"x" * 900)
     assert all(store.read(token) for token in tokens[:3]), "work of this week is not pushed out by newcomers"
     store.write(tokens[0], b"y" * 960)
-    now[0] += WEEK_SEC
+    now[0] += KEPT_FRESH_SEC
     store.find(tokens[0])
     now[0] += 60
     store.write(tokens[3], b"x" * 1500)
@@ -430,7 +431,7 @@ def test_a_change_is_kept_a_moment_later_and_a_leaving_visitor_at_once(tmp_path:
 
 def test_work_without_a_pause_is_kept_within_ten_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An edit every 0.1 s, never two seconds of rest; one visitor's slow writing is no other's rest."""
-    monkeypatch.setattr(project_store, "LONGEST_SEC", 1.0)
+    monkeypatch.setattr(project_store, "KEEP_WITHIN_SEC", 1.0)
     made: dict[int, int] = {}
 
     def make(document: Document) -> bytes:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from engine.limits import KEPT_RENDERS
 from engine.music.types import AudioClip, BadInput, Score
 from engine.render.provenance import read_description
 from engine.sound.clip import encode_audio
@@ -15,7 +16,7 @@ from engine.sound.prompts import SAMPLE_RATE as PROMPT_RATE
 from engine.sound.prompts import gallery
 from studio.actions import editing as actions
 from studio.actions.document import Document
-from studio.actions.rendering import KEPT, SAMPLE_RATE, Renders, compared, human_grid, span_of_bars
+from studio.actions.rendering import SAMPLE_RATE, Renders, compared, human_grid, span_of_bars
 from studio.panels.render.events import as_prompt, as_wish
 from studio.panels.render.layout import OWN, PARTS, credit_line, prompt_menu
 from studio.service.requests import RenderWish
@@ -111,10 +112,10 @@ def test_cancelling_stops_within_a_second_and_keeps_what_is_there(desk: Desk, se
 
 def test_only_the_last_renders_are_kept(desk: Desk, session: Session, tmp_path: Path) -> None:
     renders = Renders()
-    for _ in range(KEPT + 1):
+    for _ in range(KEPT_RENDERS + 1):
         last = renders.begin(desk, session, wish(span=(0.0, 1.0)), tmp_path)
     assert renders.numbered(1) is None
-    assert renders.numbered(KEPT + 1) is last
+    assert renders.numbered(KEPT_RENDERS + 1) is last
     assert renders.numbered("1") is None
     first = renders.numbered(2)
     assert first is not None

@@ -52,7 +52,7 @@ def test_invented_names_do_not_end_a_visit(holder: StateHolder, tmp_path: Path) 
 def test_what_is_forgotten_is_idle_kept_and_closed(
     holder: StateHolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sessions, "MOST_OVER", 2)
+    monkeypatch.setattr(sessions, "VISITS_OVER", 2)
     keeper, tokens = Keeper(Store(tmp_path), lambda document: b"work", wait_sec=60), [new_token() for _ in range(12)]
     opened = []
     for k, token in enumerate(tokens[:6]):
@@ -65,7 +65,7 @@ def test_what_is_forgotten_is_idle_kept_and_closed(
     visit(holder, "3")
     assert "2" not in holder.session_data
     assert not opened[2][1].exists(), "what is forgotten is closed"
-    past = datetime.datetime.now() - datetime.timedelta(seconds=sessions.IDLE_SEC + 60)
+    past = datetime.datetime.now() - datetime.timedelta(seconds=sessions.VISIT_IDLE_SEC + 60)
     holder.time_last_used.update(dict.fromkeys(holder.session_data, past))
     keeper.attend(visit(holder, "new"), tokens[7])
     assert "1" not in holder.session_data, "the longest idle one with nothing unwritten"

@@ -16,12 +16,13 @@ from starlette.testclient import TestClient
 from starlette.types import Message, Scope
 
 from engine.files import FULL, disk_is_full, put
+from engine.limits import CLIENT_BYTES
 from engine.music.types import BadInput
 from studio.gradio_compat import request_body
 from studio.gradio_compat import uploads as door
 from studio.gradio_compat.clients import client_of, trusted_proxies
 from studio.gradio_compat.routes import known_host, known_names, known_route, own_origin
-from studio.gradio_compat.uploads import MOST_OF_CLIENT, Door, make_room
+from studio.gradio_compat.uploads import Door, make_room
 from tests.engine.music.test_midi import assert_sentence
 
 
@@ -140,7 +141,7 @@ def test_idle_sockets_take_nothing_from_others(client: TestClient, tmp_path: Pat
 
 
 def test_an_upload_that_stalls_is_ended(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(request_body, "IDLE_SEC", 0.1)
+    monkeypatch.setattr(request_body, "UPLOAD_IDLE_SEC", 0.1)
     status, text = asyncio.run(asked(client.app, head("10.0.0.1"), b"abc", whole=False))  # type: ignore[arg-type]
     assert status == 408
     assert_sentence(BadInput(text))
@@ -165,11 +166,11 @@ def test_what_one_client_may_send(client: TestClient) -> None:
     assert_sentence(BadInput(text))
     assert asyncio.run(asked(inner, head("10.0.0.9"), bytes(21 * 1024 * 1024)))[0] == 413
     assert asyncio.run(asked(inner, head("10.0.0.9"), bytes(30_000)))[0] == 507, "more than all may have"
-    inner._much("10.0.0.8", MOST_OF_CLIENT)
+    inner._much("10.0.0.8", CLIENT_BYTES)
     assert asyncio.run(asked(inner, head("10.0.0.8"), b"a"))[0] == 429
     invented = asyncio.run(asked(inner, head("10.0.0.8", x_forwarded_for="1.2.3.4, 5.6.7.8"), b"a"))
     assert invented[0] == 429, "a client of a private network is no proxy"
-    inner._much("5.6.7.8", MOST_OF_CLIENT)
+    inner._much("5.6.7.8", CLIENT_BYTES)
     assert asyncio.run(asked(inner, head("127.0.0.1", x_forwarded_for="1.2.3.4, 5.6.7.8"), b"a"))[0] == 429
     assert asyncio.run(asked(inner, head("127.0.0.1", x_forwarded_for="5.6.7.8, 1.2.3.4"), b"a"))[0] == 200
 
@@ -275,7 +276,7 @@ def test_many_small_pieces_are_counted_by_second(monkeypatch: pytest.MonkeyPatch
     recent = door._Recent()
     assert [recent.add(1) for _ in range(5000)][-1] == 5000
     assert len(recent._seconds) == 1
-    now += door.YOUNG_SEC - 1
+    now += door.UPLOAD_YOUNG_SEC - 1
     assert recent.add(2) == 5002
     now += 2
     assert recent.add(0) == 2

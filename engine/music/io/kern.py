@@ -13,12 +13,12 @@ from fractions import Fraction
 
 import numpy as np
 
+from engine.limits import MAX_SCORE_NOTES
 from engine.music.engraving.spelling import FIFTHS
 from engine.music.io.repeats import unfold
 from engine.music.io.score_marks import DYNAMIC_VELOCITY, fill_in_force, tempo_word
 from engine.music.types import MARK_NAMES, BadInput, Marks, Measures, Score
 
-MAX_NOTES = 20_000
 MAX_SPINES = 64
 _CHROMA = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 _NOTE = re.compile(r"([A-Ga-g])\1*")
@@ -94,8 +94,9 @@ def read_kern(data: bytes) -> Score:
             r.bars.append((_now(spines, r), tokens[0]))
         else:
             _data_line(tokens, spines, r)
-        if len(spines) > MAX_SPINES or len(r.notes) > MAX_NOTES:
-            raise BadInput(f"This kern file has more than {MAX_NOTES} notes or {MAX_SPINES} spines; open a part of it.")
+        if len(spines) > MAX_SPINES or len(r.notes) > MAX_SCORE_NOTES:
+            most = f"{MAX_SCORE_NOTES} notes or {MAX_SPINES} spines"
+            raise BadInput(f"This kern file has more than {most}; open a part of it.")
     if not r.notes:
         raise BadInput("This kern file has no notes; a score needs at least one note. Choose another file.")
     return _score(r)

@@ -10,13 +10,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.limits import MAX_SCORE_NOTES, MIDI_BYTES, MIDI_MINUTES
 from engine.music.types import BadInput, Remark
 
-MAX_BYTES = 2_000_000
-MAX_NOTES = 20_000
 MAX_EVENTS = 5_000  # tempo and time signature changes together
 MAX_PEDALS = 200_000  # sustain events: 30 minutes of a continuous pedal read 100 times a second
-MAX_MINUTES = 30
 _UNENDED_BYTES = 500_000  # files up to this are searched for notes without an end
 _DRUMS = 9  # the channel
 SLOWEST_BPM, FASTEST_BPM = 10.0, 400.0  # quarters per minute; tempi outside are clamped
@@ -70,8 +68,8 @@ def parse_midi(data: bytes) -> MidiFile:
     """
     from symusic import Score as SymusicScore
 
-    if len(data) > MAX_BYTES:
-        raise BadInput(f"This MIDI file has {len(data) / 1e6:.1f} MB; up to {MAX_BYTES / 1e6:.0f} MB is accepted.")
+    if len(data) > MIDI_BYTES:
+        raise BadInput(f"This MIDI file has {len(data) / 1e6:.1f} MB; up to {MIDI_BYTES / 1e6:.0f} MB is accepted.")
     if data[:4] != b"MThd":
         raise BadInput("This is not a MIDI file (it does not begin with MThd); choose a .mid file.")
     try:
@@ -89,8 +87,8 @@ def parse_midi(data: bytes) -> MidiFile:
         raise BadInput(
             f"This MIDI file has {len(tempos) + len(meters)} tempo and meter changes; up to {MAX_EVENTS} are accepted."
         )
-    if sum(len(t.notes) for t in tracks) > MAX_NOTES:
-        raise BadInput(f"This MIDI file has more than {MAX_NOTES} notes; open a part of it.")
+    if sum(len(t.notes) for t in tracks) > MAX_SCORE_NOTES:
+        raise BadInput(f"This MIDI file has more than {MAX_SCORE_NOTES} notes; open a part of it.")
     if sum(len(t.controls) for t in tracks) > 3 * MAX_PEDALS:
         raise BadInput(
             f"This MIDI file has more than {3 * MAX_PEDALS} controller events; export it again without them."
@@ -111,9 +109,9 @@ def parse_midi(data: bytes) -> MidiFile:
         tuple((int(k.time), int(k.key)) for k in keys if -7 <= k.key <= 7),
     )  # fmt: skip
     last = float(read.seconds(read.end_tick).max())
-    if not np.isfinite(last) or last > 60 * MAX_MINUTES:
-        raise BadInput(f"This MIDI file lasts {last / 60:.0f} minutes; up to {MAX_MINUTES} are accepted.")
-    inside = read.seconds(pedal_tick) <= 60 * MAX_MINUTES
+    if not np.isfinite(last) or last > 60 * MIDI_MINUTES:
+        raise BadInput(f"This MIDI file lasts {last / 60:.0f} minutes; up to {MIDI_MINUTES} are accepted.")
+    inside = read.seconds(pedal_tick) <= 60 * MIDI_MINUTES
     counts = (
         ("drum note", "left out", sum(len(t.notes) for t in tracks if t.is_drum)),
         ("impossible note", "left out", sum(len(t.notes) for t in pitched) - len(notes["time"])),

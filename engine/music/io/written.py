@@ -13,12 +13,12 @@ from fractions import Fraction
 
 import numpy as np
 
+from engine.limits import MAX_SCORE_NOTES
 from engine.music.io.playing_order import Signs, playing_order
 from engine.music.io.score_marks import WORD_REACH, fill_directions, tempo_word
 from engine.music.io.words import A_TEMPO, FASTER, IMPULSES, LOUDER, SLOWER, SOFTER, dynamic_marks, level, metronome
 from engine.music.types import MARK_NAMES, BadInput, Marks, Measures, Remark, Score
 
-MAX_NOTES = 20_000
 _KEYBOARD = re.compile(r"piano|klavier|pno|pf\b|keyboard|harpsichord|cembalo|clavecin|celesta|harp|organ", re.I)
 
 
@@ -132,7 +132,7 @@ def _nominal(bar: Bar) -> Fraction:
 
 def _order(page: Page) -> list[int]:
     order = playing_order([bar.order for bar in page.bars])
-    if sum(len(page.bars[k].notes) for k in order) > MAX_NOTES:
+    if sum(len(page.bars[k].notes) for k in order) > MAX_SCORE_NOTES:
         page.remarks.append(Remark(page.number(0), "repeat", "the repeats are not played; the score would be too long"))
         return list(range(len(page.bars)))
     return order

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from xml.parsers import expat
 
-from engine.music.io.midi_bytes import MAX_NOTES
+from engine.limits import MAX_SCORE_NOTES, NOTATION_BARS
 from engine.music.types import BadInput
 
-MAX_MEASURES = 2_000
 MAX_ELEMENTS = 1_000_000
 MAX_DEPTH = 100
 MAX_TAG_BYTES = 1_000_000  # of one tag with its attributes, or one text
@@ -36,10 +35,10 @@ def scan_xml(data: bytes) -> str:
         most_measures = max(most_measures, count["measure"])
         if depth > MAX_DEPTH:
             raise BadInput(f"This XML file is nested over {MAX_DEPTH} deep; that is no score.")
-        if most_measures > MAX_MEASURES:
-            raise BadInput(f"This score has more than {MAX_MEASURES} measures; open a part of it.")
-        if count["note"] > MAX_NOTES:
-            raise BadInput(f"This score has more than {MAX_NOTES} notes; open a part of it.")
+        if most_measures > NOTATION_BARS:
+            raise BadInput(f"This score has more than {NOTATION_BARS} measures; open a part of it.")
+        if count["note"] > MAX_SCORE_NOTES:
+            raise BadInput(f"This score has more than {MAX_SCORE_NOTES} notes; open a part of it.")
         if count["element"] > MAX_ELEMENTS:
             raise BadInput(f"This XML file has more than {MAX_ELEMENTS} elements; open a part of it.")
 

@@ -9,11 +9,11 @@ from typing import Any
 import gradio as gr
 
 from engine.files import put
+from engine.limits import COMPOSED_BARS, COMPOSED_NOTES, COMPOSED_TAKES, PERFORMANCE_NOTES
 from engine.music.types import BadInput, Score
 from engine.progress import NoteCallback, ProgressCallback
 from studio.actions import composing
 from studio.actions import editing as actions
-from studio.actions.composing import MAX_BARS, MAX_NOTES, MAX_TAKES
 from studio.actions.document import Document
 from studio.page.answers import (
     PRIVATE,
@@ -72,7 +72,7 @@ def as_wish(values: tuple, notes: float = 256, bars: float = 0) -> Wish:
     return Wish(
         composer=name if kind == "composer" else "", period=name if kind == "period" else "", key=key, meter=meter,
         tempo=as_number(tempo, 20, 300, "The tempo", 0), density=as_number(density, 0.25, 16, "The density", 0),
-        notes=int(notes), bars=int(bars), takes=int(as_number(takes, 1, MAX_TAKES, "The number of takes")),
+        notes=int(notes), bars=int(bars), takes=int(as_number(takes, 1, COMPOSED_TAKES, "The number of takes")),
         seed=int(as_number(seed, 0, 2**31 - 1, "The seed", random.randrange(1, 10_000))),
         temperature=as_number(temperature, 0.1, 2, "The temperature"), top_p=as_number(top_p, 0.01, 1, "Top-p"),
     )  # fmt: skip
@@ -86,7 +86,7 @@ def connect_writing(page: Page, desk: Desk) -> None:
     def compose(document: Document, show: bool, length: Any, unit: Any, *values: Any) -> Shown:
         if unit not in LENGTHS:
             raise BadInput("A length is in notes or bars; choose one.")
-        most = MAX_NOTES if unit == "notes" else MAX_BARS
+        most = COMPOSED_NOTES if unit == "notes" else COMPOSED_BARS
         size = as_number(length, 8 if unit == "notes" else 1, most, f"The length in {unit}")
         count = len(panel.conditions)
         wish = as_wish(values[:count], **({"notes": size} if unit == "notes" else {"bars": size}))
@@ -125,7 +125,7 @@ def connect_writing(page: Page, desk: Desk) -> None:
 
     @said(page)
     def go_on(document: Document, show: bool, bars: Any, *values: Any) -> Shown:
-        wish = as_wish(values, bars=as_number(bars, 1, MAX_BARS, "The number of bars"))
+        wish = as_wish(values, bars=as_number(bars, 1, COMPOSED_BARS, "The number of bars"))
         session = document.session
         end = composing.opened_score(session).measures.end_quarter
         about, to_ms = placed(session, end)
@@ -222,7 +222,7 @@ def connect_selection(page: Page, panel: ComposePanel) -> None:
     def chosen(event: gr.EventData, document: Document) -> list:
         data = event._data if isinstance(event._data, dict) else {}
         notes, bars = data.get("notes"), data.get("bars")
-        fits = isinstance(notes, list) and len(notes) <= actions.MAX_NOTES and all(type(i) is int for i in notes)
+        fits = isinstance(notes, list) and len(notes) <= PERFORMANCE_NOTES and all(type(i) is int for i in notes)
         if not fits or data.get("doc") != document.session.doc:
             return [gr.skip()] * 4
         pair = bars if isinstance(bars, list) and len(bars) == 2 and all(type(b) is int for b in bars) else None

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import gradio as gr
 
+from engine.limits import COMPOSED_BARS, COMPOSED_NOTES, COMPOSED_TAKES
 from engine.models.composer.conditions import TOP_P
-from studio.actions.composing import HANDS, MAX_BARS, MAX_NOTES, MAX_TAKES
+from studio.actions.composing import HANDS
 from studio.actions.editing import OF_PIECE
 from studio.service.shared_engine import Desk
 
@@ -93,7 +94,7 @@ def _open_number(label: str, placeholder: str, elem_id: str) -> gr.Textbox:
 def _how() -> dict:
     with gr.Column(elem_classes=["card", "fields"]):
         takes = gr.Slider(
-            1, MAX_TAKES, 2, step=1, label="Takes", elem_id="compose-takes", elem_classes="axis", buttons=[]
+            1, COMPOSED_TAKES, 2, step=1, label="Takes", elem_id="compose-takes", elem_classes="axis", buttons=[]
         )
         with gr.Row(elem_id="compose-seed-row"):
             seed = _open_number("Seed", "new each time", "compose-seed")
@@ -121,7 +122,13 @@ def _actions() -> dict:
     with gr.Column(elem_classes=["card", "fields"]):
         with gr.Row():
             length = gr.Number(
-                256, label="Length", precision=0, minimum=1, maximum=MAX_NOTES, elem_id="compose-length", min_width=60
+                256,
+                label="Length",
+                precision=0,
+                minimum=1,
+                maximum=COMPOSED_NOTES,
+                elem_id="compose-length",
+                min_width=60,
             )
             unit = gr.Dropdown(
                 list(LENGTHS), value="notes", label="in", filterable=False, elem_id="compose-unit", min_width=95
@@ -129,7 +136,13 @@ def _actions() -> dict:
             compose = gr.Button("Compose", variant="primary", elem_id="compose", min_width=110)
         with gr.Row():
             more_bars = gr.Number(
-                8, label="More bars", precision=0, minimum=1, maximum=MAX_BARS, elem_id="continue-bars", min_width=110
+                8,
+                label="More bars",
+                precision=0,
+                minimum=1,
+                maximum=COMPOSED_BARS,
+                elem_id="continue-bars",
+                min_width=110,
             )
             go_on = gr.Button("Continue", elem_id="continue", elem_classes=OF_PIECE, min_width=110)
     with gr.Column(elem_classes=["card", "fields"]):

@@ -18,6 +18,7 @@ from typing import Any
 import gradio as gr
 
 from engine.files import put
+from engine.limits import PERFORMANCE_NOTES
 from engine.music.io.midi_bytes import parse_midi
 from engine.music.remarks import remark_lines
 from engine.music.types import BadInput
@@ -217,7 +218,7 @@ def connect_roll(page: Page, desk: Desk) -> None:
     def reperform(event: gr.EventData, document: Document, show: bool) -> Shown:
         data = event._data if isinstance(event._data, dict) else {}
         ids = data.get("ids")
-        if not isinstance(ids, list) or len(ids) > actions.MAX_NOTES or not all(type(i) is int for i in ids):
+        if not isinstance(ids, list) or len(ids) > PERFORMANCE_NOTES or not all(type(i) is int for i in ids):
             raise BadInput("The selection could not be read; select the notes again.")
         if data.get("doc") != document.session.doc:
             raise BadInput("Another piece has been opened; select the notes again.")
