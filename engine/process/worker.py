@@ -45,6 +45,8 @@ METHODS = {
 
 
 BEAT_SEC = 1.0  # see engine.process.client.SILENT_SEC
+# Scheduling priority (nice) of a job's thread: whoever moves a slider waits for the pianist, not for others' long jobs.
+NICE = {"stream": 2, "compose": 5, "continue_score": 5, "infill": 5, "render_stream": 5, "transcribe": 5}
 
 
 class Stopped(BaseException):
@@ -80,6 +82,7 @@ class Host:
 
     def _do(self, number: int, method: str, arguments: tuple, options: dict, callbacks: tuple[str, ...]) -> None:
         stop = self._stops[number]
+        _be_nice(NICE.get(method, 0))
 
         def callback(name: str) -> Callable[..., None]:
             def called(*arguments: Any) -> None:
@@ -111,6 +114,13 @@ class Host:
             self.say("broken", number, f"{type(mistake).__name__}: {mistake}")
         finally:
             del self._stops[number]
+
+
+def _be_nice(level: int) -> None:
+    """Lower the priority of this thread, where the system has one for each thread."""
+    if level and sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), level)
 
 
 def _plain(value: Any) -> Any:

@@ -25,7 +25,9 @@ from engine.limits import ALL_UPLOADS_BYTES, CLIENT_BYTES, CLIENT_UPLOADS, EVENT
 from studio.gradio_compat.clients import client_of, trusted_proxies
 from studio.gradio_compat.request_body import Body, Refused, whole_json
 from studio.gradio_compat.routes import HOSTS, known_host, known_names, known_route, own_origin
+from studio.gradio_compat.session_memory import page_open
 
+HEARTBEAT = "/gradio_api/heartbeat/"  # a page holds this connection for as long as it is open
 ENVELOPE = 16_384  # bytes that a form adds to its file
 MOST_QUESTION = UPLOAD_BYTES * 4 // 3 + ENVELOPE  # bytes of a call by name: a file may be in it as base64
 _UNUSABLE = (
@@ -58,7 +60,10 @@ class Door:
         path = scope["path"].removeprefix(scope.get("root_path", "")).rstrip("/") or "/"
         try:
             self._let_in(scope, path)
-            if scope["method"] != "POST":
+            if path.startswith(HEARTBEAT):
+                with page_open(path.removeprefix(HEARTBEAT)):
+                    await self._app(scope, receive, send)
+            elif scope["method"] != "POST":
                 await self._app(scope, receive, send)
             elif path.endswith("/upload"):
                 await self._upload(scope, receive, send)

@@ -15,10 +15,10 @@ from starlette.middleware import Middleware
 from engine.limits import MOST_VISITS, UPLOAD_BYTES
 from engine.untrusted.scores import warm_up
 from studio.api.endpoints import connect_api, has_mcp
-from studio.gradio_compat.component_ids import keep_numbers
 from studio.gradio_compat.error_words import answer_in_words
 from studio.gradio_compat.fetch import fetch_nothing
 from studio.gradio_compat.one_file import one_file_a_request
+from studio.gradio_compat.session_memory import slim_sessions
 from studio.gradio_compat.sessions import forget_safely
 from studio.gradio_compat.unload import connect_leaving
 from studio.gradio_compat.uploads import Door
@@ -58,7 +58,7 @@ def build_studio(desk: Desk, keeper: Keeper) -> gr.Blocks:
 def launch_studio(desk: Desk, host: str = "127.0.0.1", port: int = 7860, block: bool = True) -> gr.Blocks:
     """Build the page and serve it, with the limits that a public server needs; the models load meanwhile."""
     fetch_nothing()
-    keep_numbers()
+    slim_sessions()
     answer_in_words()
     one_file_a_request()
     forget_safely()
