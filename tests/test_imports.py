@@ -48,7 +48,8 @@ LAYERS = {
     "engine.requests",
     "engine.untrusted": "engine.music* engine.process",
     "engine.files": "engine.music* engine.untrusted",
-    "engine.measures": "engine.music* engine.tokens engine.sound engine.models.pianist engine.checkpoints engine.files "
+    "engine.measures": "engine.music* engine.tokens engine.sound engine.models.pianist engine.models.tagger "
+    "engine.checkpoints engine.files "
     "engine.measures*",
     "engine.cli": "engine*",
     "studio.state": "engine*",
@@ -66,7 +67,7 @@ LAYERS = {
     "studio.shell": "engine* studio*",
     "training.core": "engine*",
     "training.pianist": "engine* training.core",
-    "training.composer": "engine* training.core training.tagger",
+    "training.composer": "engine* training.core training.tagger training.xmvae",
     "training.sound": "engine* training.core",
     "training.midi_valle": "engine* training.core training.sound",
     "training.xmvae": "engine* training.core training.pianist",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -197,6 +197,7 @@ def convert(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]
 
 
 def metrics(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
+    from engine.measures import form_metrics
     from engine.measures.corpora import compare, in_words, measure_folder, shipped
 
     progress.stage("Measuring")
@@ -209,10 +210,15 @@ def metrics(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]
     for file, why in (*made.skipped, *(real.skipped if arguments.reference else ())):
         progress.note(f"Skipped {file}: {why}")
     rows = compare(made, real)
+    forms = [form_metrics.form_row(str(arguments.folder), made.forms)] if made.forms else []
+    if made.forms:
+        beside = arguments.reference is not None and real.forms
+        forms += [form_metrics.form_row(name, real.forms)] if beside else form_metrics.real_rows()
     title = f"{arguments.folder}: {made.pieces} pieces; reference: {name}, {real.pieces} pieces; per 256 notes\n"
     return {
         "folder": str(arguments.folder), "reference": name, "pieces": made.pieces, "rows": rows,
-        "skipped": [list(s) for s in made.skipped], "table": title + in_words(rows),
+        "form": [asdict(row) for row in forms], "skipped": [list(s) for s in made.skipped],
+        "table": title + in_words(rows) + (f"\n\n{form_metrics.in_words(forms)}" if forms else ""),
     }  # fmt: skip
 
 

@@ -86,6 +86,30 @@ class Form:
                 out[start : start + shared] = start - self.starts[source]
         return out
 
+    def ending(self, k: int) -> int:
+        """How many of the last bars of section k, a return, are new; a longer return has its extra bars beside."""
+        section = self.sections[k]
+        return max(1, section.bars // 4) if section.primes else int(k + 1 == len(self.sections))
+
+    def copied_until(self, k: int) -> int:
+        """Index in the piece of the first bar of section k, a return, that is not taken over from its source."""
+        first, source = self.starts[k], self.source(k)
+        assert source is not None, "new music copies nothing"
+        return first + min(self.sections[k].bars - self.ending(k), self.sections[source].bars)
+
+    @property
+    def copied(self) -> NDArray[np.bool_]:
+        """(bars,) whether a bar is taken over from an earlier section; bars before a return, rewritten as its seam, are
+        not, nor are sections of which a staff is new.
+        """
+        out = np.zeros(self.bars, bool)
+        for k, section in enumerate(self.sections):
+            if self.source(k) is not None:
+                if section.primes < 2:
+                    out[self.starts[k] : self.copied_until(k)] = True
+                out[self.starts[k] - 1] = False
+        return out
+
 
 def parse_form(text: str) -> Form | None:
     """Read a form: a name of NAMED, or letters with primes, numbers of bars and semitones; None for "" and "free".

@@ -91,12 +91,10 @@ class _Piece:
 
     def _vary(self, k: int, first: int, end: int) -> None:
         """What a return does differently: a staff, its ending, the piece's last bar."""
-        section, last = self.form.sections[k], k + 1 == len(self.form.sections)
+        section = self.form.sections[k]
         if section.primes >= 2:
             self._gap(first, end, LOWER if section.primes == 2 else UPPER)
-        ending = max(1, section.bars // 4) if section.primes else int(last)
-        copied = first + self.form.sections[self.form.source(k) or 0].bars
-        at = min(end - ending, copied)
+        at = self.form.copied_until(k)
         if at < end:
             self._new(at, end, hidden=end - 1 if self._returns(k + 1) else end)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from engine.measures.distributions import (
     jensen_shannon,
     overlap_area,
 )
+from engine.measures.form_metrics import measure_form
 from engine.measures.performance_metrics import METRICS, SHORTEST, cut, measure, reference
 from engine.music.expression import deadpan
 from engine.music.types import BadInput, Performance, Score
@@ -39,6 +40,7 @@ class Measured:
     histograms  name of HISTOGRAMS -> counts (in shares); empty when only scores were read
     pieces      how many pieces were measured
     skipped     (file name, why) of the files that were not
+    forms       figures of each score file, see `engine.measures.form_metrics`
     """
 
     values: dict[str, NDArray[np.float64]]
@@ -48,6 +50,7 @@ class Measured:
     histograms: dict[str, NDArray[np.float64]]
     pieces: int
     skipped: tuple[tuple[str, str], ...] = ()
+    forms: tuple[dict[str, float], ...] = ()
 
 
 def gather(
@@ -87,15 +90,16 @@ def measure_score(score: Score) -> dict[str, NDArray[np.float64]]:
 def measure_folder(folder: Path, on_file: ProgressCallback = lambda share: None) -> Measured:
     """Measure every MIDI file (as a performance) and every score file of a folder and its subfolders.
 
-    Of a score only what WRITTEN names is measured: it has no performed time and loudness. A file that cannot be read,
-    or has fewer than 32 notes, is skipped and listed; raises BadInput when nothing is left.
+    Of a score only what WRITTEN names is measured, since it has no performed time and loudness, and its form with the
+    repeats as played. A file that cannot be read, or has fewer than 32 notes, is skipped and listed; raises BadInput
+    when nothing is left.
     """
     if not folder.is_dir():
         raise BadInput(f"There is no folder {folder}; name a folder with MIDI or MusicXML files.")
     files = sorted(
         f for f in folder.rglob("*") if f.suffix.lower() in (*MIDI_SUFFIXES, *SCORE_SUFFIXES) and f.is_file()
     )
-    found, played, skipped = [], [], []
+    found, played, skipped, forms = [], [], [], []
     for k, file in enumerate(files):
         try:
             if file.suffix.lower() in MIDI_SUFFIXES:
@@ -103,14 +107,16 @@ def measure_folder(folder: Path, on_file: ProgressCallback = lambda share: None)
                 found.append(measure(cut(performance)))
                 played.append(performance)
             else:
-                found.append(measure_score(open_score_file(file)))
+                score = open_score_file(file)
+                found.append(measure_score(score))
+                forms.append(measure_form(score))
         except BadInput as error:
             skipped.append((str(file.relative_to(folder)), str(error)))
         on_file((k + 1) / len(files))
     if not found:
         why = f"{skipped[0][0]}: {skipped[0][1]}" if skipped else "name a folder with MIDI or MusicXML files."
         raise BadInput(f"No file in the folder {folder} can be measured; {why}")
-    return gather(found, played, skipped)
+    return replace(gather(found, played, skipped), forms=tuple(forms))
 
 
 def shipped(which: str = "validation") -> Measured:

@@ -110,8 +110,12 @@ def bar_structure(likeness: Likeness) -> BarStructure:
     )  # fmt: skip
 
 
-def returns(likeness: Likeness, first: int = 16, last: int = 48) -> dict[str, float]:
+def returns(
+    likeness: Likeness, first: int = 16, last: int = 48, only: NDArray[np.bool_] | None = None
+) -> dict[str, float]:
     """How much of bars `first` to `last` comes back; {} for a score that is too short.
+
+    only     (m,) the bars that count, all without it
 
     far      share of bars like one at least FAR bars earlier
     exact    share of bars that repeat such a bar without transposition (likeness EXACT)
@@ -121,13 +125,14 @@ def returns(likeness: Likeness, first: int = 16, last: int = 48) -> dict[str, fl
     Bars with fewer than MIN_NOTES different notes are not counted.
     """
     count = min(last, len(likeness.sizes))
-    rows = [i for i in range(max(first, FAR), count) if likeness.sizes[i] >= MIN_NOTES]
+    counts = np.ones(len(likeness.sizes), bool) if only is None else only
+    rows = [i for i in range(max(first, FAR), count) if likeness.sizes[i] >= MIN_NOTES and counts[i]]
     if not rows:
         return {}
     longest = 0
     for lag in range(FAR, count):
         run = 0
-        for like in likeness.best.diagonal(-lag)[: count - lag] >= RETURN:
+        for like in (likeness.best.diagonal(-lag)[: count - lag] >= RETURN) & counts[lag:count]:
             run = run + 1 if like else 0
             longest = max(longest, run)
     best, exact = likeness.best, likeness.exact
@@ -137,3 +142,13 @@ def returns(likeness: Likeness, first: int = 16, last: int = 48) -> dict[str, fl
         "near": float(np.mean([best[i, i - FAR + 1 : i].max() >= RETURN for i in rows])),
         "longest": float(longest),
     }
+
+
+def obeyed(likeness: Likeness, lag: ArrayLike) -> NDArray[np.bool_]:
+    """For each bar that is asked to return, whether it is like the bar it refers to (likeness RETURN).
+
+    lag (m,) bars back to that bar; 0 and less ask for nothing. Bars that refer to one before the first do not count.
+    """
+    asked = np.asarray(lag, np.int64)
+    bars = np.flatnonzero((asked > 0) & (asked <= np.arange(len(asked))))
+    return likeness.best[bars, bars - asked[bars]] >= RETURN

@@ -6,7 +6,8 @@ Scores of scores-compact.npz and one score of each (n)ASAP work, with --data2 th
 Composer's grid (`engine.tokens.composer_tokens`): composer, work, split, source, for (n)ASAP the tempo that pianists
 take, and for each bar the earlier bar that it is most like (`engine.measures.form`). A training score whose source
 states its repeats stands in the pack twice, as written and as played (`unfolded`); the two share the weight of one.
-With --tagger, phrase ends and cadences of every bar are written, too; expert labels count where there are any.
+With --tagger, phrase ends and cadences of every bar are written, too; expert labels count where there are any. `genre`
+is read off the title (`training.composer.genres`), which can add it to a pack that lacks it.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from __future__ import annotations
 import argparse
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -27,6 +29,8 @@ from engine.checkpoints.bundle import open_tagger
 from engine.measures.form import bar_structure, compare_bars
 from engine.models.composer.conditions import composer_of
 from engine.tokens.composer_tokens import TICKS_PER_QUARTER, Written, write_tokens
+from engine.tokens.genres import NO_GENRE
+from training.composer.genres import read_genres
 from training.core.corpora import QUARTER, Nasap
 from training.core.halves import half_of
 from training.core.score_packs import Item, first_pack, played, second_pack
@@ -75,8 +79,10 @@ def structure(w: Written) -> dict[str, NDArray]:
     return {"lag": found.lag, "likeness": np.round(found.likeness * 255), "transpose": found.transpose}
 
 
-def write_pack(path: Path, found: Iterable[Item]) -> dict[str, NDArray]:
-    """Write the pack of the scores that are long enough; returns its columns."""
+def write_pack(
+    path: Path, found: Iterable[Item], genres: Mapping[str, int] = MappingProxyType({})
+) -> dict[str, NDArray]:
+    """Write the pack of the scores that are long enough; returns its columns. `genres` has the class of each id."""
     notes: dict[str, list[NDArray]] = defaultdict(list)
     bars: dict[str, list[NDArray]] = defaultdict(list)
     pieces: dict[str, list] = defaultdict(list)
@@ -95,7 +101,8 @@ def write_pack(path: Path, found: Iterable[Item]) -> dict[str, NDArray]:
         for k, dtype in _LABELS.items():
             bars[k].append(np.array(getattr(item, k) or [0] * count, dtype))
         composer, period = composer_of(item.composer)
-        facts = {"composer": composer, "period": period, "half": half_of(item.work)}
+        genre = genres.get(item.id, NO_GENRE)
+        facts = {"composer": composer, "period": period, "half": half_of(item.work), "genre": genre}
         facts |= {
             k: getattr(item, k)
             for k in ("id", "work", "split", "source", "licence", "tempo", "accompaniment", "unfolded")
@@ -151,7 +158,8 @@ def main() -> None:
     if args.tagger:
         torch.set_num_threads(1)
         items = labelled(items, open_tagger(args.tagger), read_labels(args.data2 / "dcml-labels.tsv.xz"))
-    print(describe(write_pack(args.out, tqdm(played(items), unit="score", mininterval=5))))
+    genres = read_genres(args.data, args.data2)
+    print(describe(write_pack(args.out, tqdm(played(items), unit="score", mininterval=5), genres)))
     print(f"{args.out}: {args.out.stat().st_size / 2**20:.1f} MiB, {hashlib.sha256(args.out.read_bytes()).hexdigest()}")
 
 

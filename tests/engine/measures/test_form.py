@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 
-from engine.measures.form import MIN_NOTES, bar_structure, compare_bars, returns
+from engine.measures.form import MIN_NOTES, bar_structure, compare_bars, obeyed, returns
 
 A = [(0, 60), (1, 64), (2, 67), (3, 72)]
 B = [(0, 59), (0.5, 62), (1, 65), (2.5, 61)]
@@ -79,3 +79,20 @@ def test_same_as_the_slow_measure() -> None:
         most = max(slow[i])
         nearest = max(j for j in range(i) if slow[i][j] == most)
         assert structure.lag[i] == (i - nearest if most >= 0.5 else 0)
+
+
+def test_only_the_bars_asked_for_count() -> None:
+    """A B x8, then A B: of the two returns the first alone is counted, and a run is cut where a bar does not count."""
+    rng = np.random.default_rng(1)
+    others = [list(enumerate(rng.choice(np.arange(40, 90), 16, replace=False))) for _ in range(6)]
+    likeness = compare_bars(*notes(A, B, *others, A, B))
+    assert returns(likeness, first=8)["longest"] == 2
+    only = np.ones(10, bool)
+    only[9] = False
+    assert returns(likeness, first=8, only=only) == {"far": 1.0, "exact": 1.0, "near": 0.0, "longest": 1.0}
+
+
+def test_obedience_by_hand() -> None:
+    """Bar 2 refers to A and is A; bar 3 refers to B and is not; bar 1 refers to a bar before the first."""
+    likeness = compare_bars(*notes(A, B, A, A))
+    assert obeyed(likeness, [0, 3, 2, 2]).tolist() == [True, False]
