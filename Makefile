@@ -6,7 +6,7 @@ DATA ?= data
 NASAP ?=
 VALIDATION ?= $(DATA)/validation.tar.xz
 
-.PHONY: app test setup check bench eval eval-xmvae eval-audio soak train-pianist train-composer train-xmvae
+.PHONY: app test setup check bench eval eval-xmvae eval-form eval-audio soak train-pianist train-composer train-xmvae
 
 app: .venv/.app
 	$(PYTHON) app.py
@@ -31,6 +31,9 @@ eval: .venv/.test
 
 eval-xmvae: .venv/.test
 	DATA="$(DATA)" PYTHON=$(PYTHON) bash training/runs/eval-xmvae.sh
+
+eval-form: .venv/.test
+	DATA="$(DATA)" PYTHON=$(PYTHON) bash training/runs/eval-form.sh
 
 eval-audio: .venv/.test
 	DATA="$(DATA)" PYTHON=$(PYTHON) bash training/runs/eval-audio.sh
