@@ -10,9 +10,12 @@ import pytest
 
 from engine.checkpoints.bundle import open_composer
 from engine.checkpoints.index import CHECKPOINTS, COMPOSER
+from engine.compose.composing import make_measures, new_score
 from engine.compose.form import parse_form
 from engine.engine import Engine
 from engine.measures.form_metrics import FormRow
+from engine.music.types import Score
+from engine.tokens.plan import Plan
 from training.composer import eval_form
 
 
@@ -52,6 +55,25 @@ def test_a_missing_composer_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["eval_form", "--composer", str(tmp_path / "none"), "--out", str(tmp_path)])
     with pytest.raises(SystemExit, match=r"Checkpoint none lacks config\.json"):
         eval_form.main()
+
+
+def a_piece(*bars: list[int]) -> Score:
+    """Bars of 4/4 with a quarter for each pitch."""
+    rows = [(24 * (4 * b + k), pitch, 0, 10) for b, bar in enumerate(bars) for k, pitch in enumerate(bar)]
+    return new_score(np.array(rows), make_measures(0.0, len(bars), 4, 4, 0, 1), 100.0, "", exact=True)
+
+
+def test_obedience_is_the_share_of_the_bars_asked_for():
+    """Both plans ask bar 2 for bar 1 and nothing of bar 3; one of the pieces obeys."""
+    up, down = [60, 62, 64, 65], [72, 70, 67, 63]
+    open_, zero = np.full(3, -1), np.zeros(3, int)
+    plan = Plan(np.array([0, 1, 0]), zero.astype(float), zero, open_, open_)
+    found = eval_form.obedience_target([a_piece(up, up, down), a_piece(up, down, up)], [plan, plan])
+    assert found is not None
+    assert found.found.startswith("50.0 [0.0, 100.0]")
+    assert not found.reached
+    assert eval_form.obedience_target([a_piece(up, up, down)], [Plan.open(3)]) is None
+    assert eval_form.drawn_plans(Engine.load().composer, 1, 0) == []  # the shipped Composer has none
 
 
 def test_ranges_are_two_sided():

@@ -28,13 +28,15 @@ from engine.checkpoints.bundle import BundleError, ComposerBundle, TaggerBundle,
 from engine.checkpoints.index import CHECKPOINTS, COMPOSER, TAGGER
 from engine.compose.form import Form, parse_form
 from engine.engine import Engine
-from engine.measures.form import compare_bars, returns
+from engine.measures.form import compare_bars, obeyed, returns
 from engine.measures.form_metrics import BARS, FORM_METRICS, FormRow, cell, form_row, phrase_figures, real_rows
 from engine.measures.performance_metrics import SEGMENT, reference
 from engine.measures.sanity import longest_loop
+from engine.models.composer.conditions import Conditions
 from engine.music.expression import deadpan
 from engine.music.types import BadInput, Score
 from engine.tokens.composer_tokens import TICKS_PER_QUARTER, write_tokens
+from engine.tokens.plan import Plan
 from training.core.corpora import Nasap
 from training.core.probes import bootstrap
 from training.xmvae.generate import load, save
@@ -42,6 +44,7 @@ from training.xmvae.reference_metrics import plain, training_passages, written
 
 KEPT_EVERY = 5  # pieces between two savings
 KNOWN_RATIO = 2.0
+OBEDIENCE = 70.0  # percent
 # metric: the range that pieces without a form have to lie in
 RANGES = {"far": (0.22, 0.35), "exact": (0.08, 0.20), "near": (0.22, 0.38), "longest": (4.0, 8.0)}
 _CODE = ("compose/*.py", "models/composer/*.py", "tokens/composer_tokens.py", "tokens/plan.py")
@@ -143,6 +146,35 @@ def known_target(scores: list[Score], data: Path) -> Target:
     )  # fmt: skip
 
 
+def drawn_plans(bundle: ComposerBundle, count: int, seed: int) -> list[Plan]:
+    """The plans of the pieces, drawn again as `engine.compose.composing.compose` draws them; [] without plans."""
+    out = []
+    for number in range(seed * 100_000, seed * 100_000 + count):
+        values = bundle.prior.draw(Conditions(), np.random.default_rng([number, 7]))
+        plan = bundle.prior.draw_plan(values, BARS, np.random.default_rng([number, 11]), BARS)
+        out += [plan] if plan is not None else []
+    return out
+
+
+def obedience_target(scores: list[Score], plans: list[Plan]) -> Target | None:
+    """Of the bars that the plans ask to return, the share that is like the bar it refers to; None where none is."""
+    piece, reached = [], []
+    for i, (score, plan) in enumerate(zip(scores, plans, strict=True)):
+        w = write_tokens(score)
+        likeness = compare_bars(w.bar, w.in_bar / TICKS_PER_QUARTER, w.pitch, len(w.bars.start))
+        found = obeyed(likeness, plan.lag[: len(w.bars.start)])
+        reached += found.tolist()
+        piece += [i] * len(found)
+    if not reached:
+        return None
+    share = np.array(reached, float)
+    f = bootstrap(np.array(piece), lambda rows: 100 * float(share[rows].mean()))
+    return Target(
+        "bars asked to return that are like the bar referred to, %", f"{f.value:.1f} [{f.low:.1f}, {f.high:.1f}]",
+        f"at least {OBEDIENCE:.0f}", f.value >= OBEDIENCE,
+    )  # fmt: skip
+
+
 def table(rows: list[FormRow]) -> str:
     """Rows in markdown, the first with intervals."""
     head = ["", "pieces", *(f"{m.label}{f', {m.unit}' if m.unit else ''}" for m in FORM_METRICS)]
@@ -168,6 +200,9 @@ def report(args: argparse.Namespace, show: Callable[[str], None]) -> dict:
     show("Returns are counted in bars 17 to 48" + (", where the form did not copy them" if form else "") + ".\n")
     show(table([made, *real_rows()]))
     targets = range_targets(made) if form is None else []
+    plans = drawn_plans(bundle, len(scores), args.seed) if form is None else []
+    obedience = obedience_target(scores, plans) if plans else None
+    targets += [obedience] if obedience else []
     targets.append(loop_target(scores))
     if args.data is not None:
         targets.append(known_target(scores, args.data))
