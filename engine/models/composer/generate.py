@@ -30,6 +30,9 @@ from engine.tokens.plan import Plan
 
 MAX_CHORD = 12  # notes that may start together
 LOWEST, HIGHEST = 21, 108
+# In a bar that the plan refers to an earlier one the draw is closer to the most likely notes: with temperature 0.5 and
+# nucleus 0.85 62 % of such bars reach a likeness of 0.5, with the piece's own 40 % (training/LOG.md).
+RETURN_TEMPERATURE, RETURN_TOP_P = 0.5, 0.85
 _ROOM = 96  # notes that can be written before the window is moved on
 _CONTEXT_NOTES = 160  # notes of what comes later that are read, nearest first
 
@@ -256,7 +259,7 @@ class Writer:
                 if not live[k]:
                     continue
                 allowed = self._allowed(j, t, fields[k], int(ticks[k]))
-                fields[k, j] = draw(logits[k], allowed, self.temperature, self.top_p, t.rng)
+                fields[k, j] = draw(logits[k], allowed, *self._sharpness(t.beat + int(fields[k, ADVANCE])), t.rng)
                 if j == ADVANCE and fields[k, j] == STOP:
                     t.done, live[k], fields[k, j] = True, False, 0
                 elif j == POSITION:
@@ -272,6 +275,12 @@ class Writer:
                 self._advance(t, note, t.beat + int(fields[k, ADVANCE]))
                 out.append((k, note))
         return out
+
+    def _sharpness(self, beat: int) -> tuple[float, float]:
+        """(temperature, top-p) in the bar of a beat."""
+        if self.plan is not None and self.plan[1][self.bar_of_beat[min(beat, len(self.bar_of_beat) - 1)]] > 0:
+            return self.temperature * RETURN_TEMPERATURE, min(self.top_p, RETURN_TOP_P)
+        return self.temperature, self.top_p
 
     def _advance(self, t: Take, note: tuple[int, int, int, int], beat: int) -> None:
         """Note the note, and where the take now stands."""
