@@ -73,7 +73,7 @@ LAYERS = {
     "training.xmvae": "engine* training.core training.pianist",
     "training.tagger": "engine* training.core training.composer",
     "training.queue": "training.core",
-    "training.bench": "engine*",
+    "training.bench": "engine* training.core training.xmvae",
     "training.assets": "engine*",
 }
 EVERYWHERE = ("engine.limits", "engine.progress")  # any module may read these
