@@ -31,7 +31,14 @@ def gaussian(features: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArra
 
 def frechet(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     """|mean difference|^2 + tr(A + B - 2 (A B)^1/2) of the Gaussians of (n, d) and (m, d) features."""
-    (mean_a, cov_a), (mean_b, cov_b) = gaussian(a), gaussian(b)
+    return between(gaussian(a), gaussian(b))
+
+
+def between(
+    a: tuple[NDArray[np.float64], NDArray[np.float64]], b: tuple[NDArray[np.float64], NDArray[np.float64]]
+) -> float:
+    """The same from means (d,) and covariances (d, d)."""
+    (mean_a, cov_a), (mean_b, cov_b) = a, b
     # tr (A B)^1/2 through the symmetric A^1/2 B A^1/2, whose eigenvalues are real and not negative
     values, vectors = np.linalg.eigh(cov_a)
     root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T

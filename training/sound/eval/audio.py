@@ -25,11 +25,12 @@ from engine.checkpoints.importing import open_encodec
 from engine.engine import Engine
 from engine.music.types import BadInput
 from engine.sound.players import players
-from training.sound.eval.codec import codec_table, save_sounds, use_table
+from engine.sound.preview import Preview
+from training.sound.eval.codec import codec_table, save_sounds, through, use_table
 from training.sound.eval.goals import goals
 from training.sound.eval.material import Material, Table
 from training.sound.eval.picture import side_by_side
-from training.sound.eval.recordings import Row, recordings_table
+from training.sound.eval.recordings import Row, read_all, recordings_table
 from training.sound.eval.render import (
     Rendering,
     fidelity_table,
@@ -39,6 +40,7 @@ from training.sound.eval.render import (
     renderer_table,
     seams_table,
 )
+from training.sound.eval.speed import speed_table
 
 TABLES = ("codec", "renderer", "frechet", "fidelity", "prompts", "seams", "selection", "report", "picture")
 
@@ -53,19 +55,28 @@ def load(engine: Engine, imported: Path | None) -> dict[str, Rendering]:
     return renderers
 
 
-def rows_of_recordings(material: Material, renderers: dict[str, Rendering]) -> dict[str, Row]:
-    """What is compared with recordings of the same notes: a sampler, the preview, and every renderer."""
-    pianos = material.unseen_pianos()
-    rows: dict[str, Row] = {f"sampler ({n})": lambda p, _, play=play: play(p) for n, play in pianos.items()}
-    rows["preview"] = lambda p, _: players()["fluidsynth grand"](p)
-    return rows | {name: lambda p, prompt, r=r: r.render(p, prompt) for name, r in renderers.items()}
+NAMES = {"product": "codec model"}  # a renderer's row, where it is not the renderer's own name
+
+
+def rows_of_recordings(material: Material, renderers: dict[str, Rendering], codec: Any) -> dict[str, Row]:
+    """What is compared with recordings of the same notes: the codec of the recording itself, a sampler, the preview,
+    and every renderer."""
+    rows: dict[str, Row] = {"codec of the recording": lambda r: through(codec, r.sound)}
+    rows |= {f"sampler ({n})": lambda r, play=play: play(r.notes) for n, play in material.unseen_pianos().items()}
+    rows["preview"] = lambda r: players()["fluidsynth grand"](r.notes)
+    for name, renderer in renderers.items():
+        rows[NAMES.get(name, name)] = lambda r, renderer=renderer: renderer.render(r.notes, r.prompt)
+    return rows
 
 
 def measure(
     material: Material, codec: Any, others: dict[str, Any], renderers: dict[str, Rendering], only: tuple[str, ...],
-    quick: bool, out: Path, say: Callable[[str], None], seconds: float = 150.0, chosen: tuple[str, ...] = (),
+    quick: bool, out: Path, say: Callable[[str], None], seconds: float = 150.0, again: tuple[str, ...] = (),
 ) -> list[Table]:  # fmt: skip
-    """The tables asked for, each printed when it is done."""
+    """The tables asked for, each printed when it is done.
+
+    again  beginnings of the recordings' rows to measure; the others come from OUT, where an earlier run kept them
+    """
     first: Any = next(iter(renderers.values()), None)
     work: dict[str, Callable[[], Table]] = {
         "use": lambda: use_table(material, codec, quick),
@@ -88,9 +99,10 @@ def measure(
             save_sounds(out, sounds)
             continue
         if name in ("selection", "report"):
-            rows = rows_of_recordings(material, renderers)
-            rows = {n: row for n, row in rows.items() if not chosen or n.startswith(chosen)}
-            tables[name] = recordings_table(material.data, name, rows, 15.0 if quick else seconds, say)
+            most = 15.0 if quick else seconds
+            rows = rows_of_recordings(material, renderers, codec)
+            tables[name] = recordings_table(material.data, name, rows, most, say, out, again or None)
+            tables[name].append(speed_table(read_all(material.data, name, most), Preview()))
         else:
             tables[name] = [work[job]() for job in (("codec", "use") if name == "codec" else (name,))]
         say(f"{name}: {time.process_time() - started:.0f} s of one core")
@@ -121,7 +133,9 @@ def main() -> None:
     parser.add_argument("--seanet", type=Path, help="a codec of the SEANet family to stand in the codec table")
     parser.add_argument("--codecs", type=Path, nargs="*", default=[], help="piano codecs to stand there, too")
     parser.add_argument("--only", default=",".join(TABLES), help=f"some of {','.join(TABLES)}")
-    parser.add_argument("--rows", default="", help="only these rows of the recordings' tables, by their beginnings")
+    parser.add_argument(
+        "--rows", default="", help="rows of recordings to measure (their beginnings); the rest is taken from OUT"
+    )
     parser.add_argument("--seconds", type=float, default=150.0, help="the most of each of these recordings")
     parser.add_argument("--quick", action="store_true", help="less of everything, about two minutes")
     parser.add_argument("--out", type=Path, default=Path("runs/eval-audio"))

@@ -2,31 +2,64 @@
 
 A recording's first seconds are the prompt; the rest is rendered from its transcript and compared with it. Settings are
 chosen on SELECTION only; REPORT is measured once, when they are.
+
+What was measured of each row is kept in a folder, so that a later run can add rows without measuring the others again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from engine.files import open_performance_file
-from engine.measures.frechet import Embedding, embed_all, frechet, frechet_at_infinity, log_mel_statistics, musicnn
-from engine.measures.sound_metrics import RATE, long_term_spectrum, mel_distance, spectrum_distance
+from engine.measures.frechet import (
+    Embedding,
+    between,
+    embed_all,
+    frechet,
+    frechet_at_infinity,
+    log_mel_statistics,
+    musicnn,
+)
+from engine.measures.sound_metrics import (
+    RATE,
+    log_spectral_distance,
+    long_term_spectrum,
+    mel_distance,
+    notes_with_offset_and_velocity,
+    spectrum_distance,
+)
 from engine.music.types import AudioClip, BadInput, Performance
 from engine.sound.players import levelled
 from engine.sound.prompts import Prompt, prepare_prompt
 from engine.sound.recording import read_recording, resample
-from engine.sound.spectra import level_db
-from training.sound.eval.material import Table, part
+from engine.sound.transcribe import agreement
+from training.sound.eval.likeness import (
+    OCTAVES,
+    VISQOL_SEC,
+    attack_differences,
+    centroid_correlation,
+    decays,
+    loudness_correlation,
+    visqol,
+)
+from training.sound.eval.material import Table, hear_all, part
 
 PROMPT_SEC, FROM_SEC = 6.0, 7.0
 FADE_SEC = 2.2  # at the end of the short clips: left out
-DRAWS = 100  # of the bootstrap
+DRAWS = 200  # of the bootstrap
 HALF_SEC = 5.0
+NOTES_SEC = 20.0  # of each recording that is transcribed again: windows of 16 s are dear
+ITSELF = "the recording"
+MEASURES = (
+    "F1", "onset error, ms", "F1 + velocity", "mel, dB", "log spectrum, dB", "long-term spectrum, dB", "centroid r",
+    "loudness r", "attack, dB", "pre-echo, dB", "ViSQOL",
+)  # fmt: skip
 
 Source = tuple[str, str, str]  # folder, file, player
 REPORT: tuple[Source, ...] = (
@@ -42,7 +75,7 @@ SELECTION: tuple[Source, ...] = (
     ("audio", "bach_wtc1_prelude02_bwv847_ishizaka.ogg", "Ishizaka, Bach"),
     ("audio", "bach_goldberg_excerpt_ishizaka.ogg", "Ishizaka, Goldberg"),
 )
-Row = Callable[[Performance, Prompt], AudioClip]
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -55,6 +88,9 @@ class Recording:
     notes: Performance
 
 
+Row = Callable[[Recording], AudioClip]
+
+
 def read(data: Path, folder: str, file: str, player: str, seconds: float) -> Recording:
     """A recording of the data pack; at most `seconds` of it after the prompt. Raises BadInput."""
     whole = read_recording(data / folder / "real" / file, RATE)
@@ -65,62 +101,251 @@ def read(data: Path, folder: str, file: str, player: str, seconds: float) -> Rec
     return Recording(player, prompt, levelled(sound), part(notes, FROM_SEC, end - FROM_SEC))
 
 
-def recordings_table(
-    data: Path, split: str, rows: dict[str, Row], seconds: float, say: Callable[[str], None]
-) -> list[Table]:
-    """Fréchet distances of each row with 90 % intervals by recording, the other measures, and each recording's own."""
-    chosen = {"report": REPORT, "selection": SELECTION}[split]
-    real = [read(data, *one, seconds) for one in chosen]
-    made: dict[str, list[AudioClip]] = {}
-    for name, row in rows.items():
-        say(f"{split} recordings: {name}")
-        made[name] = [_fitted_to(row(r.notes, r.prompt), r.sound) for r in real]
-    embeddings: dict[str, Embedding] = {"log-mel": log_mel_statistics}
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of one row, a list entry or array row for each recording.
+
+    features  of each embedding, (n, d) arrays
+    measures  (R, len(MEASURES))
+    spectra   (R, 48) long-term spectra
+    decay     (R, 8) seconds by octave
+    when      the day
+    """
+
+    features: dict[str, list[np.ndarray]]
+    measures: np.ndarray
+    spectra: np.ndarray
+    decay: np.ndarray
+    when: str = field(default_factory=lambda: date.today().isoformat())
+
+    def save(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        parts = {f"{name}/{i}": x for name, values in self.features.items() for i, x in enumerate(values)}
+        np.savez(path, measures=self.measures, spectra=self.spectra, decay=self.decay, when=self.when, **parts)
+
+    @staticmethod
+    def load(path: Path) -> Measured:
+        with np.load(path) as z:
+            features: dict[str, list[np.ndarray]] = {}
+            for key in z.files:
+                if "/" in key:
+                    features.setdefault(key.rsplit("/", 1)[0], []).append(z[key])
+            return Measured(features, z["measures"], z["spectra"], z["decay"], str(z["when"]))
+
+
+def embeddings_of(data: Path) -> dict[str, Embedding]:
+    """Log-mel statistics, and the musicnn models of the data pack."""
+    found: dict[str, Embedding] = {"log-mel": log_mel_statistics}
     for name in ("mtt", "msd"):
         path = data / "embeddings" / f"musicnn_{name}.npz"
         if path.exists():
-            embeddings[name.upper()] = musicnn(path)
-    found: dict[str, list[str | float]] = {name: [name] for name in ("real halves", *rows)}
-    for label, embedding in embeddings.items():
-        say(f"{split} recordings: {label}")
-        ours = [embedding(r.sound) for r in real]
-        halves = zip(*(_halves(r.sound) for r in real), strict=True)
-        first, second = ([embed_all(embedding, half) for half in side] for side in halves)
-        pairs = {"real halves": (first, second)}
-        pairs |= {name: (ours, [embedding(c) for c in clips]) for name, clips in made.items()}
-        for name, (left, right) in pairs.items():
-            found[name].append(interval(left, right))
-    per: list[list[str | float]] = []
-    found["real halves"] += ["-"] * 3
-    for name, clips in made.items():
-        each = np.array([_plain(r.sound, c) for r, c in zip(real, clips, strict=True)])
-        found[name] += each.mean(0).tolist()
-        per += [[r.player, name, *values.tolist()] for r, values in zip(real, each, strict=True)]
-    total = sum(r.sound.duration_sec for r in real)
-    plain = ("mel, dB", "long-term spectrum, dB", "loudness r")
+            found[name.upper()] = musicnn(path)
+    return found
+
+
+def measured(real: list[Recording], made: list[AudioClip], embeddings: dict[str, Embedding]) -> Measured:
+    """A row's sounds, one for each recording, against the recordings."""
+    first = [AudioClip(c.samples[: round(NOTES_SEC * RATE)], RATE) for c in made]
+    heard = hear_all(first)
+    rows = []
+    for r, clip, short, notes in zip(real, made, first, heard, strict=True):
+        wanted = part(r.notes, 0.0, short.duration_sec)
+        found = agreement(wanted, notes)
+        rows.append([
+            found.f1, found.onset_error_ms, notes_with_offset_and_velocity(wanted, notes)[1],
+            mel_distance(r.sound.samples, clip.samples), log_spectral_distance(r.sound.samples, clip.samples),
+            spectrum_distance(long_term_spectrum(r.sound), long_term_spectrum(clip)),
+            centroid_correlation(r.sound, clip), loudness_correlation(r.sound, clip),
+            *attack_differences(r.sound, clip, r.notes), visqol(r.sound, clip),
+        ])  # fmt: skip
+    return Measured(
+        {name: [embed(c) for c in made] for name, embed in embeddings.items()}, np.array(rows),
+        np.stack([long_term_spectrum(c) for c in made]), np.stack([decays(c) for c in made]),
+    )  # fmt: skip
+
+
+def read_all(data: Path, split: str, seconds: float) -> list[Recording]:
+    """The recordings of "report" or "selection"; at most `seconds` of each after its prompt."""
+    return [read(data, *one, seconds) for one in {"report": REPORT, "selection": SELECTION}[split]]
+
+
+def recordings_table(
+    data: Path, split: str, rows: dict[str, Row], seconds: float, say: Say, folder: Path | None = None,
+    again: tuple[str, ...] | None = None,
+) -> list[Table]:  # fmt: skip
+    """Fréchet distances of each row with 90 % intervals by recording, the other measures, and each recording's own.
+
+    rows    what can be measured; the recording itself and its halves join by themselves
+    folder  where measured rows are kept, one file each
+    again   beginnings of the names that are measured now, the others are taken from the folder where they are there;
+            None for all
+    """
+    real = read_all(data, split, seconds)
+    embeddings = embeddings_of(data)
+    kept = None if folder is None else folder / f"{split}-{seconds:g}s"
+    found: dict[str, Measured] = {}
+    for name, row in {ITSELF: None, **rows}.items():
+        path = None if kept is None else kept / f"{name}.npz"
+        if again is not None and not name.startswith(again):
+            if path is not None and path.exists():
+                found[name] = Measured.load(path)
+                continue
+            if row is not None:
+                continue
+        started = time.process_time()
+        made = [r.sound if row is None else _fitted_to(row(r), r.sound) for r in real]
+        rendered = time.process_time() - started
+        found[name] = measured(real, made, embeddings)
+        if path is not None:
+            found[name].save(path)
+        say(f"{split} recordings: {name}: {rendered:.0f} s to render, {time.process_time() - started:.0f} s in all")
     return [
-        Table(
-            f"{split.capitalize()} recordings: {len(real)}, {total:.0f} s, each from its own transcript and prompt",
-            ("sound", *embeddings, *plain), list(found.values()),
-            ["Fréchet: extrapolated to endless sound (plain); in brackets 5 to 95 % of draws of recordings, plain."],
-        ),
-        Table(f"{split.capitalize()} recordings, each", ("player", "sound", *plain), per),
+        frechet_rows(split, real, found, embeddings, say), measures_rows(split, found), decay_rows(split, found),
+        prompt_rows(split, real, found), each_rows(split, real, found),
     ]  # fmt: skip
 
 
-def interval(left: list[np.ndarray], right: list[np.ndarray]) -> str:
-    """The distance of all features of both, per recording (n, d), and its bootstrap interval over recordings."""
-    rng, draws = np.random.default_rng(0), []
-    for _ in range(DRAWS):
-        chosen = rng.integers(len(left), size=len(left))
-        draws.append(frechet(np.concatenate([left[i] for i in chosen]), np.concatenate([right[i] for i in chosen])))
-    a, b = np.concatenate(left), np.concatenate(right)
-    low, high = np.percentile(draws, [5, 95])
+def frechet_rows(
+    split: str, real: list[Recording], found: dict[str, Measured], embeddings: dict[str, Embedding], say: Say
+) -> Table:
+    """The distance of each row from the recordings, with its interval, and its ratio to the preview's."""
+    lines: dict[str, list[str | float]] = {name: [name] for name in ("real halves", *found) if name != ITSELF}
+    for label, embedding in embeddings.items():
+        say(f"{split} recordings: intervals, {label}")
+        ours = found[ITSELF].features[label]
+        halves = zip(*(_halves(r.sound) for r in real), strict=True)
+        first, second = ([embed_all(embedding, half) for half in side] for side in halves)
+        pairs = {"real halves": (first, second)}
+        pairs |= {name: (ours, m.features[label]) for name, m in found.items() if name != ITSELF}
+        draws = {name: bootstrap(*pair) for name, pair in pairs.items()}
+        for name, (left, right) in pairs.items():
+            lines[name].append(interval(left, right, draws[name]))
+            if "preview" in draws and name not in ("preview", "real halves"):
+                lines[name].append(ratio(draws[name], draws["preview"]))
+            elif "preview" in draws:
+                lines[name].append("-")
+    columns = [c for label in embeddings for c in ((label, f"{label} / preview") if "preview" in found else (label,))]
+    total = sum(r.sound.duration_sec for r in real)
+    return Table(
+        f"{split.capitalize()} recordings: {len(real)}, {total:.0f} s, each from its own transcript and prompt",
+        ("sound", *columns), list(lines.values()),
+        ["Fréchet: extrapolated to endless sound (plain); in square brackets 5 to 95 % of draws of recordings, plain. "
+         "Ratio to the preview's plain distance: all recordings, and 5 to 95 % of the same draws.",
+         "Measured on: " + ", ".join(f"{name} {m.when}" for name, m in found.items())],
+    )  # fmt: skip
+
+
+def measures_rows(split: str, found: dict[str, Measured]) -> Table:
+    """Means over the recordings of all other measures."""
+    return Table(
+        f"{split.capitalize()} recordings: notes, spectra, attacks", ("sound", *MEASURES),
+        [[name, *_means(m.measures)] for name, m in found.items()],
+        [f"F1, onset error: notes that the transcriber finds in the first {NOTES_SEC:g} s against the notes played. "
+         "Attack: rise at an onset after a rest, above the recording's; pre-echo: energy 40 to 10 ms before it, above "
+         f"the recording's. ViSQOL: of the first {VISQOL_SEC:g} s."],
+    )  # fmt: skip
+
+
+def decay_rows(split: str, found: dict[str, Measured]) -> Table:
+    """How long each octave rings against the recording: medians over the recordings of the ratios."""
+    lines: list[list[str | float]] = []
+    for name, m in found.items():
+        if name != ITSELF:
+            ratios = np.log2(m.decay / found[ITSELF].decay)
+            off = np.abs(ratios)
+            lines.append([name, *(2 ** _medians(ratios)).tolist(), float(off[np.isfinite(off)].mean())])
+    return Table(
+        f"{split.capitalize()} recordings: decay time against the recording's, by octave",
+        ("sound", *(f"{hz:.0f} Hz" for hz in OCTAVES), "mean |log2|"), lines,
+    )  # fmt: skip
+
+
+def prompt_rows(split: str, real: list[Recording], found: dict[str, Measured]) -> Table:
+    """Is a sound's long-term spectrum nearest to its own prompt's? The recordings' own other parts beside it."""
+    prompts = [long_term_spectrum(levelled(r.prompt.clip)) for r in real]
+    lines: list[list[str | float]] = []
+    for name, m in found.items():
+        away = np.array([[spectrum_distance(s, p) for p in prompts] for s in m.spectra])
+        own = np.diag(away)
+        others = away[~np.eye(len(away), dtype=bool)].reshape(len(away), -1)
+        lines.append(
+            [name, float((own[:, None] < others).mean()), float((own < others.min(1)).mean()), float(own.mean())]
+        )
+    return Table(
+        f"{split.capitalize()} recordings: long-term spectrum against the prompts'",
+        ("sound", "nearer own than another", "nearest own", "dB to own"), lines,
+    )  # fmt: skip
+
+
+def each_rows(split: str, real: list[Recording], found: dict[str, Measured]) -> Table:
+    """Every recording's own row of the measures, and its plain Fréchet distance."""
+    labels = list(found[ITSELF].features)
+    lines: list[list[str | float]] = []
+    for i, r in enumerate(real):
+        for name, m in found.items():
+            far = [_plain(found[ITSELF].features[k][i], m.features[k][i]) for k in labels]
+            lines.append([r.player, name, *far, *m.measures[i].tolist()])
+    return Table(f"{split.capitalize()} recordings, each", ("player", "sound", *labels, *MEASURES), lines)
+
+
+def bootstrap(left: list[np.ndarray], right: list[np.ndarray]) -> np.ndarray:
+    """(DRAWS + 1,) plain distances: of all recordings, then of as many drawn with replacement, alike for every row."""
+    rng = np.random.default_rng(0)
+    sides = [Moments(left), Moments(right)]
+    draws = [np.arange(len(left)), *(rng.integers(len(left), size=len(left)) for _ in range(DRAWS))]
+    return np.array([between(sides[0].of(chosen), sides[1].of(chosen)) for chosen in draws])
+
+
+class Moments:
+    """Sums over each recording's features, from which any draw's mean and covariance follow without its features."""
+
+    def __init__(self, features: list[np.ndarray]) -> None:
+        self._count = np.array([len(f) for f in features], float)
+        self._sum = np.stack([f.sum(0) for f in features])
+        self._square = np.stack([f.T @ f for f in features])
+
+    def of(self, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean (d,) and covariance (d, d) of the chosen recordings together."""
+        n = self._count[chosen].sum()
+        mean = self._sum[chosen].sum(0) / n
+        return mean, (self._square[chosen].sum(0) - n * np.outer(mean, mean)) / (n - 1)
+
+
+def interval(left: list[np.ndarray], right: list[np.ndarray], draws: np.ndarray) -> str:
+    """The distance of all features of both, per recording (n, d), and the interval of `bootstrap`'s draws."""
+    low, high = np.percentile(draws[1:], [5, 95])
     try:
-        endless = f"{frechet_at_infinity(a, b):.1f}"
+        endless = f"{frechet_at_infinity(np.concatenate(left), np.concatenate(right)):.1f}"
     except BadInput:
         endless = "-"
-    return f"{endless} ({frechet(a, b):.1f}) [{low:.1f}, {high:.1f}]"
+    return f"{endless} ({draws[0]:.1f}) [{low:.1f}, {high:.1f}]"
+
+
+def ratio(draws: np.ndarray, others: np.ndarray) -> str:
+    """One row's plain distance over another's, and the interval over the same draws."""
+    shares = draws / np.maximum(others, 1e-9)
+    low, high = np.percentile(shares[1:], [5, 95])
+    return f"{shares[0]:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def _plain(a: np.ndarray, b: np.ndarray) -> float:
+    """Plain distance; nan for a recording that is too short for one."""
+    try:
+        return max(frechet(a, b), 0.0)
+    except BadInput:
+        return float("nan")
+
+
+def _means(values: np.ndarray) -> Iterator[float]:
+    """Of each column, its numbers only; nan where there is none."""
+    for column in values.T:
+        known = column[np.isfinite(column)]
+        yield float(known.mean()) if len(known) else float("nan")
+
+
+def _medians(values: np.ndarray) -> np.ndarray:
+    known = [column[np.isfinite(column)] for column in values.T]
+    return np.array([np.median(k) if len(k) else np.nan for k in known])
 
 
 def _fitted_to(clip: AudioClip, real: AudioClip) -> AudioClip:
@@ -134,12 +359,3 @@ def _halves(clip: AudioClip) -> tuple[list[AudioClip], list[AudioClip]]:
     size = round(HALF_SEC * RATE)
     parts = [AudioClip(clip.samples[i : i + size], RATE) for i in range(0, len(clip.samples) - size, size)]
     return parts[::2], parts[1::2]
-
-
-def _plain(real: AudioClip, made: AudioClip) -> tuple[float, float, float]:
-    """Mel distance, long-term spectrum, correlation of the loudness of tenths of a second."""
-    loud: list[Any] = [np.maximum(level_db(c.samples, RATE, 0.1), -60) for c in (real, made)]
-    return (
-        mel_distance(real.samples, made.samples), spectrum_distance(long_term_spectrum(real), long_term_spectrum(made)),
-        float(np.corrcoef(*loud)[0, 1]),
-    )  # fmt: skip
