@@ -14,7 +14,7 @@ from engine.music.types import BadInput, Performance
 def add_commands(add: Any) -> None:
     """Add both commands to the parser; `add` is that of `parser.build_parser`."""
     p = add("transcribe", transcribe, "Hear a recording of piano music, and write its notes and pedal as MIDI.")
-    p.add_argument("recording", type=Path, metavar="IN.wav", help="WAV, FLAC, OGG or MP3, up to an hour")
+    p.add_argument("recording", type=Path, metavar="IN.wav", help="a sound file, up to an hour")
     p.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.mid")
     p = add("evaluate-audio", evaluate_audio, "Measure sounds against their references.")
     p.add_argument("made", type=Path, metavar="MADE", help="a sound file, or a folder of them")

@@ -25,7 +25,7 @@ def add_commands(add: Any) -> None:
     p.add_argument("performance", type=Path, metavar="PERF.mid")
     p.add_argument(
         "--prompt", required=True, metavar="REF.wav",
-        help="3 to 10 s of a piano (WAV, FLAC, OGG, MP3), or the name of one that comes with Étude, see below",
+        help="a sound file with 3 to 10 s of a piano, or the name of one that comes with Étude, see below",
     )  # fmt: skip
     p.add_argument("--prompt-midi", type=Path, metavar="REF.mid", help="what is played in REF.wav")
     p.add_argument("--prompt-start", type=float, default=0.0, metavar="SEC", help="where the excerpt of REF.wav begins")
@@ -44,7 +44,7 @@ def add_commands(add: Any) -> None:
     p.add_argument("--checkpoints", type=Path, metavar="FOLDER", help="models to use instead of the repository's")
 
     p = add("codec", codec, "Send a recording through the piano codec and back.")
-    p.add_argument("recording", type=Path, metavar="IN.wav", help="WAV, FLAC, OGG or MP3")
+    p.add_argument("recording", type=Path, metavar="IN.wav", help="WAV, FLAC, AIFF, M4A, WebM, OGG or MP3")
     p.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.wav", help="WAV or FLAC")
     p.add_argument("--checkpoints", type=Path, metavar="FOLDER", help="models to use instead of the repository's")
 
@@ -74,8 +74,6 @@ def wanted_prompt(arguments: argparse.Namespace) -> Prompt:
 
 
 def render(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
-    from dataclasses import replace
-
     out = arguments.output
     kind = sound_kind(out)
     named = [Path(arguments.prompt), *([arguments.prompt_midi] if arguments.prompt_midi else [])]
@@ -95,7 +93,9 @@ def render(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
     engine = Engine.load(arguments.checkpoints)
     if (arguments.transcribe or arguments.profile == "fitted") and prompt.notes is None:
         progress.stage("Listening")
-        prompt = replace(prompt, notes=engine.transcribe(prompt.clip, on_step=progress.share))
+        prompt = prompt.with_notes(engine.transcribe(prompt.clip, on_step=progress.share))
+    for remark in prompt.remarks:
+        progress.note(remark)
     progress.stage("Rendering")
     span = (arguments.start, arguments.end)
     clip = engine.render(

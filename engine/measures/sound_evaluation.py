@@ -85,7 +85,7 @@ def sound_files(folder: Path) -> dict[str, Path]:
         raise BadInput(f"There is no folder or file {folder}; check the name.")
     found = {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in SUFFIXES}
     if not found:
-        raise BadInput(f"{folder} holds no sound files; WAV, FLAC, OGG and MP3 are read.")
+        raise BadInput(f"{folder} holds no sound files; WAV, FLAC, AIFF, M4A, WebM, OGG and MP3 are read.")
     return found
 
 

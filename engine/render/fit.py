@@ -22,7 +22,6 @@ from engine.sound.preview import Preview
 from engine.sound.spectra import level_db, sounding_db
 from engine.sound.stereo import Image
 
-FEWEST_NOTES = 5  # in the recording; with fewer nothing is fitted by notes
 LEAST_GAIN_DB, MOST_GAIN_DB = -40.0, 18.0
 UNHEARD_DB = -60.0  # of the loudest band of the dry sound: a band below gives no gain of its own
 SMOOTH = np.array([0.25, 0.5, 0.25])

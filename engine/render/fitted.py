@@ -18,11 +18,12 @@ from engine.checkpoints.index import FITTED_DIGEST
 from engine.music.types import AudioClip, BadInput, Performance
 from engine.progress import ProgressCallback
 from engine.render.filters import Convolver
-from engine.render.fit import FEWEST_NOTES, Instrument, fit_instrument, unfitted
+from engine.render.fit import Instrument, fit_instrument, unfitted
 from engine.render.rendering import FRAME_RATE, check_drawing, frame_span
 from engine.render.streaming import StreamingRenderer
 from engine.sound.bands import SAMPLE_RATE
 from engine.sound.preview import Preview, round_peaks
+from engine.sound.prompt_remarks import FEWEST_NOTES
 from engine.sound.prompts import Prompt
 from engine.sound.recording import StreamResampler
 from engine.sound.transcribe import transcribe

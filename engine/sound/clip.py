@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 
 from engine.limits import AUDIO_BYTES, AUDIO_CHANNELS, HIGHEST_RATE, LOWEST_RATE
 from engine.music.types import AudioClip, BadInput
+from engine.sound.containers import HEAD, decode, demuxer
 
 SHORTEST_SEC, LONGEST_SEC = 0.5, 60.0  # a longer recording is read up to here
 SILENCE = 10 ** (-60 / 20)  # a recording whose peak stays below is taken for silence
-FORMATS = {"WAV", "WAVEX", "FLAC", "OGG", "MP3"}
-FIRST_BYTES = (b"RIFF", b"fLaC", b"OggS", b"ID3", b"\xff\xfb", b"\xff\xf3", b"\xff\xf2")
+READ = "WAV, FLAC, AIFF, M4A, WebM, OGG or MP3"
+FORMATS = {"WAV", "WAVEX", "FLAC", "AIFF", "OGG", "MP3"}
+FIRST_BYTES = (b"RIFF", b"fLaC", b"FORM", b"OggS", b"ID3", b"\xff\xfb", b"\xff\xf3", b"\xff\xf2")
 
 
 def to_int16(clip: AudioClip) -> NDArray[np.int16]:
@@ -48,21 +50,13 @@ def read_stereo(data: bytes) -> AudioClip:
     Two channels stay two, unless they cancel out, as when one is wired the wrong way round: then the louder one is
     taken. More are mixed to one. Floating-point sound over full scale is turned down.
 
-    Raises BadInput for what is not WAV, FLAC, OGG or MP3, over 20 MB, under half a second, at a rate
+    Raises BadInput for what is not WAV, FLAC, AIFF, M4A, WebM, OGG or MP3, over 20 MB, under half a second, at a rate
     or channel count out of bounds, and for sound that is silent or not finite.
     """
     if len(data) > AUDIO_BYTES:
         size, limit = len(data) / 1e6, AUDIO_BYTES / 1e6
         raise BadInput(f"This recording has {size:.0f} MB; up to {limit:.0f} MB are read, shorten it.")
-    if not data.startswith(FIRST_BYTES):
-        raise BadInput("This is not a recording I can read; save it as WAV, FLAC, OGG or MP3.")
-    try:
-        with soundfile.SoundFile(io.BytesIO(data)) as file:
-            _check_header(file)
-            samples = file.read(int(LONGEST_SEC * file.samplerate), dtype="float32", always_2d=True)
-            sample_rate = file.samplerate
-    except soundfile.LibsndfileError as error:
-        raise BadInput("This recording is damaged or of an unknown kind; save it as WAV, FLAC, OGG or MP3.") from error
+    samples, sample_rate = _decoded(data)
     if len(samples) < SHORTEST_SEC * sample_rate:
         raise BadInput(
             f"This recording lasts {len(samples) / sample_rate:.2f} s; at least {SHORTEST_SEC:g} s are needed, "
@@ -85,14 +79,27 @@ def cancel_out(samples: NDArray[np.float32]) -> bool:
     return bool((samples.mean(1) ** 2).sum() < 0.01 * (samples**2).sum(0).max())
 
 
-def _check_header(file: soundfile.SoundFile) -> None:
-    if file.format not in FORMATS:
-        raise BadInput(f"This recording is {file.format}; save it as WAV, FLAC, OGG or MP3.")
-    if not LOWEST_RATE <= file.samplerate <= HIGHEST_RATE:
+def _decoded(data: bytes) -> tuple[NDArray[np.float32], int]:
+    """(num_samples, channels) of the first minute, and Hz. Raises BadInput."""
+    if kind := demuxer(data[:HEAD]):
+        return decode(io.BytesIO(data), kind, 0.0, LONGEST_SEC, check_shape)
+    if not data.startswith(FIRST_BYTES):
+        raise BadInput(f"This is not a recording I can read; save it as {READ}.")
+    try:
+        with soundfile.SoundFile(io.BytesIO(data)) as file:
+            if file.format not in FORMATS:
+                raise BadInput(f"This recording is {file.format}; save it as {READ}.")
+            check_shape(file.samplerate, file.channels)
+            return file.read(int(LONGEST_SEC * file.samplerate), dtype="float32", always_2d=True), file.samplerate
+    except soundfile.LibsndfileError as error:
+        raise BadInput(f"This recording is damaged or of an unknown kind; save it as {READ}.") from error
+
+
+def check_shape(sample_rate: int, channels: int) -> None:
+    """Raises BadInput for a rate or a number of channels that is not read."""
+    if not LOWEST_RATE <= sample_rate <= HIGHEST_RATE:
         raise BadInput(
-            f"This recording has {file.samplerate} Hz; {LOWEST_RATE} to {HIGHEST_RATE} Hz are read, save it at 44100."
+            f"This recording has {sample_rate} Hz; {LOWEST_RATE} to {HIGHEST_RATE} Hz are read, save it at 44100."
         )
-    if file.channels > AUDIO_CHANNELS:
-        raise BadInput(
-            f"This recording has {file.channels} channels; up to {AUDIO_CHANNELS} are read, save it as stereo."
-        )
+    if channels > AUDIO_CHANNELS:
+        raise BadInput(f"This recording has {channels} channels; up to {AUDIO_CHANNELS} are read, save it as stereo.")

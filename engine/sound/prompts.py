@@ -7,8 +7,9 @@ are known. `gallery` has those that come with Étude, `prepare_prompt` makes one
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from engine.limits import HIGHEST_RATE, LOWEST_RATE
 from engine.music.types import AudioClip, BadInput, Performance, digest
 from engine.sound.clip import SILENCE, read_audio, read_stereo
+from engine.sound.prompt_remarks import remarks_on_notes, remarks_on_sound
 from engine.sound.recording import resample
 from engine.sound.spectra import LEVEL_DB, sounding_db
 from engine.sound.stereo import Image, measure_image
@@ -47,6 +49,7 @@ class Prompt:
     name    what a menu calls it
     credit  player, source and licence, to be shown wherever its sound is used; "" for a visitor's own
     image   what its two channels differ in; None for a recording of one channel
+    remarks  what is likely to be wrong with it, one sentence each; not part of its digest
     """
 
     clip: AudioClip
@@ -54,6 +57,7 @@ class Prompt:
     name: str = ""
     credit: str = ""
     image: Image | None = None
+    remarks: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         if self.clip.sample_rate != SAMPLE_RATE:
@@ -65,6 +69,10 @@ class Prompt:
     def digest(self) -> str:
         return digest(self)
 
+    def with_notes(self, notes: Performance) -> Prompt:
+        """The prompt with what a transcriber found in it."""
+        return replace(self, notes=notes, remarks=(*self.remarks, *remarks_on_notes(notes)))
+
 
 def prepare_prompt(
     clip: AudioClip, start_sec: float = 0.0, seconds: float = 6.0, notes: Performance | None = None, name: str = "",
@@ -73,7 +81,7 @@ def prepare_prompt(
     """Cut, resample and level a recording into a Prompt.
 
     clip       AudioClip at 8 to 192 kHz; the image of two channels is kept beside their mean
-    start_sec  where the excerpt begins, seconds; a silent beginning of it is left out
+    start_sec  where the excerpt begins, seconds; a silent beginning of it is left out as far as 3 s remain
     seconds    how long it is, 3 to 10; shorter, down to 3, where the recording ends
     notes      what is played in the whole recording, seconds from its start; cut like the sound
 
@@ -96,13 +104,9 @@ def prepare_prompt(
         raise BadInput(f"The excerpt begins at {start_sec:g} s; 0 to {latest:.1f} s is accepted for this recording.")
     whole, clip = clip, clip.mono()
     first = round(start_sec * rate)
-    first += _waiting(clip.samples[first : first + round(seconds * rate)], rate)
+    latest = max(first, len(clip.samples) - math.ceil(SHORTEST_SEC * rate))
+    first = min(first + _waiting(clip.samples[first : first + round(seconds * rate)], rate), latest)
     excerpt = clip.samples[first : first + round(seconds * rate)]
-    if len(excerpt) < SHORTEST_SEC * rate - 1:
-        raise BadInput(
-            f"Only {len(excerpt) / rate:.1f} s of this recording sound after {start_sec:g} s; "
-            f"at least {SHORTEST_SEC:g} s are needed, begin earlier."
-        )
     clipped = clipped_share(AudioClip(excerpt, rate))
     if clipped > MOST_CLIPPED:
         raise BadInput(
@@ -110,12 +114,13 @@ def prepare_prompt(
         )
     made = resample(excerpt, rate, SAMPLE_RATE)[: round(LONGEST_SEC * SAMPLE_RATE)]
     samples = _faded(_levelled(made))
-    length_sec = len(samples) / SAMPLE_RATE
-    return Prompt(
-        AudioClip(samples, SAMPLE_RATE),
-        None if notes is None else _cut(notes, first / rate, first / rate + length_sec),
-        name, credit, image_of(whole, first, len(excerpt)),
+    prompt = Prompt(
+        AudioClip(samples, SAMPLE_RATE), None, name, credit, image_of(whole, first, len(excerpt)),
+        remarks_on_sound(excerpt, rate),
     )  # fmt: skip
+    if notes is None:
+        return prompt
+    return prompt.with_notes(_cut(notes, first / rate, first / rate + len(samples) / SAMPLE_RATE))
 
 
 def image_of(clip: AudioClip, first: int, count: int) -> Image | None:
@@ -130,7 +135,7 @@ def read_prompt(
     data: bytes, start_sec: float = 0.0, seconds: float = 6.0, notes: Performance | None = None, name: str = "",
     credit: str = "",
 ) -> Prompt:  # fmt: skip
-    """A Prompt of an untrusted sound file (WAV, FLAC, OGG, MP3; of its first minute). Raises BadInput."""
+    """A Prompt of the first minute of an untrusted sound file, see `engine.sound.clip.read_stereo`. Raises BadInput."""
     return prepare_prompt(read_stereo(data), start_sec, seconds, notes, name, credit)
 
 

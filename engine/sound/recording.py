@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from engine.limits import AUDIO_CHANNELS, HIGHEST_RATE, LOWEST_RATE
 from engine.music.types import AudioClip, BadInput
-from engine.sound.clip import FORMATS, SHORTEST_SEC
+from engine.sound.clip import FORMATS, READ, SHORTEST_SEC
+from engine.sound.containers import HEAD, decode, demuxer
 
 LONGEST_SEC = 3600.0
-SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
+SUFFIXES = (".wav", ".flac", ".aiff", ".aif", ".m4a", ".webm", ".ogg", ".mp3")
 
 
 def resample(samples: NDArray[np.float32], old_rate: int, new_rate: int) -> NDArray[np.float32]:
@@ -59,28 +60,7 @@ def read_recording(
     start_sec, seconds  the part to read; up to an hour
     Raises BadInput for what is no sound file, lasts under half a second or holds values that are not numbers.
     """
-    try:
-        with soundfile.SoundFile(path) as file:
-            if file.format not in FORMATS:
-                raise BadInput(f"{path.name} is {file.format}; save it as WAV, FLAC, OGG or MP3.")
-            if not LOWEST_RATE <= file.samplerate <= HIGHEST_RATE or file.channels > AUDIO_CHANNELS:
-                raise BadInput(
-                    f"{path.name} has {file.channels} channels at {file.samplerate} Hz; up to {AUDIO_CHANNELS} "
-                    f"channels at {LOWEST_RATE} to {HIGHEST_RATE} Hz are read, save it as stereo at 44100 Hz."
-                )
-            if min(file.frames / file.samplerate - start_sec, seconds) > LONGEST_SEC:
-                raise BadInput(f"{path.name} lasts over an hour; up to 60 minutes are read, shorten it.")
-            file.seek(min(round(start_sec * file.samplerate), file.frames))
-            sound = file.read(round(min(seconds, LONGEST_SEC) * file.samplerate), dtype="float32", always_2d=True)
-            rate = file.samplerate
-    except FileNotFoundError:
-        raise BadInput(f"There is no file {path}; check the name and the folder.") from None
-    except (soundfile.LibsndfileError, OSError) as error:
-        if path.is_dir():
-            raise BadInput(f"{path} is a folder; name a sound file in it.") from None
-        if not path.exists():
-            raise BadInput(f"There is no file {path}; check the name and the folder.") from None
-        raise BadInput(f"{path.name} is not a recording I can read; save it as WAV, FLAC, OGG or MP3.") from error
+    sound, rate = _decoded(path, start_sec, seconds)
     if len(sound) < SHORTEST_SEC * rate:
         raise BadInput(f"{path.name} lasts {len(sound) / rate:.2f} s from {start_sec:g} s on; {SHORTEST_SEC:g} s are "
                        "needed, choose a longer recording.")  # fmt: skip
@@ -89,3 +69,35 @@ def read_recording(
     mono = sound.mean(1)
     rate_wanted = sample_rate or rate
     return AudioClip(resample(mono, rate, rate_wanted), rate_wanted)
+
+
+def _decoded(path: Path, start_sec: float, seconds: float) -> tuple[NDArray[np.float32], int]:
+    """(num_samples, channels) and Hz. Raises BadInput."""
+
+    def check(rate: int, channels: int) -> None:
+        if not LOWEST_RATE <= rate <= HIGHEST_RATE or channels > AUDIO_CHANNELS:
+            raise BadInput(
+                f"{path.name} has {channels} channels at {rate} Hz; up to {AUDIO_CHANNELS} channels "
+                f"at {LOWEST_RATE} to {HIGHEST_RATE} Hz are read, save it as stereo at 44100 Hz."
+            )
+
+    try:
+        with path.open("rb") as head:
+            kind = demuxer(head.read(HEAD))
+        if kind:
+            return decode(path, kind, start_sec, min(seconds, LONGEST_SEC), check)
+        with soundfile.SoundFile(path) as file:
+            if file.format not in FORMATS:
+                raise BadInput(f"{path.name} is {file.format}; save it as {READ}.")
+            check(file.samplerate, file.channels)
+            if min(file.frames / file.samplerate - start_sec, seconds) > LONGEST_SEC:
+                raise BadInput(f"{path.name} lasts over an hour; up to 60 minutes are read, shorten it.")
+            file.seek(min(round(start_sec * file.samplerate), file.frames))
+            wanted = round(min(seconds, LONGEST_SEC) * file.samplerate)
+            return file.read(wanted, dtype="float32", always_2d=True), file.samplerate
+    except (soundfile.LibsndfileError, OSError) as error:
+        if path.is_dir():
+            raise BadInput(f"{path} is a folder; name a sound file in it.") from None
+        if not path.exists():
+            raise BadInput(f"There is no file {path}; check the name and the folder.") from None
+        raise BadInput(f"{path.name} is not a recording I can read; save it as {READ}.") from error

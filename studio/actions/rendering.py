@@ -251,7 +251,7 @@ class Renders:
                 job.begin("Listening to the reference")
                 prompt = render.wish.prompt
                 heard = desk.transcribe(prompt.clip, job.step)
-                render.wish = replace(render.wish, prompt=replace(prompt, notes=heard))
+                render.wish = replace(render.wish, prompt=prompt.with_notes(heard))
                 job.begin("Rendering")
             for clip in desk.render(render.performance, render.wish, render.step):
                 render.add(clip)

@@ -258,7 +258,7 @@ def _playing(desk: Desk) -> tuple[Callable, ...]:
         Args:
             performance: MIDI; an uploaded file, or a data: URI with base64
             prompt: whose sound, a name of list_prompts; does not count when a recording is given
-            recording: a recording of your own to sound like: WAV, FLAC, OGG or MP3 of at least 3 s
+            recording: a recording of your own to sound like: WAV, FLAC, AIFF, M4A, WebM, OGG or MP3 of at least 3 s
             recording_start: where its excerpt begins, seconds
             recording_seconds: how long the excerpt is, 3 to 10
             recording_midi: what is played in the recording, as MIDI, if you have it
@@ -283,6 +283,9 @@ def _playing(desk: Desk) -> tuple[Callable, ...]:
             (first, last or None), profile=as_text(profile, "The profile", desk.profiles),
         )  # fmt: skip
         digest = desk.render_weights(asked.profile)
+        if asked.profile == "fitted" and asked.prompt.notes is None:
+            heard = desk.transcribe(asked.prompt.clip, time_limit())
+            asked = replace(asked, prompt=asked.prompt.with_notes(heard))
         clip = AudioClip.joined(desk.render(played, asked, time_limit()))
         comment = describe_render(
             asked.prompt, played, seed=asked.seed, temperature=asked.temperature, span=asked.span,
@@ -291,6 +294,7 @@ def _playing(desk: Desk) -> tuple[Callable, ...]:
         about = {
             **_sound(clip), "prompt": asked.prompt.name, "credit": asked.prompt.credit, "seed": asked.seed,
             "temperature": asked.temperature, "profile": asked.profile, "weights": {"renderer": digest},
+            "remarks": list(asked.prompt.remarks),
         }  # fmt: skip
         return sound_file(clip, f"render-{asked.seed}", kind, comment), about
 
@@ -336,7 +340,7 @@ def _listening(desk: Desk) -> tuple[Callable, ...]:
         """Write down the notes and pedal that are heard in a piano recording. Returns MIDI and how much was heard.
 
         Args:
-            recording: WAV, FLAC, OGG or MP3 (the first minute is read); an uploaded file, or a data: URI
+            recording: a sound file (the first minute is read), uploaded or as a data: URI
         """
         from engine.music.io.midi import write_midi
 

@@ -12,7 +12,7 @@ from engine.limits import READ_SECONDS
 from engine.music.types import AudioClip
 from engine.process.notation_reader import Refusals
 from engine.process.wire import from_bytes, to_bytes
-from engine.sound.clip import read_stereo
+from engine.sound.clip import READ, read_stereo
 from engine.untrusted.scores import call_apart
 from studio.project.document import Project, read_project
 
@@ -23,7 +23,7 @@ PROJECT = Refusals(
     "Opening this project took too much memory; use a smaller one.",
 )
 RECORDING = Refusals(
-    "This recording is damaged or of an unknown kind; save it as WAV, FLAC, OGG or MP3.",
+    f"This recording is damaged or of an unknown kind; save it as {READ}.",
     f"Reading this recording took over {READ_SECONDS} seconds; choose a shorter one.",
     "Reading this recording took too much memory; choose a shorter one.",
 )

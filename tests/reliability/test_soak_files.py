@@ -18,6 +18,7 @@ from engine.sound.clip import read_audio
 from engine.sound.prompts import SAMPLE_RATE, read_prompt
 from engine.untrusted.scores import open_performance, open_score, warm_up
 from tests.engine.music.test_midi import HOSTILE, NOTE, assert_sentence, midi, mutate
+from tests.engine.sound.test_prompt_formats import in_container
 from tests.engine.untrusted.test_scores import REFUSED, archive, container
 from tests.helpers.soak_report import Reporter
 
@@ -116,8 +117,8 @@ def hostile_sounds() -> dict[str, tuple[bytes, str | None]]:
         "64 channels": (sound(tone(1, 8000, 64), 8000), "channels"),
         "false length": (good[:40] + b"\xff\xff\xff\x7f" + good[44:], None),
         "cut off": (good[: len(good) * 9 // 10], None),
-        "mp4 by another name": (b"\0\0\0\x20ftypisom" + bytes(2000), "not a recording"),
-        "webm": (b"\x1aE\xdf\xa3" + bytes(2000), "not a recording"),
+        "mp4 by another name": (b"\0\0\0\x20ftypisom" + bytes(2000), "damaged"),
+        "webm": (b"\x1aE\xdf\xa3" + bytes(2000), "damaged"),
         "playlist in a WAV's clothes": (b"RIFF\x40\0\0\0WAVE#EXTM3U\nhttp://10.0.0.1/a\n" + bytes(60), "damaged"),
         "empty": (b"", "not a recording|empty"),
         "random": (random.Random(4).randbytes(50_000), "not a recording"),
@@ -138,6 +139,7 @@ def test_mutated_recordings_are_read_or_refused(count: int, soak_report: Reporte
                 read_prompt(data, seconds=3)
             assert_sentence(refused.value)
     seeds = [sound(tone(3.5, 22_050), 22_050, kind) for kind in ("WAV", "FLAC", "OGG", "MP3")]
+    seeds += [in_container("ipod", "aac"), in_container("webm", "libopus")]
     for _ in range(count):
         try:
             prompt = read_prompt(mutate(r.choice(seeds), r), seconds=3)
@@ -147,7 +149,8 @@ def test_mutated_recordings_are_read_or_refused(count: int, soak_report: Reporte
         read += 1
         check_prompt(prompt.clip)
     soak_report(
-        5, "mutated WAV, FLAC, OGG, MP3", asked=f"{count:,} and 17 made by hand: 0 crashes; what is accepted is sound",
+        5, "mutated WAV, FLAC, OGG, MP3, M4A, WebM",
+        asked=f"{count:,} and 17 made by hand: 0 crashes; what is accepted is sound",
         found=f"{count:,} and {len(named)}: 0 crashes, {read:,} accepted, all finite, mono, 32 kHz",
         passed=read > count / 10 and len(named) >= 17,
     )  # fmt: skip

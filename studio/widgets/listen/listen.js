@@ -166,6 +166,8 @@ function show() {
   $('.which').textContent = [about.title, about.prompt, about.part === 'the whole piece' ? '' : about.part, `seed ${about.seed}`].filter(Boolean).join(' · ');
   $('.status').textContent = statusOf(r);
   $('.status').classList.toggle('bad', !!(r.problem || state.refused));
+  $('.remark').textContent = state.remark || '';
+  $('.remark').hidden = !state.remark;
   const bar = $('.words progress');
   bar.hidden = $('.halt').hidden = state.over || !!r.problem;
   if (state.share) bar.value = state.share; else bar.removeAttribute('value');

@@ -31,6 +31,7 @@ def _state(render: Render, renders: Renders) -> dict[str, Any]:
     have    samples made so far, of `total`; left: seconds of work, null while that cannot be said
     by      who stopped it, "" if nobody did; refused: why it could not be made, "" if it could
     latest  the number of the newest render
+    remark  what is likely to be wrong with its reference, "" for nothing
     """
     job = render.job
     left = render.left_sec()
@@ -39,6 +40,7 @@ def _state(render: Render, renders: Renders) -> dict[str, Any]:
         "share": round(max(render.share, render.made / max(1, render.total)), 3),
         "left": None if left is None else round(left, 1), "text": job.doing if job else "",
         "by": (job.stopped or "") if job else "", "refused": job.refusal if job else "", "latest": renders.latest,
+        "remark": " ".join(render.wish.prompt.remarks),
     }  # fmt: skip
 
 

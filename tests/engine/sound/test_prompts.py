@@ -98,10 +98,19 @@ def test_refusals_are_one_sentence(clip: AudioClip, start: float, seconds: float
     assert str(refused.value).count(". ") == 0
 
 
-def test_silence_up_to_too_near_the_end_is_refused() -> None:
-    samples = np.concatenate([np.zeros(4 * SAMPLE_RATE, np.float32), tone(2).samples])
-    with pytest.raises(BadInput, match="begin earlier"):
-        prepare_prompt(AudioClip(samples, SAMPLE_RATE), 0, 6)
+@pytest.mark.parametrize(("silent", "sounding", "start"), [(0.2, 2.8, 0.0), (4.0, 2.0, 0.0), (1.0, 2.5, 0.5)])
+def test_silence_is_cut_only_as_far_as_three_seconds_remain(silent: float, sounding: float, start: float) -> None:
+    samples = np.concatenate([np.zeros(round(silent * SAMPLE_RATE), np.float32), tone(sounding).samples])
+    prompt = prepare_prompt(AudioClip(samples, SAMPLE_RATE), start, 6)
+    assert prompt.clip.duration_sec == pytest.approx(3)
+    begins = np.flatnonzero(np.abs(prompt.clip.samples) > 0.01)[0] / SAMPLE_RATE
+    assert begins == pytest.approx(3 - sounding, abs=0.01)
+
+
+@pytest.mark.parametrize("rate", [22_050, 44_100, 48_000])
+def test_a_recording_of_exactly_three_seconds_is_accepted(rate: int) -> None:
+    samples = np.concatenate([np.zeros(rate // 4, np.float32), tone(3, rate).samples])[: 3 * rate]
+    assert prepare_prompt(AudioClip(samples, rate), 0, 3).clip.duration_sec == pytest.approx(3, abs=1e-3)
 
 
 def test_files_of_strangers() -> None:
