@@ -72,10 +72,12 @@ def rows_of_recordings(material: Material, renderers: dict[str, Rendering], code
 def measure(
     material: Material, codec: Any, others: dict[str, Any], renderers: dict[str, Rendering], only: tuple[str, ...],
     quick: bool, out: Path, say: Callable[[str], None], seconds: float = 150.0, again: tuple[str, ...] = (),
+    without: tuple[str, ...] = (),
 ) -> list[Table]:  # fmt: skip
     """The tables asked for, each printed when it is done.
 
-    again  beginnings of the recordings' rows to measure; the others come from OUT, where an earlier run kept them
+    again    beginnings of the recordings' rows to measure; the others come from OUT, where an earlier run kept them
+    without  columns of these rows to leave out: "notes", "visqol"
     """
     first: Any = next(iter(renderers.values()), None)
     work: dict[str, Callable[[], Table]] = {
@@ -101,7 +103,7 @@ def measure(
         if name in ("selection", "report"):
             most = 15.0 if quick else seconds
             rows = rows_of_recordings(material, renderers, codec)
-            tables[name] = recordings_table(material.data, name, rows, most, say, out, again or None)
+            tables[name] = recordings_table(material.data, name, rows, most, say, out, again or None, without)
             tables[name].append(speed_table(read_all(material.data, name, most), Preview()))
         else:
             tables[name] = [work[job]() for job in (("codec", "use") if name == "codec" else (name,))]
@@ -136,6 +138,7 @@ def main() -> None:
     parser.add_argument(
         "--rows", default="", help="rows of recordings to measure (their beginnings); the rest is taken from OUT"
     )
+    parser.add_argument("--without", default="", help="dear columns to leave out of these rows: notes,visqol")
     parser.add_argument("--seconds", type=float, default=150.0, help="the most of each of these recordings")
     parser.add_argument("--quick", action="store_true", help="less of everything, about two minutes")
     parser.add_argument("--out", type=Path, default=Path("runs/eval-audio"))
@@ -162,6 +165,7 @@ def main() -> None:
             lambda s: print(s, file=sys.stderr, flush=True),
             args.seconds,
             tuple(filter(None, args.rows.split(","))),
+            tuple(filter(None, args.without.split(","))),
         )
     except (BadInput, BundleError) as error:
         raise SystemExit(str(error)) from None

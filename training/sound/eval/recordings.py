@@ -143,25 +143,35 @@ def embeddings_of(data: Path) -> dict[str, Embedding]:
     return found
 
 
-def measured(real: list[Recording], made: list[AudioClip], embeddings: dict[str, Embedding]) -> Measured:
-    """A row's sounds, one for each recording, against the recordings."""
-    first = [AudioClip(c.samples[: round(NOTES_SEC * RATE)], RATE) for c in made]
-    heard = hear_all(first)
+def measured(
+    real: list[Recording], made: list[AudioClip], embeddings: dict[str, Embedding], without: tuple[str, ...] = ()
+) -> Measured:
+    """A row's sounds, one for each recording, against the recordings; without the dear columns "notes", "visqol"."""
     rows = []
-    for r, clip, short, notes in zip(real, made, first, heard, strict=True):
-        wanted = part(r.notes, 0.0, short.duration_sec)
-        found = agreement(wanted, notes)
+    heard = [(np.nan,) * 3] * len(real) if "notes" in without else notes_heard(real, made)
+    for r, clip, notes in zip(real, made, heard, strict=True):
         rows.append([
-            found.f1, found.onset_error_ms, notes_with_offset_and_velocity(wanted, notes)[1],
-            mel_distance(r.sound.samples, clip.samples), log_spectral_distance(r.sound.samples, clip.samples),
+            *notes, mel_distance(r.sound.samples, clip.samples), log_spectral_distance(r.sound.samples, clip.samples),
             spectrum_distance(long_term_spectrum(r.sound), long_term_spectrum(clip)),
             centroid_correlation(r.sound, clip), loudness_correlation(r.sound, clip),
-            *attack_differences(r.sound, clip, r.notes), visqol(r.sound, clip),
+            *attack_differences(r.sound, clip, r.notes),
+            np.nan if "visqol" in without else visqol(r.sound, clip),
         ])  # fmt: skip
     return Measured(
         {name: [embed(c) for c in made] for name, embed in embeddings.items()}, np.array(rows),
         np.stack([long_term_spectrum(c) for c in made]), np.stack([decays(c) for c in made]),
     )  # fmt: skip
+
+
+def notes_heard(real: list[Recording], made: list[AudioClip]) -> list[tuple[float, float, float]]:
+    """F1, onset error in ms and F1 with velocity of the notes that are transcribed from each sound's beginning."""
+    first = [AudioClip(c.samples[: round(NOTES_SEC * RATE)], RATE) for c in made]
+    found = []
+    for r, clip, notes in zip(real, first, hear_all(first), strict=True):
+        wanted = part(r.notes, 0.0, clip.duration_sec)
+        same = agreement(wanted, notes)
+        found.append((same.f1, same.onset_error_ms, notes_with_offset_and_velocity(wanted, notes)[1]))
+    return found
 
 
 def read_all(data: Path, split: str, seconds: float) -> list[Recording]:
@@ -171,7 +181,7 @@ def read_all(data: Path, split: str, seconds: float) -> list[Recording]:
 
 def recordings_table(
     data: Path, split: str, rows: dict[str, Row], seconds: float, say: Say, folder: Path | None = None,
-    again: tuple[str, ...] | None = None,
+    again: tuple[str, ...] | None = None, without: tuple[str, ...] = (),
 ) -> list[Table]:  # fmt: skip
     """Fréchet distances of each row with 90 % intervals by recording, the other measures, and each recording's own.
 
@@ -179,6 +189,7 @@ def recordings_table(
     folder  where measured rows are kept, one file each
     again   beginnings of the names that are measured now, the others are taken from the folder where they are there;
             None for all
+    without  columns that are left out of what is measured now: "notes", "visqol"
     """
     real = read_all(data, split, seconds)
     embeddings = embeddings_of(data)
@@ -195,7 +206,7 @@ def recordings_table(
         started = time.process_time()
         made = [r.sound if row is None else _fitted_to(row(r), r.sound) for r in real]
         rendered = time.process_time() - started
-        found[name] = measured(real, made, embeddings)
+        found[name] = measured(real, made, embeddings, without)
         if path is not None:
             found[name].save(path)
         say(f"{split} recordings: {name}: {rendered:.0f} s to render, {time.process_time() - started:.0f} s in all")
