@@ -135,7 +135,7 @@ def test_a_style_belongs_to_its_piece_and_undo_asks_before_it_leaves(visitor: Vi
     moved = visitor.page.locator("#axis-loudness input[type=range]").input_value()
     assert float(moved) > 1
     visitor.open("Bach, Prelude in C, BWV 846")
-    expect(visitor.page.locator("#axis-loudness input[type=range]")).to_have_value("0")
+    expect(visitor.page.locator("#axis-loudness input[type=range]")).to_have_value("0", timeout=60_000)
     visitor.canvas.focus()
     visitor.page.keyboard.press("n")
     visitor.page.keyboard.press("ArrowUp")
@@ -152,7 +152,7 @@ def test_a_style_belongs_to_its_piece_and_undo_asks_before_it_leaves(visitor: Vi
     visitor.page.locator("#roll .undo").click()
     back.click()
     visitor.wait(f"d.doc !== '{doc}'")
-    expect(visitor.page.locator("#axis-loudness input[type=range]")).to_have_value(moved)
+    expect(visitor.page.locator("#axis-loudness input[type=range]")).to_have_value(moved, timeout=60_000)
 
 
 def test_edits_survive_a_new_style(visitor: Visitor) -> None:

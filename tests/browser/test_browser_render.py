@@ -119,14 +119,14 @@ def test_render_switch_blind_save(visitor: Visitor) -> None:
     visitor.page.locator("#roll .play").click()
     visitor.page.wait_for_function("() => !document.querySelector('#roll audio').paused")
     assert player(visitor)["playing"] == "false"
-    expect(visitor.page.locator("#listen .status")).to_contain_text("before your last change")
+    expect(visitor.page.locator("#listen .status")).to_contain_text("before your last change", timeout=60_000)
     another = visitor.page.locator("#roll .title").inner_text()
     visitor.open("Bach, Prelude in C, BWV 846")
     visitor.page.locator("#listen .listen").wait_for(state="hidden")  # it belongs to the piece before
     visitor.canvas.focus()
     visitor.page.keyboard.press("Control+z")
     visitor.page.get_by_role("button", name="Back to “").click()
-    expect(visitor.page.locator("#roll .title")).to_have_text(another)
+    expect(visitor.page.locator("#roll .title")).to_have_text(another, timeout=60_000)
     visitor.page.locator("#listen .listen").wait_for(state="visible")
 
 

@@ -88,7 +88,8 @@ def arrive(client: Client, browser: dict | None) -> dict:
     config = _config(client.url)
     kinds = {c["id"]: c["type"] for c in config["components"]}
     values = {c["id"]: c["props"].get("value") for c in config["components"]}
-    load = next(d for d in config["dependencies"] if [e for _, e in d["targets"]] == ["load"] and len(d["inputs"]) > 3)
+    loads = [d for d in config["dependencies"] if [e for _, e in d["targets"]] == ["load"]]
+    load = next(d for d in loads if any(kinds[i] == "browserstate" for i in d["inputs"]))
     data = [
         browser if kinds[i] == "browserstate" else None if kinds[i] == "state" else values[i] for i in load["inputs"]
     ]
