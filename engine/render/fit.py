@@ -1,7 +1,7 @@
-"""Fit a sampled piano to a recording: tuning, velocities, room, spectral envelope, stereo image, level.
+"""Fit a sampled piano to a recording: tuning, velocities, room, spectral envelopes, noise, stereo image, level.
 
 Analysis by synthesis: the sampled piano plays the recording's own notes, and each step takes out one difference between
-the two sounds. The result is a pair of filters, so rendering is a sampler and a convolution.
+the two sounds. The result is a set of filters, so rendering is a sampler and convolutions.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from scipy.signal import fftconvolve
 
 from engine.music.types import Performance
+from engine.render.colours import Colours, fit_colours, groups
 from engine.render.filters import EQ_TAPS, minimum_phase
+from engine.render.noise import SILENT_DB, fit_noise, noise_loop
 from engine.render.room import RoomFit, echoes, fit_room, response, usual_room
 from engine.render.tuning import Tuning, fit_tuning
 from engine.render.velocity import VelocityCurve, fit_velocity
@@ -26,7 +28,9 @@ LEAST_GAIN_DB, MOST_GAIN_DB = -40.0, 18.0
 UNHEARD_DB = -60.0  # of the loudest band of the dry sound: a band below gives no gain of its own
 SMOOTH = np.array([0.25, 0.5, 0.25])
 EARLY_SEC = 0.015  # of the noise that widens the direct sound
-MIDDLE_SEED, SIDE_SEED, EARLY_SEED = 1, 2, 3
+MIDDLE_SEED, SIDE_SEED, EARLY_SEED, NOISE_SEED, SIDE_NOISE_SEED = 1, 2, 3, 4, 5
+PIANOS = ("grand", "upright", "player")  # the first unless another is clearly nearer
+PENALTY_DB = 0.5  # by which another piano must be nearer: the error of six seconds says little about other music
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,9 @@ class Instrument:
     """A sampled piano fitted to a recording.
 
     piano      a name of `engine.sound.preview.PIANOS`
+    colours    envelopes of groups of notes against that of all
     gain_db    (COUNT,) spectral envelope: dB by which each band of the dry piano and its echoes is raised
+    noise      (1 or 2, num_samples) the recording's steady noise, to be repeated; None where it has none
     responses  (1 or 2, taps) middle, and side where the recording is stereo: what the dry sound is convolved with
     error_db   mean distance of the fitted sound from the recording, per band and frame
     """
@@ -42,8 +48,10 @@ class Instrument:
     piano: str
     tuning: Tuning
     velocity: VelocityCurve
+    colours: Colours
     room: RoomFit
     gain_db: NDArray[np.float64]
+    noise: NDArray[np.float32] | None
     responses: NDArray[np.float32]
     error_db: float
 
@@ -53,7 +61,6 @@ class Instrument:
 
 def fit_instrument(
     preview: Preview, recording: NDArray[np.float32], notes: Performance, image: Image | None = None, seed: int = 0,
-    piano: str = "grand",
 ) -> Instrument:  # fmt: skip
     """The piano that sounds like the recording when it plays the recording's notes.
 
@@ -62,38 +69,92 @@ def fit_instrument(
     image      its stereo image; None makes an instrument of one channel
     seed       another seed has other echoes of the same room
     """
-    dry = played(preview, notes, piano, len(recording))
-    tuning, velocity = fit_tuning(recording, dry, notes), fit_velocity(recording, dry, notes)
-    dry = played(preview, velocity.played(notes), piano, len(recording), tuning)
-    wanted, plain = energies(recording), energies(dry)
-    room = fit_room(wanted, plain)
-    late = np.hstack([echoes(plain[:, b : b + 1], t60, room.delay_sec) for b, t60 in enumerate(room.t60_sec)])
-    gain = envelope(wanted, plain + 10 ** (room.wet_db / 10) * late)
+    wanted, count = energies(recording), len(recording)
+    plain = {piano: played(preview, notes, piano, count) for piano in PIANOS if piano in preview.available()}
+    piano = nearest_piano(wanted, {name: energies(dry) for name, dry in plain.items()})
+    tuning, velocity = fit_tuning(recording, plain[piano], notes), fit_velocity(recording, plain[piano], notes)
+    strokes = velocity.played(notes)
+    boundary = float(np.median(strokes.velocity)) + 0.5
+    dry = [played(preview, group, piano, count, tuning) for group in groups(strokes, boundary)]
+    of_groups = np.stack([energies(d) for d in dry])
+    room = fit_room(wanted, of_groups.sum(0))
+    heard = np.stack([g + in_room(g, room) for g in of_groups])
+    gain = envelope(wanted, heard.sum(0))
+    colours = Colours(boundary, fit_colours(wanted, heard * 10 ** (gain / 10)))
+    coloured = np.sum([fftconvolve(d, f)[:count] for d, f in zip(dry, colour_filters(colours), strict=True)], 0)
     echo = response(room, _seed(seed, MIDDLE_SEED))
     # once more against the sound itself, whose echoes are not the expected ones but these
-    made = energies(fftconvolve(dry, middle_response(gain, echo))[: len(dry)])
-    gain = gain + envelope(wanted, made)
-    return build(preview, notes, recording, piano, tuning, velocity, room, gain, echo, image, seed)
+    gain = gain + envelope(wanted, energies(fftconvolve(coloured, middle_response(gain, echo))[:count]))
+    fitted = Instrument(piano, tuning, velocity, colours, room, gain, None, np.zeros((1, 1), np.float32), 0.0)
+    return finished(preview, notes, recording, coloured, fitted, echo, image, seed)
 
 
-def build(
-    preview: Preview, notes: Performance, recording: NDArray[np.float32], piano: str, tuning: Tuning,
-    velocity: VelocityCurve, room: RoomFit, gain: NDArray[np.float64], echo: NDArray[np.float64],
-    image: Image | None, seed: int,
-) -> Instrument:  # fmt: skip
-    """The responses of fitted parameters, at the level at which the preview plays the recording's notes."""
-    middle = middle_response(gain, echo)
-    dry = played(preview, velocity.played(notes), piano, len(recording), tuning)
-    sound = fftconvolve(dry, middle)[: len(dry)].astype(np.float32)
-    target, ours = db(energies(recording)), db(energies(sound))
+def nearest_piano(wanted: NDArray[np.float64], plain: dict[str, NDArray[np.float64]]) -> str:
+    """The piano whose notes, each in its own room and envelope, come nearest to the recording: the first of `plain`
+    unless another one's error is lower by PENALTY_DB.
+
+    wanted  (frames, COUNT) energies of the recording; plain: of each piano that plays its notes
+    """
+    error: dict[str, float] = {}
+    for name, dry in plain.items():
+        room = fit_room(wanted, dry)
+        made = dry + in_room(dry, room)
+        error[name] = distance_db(wanted, made * 10 ** (envelope(wanted, made) / 10))
+    first = next(iter(error))
+    best = min(error, key=lambda name: error[name])
+    return best if error[best] < error[first] - PENALTY_DB else first
+
+
+def in_room(dry: NDArray[np.float64], room: RoomFit) -> NDArray[np.float64]:
+    """(frames, COUNT) the energies of the echoes of dry energies."""
+    late = np.hstack([echoes(dry[:, b : b + 1], t60, room.delay_sec) for b, t60 in enumerate(room.t60_sec)])
+    return 10 ** (room.wet_db / 10) * late
+
+
+def distance_db(wanted: NDArray[np.float64], made: NDArray[np.float64]) -> float:
+    """Mean distance of (frames, COUNT) energies in dB, from 50 dB under the loudest on."""
+    target, ours = db(wanted), db(made)
     floor = target.max() - 50
-    error = float(np.abs(np.maximum(target, floor) - np.maximum(ours, floor)).mean())
+    return float(np.abs(np.maximum(target, floor) - np.maximum(ours, floor)).mean())
+
+
+def colour_filters(colours: Colours) -> list[NDArray[np.float64]]:
+    """Of each group of notes its filter, (EQ_TAPS,)."""
+    return [minimum_phase(shift) for shift in colours.shift_db]
+
+
+def finished(
+    preview: Preview, notes: Performance, recording: NDArray[np.float32], dry: NDArray[np.float64],
+    fitted: Instrument, echo: NDArray[np.float64], image: Image | None, seed: int,
+) -> Instrument:  # fmt: skip
+    """The responses and the noise of fitted parameters, at the level at which the preview plays the recording's notes.
+
+    dry  (num_samples,) the fitted piano playing the notes, in its colours, without the envelope of all and the room
+    """
+    middle = middle_response(fitted.gain_db, echo)
+    sound = fftconvolve(dry, middle)[: len(dry)].astype(np.float32)
+    target, ours = energies(recording), energies(sound)
+    noise = fit_noise(target, ours)
     heard = preview.preview(notes, "grand").samples[: len(sound)]
     level = 10 ** ((_loudness_db(heard) - _loudness_db(sound)) / 20)
     responses = middle[None]
     if image is not None:
-        responses = np.stack([middle, side_response(middle, gain, room, image, seed)])
-    return Instrument(piano, tuning, velocity, room, gain, (level * responses).astype(np.float32), error)
+        responses = np.stack([middle, side_response(middle, fitted.gain_db, fitted.room, image, seed)])
+    return replace(
+        fitted, noise=_noise(noise, level, image, seed), responses=(level * responses).astype(np.float32),
+        error_db=distance_db(target, ours),
+    )  # fmt: skip
+
+
+def _noise(noise_db: NDArray, level: float, image: Image | None, seed: int) -> NDArray[np.float32] | None:
+    """(1 or 2, num_samples) noise of the middle, and of its own in the side; None for none."""
+    if noise_db.max() <= SILENT_DB:
+        return None
+    loops = [noise_loop(noise_db, _seed(seed, NOISE_SEED))]
+    if image is not None:
+        wide = noise_db + np.minimum(db(np.array(image.width)), 0)
+        loops.append(noise_loop(wide, _seed(seed, SIDE_NOISE_SEED)))
+    return (level * np.stack(loops)).astype(np.float32)
 
 
 def played(
@@ -164,5 +225,8 @@ def unfitted(preview: Preview, recording: NDArray[np.float32], image: Image | No
     gain = envelope(energies(recording), energies(dry))
     gain = 0.5 * (gain - gain.mean())
     room = usual_room()
-    echo = response(room, _seed(seed, MIDDLE_SEED))
-    return build(preview, scale, dry, "grand", Tuning(), VelocityCurve(), room, gain, echo, image, seed)
+    fitted = Instrument(
+        "grand", Tuning(), VelocityCurve(), Colours(), room, gain, None, np.zeros((1, 1), np.float32), 0.0
+    )
+    made = finished(preview, scale, dry, dry, fitted, response(room, _seed(seed, MIDDLE_SEED)), image, seed)
+    return replace(made, noise=None)

@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 from engine.checkpoints.index import FITTED_DIGEST
 from engine.music.types import AudioClip, BadInput, Performance
 from engine.progress import ProgressCallback
+from engine.render.colours import groups
 from engine.render.filters import Convolver
-from engine.render.fit import Instrument, fit_instrument, unfitted
+from engine.render.fit import Instrument, colour_filters, fit_instrument, unfitted
+from engine.render.noise import noise_from
 from engine.render.rendering import FRAME_RATE, check_drawing, frame_span
 from engine.render.streaming import StreamingRenderer
 from engine.sound.bands import SAMPLE_RATE
@@ -87,6 +89,20 @@ class FittedRenderer(StreamingRenderer):
                 self._fits.popitem(last=False)
         return made
 
+    def _dry(self, notes: Performance, instrument: Instrument, samples: int) -> Iterator[NDArray[np.float32]]:
+        """The notes on the fitted piano without its room, each group of notes through its own envelope."""
+        first, cents, colours = round(FIRST_SEC * SAMPLE_RATE), instrument.tuning.of_keys(), instrument.colours
+        if not colours.differ:
+            yield from self.preview.dry(notes, instrument.piano, samples, cents, first)
+            return
+        parts = [
+            self.preview.dry(group, instrument.piano, samples, cents, first)
+            for group in groups(notes, colours.boundary)
+        ]
+        filters = [Convolver(f[None]) for f in colour_filters(colours)]
+        for several in zip(*parts, strict=True):
+            yield np.sum([f.add(part)[0] for f, part in zip(filters, several, strict=True)], 0)
+
     def _stream(
         self, performance: Performance, prompt: Prompt, seed: int, first: int, last: int, report: ProgressCallback
     ) -> Iterator[AudioClip]:
@@ -98,9 +114,7 @@ class FittedRenderer(StreamingRenderer):
         total, skip = (last - first) * rate, round(lead * SAMPLE_RATE)
         convolver, made = Convolver(instrument.responses), 0
         out = StreamResampler(SAMPLE_RATE, OUTPUT_RATE, len(instrument.responses))
-        dry = self.preview.dry(
-            heard, instrument.piano, skip + total, instrument.tuning.of_keys(), round(FIRST_SEC * SAMPLE_RATE)
-        )
+        dry = self._dry(heard, instrument, skip + total)
         for part in gathered(dry, skip, round(PART_SEC * SAMPLE_RATE)):
             sound = convolver.add(part)
             if skip:
@@ -108,6 +122,8 @@ class FittedRenderer(StreamingRenderer):
                 sound, skip = sound[:, cut:], skip - cut
             if not sound.shape[1]:
                 continue
+            if instrument.noise is not None:
+                sound = sound + noise_from(instrument.noise, first * rate + made, sound.shape[1])
             made += sound.shape[1]
             ends = total - made + np.arange(sound.shape[1])[::-1]
             sound = sound * np.clip(ends / (FADE_SEC * SAMPLE_RATE), 0, 1) if end >= performance.end_sec + 1 else sound
