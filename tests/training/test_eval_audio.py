@@ -10,17 +10,34 @@ import pytest
 import soundfile
 import torch
 
+from engine.measures.frechet import frechet, log_mel_statistics
 from engine.models.codec.piano_codec import CodecConfig, PianoCodec
 from engine.models.renderer.masked_renderer import MaskedRenderer, RendererConfig
 from engine.music.io.midi import write_midi
 from engine.music.types import AudioClip, BadInput, Performance
 from engine.render.rendering import Renderer
+from engine.sound.players import levelled
 from engine.sound.preview import Preview
+from engine.sound.prompts import prepare_prompt
 from training.sound.eval.audio import measure
 from training.sound.eval.codec import code_use, through
 from training.sound.eval.goals import goals
-from training.sound.eval.material import CALM, DENSE, Material, Table, lyra, opus, part
+from training.sound.eval.likeness import OCTAVES, attack_differences, decays
+from training.sound.eval.material import CALM, DENSE, RATE, Material, Table, lyra, opus, part
 from training.sound.eval.picture import side_by_side, spectrogram_image
+from training.sound.eval.recordings import (
+    ITSELF,
+    MEASURES,
+    Measured,
+    Recording,
+    bootstrap,
+    decay_rows,
+    each_rows,
+    frechet_rows,
+    measured,
+    measures_rows,
+    prompt_rows,
+)
 from training.sound.eval.render import frechet_table, wanted_samples
 
 
@@ -165,6 +182,82 @@ def test_goals_are_looked_up() -> None:
     assert found.rows[1][2] == "≥ 0.92"
     assert found.remarks == ["3 of 5 reached."]
     assert np.isnan(renderer.value("paper", "F1"))
+
+
+def test_goals_of_recordings_are_looked_up() -> None:
+    far = Table("", ("sound", "MTT", "MTT / preview", "MSD", "MSD / preview"), [
+        ["sampler (x)", "9.0 (10.0) [8.0, 12.0]", "", "7.0 (8.0) [1.0, 9.0]", ""],
+        ["preview", "11.0 (12.0) [8.0, 12.0]", "-", "7.0 (7.0) [1.0, 9.0]", "-"],
+        ["fitted", "4.0 (5.0) [3.0, 6.0]", "0.42 [0.3, 0.5]", "5.0 (6.0) [4.0, 7.0]", ""],
+    ])  # fmt: skip
+    measures = Table("", ("sound", "F1", "mel, dB", "pre-echo, dB"), [["fitted", 0.98, 3.9, -0.2]])
+    prompts = Table("", ("sound", "nearer own than another", "nearest own"),
+                    [["the recording", 0.7, 0.4], ["fitted", 0.8, 0.2]])  # fmt: skip
+    own = Table("", ("player", "fit, s", "real-time factor", "loudness r"), [["mean", 1.2, 0.02, 0.95]])
+    none = Table("", ("sound",), [])
+    found = goals({"report": [far, measures, none, prompts, none, own]})
+    reached = [row[3] for row in found.rows]
+    assert reached == ["yes", "yes", "no", "no", "yes", "no", "yes", "yes", "yes", "yes", "yes", "no"]
+    assert found.rows[0][1] == pytest.approx(5 / 12)
+
+
+@pytest.fixture(scope="module")
+def recorded(material: Material) -> list[Recording]:
+    """Two recordings of twenty seconds with their prompts."""
+    found = []
+    for name in (CALM[0], DENSE[0]):
+        clip, notes = material.real(name, 10.0, 20.0)
+        before, heard = material.real(name, 0.0, 7.0)
+        found.append(Recording(name, prepare_prompt(before, 0.0, 6.0, heard), levelled(clip), notes))
+    return found
+
+
+def test_a_row_of_recordings_is_kept_and_taken_again(recorded: list[Recording], tmp_path: Path) -> None:
+    embeddings = {"log-mel": log_mel_statistics}
+    preview = Preview()
+    same = measured(recorded, [r.sound for r in recorded], embeddings, ("notes", "visqol"))
+    other = [levelled(AudioClip(preview.preview(r.notes, "player").samples[: 20 * RATE], RATE)) for r in recorded]
+    other = [AudioClip(np.pad(c.samples, (0, 20 * RATE - len(c.samples))), RATE) for c in other]
+    away = measured(recorded, other, embeddings, ("notes", "visqol"))
+    away.save(tmp_path / "split" / "player.npz")
+    again = Measured.load(tmp_path / "split" / "player.npz")
+    np.testing.assert_array_equal(again.measures, away.measures)
+    assert again.when == away.when
+    mel, loud = MEASURES.index("mel, dB"), MEASURES.index("loudness r")
+    assert np.abs(same.measures[:, mel]).max() < 1e-6
+    np.testing.assert_allclose(same.measures[:, loud], 1)
+    assert (away.measures[:, mel] > 1).all()
+    assert np.isnan(away.measures[:, 0]).all()
+    rows = {ITSELF: same, "preview": away, "fitted": away}
+    far = frechet_rows("report", recorded, rows, embeddings, lambda sentence: None)
+    assert far.columns == ("sound", "log-mel", "log-mel / preview")
+    assert str(far.rows[2][2]).startswith("1.00 [1.00, 1.00]")
+    others = measures_rows("x", rows), decay_rows("x", rows), prompt_rows("x", recorded, rows)
+    assert [len(t.rows) for t in others] == [3, 2, 3]
+    assert len(each_rows("x", recorded, rows).rows) == 6
+
+
+def test_moments_give_the_distance_of_all_features() -> None:
+    rng = np.random.default_rng(0)
+    left, right = ([rng.normal(i, 1 + j, (40, 5)) for i in range(3)] for j in (0, 1))
+    draws = bootstrap(left, right)
+    assert draws[0] == pytest.approx(frechet(np.concatenate(left), np.concatenate(right)))
+    assert draws[1:].min() < draws[0] < draws[1:].max()
+
+
+def test_what_a_rendering_does_at_attacks_and_in_decays() -> None:
+    t = np.arange(3 * RATE) / RATE
+    onset = np.array([0.5, 1.2, 1.9])
+    sound = sum((t >= at) * np.sin(2 * np.pi * 3000 * (t - at)) * 10 ** (-3 * (t - at).clip(0) / 1.5) for at in onset)
+    real = AudioClip((0.2 * sound).astype(np.float32), RATE)
+    early = AudioClip((real.samples + 0.3 * np.roll(real.samples, -RATE // 50)).astype(np.float32), RATE)
+    notes = Performance(onset, [0.3] * 3, [60, 62, 64], [60, 60, 60])
+    rise, before = attack_differences(real, early, notes)
+    assert attack_differences(real, real, notes) == (0, 0)
+    assert rise < 0
+    assert before > 3
+    found = decays(real)
+    assert found[OCTAVES.searchsorted(3000)] == pytest.approx(1.5, rel=0.1)
 
 
 def test_wanted_length() -> None:

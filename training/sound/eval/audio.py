@@ -40,7 +40,7 @@ from training.sound.eval.render import (
     renderer_table,
     seams_table,
 )
-from training.sound.eval.speed import speed_table
+from training.sound.eval.speed import fitted_table
 
 TABLES = ("codec", "renderer", "frechet", "fidelity", "prompts", "seams", "selection", "report", "picture")
 
@@ -104,7 +104,7 @@ def measure(
             most = 15.0 if quick else seconds
             rows = rows_of_recordings(material, renderers, codec)
             tables[name] = recordings_table(material.data, name, rows, most, say, out, again or None, without)
-            tables[name].append(speed_table(read_all(material.data, name, most), Preview()))
+            tables[name].append(fitted_table(read_all(material.data, name, most), Preview()))
         else:
             tables[name] = [work[job]() for job in (("codec", "use") if name == "codec" else (name,))]
         say(f"{name}: {time.process_time() - started:.0f} s of one core")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from training.sound.eval.material import Table
@@ -46,12 +47,46 @@ def goals(tables: Mapping[str, Sequence[Table]]) -> Table:
             ("real-time factor", t.value("real-time factor (wall)", "value"), "≤", 0.30),
             ("first sound, s", t.value("first sound", "value"), "≤", 1.0),
         ]
+    for split in ("selection", "report"):
+        if split in tables:
+            found += of_recordings(split, tables[split])
     rows = [(what, value, f"{sign} {asked:.3g}", "yes" if _reached(value, sign, asked) else "no")
             for what, value, sign, asked in found]  # fmt: skip
     reached = sum(row[3] == "yes" for row in rows)
     return Table(
         "Figures to reach", ("figure", "found", "asked", "reached"), rows, [f"{reached} of {len(rows)} reached."]
     )
+
+
+def of_recordings(split: str, tables: Sequence[Table]) -> list[Goal]:
+    """The fitted piano's goals, from the tables of `recordings_table` and `fitted_table`."""
+    far, measures, _, prompts, _, own = tables
+    found: list[Goal] = []
+    for label in ("MTT", "MSD"):
+        for other in ("preview", "sampler"):
+            share = _plain(far, "fitted", label) / _plain(far, other, label)
+            found.append((f"{split}, fitted: {label} / {other}'s", share, "≤", 0.6))
+    found += [
+        (f"{split}, fitted: note F1", measures.value("fitted", "F1"), "≥", 0.975),
+        (f"{split}, fitted: mel, dB", measures.value("fitted", "mel, dB"), "≤", 3.7),
+        (f"{split}, fitted: pre-echo, dB", measures.value("fitted", "pre-echo, dB"), "≤", 0.0),
+        (f"{split}, fitted: loudness r against the preview's", own.value("mean", "loudness r"), "≥", 0.9),
+        (f"{split}, fitted: fit, s", own.value("mean", "fit, s"), "≤", 2.0),
+        (f"{split}, fitted: real-time factor", own.value("mean", "real-time factor"), "≤", 0.03),
+    ]
+    for how in ("nearer own than another", "nearest own"):
+        found.append((f"{split}, fitted: {how}, the recordings' own parts'", prompts.value("fitted", how), "≥",
+                      prompts.value("the recording", how)))  # fmt: skip
+    return found
+
+
+def _plain(table: Table, row: str, column: str) -> float:
+    """The plain distance in a cell "endless (plain) [low, high]"; nan where there is none."""
+    if column not in table.columns:
+        return float("nan")
+    cells = [str(r[list(table.columns).index(column)]) for r in table.rows if str(r[0]).startswith(row)]
+    number = re.search(r"\(([-\d.]+)\)", cells[0]) if cells else None
+    return float(number[1]) if number else float("nan")
 
 
 def _reached(value: float, sign: str, asked: float) -> bool:
