@@ -25,8 +25,7 @@ from engine.checkpoints.bundle import (
     open_renderer,
 )
 from engine.checkpoints.index import CHECKPOINTS, CODEC, COMPOSER, EXPECTED, PIANIST, RENDERER, profiles
-from engine.compose.composing import TOP_P, Conditions, compose, continue_score, infill, kept_notes, stepped
-from engine.compose.form import parse_form
+from engine.compose.composing import compose, continue_score, infill, kept_notes, stepped
 from engine.compose.form_writing import compose_form
 from engine.models.composer.conditions import COMPOSERS, KEYS, METER_NAMES, PERIODS
 from engine.models.expected.joined import joined
@@ -38,6 +37,13 @@ from engine.music.expression import apply_strength, decode_expression, encode_ex
 from engine.music.io.alignment import align
 from engine.music.types import Alignment, AudioClip, BadInput, Expression, Performance, Score, Strength, Style
 from engine.progress import NoteCallback, ProgressCallback
+from engine.requests import (
+    ContinueRequest,
+    InfillRequest,
+    PerformRequest,
+    RenderRequest,
+    WritingRequest,
+)
 
 if TYPE_CHECKING:  # at run time where they are used: scipy.signal alone takes 0.7 s of computing to import
     from engine.render.fitted import FittedRenderer
@@ -70,6 +76,14 @@ class Engine:
         return cls(Path(checkpoints) if checkpoints is not None else CHECKPOINTS)
 
     @property
+    def ready(self) -> bool:
+        """True: models load on first use, in the calling thread."""
+        return True
+
+    def wait(self, on_step: ProgressCallback) -> None:
+        """Return at once; see `ready`."""
+
+    @property
     def axes(self) -> tuple[Axis, ...]:
         """The labelled style sliders, in the order of z; each in standard deviations, -3..3, 0 is what pianists do."""
         return AXES
@@ -95,66 +109,21 @@ class Engine:
     composers, periods, keys, meters = COMPOSERS, PERIODS, KEYS, METER_NAMES
 
     def compose(
-        self, conditions: Conditions = Conditions(), notes: int = 256, bars: int = 0, takes: int = 1, seed: int = 0,
-        temperature: float = 1.0, top_p: float = TOP_P, on_note: NoteCallback | None = None, passage: bool = False,
-        on_step: ProgressCallback | None = None, form: str = "",
-    ) -> list[Score]:  # fmt: skip
-        """New pieces, one a take; see `engine.compose.composing.compose`. Before each note `on_step` is called, too.
-
-        form  sections as `engine.compose.form.parse_form` reads them; their bars count instead of `notes` and `bars`
-        """
-        plan, heard = parse_form(form), stepped(on_note, on_step)
-        model, prior = self.composer.model, self.composer.prior
-        if plan is not None:
-            return compose_form(model, prior, conditions, plan, takes, seed, temperature, top_p, heard)
-        return compose(model, prior, conditions, notes, bars, takes, seed, temperature, top_p, heard, passage)
-
-    def continue_score(
-        self, score: Score, notes: int = 128, bars: int = 0, takes: int = 1, seed: int = 0, temperature: float = 1.0,
-        top_p: float = TOP_P, conditions: Conditions = Conditions(), on_note: NoteCallback | None = None,
+        self, request: WritingRequest, on_note: NoteCallback | None = None,
         on_step: ProgressCallback | None = None,
     ) -> list[Score]:  # fmt: skip
-        """The score continued, see `engine.compose.composing.continue_score`; `on_step` as in compose."""
-        model, heard = self.composer.model, stepped(on_note, on_step)
-        return continue_score(model, score, notes, bars, takes, seed, temperature, top_p, conditions, heard)
+        """Compose, continue or rewrite, as the request says; one score for each take.
 
-    def infill(
-        self, score: Score, selected: NDArray[np.bool_], span: tuple[float, float], takes: int = 1, seed: int = 0,
-        temperature: float = 1.0, top_p: float = TOP_P, conditions: Conditions = Conditions(),
-        on_note: NoteCallback | None = None, on_step: ProgressCallback | None = None,
-    ) -> list[Score]:  # fmt: skip
-        """The score with the selected notes rewritten, see `composing.infill`; `on_step` as in compose."""
-        model, heard = self.composer.model, stepped(on_note, on_step)
-        return infill(model, score, selected, span, takes, seed, temperature, top_p, conditions, heard)
-
-    def perform_edit(
-        self, old: Score, performance: Performance, new: Score, style: Style = Style(),
-        on_step: ProgressCallback | None = None,
-    ) -> Performance:  # fmt: skip
-        """Play an edited score: notes that `new` shares with `old` keep their performance, the others are played anew
-        among them. A passage in the middle takes the time that the old one took there.
+        on_note  called for each note; raise in it to cancel
+        on_step  called with 0 before each note
+        Raises BadInput for a request that is not accepted.
         """
-        if len(performance) < len(old):
-            raise BadInput(
-                f"The performance has {len(performance)} notes for a score of {len(old)}; render the whole piece first."
-            )
-        kept = kept_notes(old, new)
-        known = kept >= 0
-        if known.sum() < 2:
-            return self.perform(new, style, on_step=on_step)
-        if known.all() and len(new) == len(old):
-            return performance
-        source = np.where(known, kept, 0)
-        carried = Performance(
-            performance.onset_sec[source], performance.duration_sec[source], performance.pitch[source],
-            performance.velocity[source], performance.pedal_sec, performance.pedal_value,
-        )  # fmt: skip
-        rows = np.flatnonzero(known)
-        heard = self.expression(new, carried, Alignment(rows, rows))
-        z = np.asarray(style.z or (0.0,) * self.pianist.model.config.style_size)
-        x = self._channels(new, z, style.seed, to_channels(heard), known, on_step)
-        fresh = self._decode(new, x, style.strength)
-        return _splice(new, replace(carried, pitch=new.pitch), fresh, known)
+        model, heard = self.composer.model, stepped(on_note, on_step)
+        if isinstance(request, ContinueRequest):
+            return continue_score(model, request, heard)
+        if isinstance(request, InfillRequest):
+            return infill(model, request, heard)
+        return (compose if request.parsed_form is None else compose_form)(model, self.composer.prior, request, heard)
 
     @cached_property
     def sound(self) -> Preview:
@@ -177,35 +146,57 @@ class Engine:
             raise BadInput(f"The seed is {seed}; use a whole number from 0.")
         return Style(z, strength, int(seed))
 
-    def perform(
-        self, score: Score, style: Style = Style(), keep: Performance | None = None,
-        redo: NDArray[np.bool_] | None = None, on_step: ProgressCallback | None = None,
-    ) -> Performance:  # fmt: skip
-        """Play a score: note i of the result is note i of the score.
+    def perform(self, request: PerformRequest, on_step: ProgressCallback | None = None) -> Performance:
+        """Play a score, or some of its notes: note i of the result is note i of the score.
 
-        keep, redo  play only the notes flagged in redo (n,) anew; all others stay exactly as in `keep`
-        on_step     called with the finished share; raise in it to cancel
-
+        on_step  called with the finished share; raise in it to cancel
         Raises BadInput when the style or the kept performance does not fit.
         """
-        size = self.pianist.model.config.style_size
+        request.check()
+        score, style, size = request.score, request.style, self.pianist.model.config.style_size
         z = np.asarray(style.z or (0.0,) * size)
         if len(z) != size:
             raise BadInput(f"This style has {len(z)} values, this pianist takes {size}; make one with Engine.style.")
-        if keep is None and redo is None:
+        if request.keep is None:
             x = self._channels(score, z, style.seed, on_step=on_step)
             return self._decode(score, x, style.strength)
-        if keep is None or redo is None:
-            raise ValueError("keep and redo go together: the performance to keep, and the notes to play anew")
-        known = ~np.asarray(redo, bool)
-        if len(keep) < len(score) or len(known) != len(score):
-            raise BadInput(
-                f"The kept performance has {len(keep)} notes for a score of {len(score)}; render the whole piece first."
-            )
+        if request.edited_from is not None:
+            return self._perform_edit(request.edited_from, request.keep, score, z, style, on_step)
+        return self._perform_again(score, request.keep, ~np.asarray(request.redo, bool), z, style, on_step)
+
+    def _perform_again(
+        self, score: Score, keep: Performance, known: NDArray[np.bool_], z: NDArray, style: Style,
+        on_step: ProgressCallback | None,
+    ) -> Performance:  # fmt: skip
+        """Play the notes that are not `known` (n,) again; all others stay exactly as in `keep`."""
         old = self.expression(score, keep)
         x = self._channels(score, z, style.seed, to_channels(old), known, on_step)
         kept = _splice(score, keep, self._decode(score, x, style.strength, steady=False), known)
         return replace(kept, pedal_sec=keep.pedal_sec, pedal_value=keep.pedal_value)  # the foot stays as it was
+
+    def _perform_edit(
+        self, old: Score, performance: Performance, new: Score, z: NDArray, style: Style,
+        on_step: ProgressCallback | None,
+    ) -> Performance:  # fmt: skip
+        """Play an edited score: notes that `new` shares with `old` keep their performance, the others are played among
+        them. A passage in the middle takes the time that the old one took there.
+        """
+        kept = kept_notes(old, new)
+        known = kept >= 0
+        if known.sum() < 2:
+            return self.perform(PerformRequest(new, style), on_step)
+        if known.all() and len(new) == len(old):
+            return performance
+        source = np.where(known, kept, 0)
+        carried = Performance(
+            performance.onset_sec[source], performance.duration_sec[source], performance.pitch[source],
+            performance.velocity[source], performance.pedal_sec, performance.pedal_value,
+        )  # fmt: skip
+        rows = np.flatnonzero(known)
+        heard = self.expression(new, carried, Alignment(rows, rows))
+        x = self._channels(new, z, style.seed, to_channels(heard), known, on_step)
+        fresh = self._decode(new, x, style.strength)
+        return _splice(new, replace(carried, pitch=new.pitch), fresh, known)
 
     def expression(self, score: Score, performance: Performance, alignment: Alignment | None = None) -> Expression:
         """Tempo, timing, velocity, articulation and pedal of a performance; alignment None means note i is note i."""
@@ -267,24 +258,18 @@ class Engine:
 
         return gallery()
 
-    def render(
-        self, performance: Performance, prompt: Prompt, seed: int = 0, temperature: float = 1.0,
-        span: tuple[float, float | None] = (0.0, None), profile: str = "fitted",
-        on_step: ProgressCallback | None = None,
-    ) -> AudioClip:  # fmt: skip
-        """The performance, sounding like the prompt.
+    def render(self, request: RenderRequest, on_step: ProgressCallback | None = None) -> AudioClip:
+        """The whole of `render_stream` as one clip."""
+        return AudioClip.joined(self.render_stream(request, on_step))
 
-        profile  one of `profiles`; see `engine.render.fitted.FittedRenderer.render_stream` for the default
+    def render_stream(self, request: RenderRequest, on_step: ProgressCallback | None = None) -> Iterator[AudioClip]:
+        """Render a performance with the sound of a prompt, in parts of 0.5 to 4 s as they are made.
+
+        on_step  called with the finished share; raise in it to cancel
+        Raises BadInput for a request that is not accepted, and where the weights of the profile are missing.
         """
-        return self._sounding(profile).render(performance, prompt, seed, temperature, span, on_step)
-
-    def render_stream(
-        self, performance: Performance, prompt: Prompt, seed: int = 0, temperature: float = 1.0,
-        span: tuple[float, float | None] = (0.0, None), profile: str = "fitted",
-        on_step: ProgressCallback | None = None,
-    ) -> Iterator[AudioClip]:  # fmt: skip
-        """The same sound in parts of 0.5 to 4 s, as they are made."""
-        return self._sounding(profile).render_stream(performance, prompt, seed, temperature, span, on_step)
+        renderer, r = self._sounding(request.profile), request
+        return renderer.render_stream(r.performance, r.prompt, r.seed, r.temperature, r.span, on_step)
 
     def transcribe(self, clip: AudioClip, on_step: ProgressCallback | None = None) -> Performance:
         """The notes and pedal heard in a recording; see `engine.sound.transcribe`."""

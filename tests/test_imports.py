@@ -37,15 +37,18 @@ LAYERS = {
     "engine.models.midi_valle": "engine.tokens engine.models.nn",
     "engine.models.tagger": "engine.music engine.tokens engine.models.nn engine.measures.form",
     "engine.checkpoints": "engine.music engine.tokens engine.models*",
-    "engine.compose": "engine.music* engine.tokens engine.models.nn engine.models.composer",
+    "engine.compose.form": "engine.music",
+    "engine.requests": "engine.music engine.sound engine.models.composer engine.compose.form",
+    "engine.protocol": "engine.music engine.sound engine.models.pianist engine.requests",
+    "engine.compose": "engine.music* engine.tokens engine.models.nn engine.models.composer engine.compose.form "
+    "engine.requests",
     "engine.measures.sound_metrics": "engine.music engine.sound",
     "engine.render": "engine.music engine.tokens engine.sound engine.models* engine.checkpoints "
-    "engine.measures.sound_metrics",
-    "engine.requests": "engine.music engine.sound engine.models.composer",
-    "engine.engine": "engine.music* engine.sound engine.models* engine.checkpoints engine.compose engine.render "
+    "engine.measures.sound_metrics engine.requests",
+    "engine.engine": "engine.music* engine.sound engine.models* engine.checkpoints engine.compose* engine.render "
     "engine.requests",
-    "engine.process": "engine.music* engine.sound engine.models* engine.checkpoints engine.compose engine.engine "
-    "engine.requests",
+    "engine.process": "engine.music* engine.sound engine.models* engine.checkpoints engine.engine "
+    "engine.requests engine.protocol",
     "engine.untrusted": "engine.music* engine.process",
     "engine.files": "engine.music* engine.untrusted",
     "engine.measures": "engine.music* engine.tokens engine.sound engine.models.pianist engine.models.tagger "

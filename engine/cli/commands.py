@@ -89,6 +89,7 @@ def wanted_style(
 def perform(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
     from engine.music.io.midi import write_midi, write_midi_locked
     from engine.music.io.write_musicxml import write_musicxml
+    from engine.requests import PerformRequest
 
     out = arguments.output
     given = [arguments.score] + ([arguments.style_from] if arguments.style_from else [])
@@ -109,7 +110,7 @@ def perform(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]
     progress.stage("Style")
     style = wanted_style(engine, arguments, score, preset, strength)
     progress.stage("Performing")
-    performance = engine.perform(score, style, on_step=progress.share)
+    performance = engine.perform(PerformRequest(score, style), on_step=progress.share)
     if kind == "musicxml":
         progress.note("MusicXML holds the written score; tempo and touch are in the MIDI formats.")
         data = write_musicxml(score)

@@ -19,6 +19,7 @@ from engine.files import check_output, open_score_file, write_output
 from engine.music.remarks import to_json
 from engine.music.types import BadInput, Performance, Score
 from engine.progress import NoteCallback
+from engine.requests import ComposeRequest, ContinueRequest, InfillRequest, PerformRequest, WritingRequest
 
 if TYPE_CHECKING:
     from engine.engine import Engine
@@ -100,9 +101,12 @@ def top_p(arguments: argparse.Namespace) -> float:
     return TOP_P if arguments.top_p is None else arguments.top_p
 
 
-def told(progress: Progress, notes: int, bars: int, takes: int) -> NoteCallback:
-    """What the engine calls with every note it writes: the progress bar moves."""
-    expected, count = takes * (bars * _NOTES_A_BAR or notes), 0
+def told(progress: Progress, request: WritingRequest) -> NoteCallback:
+    """A note callback that moves the progress bar."""
+    notes, bars = request.length
+    if isinstance(request, InfillRequest):
+        notes = max(int(request.selected.sum()), 1)
+    expected, count = request.takes * (bars * _NOTES_A_BAR or notes), 0
 
     def on_note(take: int, onset_quarter: float, duration_quarter: float, pitch: int, staff: int) -> None:
         nonlocal count
@@ -118,13 +122,13 @@ def compose(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]
     form = parse_form(arguments.form)
     if form is not None and arguments.bars:
         raise BadInput(f"The form has {form.bars} bars of its own; leave --bars out, or leave --form out.")
-    bars = form.bars if form is not None else arguments.bars
     engine = _engine(arguments, progress)
     progress.stage("Composing")
-    scores = engine.compose(
+    request = ComposeRequest(
         conditions(arguments), arguments.notes, arguments.bars, arguments.takes, arguments.seed, arguments.temperature,
-        top_p(arguments), on_note=told(progress, arguments.notes, bars, arguments.takes), form=arguments.form,
+        top_p(arguments), arguments.form,
     )  # fmt: skip
+    scores = engine.compose(request, on_note=told(progress, request))
     return _finish(arguments, progress, engine, wanted, scores)
 
 
@@ -135,11 +139,11 @@ def continue_(arguments: argparse.Namespace, progress: Progress) -> dict[str, An
     score = open_score_file(arguments.score, progress.note)
     engine = _engine(arguments, progress)
     progress.stage("Continuing")
-    scores = engine.continue_score(
-        score, arguments.notes, arguments.bars, arguments.takes, arguments.seed, arguments.temperature,
-        top_p(arguments), conditions(arguments),
-        on_note=told(progress, arguments.notes, arguments.bars, arguments.takes),
+    request = ContinueRequest(
+        score, conditions(arguments), arguments.notes, arguments.bars, arguments.takes, arguments.seed,
+        arguments.temperature, top_p(arguments),
     )  # fmt: skip
+    scores = engine.compose(request, on_note=told(progress, request))
     return _finish(arguments, progress, engine, wanted, scores, score)
 
 
@@ -152,10 +156,11 @@ def infill(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
     selected, span = passage(score, numbers, STAVES.get(arguments.staff, 0))
     engine = _engine(arguments, progress)
     progress.stage("Filling in")
-    scores = engine.infill(
-        score, selected, span, arguments.takes, arguments.seed, arguments.temperature, top_p(arguments),
-        conditions(arguments), on_note=told(progress, max(int(selected.sum()), 1), 0, arguments.takes),
+    request = InfillRequest(
+        score, selected, span, conditions(arguments), arguments.takes, arguments.seed, arguments.temperature,
+        top_p(arguments),
     )  # fmt: skip
+    scores = engine.compose(request, on_note=told(progress, request))
     return _finish(arguments, progress, engine, wanted, scores, score)
 
 
@@ -251,7 +256,8 @@ def _finish(
 
 def _play(engine: Engine, score: Score, arguments: argparse.Namespace, progress: Progress) -> Performance:
     base = find_preset(arguments.checkpoints, arguments.style) if arguments.style else ()
-    return engine.perform(score, engine.style((), base, seed=arguments.seed), on_step=progress.share)
+    request = PerformRequest(score, engine.style((), base, seed=arguments.seed))
+    return engine.perform(request, on_step=progress.share)
 
 
 def _new_notes(old: Score, new: Score) -> int:

@@ -88,25 +88,23 @@ def render(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
     progress.stage("Loading")
     from engine.engine import Engine
     from engine.render.provenance import describe_render
+    from engine.requests import RenderRequest
     from engine.sound.clip import encode_audio
 
     engine = Engine.load(arguments.checkpoints)
-    if (arguments.transcribe or arguments.profile == "fitted") and prompt.notes is None:
+    request = RenderRequest(
+        performance, prompt, arguments.seed, arguments.temperature, (arguments.start, arguments.end),
+        profile=arguments.profile, transcribe=arguments.transcribe,
+    )  # fmt: skip
+    if request.needs_transcription:
         progress.stage("Listening")
-        prompt = prompt.with_notes(engine.transcribe(prompt.clip, on_step=progress.share))
-    for remark in prompt.remarks:
+        request = request.with_prompt_notes(engine.transcribe(prompt.clip, on_step=progress.share))
+    for remark in request.prompt.remarks:
         progress.note(remark)
     progress.stage("Rendering")
-    span = (arguments.start, arguments.end)
-    clip = engine.render(
-        performance, prompt, seed=arguments.seed, temperature=arguments.temperature, span=span,
-        profile=arguments.profile, on_step=progress.share,
-    )  # fmt: skip
+    clip = engine.render(request, on_step=progress.share)
     weights = engine.weights(arguments.profile)
-    comment = describe_render(
-        prompt, performance, seed=arguments.seed, temperature=arguments.temperature, span=span,
-        profile=arguments.profile, weights=weights, piece=arguments.performance.stem,
-    )  # fmt: skip
+    comment = describe_render(request, weights, piece=arguments.performance.stem)
     write_output(out, encode_audio(clip, kind, comment))
     return {
         "output": str(out), "prompt": prompt.name, "credit": prompt.credit, "profile": arguments.profile,

@@ -11,7 +11,6 @@ from engine.models.composer.conditions import (
     COMPOSERS,
     DENSITY_EDGES,
     PERIODS,
-    TOP_P,
     Conditions,
     composer_of,
     density_class,
@@ -24,8 +23,9 @@ from engine.models.composer.numpy_network import Weights
 from engine.models.composer.piece_prior import Prior
 from engine.music.engraving.spelling import spell
 from engine.music.io.alignment import kept_notes
-from engine.music.types import MARK_NAMES, BadInput, Marks, Measures, Score
+from engine.music.types import MARK_NAMES, Marks, Measures, Score
 from engine.progress import NoteCallback, ProgressCallback
+from engine.requests import MAX_BARS, ComposeRequest, ContinueRequest, InfillRequest, WritingRequest
 from engine.tokens.composer_tokens import (
     MAJOR_PROFILE,
     METERS,
@@ -41,9 +41,8 @@ from engine.tokens.composer_tokens import (
     write_tokens,
 )
 
-__all__ = ["TOP_P", "Conditions", "Prior", "compose", "continue_score", "infill", "kept_notes"]
+__all__ = ["Conditions", "Prior", "compose", "continue_score", "infill", "kept_notes"]
 
-MAX_NOTES, MAX_BARS, MAX_TAKES = 4000, 400, 8
 _PASSAGE_BARS = 24
 _ASK_FOR = 1.1  # times the density: pieces come out a little emptier than asked (training/LOG.md)
 _IN_FORCE = [MARK_NAMES.index(k) for k in ("written_velocity", "tempo_bpm", "tempo_word")]
@@ -57,38 +56,14 @@ def classes_of(values: dict[str, float]) -> NDArray[np.int64]:
     ])  # fmt: skip
 
 
-def check_sampling(notes: int, bars: int, takes: int, temperature: float, top_p: float, seed: int) -> None:
-    """Raise BadInput for a number that is not accepted."""
-    if not 0 <= bars <= MAX_BARS:
-        raise BadInput(f"{bars} bars were asked for; 1 to {MAX_BARS} can be written at a time.")
-    if bars == 0 and not 8 <= notes <= MAX_NOTES:
-        raise BadInput(f"{notes} notes were asked for; 8 to {MAX_NOTES} can be written at a time.")
-    if not 1 <= takes <= MAX_TAKES:
-        raise BadInput(f"{takes} takes were asked for; 1 to {MAX_TAKES} are accepted.")
-    if not 0.1 <= temperature <= 2:
-        raise BadInput(f"The temperature is {temperature:g}; 0.1 to 2 is accepted, 1 is what the model has learned.")
-    if not 0 < top_p <= 1:
-        raise BadInput(f"Top-p is {top_p:g}; a share above 0 and up to 1 is accepted.")
-    if seed < 0:
-        raise BadInput(f"The seed is {seed}; use a whole number from 0.")
-
-
-def compose(
-    model: Weights, prior: Prior, conditions: Conditions = Conditions(), notes: int = 256, bars: int = 0,
-    takes: int = 1, seed: int = 0, temperature: float = 1.0, top_p: float = TOP_P, on_note: NoteCallback | None = None,
-    passage: bool = False,
-) -> list[Score]:  # fmt: skip
-    """New pieces, one a take; what the conditions leave open is drawn from real pieces, once for all takes.
-
-    notes, bars  length: about so many notes, ending with a bar; or exactly so many bars when `bars` is not 0
-    passage      begin as in the middle of a piece: openings are quieter, slower and narrower than the rest
-    on_note      called with (take, onset quarter, duration quarter, pitch, staff) as notes come; raise in it to cancel
+def compose(model: Weights, prior: Prior, request: ComposeRequest, on_note: NoteCallback | None = None) -> list[Score]:
+    """Compose new pieces without a form, one for each take; `compose_form` composes those with one.
 
     Raises BadInput for a condition or a number that is not accepted.
     """
-    conditions.check()
-    check_sampling(notes, bars, takes, temperature, top_p, seed)
-    values = prior.draw(conditions, np.random.default_rng([seed, 7]))
+    request.check()
+    notes, bars = request.notes, request.bars
+    values = prior.draw(request.conditions, np.random.default_rng([request.seed, 7]))
     meter, fifths = METERS[int(values["meter"])], int(values["fifths"])
     num, den = (int(v) for v in meter.split("/"))
     count = bars or MAX_BARS
@@ -101,29 +76,25 @@ def compose(
     else:
         first_end = count
     end = int(grid.start[first_end - 1] + grid.length[first_end - 1])
-    plan = prior.draw_plan(values, count, np.random.default_rng([seed, 11]), first_end)
+    plan = prior.draw_plan(values, count, np.random.default_rng([request.seed, 11]), first_end)
     task = Task(
         nothing, np.zeros(0, np.int64), grid, 0, end, fifths, key_shift(fifths), False, 0, 0 if bars else notes,
-        classes_of(values | {"density": _ASK_FOR * values["density"]}), _PASSAGE_BARS if passage else 0, plan,
+        classes_of(values | {"density": _ASK_FOR * values["density"]}), _PASSAGE_BARS if request.passage else 0, plan,
     )  # fmt: skip
-    written = run(model, task, m, takes, seed, temperature, top_p, on_note)
+    written = run(model, task, m, request, on_note)
     composer = COMPOSERS[int(values["composer"]) - 1] if values["composer"] else ""
     about = f"in the manner of {composer}" if composer else ""
     return [new_score(rows, m, values["tempo"], about) for rows in written]
 
 
-def continue_score(
-    model: Weights, score: Score, notes: int = 128, bars: int = 0, takes: int = 1, seed: int = 0,
-    temperature: float = 1.0, top_p: float = TOP_P, conditions: Conditions = Conditions(),
-    on_note: NoteCallback | None = None,
-) -> list[Score]:  # fmt: skip
-    """The score with more written after it; its own notes come first and stay as they are in every field.
+def continue_score(model: Weights, request: ContinueRequest, on_note: NoteCallback | None = None) -> list[Score]:
+    """Compose more after a score; its own notes come first and stay as they are in every field.
 
-    Writing goes on where the last note ends, in the last bar's metre and key; what `conditions` leaves open is read
-    off the score. Raises BadInput for numbers that are not accepted.
+    The new notes begin where the last note ends, in the last bar's metre and key. Raises BadInput for numbers that are
+    not accepted.
     """
-    conditions.check()
-    check_sampling(notes, bars, takes, temperature, top_p, seed)
+    request.check()
+    score, notes, bars = request.score, request.notes, request.bars
     old = score.measures
     num, den, fifths = int(old.ts_num[-1]), int(old.ts_den[-1]), int(old.fifths[-1])
     last_end = float((score.onset_quarter + score.duration_quarter).max())
@@ -134,7 +105,7 @@ def continue_score(
         tail = _slice(tail, 0, bars)
     measures = _join(old, tail)
     start = max(last_end, float(score.onset_quarter.max()) + 1 / TICKS_PER_QUARTER)
-    values, home, w, grid = _read(score, measures, conditions, start)
+    values, home, w, grid = _read(score, measures, request.conditions, start)
     end_bar = len(measures) if bars else len(old) + max(1, round(notes / max(values["density"] * 4 * num / den, 1)))
     end_bar = min(end_bar, len(measures))
     end = int(grid.start[end_bar - 1] + grid.length[end_bar - 1])
@@ -142,36 +113,19 @@ def continue_score(
         w, np.zeros(0, np.int64), grid, int(np.ceil(start * TICKS_PER_QUARTER - 1e-6)), end, home, key_shift(home),
         False, 0, 0 if bars else notes, classes_of(values),
     )  # fmt: skip
-    written = run(model, task, measures, takes, seed, temperature, top_p, on_note)
+    written = run(model, task, measures, request, on_note)
     return [_merge(score, np.ones(len(score), bool), rows, measures) for rows in written]
 
 
-def infill(
-    model: Weights, score: Score, selected: NDArray[np.bool_], span: tuple[float, float], takes: int = 1,
-    seed: int = 0, temperature: float = 1.0, top_p: float = TOP_P, conditions: Conditions = Conditions(),
-    on_note: NoteCallback | None = None,
-) -> list[Score]:  # fmt: skip
-    """The score with the selected notes written anew, starting in `span` (quarters); the others stay as they are.
+def infill(model: Weights, request: InfillRequest, on_note: NoteCallback | None = None) -> list[Score]:
+    """Rewrite the selected notes of a score, starting in `request.span`; the others stay as they are.
 
     When all selected notes stand on one staff, the new ones do too (unless the other staff is empty there).
     Raises BadInput when the selection or the span does not fit the score.
     """
-    conditions.check()
-    check_sampling(8, 0, takes, temperature, top_p, seed)
-    selected = np.asarray(selected, bool)
-    start, stop = float(span[0]), float(span[1])
-    if len(selected) != len(score):
-        raise BadInput(f"The selection has {len(selected)} entries for a score of {len(score)} notes; give one a note.")
-    first = float(score.measures.onset_quarter[0])
-    if not (first - 1e-6 <= start < stop <= score.measures.end_quarter + 1e-6):
-        raise BadInput(
-            f"The passage is {start:g} to {stop:g} quarters; it has to lie inside the score, "
-            f"{first:g} to {score.measures.end_quarter:g}."
-        )
-    onset = score.onset_quarter[selected]
-    if len(onset) and (onset.min() < start - 1e-6 or onset.max() >= stop - 1e-6):
-        raise BadInput("Some selected notes start outside the passage; select notes inside it, or widen it.")
-    values, home, w, grid = _read(score, score.measures, conditions, start)
+    request.check()
+    score, selected, (start, stop) = request.score, request.selected, map(float, request.span)
+    values, home, w, grid = _read(score, score.measures, request.conditions, start)
     staves = set(np.unique(score.staff[selected]).tolist())
     others = (~selected) & (score.onset_quarter >= start) & (score.onset_quarter < stop)
     hand = staves.pop() if len(staves) == 1 and others.any() and staves <= {1, 2} else 0
@@ -184,7 +138,7 @@ def infill(
         kept, np.flatnonzero(kept.tick >= low), grid, low, high, home, key_shift(home), True, int(hand), 0,
         classes_of(values),
     )  # fmt: skip
-    written = run(model, task, score.measures, takes, seed, temperature, top_p, on_note)
+    written = run(model, task, score.measures, request, on_note)
     return [_merge(score, ~selected, rows, score.measures) for rows in written]
 
 
@@ -273,11 +227,10 @@ def _heard_fifths(pitch: NDArray, duration: NDArray) -> int:
 
 
 def run(
-    model: Weights, task: Task, m: Measures, takes: int, seed: int, temperature: float, top_p: float,
-    on_note: NoteCallback | None,
-) -> list[NDArray[np.int64]]:  # fmt: skip
+    model: Weights, task: Task, m: Measures, request: WritingRequest, on_note: NoteCallback | None
+) -> list[NDArray[np.int64]]:
     """(k, 4) tick, pitch, staff and duration class of each take's new notes."""
-    writer = Writer(model, task, takes, seed, temperature, top_p)
+    writer = Writer(model, task, request.takes, request.seed, request.temperature, request.top_p)
     with model.one_thread():
         for take, (tick, pitch, staff, duration) in writer:
             if on_note is not None:

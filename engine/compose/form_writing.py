@@ -8,10 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.compose.composing import (
-    TOP_P,
-    Conditions,
     Prior,
-    check_sampling,
     classes_of,
     make_grid,
     make_measures,
@@ -24,6 +21,7 @@ from engine.models.composer.generate import HIGHEST, LOWEST, Task
 from engine.models.composer.numpy_network import Weights
 from engine.music.types import Score
 from engine.progress import NoteCallback
+from engine.requests import ComposeRequest
 from engine.tokens.composer_tokens import METERS, NOTE_TICKS, TICKS_PER_QUARTER, Bars, Written, key_shift, make_written
 from engine.tokens.plan import Plan
 
@@ -31,24 +29,23 @@ LOWER, UPPER = 2, 1  # hands of a Task
 
 
 def compose_form(
-    model: Weights, prior: Prior, conditions: Conditions, form: Form, takes: int = 1, seed: int = 0,
-    temperature: float = 1.0, top_p: float = TOP_P, on_note: NoteCallback | None = None,
-) -> list[Score]:  # fmt: skip
-    """New pieces of this form, one a take, of exactly `form.bars` bars.
+    model: Weights, prior: Prior, request: ComposeRequest, on_note: NoteCallback | None = None
+) -> list[Score]:
+    """Compose new pieces of the request's form, one for each take, of exactly `form.bars` bars.
 
     The bar before a return is written again when the return is known; the last bar of the piece is written as an end.
     `on_note` as in `engine.compose.composing.compose`. Raises BadInput for a condition or a number that is not
     accepted.
     """
-    conditions.check()
-    check_sampling(8, form.bars, takes, temperature, top_p, seed)
-    values = prior.draw(conditions, np.random.default_rng([seed, 7]))
+    form = request.check().parsed_form
+    assert form is not None
+    values = prior.draw(request.conditions, np.random.default_rng([request.seed, 7]))
     composer = COMPOSERS[int(values["composer"]) - 1] if values["composer"] else ""
     about = f"in the manner of {composer}" if composer else ""
     scores = []
-    for take in range(takes):
-        plan = prior.draw_plan(values, form.bars, np.random.default_rng([seed, take, 11]), given=form.lags())
-        piece = _Piece(model, form, values, take, seed, temperature, top_p, on_note, plan)
+    for take in range(request.takes):
+        plan = prior.draw_plan(values, form.bars, np.random.default_rng([request.seed, take, 11]), given=form.lags())
+        piece = _Piece(model, form, values, take, request, on_note, plan)
         piece.write()
         scores.append(new_score(piece.rows, piece.measures, values["tempo"], about, exact=True))
     return scores
@@ -58,12 +55,11 @@ class _Piece:
     """One take while it is written; `rows` (n, 4) are tick, pitch, staff (0 upper, 1 lower) and duration class."""
 
     def __init__(
-        self, model: Weights, form: Form, values: dict[str, float], take: int, seed: int, temperature: float,
-        top_p: float, on_note: NoteCallback | None, plan: Plan | None,
+        self, model: Weights, form: Form, values: dict[str, float], take: int, request: ComposeRequest,
+        on_note: NoteCallback | None, plan: Plan | None,
     ):  # fmt: skip
         self.plan = plan
-        self.model, self.form, self.take, self.seed = model, form, take, seed
-        self.temperature, self.top_p, self.on_note = temperature, top_p, on_note
+        self.model, self.form, self.take, self.request, self.on_note = model, form, take, request, on_note
         num, den = (int(v) for v in METERS[int(values["meter"])].split("/"))
         self.fifths = int(values["fifths"])
         self.measures = make_measures(0.0, form.bars, num, den, self.fifths, 1)
@@ -129,8 +125,8 @@ class _Piece:
             known, later, bars, low, high, self.fifths, key_shift(self.fifths), gap, hand, 0, self.conditions, plan=plan
         )  # fmt: skip
         self.passes += 1
-        seed = int(np.random.SeedSequence([self.seed, self.take, self.passes]).generate_state(1)[0])
-        new = run(self.model, task, self.measures, 1, seed, self.temperature, self.top_p, heard)[0]
+        seed = int(np.random.SeedSequence([self.request.seed, self.take, self.passes]).generate_state(1)[0])
+        new = run(self.model, task, self.measures, replace(self.request, takes=1, seed=seed), heard)[0]
         rows = np.concatenate([kept, new])
         self.rows = rows[np.lexsort((rows[:, 1], rows[:, 0]))]
 

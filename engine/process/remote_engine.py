@@ -1,7 +1,7 @@
-"""The Engine as the server sees it: the same methods, done by two processes that may die without harm to anyone.
+"""The engine for the server: the methods of Engine, computed in two subprocesses; their crashes are recovered.
 
-One process has the models; the other the preview pianos, so that hearing a note waits for nobody's render. Small
-questions (axes, presets, styles) are answered here, from the folder of checkpoints: the page never waits for them.
+One process holds the models; the other the preview pianos, so that the sound of a note never waits for a render.
+Axes, presets and styles are read from the checkpoints folder in this process: the page never waits for them.
 """
 
 from __future__ import annotations
@@ -12,22 +12,19 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 from engine.checkpoints.index import CHECKPOINTS, FITTED_DIGEST, Styles, profiles, renderer_digest, styles
-from engine.compose.form import parse_form
-from engine.models.composer.conditions import COMPOSERS, KEYS, METER_NAMES, PERIODS, TOP_P, Conditions
+from engine.models.composer.conditions import COMPOSERS, KEYS, METER_NAMES, PERIODS
 from engine.models.pianist.style import AXES, Axis, moved
 from engine.music.types import Alignment, AudioClip, BadInput, Performance, Score, Strength, Style
 from engine.process.client import GRACE_SEC, MEMORY_BYTES, Worker
 from engine.progress import NoteCallback, ProgressCallback
+from engine.protocol import EngineApi
+from engine.requests import PerformRequest, RenderRequest, WritingRequest
 from engine.sound.prompts import Prompt, gallery
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from engine.engine import Engine
 
 LEAST_SEC = 60.0  # that every job may take
 NOTE_SEC = 0.2  # more for a note that is played or matched; about 1 ms is usual
@@ -35,7 +32,6 @@ WRITTEN_SEC = 2.0  # for a note that is written; about 10 ms
 BAR_SEC = 60.0  # for a bar that is written
 SOUND_SEC = 5.0  # for a second that is rendered, on top of RENDER_SEC; about 0.1 s
 RENDER_SEC = 300.0
-SHORT_SEC = 20.0  # for an answer that is known at once
 
 
 class WorkerEngine:
@@ -120,60 +116,18 @@ class WorkerEngine:
 
     # ---- done by the models
     def compose(
-        self, conditions: Conditions = Conditions(), notes: int = 256, bars: int = 0, takes: int = 1, seed: int = 0,
-        temperature: float = 1.0, top_p: float = TOP_P, on_note: NoteCallback | None = None, passage: bool = False,
-        on_step: ProgressCallback | None = None, form: str = "",
-    ) -> list[Score]:  # fmt: skip
-        """New pieces, one a take."""
-        plan = parse_form(form)
-        bars = plan.bars if plan is not None else bars
-        return self.models.call(
-            "compose", conditions, notes, bars, takes, seed, temperature, top_p, passage=passage, form=form,
-            limit_sec=self._writing(notes, bars, takes), on_note=on_note, on_step=on_step,
-        )  # fmt: skip
-
-    def continue_score(
-        self, score: Score, notes: int = 128, bars: int = 0, takes: int = 1, seed: int = 0, temperature: float = 1.0,
-        top_p: float = TOP_P, conditions: Conditions = Conditions(), on_note: NoteCallback | None = None,
+        self, request: WritingRequest, on_note: NoteCallback | None = None,
         on_step: ProgressCallback | None = None,
     ) -> list[Score]:  # fmt: skip
-        """The score with more written after it."""
-        return self.models.call(
-            "continue_score", score, notes, bars, takes, seed, temperature, top_p, conditions,
-            limit_sec=self._writing(notes, bars, takes), on_note=on_note, on_step=on_step,
-        )  # fmt: skip
+        """Compose, continue or rewrite, as the request says."""
+        (notes, bars), takes = request.check().length, request.takes
+        limit = self._limit(LEAST_SEC + takes * (BAR_SEC * bars if bars else WRITTEN_SEC * notes))
+        return self.models.call("compose", request, limit_sec=limit, on_note=on_note, on_step=on_step)
 
-    def infill(
-        self, score: Score, selected: NDArray[np.bool_], span: tuple[float, float], takes: int = 1, seed: int = 0,
-        temperature: float = 1.0, top_p: float = TOP_P, conditions: Conditions = Conditions(),
-        on_note: NoteCallback | None = None, on_step: ProgressCallback | None = None,
-    ) -> list[Score]:  # fmt: skip
-        """The score with the selected notes written anew."""
-        notes = int(np.sum(selected)) + 4 * round(max(0.0, span[1] - span[0]))
-        return self.models.call(
-            "infill", score, selected, span, takes, seed, temperature, top_p, conditions,
-            limit_sec=self._writing(notes, 0, takes), on_note=on_note, on_step=on_step,
-        )  # fmt: skip
-
-    def perform(
-        self, score: Score, style: Style = Style(), keep: Performance | None = None,
-        redo: NDArray[np.bool_] | None = None, on_step: ProgressCallback | None = None,
-    ) -> Performance:  # fmt: skip
-        """Play a score, or some of its notes again."""
-        limit = self._limit(LEAST_SEC + NOTE_SEC * len(score))
-        return self.models.call("perform", score, style, keep, redo, limit_sec=limit, on_step=on_step)
-
-    def perform_edit(
-        self,
-        old: Score,
-        performance: Performance,
-        new: Score,
-        style: Style = Style(),
-        on_step: ProgressCallback | None = None,
-    ) -> Performance:
-        """Play an edited score: what was kept stays as it was."""
-        limit = self._limit(LEAST_SEC + NOTE_SEC * len(new))
-        return self.models.call("perform_edit", old, performance, new, style, limit_sec=limit, on_step=on_step)
+    def perform(self, request: PerformRequest, on_step: ProgressCallback | None = None) -> Performance:
+        """Play a score, or some of its notes."""
+        limit = self._limit(LEAST_SEC + NOTE_SEC * len(request.score))
+        return self.models.call("perform", request, limit_sec=limit, on_step=on_step)
 
     def align(self, score: Score, performance: Performance, on_step: ProgressCallback | None = None) -> Alignment:
         """Which played note is which written one."""
@@ -187,26 +141,17 @@ class WorkerEngine:
         limit = self._limit(LEAST_SEC + NOTE_SEC * len(score))
         return self.models.call("style_from", score, performance, alignment, limit_sec=limit)
 
-    def render_stream(
-        self, performance: Performance, prompt: Prompt, seed: int = 0, temperature: float = 1.0,
-        span: tuple[float, float | None] = (0.0, None), profile: str = "fitted",
-        on_step: ProgressCallback | None = None,
-    ) -> Iterator[AudioClip]:  # fmt: skip
-        """The performance, sounding like the prompt, in parts as they are made."""
-        seconds = (performance.end_sec if span[1] is None else min(span[1], performance.end_sec)) - span[0]
-        slow = 10.0 if profile == "paper" else 1.0  # MIDI-VALLE takes seconds for a second
-        return self.models.stream(
-            "render_stream", performance, prompt, seed, temperature, span, profile, on_step=on_step,
-            limit_sec=self._limit(RENDER_SEC + slow * SOUND_SEC * max(0.0, seconds)),
-        )  # fmt: skip
+    def render_stream(self, request: RenderRequest, on_step: ProgressCallback | None = None) -> Iterator[AudioClip]:
+        """Render a performance with the sound of a prompt, in parts as they are made."""
+        end_sec, (start, end) = request.performance.end_sec, request.span
+        seconds = (end_sec if end is None else min(end, end_sec)) - start
+        slow = 10.0 if request.profile == "paper" else 1.0  # MIDI-VALLE takes seconds for a second
+        limit = self._limit(RENDER_SEC + slow * SOUND_SEC * max(0.0, seconds))
+        return self.models.stream("render_stream", request, on_step=on_step, limit_sec=limit)
 
-    def render(
-        self, performance: Performance, prompt: Prompt, seed: int = 0, temperature: float = 1.0,
-        span: tuple[float, float | None] = (0.0, None), profile: str = "fitted",
-        on_step: ProgressCallback | None = None,
-    ) -> AudioClip:  # fmt: skip
+    def render(self, request: RenderRequest, on_step: ProgressCallback | None = None) -> AudioClip:
         """The same as one clip."""
-        return AudioClip.joined(self.render_stream(performance, prompt, seed, temperature, span, profile, on_step))
+        return AudioClip.joined(self.render_stream(request, on_step))
 
     def transcribe(self, clip: AudioClip, on_step: ProgressCallback | None = None) -> Performance:
         """The notes and pedal heard in a recording."""
@@ -226,11 +171,8 @@ class WorkerEngine:
     def _limit(self, seconds: float) -> float:
         return self.patience * seconds
 
-    def _writing(self, notes: int, bars: int, takes: int) -> float:
-        return self._limit(LEAST_SEC + takes * (BAR_SEC * bars if bars else WRITTEN_SEC * notes))
 
-
-def open_engine() -> Engine | WorkerEngine:
+def open_engine() -> EngineApi:
     """The engine of a server: in processes of its own, which begin to load; in this one where the system lends its
     accelerator to the server alone (ZeroGPU), or when ETUDE_WORKER is 0.
     """

@@ -37,8 +37,7 @@ from engine.process.wire import from_bytes, to_bytes
 
 METHODS = {
     "models": frozenset({
-        "align", "compose", "continue_score", "expression", "infill", "perform", "perform_edit", "render_stream",
-        "style_from", "transcribe", "weights",
+        "align", "compose", "expression", "perform", "render_stream", "style_from", "transcribe", "weights",
     }),
     "sound": frozenset({"stream"}),
 }  # fmt: skip

@@ -8,31 +8,27 @@ from typing import Any
 
 import soundfile
 
-from engine.music.types import Performance
-from engine.sound.prompts import Prompt
+from engine.requests import RenderRequest
 
 
-def describe_render(
-    prompt: Prompt, performance: Performance, *, seed: int, temperature: float, span: tuple[float, float | None],
-    profile: str, weights: str, piece: str = "",
-) -> str:  # fmt: skip
+def describe_render(request: RenderRequest, weights: str, piece: str = "") -> str:
     """Everything that is needed to make the same sound again, as one line of JSON in ASCII: it fits any file's comment.
 
-    span     seconds of the performance, None for its end
     weights  digest of the renderer's weights
     """
+    prompt, span = request.prompt, request.span
     return json.dumps(
         {
             "made_by": "Etude",
             "piece": piece,
-            "notes": performance.digest,
+            "notes": request.performance.digest,
             "prompt": prompt.name,
             "credit": prompt.credit,
             "prompt_digest": prompt.digest,
-            "seed": seed,
-            "temperature": temperature,
+            "seed": request.seed,
+            "temperature": request.temperature,
             "span_sec": [round(span[0], 3), None if span[1] is None else round(span[1], 3)],
-            "profile": profile,
+            "profile": request.profile,
             "weights": weights,
         }
     )

@@ -15,6 +15,7 @@ from engine.measures.side_by_side import CSV_HEADER, MOST, Played, Shape, shape_
 from engine.models.pianist.style import AXES
 from engine.music.types import Alignment, AudioClip, BadInput, Performance
 from engine.progress import ProgressCallback, no_progress
+from engine.requests import PerformRequest
 from studio.actions import editing as actions
 from studio.actions.compared import Entry
 from studio.actions.document import Document
@@ -42,7 +43,7 @@ def entries(document: Document) -> list[Entry]:
     found += [(f"pin{pin.number}", pin.name, pin.performance, pin.alignment, None) for pin in pins(session)]
     for render in document.renders.kept:
         if render.doc == session.doc and render.made:
-            name = f"Render {render.number}: {render.wish.prompt.name}"
+            name = f"Render {render.number}: {render.request.prompt.name}"
             found.append((f"render{render.number}", name, render.performance, render.alignment, render))
     return _coloured(found, session.comparison.left_out, session.grid)
 
@@ -84,7 +85,7 @@ def grid_of_entry(session: Session, entry: Entry) -> Grid:
 def sound_of(desk: Desk, entry: Entry, piano: str, step: ProgressCallback = no_progress) -> tuple[AudioClip, float]:
     """What an entry sounds like, and at which second of its performance the sound begins."""
     if entry.render is not None:
-        return entry.render.clip(), entry.render.wish.span[0]
+        return entry.render.clip(), entry.render.request.span[0]
     return desk.preview(entry.performance, piano, step), 0.0
 
 
@@ -147,7 +148,8 @@ def pin_pianist(desk: Desk, session: Session, preset: str, seed: int, step: Prog
     if session.score is None:
         raise BadInput(actions.NOTHING_OPEN)
     controls = replace(session.controls, preset=preset, blend=0.0, axes=(), strength=(100.0,) * 5, seed=seed)
-    performance = desk.perform(session.score, actions.style_of(desk, session, controls), step)
+    request = PerformRequest(session.score, actions.style_of(desk, session, controls))
+    performance = desk.perform(request, step)
     whole = Alignment.identity(len(session.score))
     return _pinning(session, [(f"{preset}, seed {seed}", "pianist", performance, whole)])
 

@@ -16,8 +16,8 @@ from engine.limits import COMPOSED_BARS, KEPT_TAKES
 from engine.music.io.alignment import kept_notes
 from engine.music.types import Alignment, BadInput, Performance, Score
 from engine.progress import NoteCallback, ProgressCallback, no_progress
+from engine.requests import ComposeRequest, PerformRequest
 from studio.actions.editing import NOTHING_OPEN, Change, grid_of, open_piece
-from studio.service.requests import Wish
 from studio.service.shared_engine import Desk
 from studio.state import history
 from studio.state.session import Controls, NoteEdit, Reference, Selection, Session, Take, replay
@@ -26,7 +26,7 @@ HANDS = {"Both hands": (0, 1, 2), "Upper staff": (1,), "Lower staff": (2,)}
 
 
 def as_form(text: object) -> dict:
-    """The `form` and `bars` of a Wish that asks for this form; {} for none. Raises BadInput for one it cannot read."""
+    """The `form` and `bars` of a request for this form; {} for none. Raises BadInput for one it cannot read."""
     if not isinstance(text, str) or len(text) > 200:
         raise BadInput("The form is not a text of up to 200 characters; write it such as A8 A'8 B8 A8.")
     plan = parse_form(text)
@@ -37,12 +37,12 @@ def as_form(text: object) -> dict:
     return {"form": str(plan), "bars": plan.bars}
 
 
-def compose(desk: Desk, wish: Wish, on_note: NoteCallback, step: ProgressCallback = no_progress) -> Change:
-    """Write from nothing."""
-    scores = desk.compose(wish, on_note, step)
+def compose(desk: Desk, request: ComposeRequest, on_note: NoteCallback, step: ProgressCallback = no_progress) -> Change:
+    """Compose new pieces."""
+    scores = desk.compose(request, on_note, step)
     takes = [
         Take(
-            0, "compose", *_titled(score, f"Composition in {key_of(score)}"), wish.seed,
+            0, "compose", *_titled(score, f"Composition in {key_of(score)}"), request.seed,
             (float(score.onset_quarter[0]), score.measures.end_quarter), np.ones(len(score), bool), Session(),
         )
         for score in scores
@@ -51,33 +51,29 @@ def compose(desk: Desk, wish: Wish, on_note: NoteCallback, step: ProgressCallbac
 
 
 def continue_piece(
-    desk: Desk, session: Session, wish: Wish, on_note: NoteCallback, step: ProgressCallback = no_progress
+    desk: Desk, session: Session, settings: ComposeRequest, on_note: NoteCallback, step: ProgressCallback = no_progress
 ) -> Change:
-    """Write on after the piece's last note."""
+    """Continue the piece after its last note."""
     score, base = opened_score(session), history.alone(session)
     title = session.title if session.title.endswith(", continued") else f"{session.title}, continued"
     takes = []
-    for new in desk.continue_score(score, wish, on_note, step):
+    for new in desk.compose(settings.continuing(score), on_note, step):
         fresh = kept_notes(score, new) < 0
         start = float(new.onset_quarter[fresh].min()) if fresh.any() else score.measures.end_quarter
         span = (start, max(start, new.measures.end_quarter))
-        takes.append(Take(0, "continue", *_titled(new, title), wish.seed, span, fresh, base))
+        takes.append(Take(0, "continue", *_titled(new, title), settings.seed, span, fresh, base))
     return lambda now: _with(now, takes)
 
 
 def infill(
-    desk: Desk,
-    session: Session,
-    region: Region,
-    wish: Wish,
-    on_note: NoteCallback,
+    desk: Desk, session: Session, region: Region, settings: ComposeRequest, on_note: NoteCallback,
     step: ProgressCallback = no_progress,
-) -> Change:
-    """Write the region anew and leave every other note as it is."""
+) -> Change:  # fmt: skip
+    """Rewrite the region and leave every other note as it is."""
     score, base = opened_score(session), history.alone(session)
-    scores = desk.infill(score, region.selected, region.span, wish, on_note, step)
+    scores = desk.compose(settings.rewriting(score, region.selected, region.span), on_note, step)
     takes = [
-        Take(0, "infill", *_titled(new, session.title), wish.seed, region.span, kept_notes(score, new) < 0, base)
+        Take(0, "infill", *_titled(new, session.title), settings.seed, region.span, kept_notes(score, new) < 0, base)
         for new in scores
     ]
     return lambda now: _with(now, takes)
@@ -198,7 +194,8 @@ def played(
     source = session if session.doc == take.base.doc else take.base
     assert source.score is not None
     assert source.rendered is not None
-    rendered = desk.perform_edit(source.score, source.rendered, take.score, source.style, step)
+    request = PerformRequest(take.score, source.style, keep=source.rendered, edited_from=source.score)
+    rendered = desk.perform(request, step)
     grid = grid_of(take.score, rendered)
     carried = _carried(source, take)
     opened = replay(carried, rendered, grid)

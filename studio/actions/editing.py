@@ -17,6 +17,7 @@ from engine.limits import PERFORMANCE_NOTES, PERFORMANCE_SEC
 from engine.music.expression import beat_times
 from engine.music.types import AudioClip, BadInput, Performance, Score, Strength, Style
 from engine.progress import ProgressCallback, no_progress
+from engine.requests import PerformRequest
 from studio.service.shared_engine import Desk
 from studio.state.session import FIELDS, Controls, Grid, NoteEdit, Reference, Session, replay
 
@@ -65,7 +66,7 @@ def open_piece(
     number = session.docs + 1
     fresh = Session(score=score, title=title, controls=controls, example=example, doc=number, docs=number)
     style = style_of(desk, fresh, controls)
-    rendered = desk.perform(score, style, step)
+    rendered = desk.perform(PerformRequest(score, style), step)
     return replay(replace(fresh, style=style), rendered, grid_of(score, rendered))
 
 
@@ -86,7 +87,7 @@ def restyle(desk: Desk, session: Session, controls: Controls, step: ProgressCall
         raise BadInput(NOTHING_OPEN)
     score, doc = session.score, session.doc
     style = style_of(desk, session, controls)
-    rendered = desk.perform(score, style, step)
+    rendered = desk.perform(PerformRequest(score, style), step)
     grid = grid_of(score, rendered)
 
     def change(now: Session) -> Session:
@@ -108,7 +109,8 @@ def reperform(desk: Desk, session: Session, ids: Sequence[int], step: ProgressCa
         raise BadInput("No note of the score is selected: select the notes that the pianist should play again.")
     seed = session.style.seed + session.take + 1  # the same seed would give the same notes again
     style = replace(session.style, seed=seed)
-    played = desk.reperform(session.score, style, session.in_score_order(), redo, step)
+    request = PerformRequest(session.score, style, keep=session.in_score_order(), redo=redo)
+    played = desk.perform(request, step)
     score, doc, take = session.score, session.doc, session.take
 
     def change(now: Session) -> Session:

@@ -12,7 +12,6 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +25,11 @@ from engine.music.expression import group_median
 from engine.music.types import Alignment, AudioClip, BadInput, Performance, Score
 from engine.progress import ProgressCallback, no_progress
 from engine.render.provenance import describe_render
+from engine.requests import RenderRequest
 from engine.sound.clip import encode_audio, to_int16
 from engine.sound.recording import StreamResampler, resample
 from studio.actions import editing as actions
 from studio.service.jobs import Job, Jobs
-from studio.service.requests import RenderWish
 from studio.service.shared_engine import Desk
 from studio.state.session import Grid, Reference, Session
 
@@ -43,11 +42,11 @@ LEAST_SPAN_SEC = 0.5
 class Render:
     """One rendering. A job adds to its sound while the page reads it; the samples lie in a file of the visitor's."""
 
-    def __init__(self, number: int, session: Session, wish: RenderWish, folder: Path, weights: str) -> None:
+    def __init__(self, number: int, session: Session, request: RenderRequest, folder: Path, weights: str) -> None:
         assert session.grid is not None
-        self.number, self.wish, self.weights = number, wish, weights
+        self.number, self.request, self.weights = number, request, weights
         self.title, self.doc, self.family, self.grid = session.title, session.doc, session.family, session.grid
-        self.performance: Performance = session.performance
+        self.performance: Performance = request.performance
         self.alignment: Alignment = session.alignment
         self.reference: Reference | None = session.reference
         self.human_grid = human_grid(session)
@@ -55,7 +54,7 @@ class Render:
         self.made, self.share = 0, 0.0  # samples of each channel; of the work
         self.channels = 1
         self._rate: StreamResampler | None = None  # brings what comes to SAMPLE_RATE
-        self.total = _expected(self.performance, wish.span)
+        self.total = _expected(self.performance, request.span)
         self.job: Job | None = None
         self.filled, self.made_as = False, ""  # whether it came with a project; what a file of it says then
         self.outdated = False  # the notes had been changed when it came
@@ -162,11 +161,7 @@ class Render:
         name, known = f"{actions.safe_name(self.title)}-render-{self.number}.{kind}", self.folder / self._flac
         if kind == "flac" and self.over and known.exists():
             return name, known.read_bytes()
-        wish = self.wish
-        comment = self.made_as or describe_render(
-            wish.prompt, self.performance, seed=wish.seed, temperature=wish.temperature, span=wish.span,
-            profile=wish.profile, weights=self.weights, piece=self.title,
-        )  # fmt: skip
+        comment = self.made_as or describe_render(self.request, self.weights, piece=self.title)
         data = encode_audio(self.clip(), kind, comment)
         if kind == "flac" and self.over:
             put(known, data)
@@ -229,16 +224,16 @@ class Renders:
                 self._number += 1
                 self._kept[self._number] = one(self._number)
 
-    def begin(self, desk: Desk, session: Session, wish: RenderWish, folder: Path) -> Render:
+    def begin(self, desk: Desk, session: Session, request: RenderRequest, folder: Path) -> Render:
         """Start a render; the one that is still being made is stopped. Raises BadInput."""
         if session.score is None or session.rendered is None:
             raise BadInput(actions.NOTHING_OPEN)
-        if not len(session.performance):
+        if not len(request.performance):
             raise BadInput("Every note has been deleted, so there is nothing to render; undo, or reset the edits.")
-        weights = desk.render_weights(wish.profile)
+        weights = desk.render_weights(request.profile)
         with self._lock:
             self._number += 1
-            render = self._kept[self._number] = Render(self._number, session, wish, folder, weights)
+            render = self._kept[self._number] = Render(self._number, session, request, folder, weights)
             while len(self._kept) > KEPT_RENDERS:
                 old = self._kept.popitem(last=False)[1]
                 old.remove()
@@ -247,13 +242,11 @@ class Renders:
         def work(job: Job) -> Callable[[], Any]:
             ready.wait(10)
             desk.await_models(job)
-            if (render.wish.listen or render.wish.profile == "fitted") and render.wish.prompt.notes is None:
+            if request.needs_transcription:
                 job.begin("Listening to the reference")
-                prompt = render.wish.prompt
-                heard = desk.transcribe(prompt.clip, job.step)
-                render.wish = replace(render.wish, prompt=prompt.with_notes(heard))
+                render.request = request.with_prompt_notes(desk.transcribe(request.prompt.clip, job.step))
                 job.begin("Rendering")
-            for clip in desk.render(render.performance, render.wish, render.step):
+            for clip in desk.render(render.request, render.step):
                 render.add(clip)
                 render.step(render.made / max(1, render.total))
             render.finish()
@@ -271,7 +264,7 @@ class Renders:
 def compared(desk: Desk, render: Render, which: str, piano: str, step: ProgressCallback = no_progress) -> AudioClip:
     """What a render is compared with: the same notes on a preview piano, the human performance on it, the prompt."""
     if which == "prompt":
-        return render.wish.prompt.clip
+        return render.request.prompt.clip
     if which == "preview":
         return desk.preview(render.performance, piano, step)
     if which != "human" or render.reference is None:

@@ -17,10 +17,11 @@ from typing import Any, Literal
 import gradio as gr
 
 from engine.limits import COMPOSED_BARS, COMPOSED_NOTES
-from engine.models.composer.conditions import TOP_P
+from engine.models.composer.conditions import TOP_P, Conditions
 from engine.music.remarks import to_json
 from engine.music.types import AudioClip, BadInput, BundleError, Performance, Score, Strength, Style
 from engine.progress import ProgressCallback
+from engine.requests import ComposeRequest, PerformRequest, RenderRequest
 from studio.actions.composing import as_form
 from studio.api.values import (
     MAX_SEED,
@@ -38,7 +39,6 @@ from studio.api.values import (
     weights,
 )
 from studio.project.apart import audio_apart
-from studio.service.requests import RenderWish, Wish
 from studio.service.shared_engine import Desk
 
 AT_ONCE = 4  # calls that are worked on; the desk lets one play, one compose and one render at a time
@@ -78,29 +78,33 @@ def _said(work: Callable) -> Callable:
 
 # ---- writing
 def _writing(desk: Desk) -> tuple[Callable, ...]:
-    def wish(
+    def request(
         composer: Any, period: Any, key: Any, meter: Any, tempo: Any, density: Any, notes: Any, bars: Any, seed: Any,
         temperature: Any, top_p: Any,
-    ) -> Wish:  # fmt: skip
+    ) -> ComposeRequest:  # fmt: skip
         from engine.models.composer.conditions import COMPOSERS, KEYS, METER_NAMES, PERIODS
 
         count = as_whole(bars, "bars", 0, COMPOSED_BARS)
-        return Wish(
+        conditions = Conditions(
             as_text(composer, "The composer", COMPOSERS, ""), as_text(period, "The period", PERIODS, ""),
             as_text(key, "The key", KEYS, ""), as_text(meter, "The metre", METER_NAMES, ""),
             as_number(tempo, "The tempo", 20, 300) if tempo else 0.0,
             as_number(density, "The density", 0.25, 16) if density else 0.0,
-            as_whole(notes, "notes", 8, COMPOSED_NOTES), count, 1, as_whole(seed, "The seed", 0, MAX_SEED),
+        )  # fmt: skip
+        return ComposeRequest(
+            conditions, as_whole(notes, "notes", 8, COMPOSED_NOTES), count, 1, as_whole(seed, "The seed", 0, MAX_SEED),
             as_number(temperature, "The temperature", 0.1, 2), as_number(top_p, "top_p", 0.01, 1),
         )  # fmt: skip
 
-    def written(score: Score, asked: Wish, performance: Performance) -> tuple[Answer, Answer, dict]:
+    def written(score: Score, asked: ComposeRequest, performance: Performance) -> tuple[Answer, Answer, dict]:
         from engine.music.io.midi import write_midi
         from engine.music.io.write_musicxml import write_musicxml
 
+        hidden = ("conditions", "seed", "takes", "passage")
+        settings = {k: v for k, v in asdict(asked).items() if k not in hidden}
         about = {
             "notes": len(score), "bars": len(score.measures), "duration_sec": round(performance.end_sec, 3),
-            "seed": asked.seed, "asked": {k: v for k, v in asdict(asked).items() if k not in ("seed", "takes")},
+            "seed": asked.seed, "asked": {**asdict(asked.conditions), **settings},
             "weights": {"composer": weights("composer"), "pianist": weights("pianist")},
         }  # fmt: skip
         name = f"etude-{asked.seed}"
@@ -131,11 +135,11 @@ def _writing(desk: Desk) -> tuple[Callable, ...]:
             top_p: draw from the likeliest choices only, a share from 0.01 to 1
             form: AABA, ABA', rondo, theme and variations, minuet and trio, or such as "A8 A'8 B8 A8"; empty for free
         """
-        asked = wish(composer, period, key, meter, tempo, density, notes, bars, seed, temperature, top_p)
+        asked = request(composer, period, key, meter, tempo, density, notes, bars, seed, temperature, top_p)
         asked = replace(asked, **as_form(form))
         step = time_limit()
         score = desk.compose(asked, _on_note(step), step)[0]
-        return written(score, asked, desk.perform(score, _style(desk), step))
+        return written(score, asked, desk.perform(PerformRequest(score, _style(desk)), step))
 
     def continue_piece(
         score: Upload | str, notes: int = 128, bars: int = 0, seed: int = 0, temperature: float = 1.0,
@@ -151,10 +155,10 @@ def _writing(desk: Desk) -> tuple[Callable, ...]:
             temperature: 0.1 careful to 2 wild; 1 is as learned
             top_p: draw from the likeliest choices only, a share from 0.01 to 1
         """
-        asked = wish("", "", "", "", 0, 0, notes, bars, seed, temperature, top_p)
+        asked = request("", "", "", "", 0, 0, notes, bars, seed, temperature, top_p)
         old, step = as_score(score), time_limit()
-        new = desk.continue_score(old, asked, _on_note(step), step)[0]
-        return written(new, asked, desk.perform(new, _style(desk), step))
+        new = desk.compose(asked.continuing(old), _on_note(step), step)[0]
+        return written(new, asked, desk.perform(PerformRequest(new, _style(desk)), step))
 
     def infill(
         score: Upload | str, first_bar: int, last_bar: int, staff: Literal["both", "upper", "lower"] = "both",
@@ -173,13 +177,13 @@ def _writing(desk: Desk) -> tuple[Callable, ...]:
         """
         from engine.cli.compose_commands import passage
 
-        asked = wish("", "", "", "", 0, 0, 256, 0, seed, temperature, top_p)
+        asked = request("", "", "", "", 0, 0, 256, 0, seed, temperature, top_p)
         hand = ("both", "upper", "lower").index(as_text(staff, "The staff", ("both", "upper", "lower")))
         bars = as_whole(first_bar, "first_bar", 0, 100_000), as_whole(last_bar, "last_bar", 0, 100_000)
         old, step = as_score(score), time_limit()
         selected, span = passage(old, bars, hand)
-        new = desk.infill(old, selected, span, asked, _on_note(step), step)[0]
-        return written(new, asked, desk.perform(new, _style(desk), step))
+        new = desk.compose(asked.rewriting(old, selected, span), _on_note(step), step)[0]
+        return written(new, asked, desk.perform(PerformRequest(new, _style(desk)), step))
 
     return compose, continue_piece, infill
 
@@ -222,7 +226,7 @@ def _playing(desk: Desk) -> tuple[Callable, ...]:
             human = as_performance(like, "The performance in like")
             base = desk.style_from(opened, human, desk.align(opened, human, step))
         chosen = _style(desk, style, moved, much, number, base)
-        played = desk.perform(opened, chosen, step)
+        played = desk.perform(PerformRequest(opened, chosen), step)
         data = write_midi(played) if kind == "midi" else write_midi_locked(opened, played)
         about = {
             "notes": len(played), "duration_sec": round(played.end_sec, 3), "seed": number,
@@ -277,20 +281,16 @@ def _playing(desk: Desk) -> tuple[Callable, ...]:
         if last and last <= first:
             raise BadInput("The part to render ends before it begins; end_sec is later than start_sec, or 0.")
         played = as_performance(performance)
-        asked = RenderWish(
-            _prompt(prompt, recording, recording_start, recording_seconds, recording_midi),
+        asked = RenderRequest(
+            played, _prompt(prompt, recording, recording_start, recording_seconds, recording_midi),
             as_whole(seed, "The seed", 0, MAX_SEED), as_number(temperature, "The temperature", 0, 1.5),
             (first, last or None), profile=as_text(profile, "The profile", desk.profiles),
         )  # fmt: skip
         digest = desk.render_weights(asked.profile)
-        if asked.profile == "fitted" and asked.prompt.notes is None:
-            heard = desk.transcribe(asked.prompt.clip, time_limit())
-            asked = replace(asked, prompt=asked.prompt.with_notes(heard))
-        clip = AudioClip.joined(desk.render(played, asked, time_limit()))
-        comment = describe_render(
-            asked.prompt, played, seed=asked.seed, temperature=asked.temperature, span=asked.span,
-            profile=asked.profile, weights=digest,
-        )  # fmt: skip
+        if asked.needs_transcription:
+            asked = asked.with_prompt_notes(desk.transcribe(asked.prompt.clip, time_limit()))
+        clip = AudioClip.joined(desk.render(asked, time_limit()))
+        comment = describe_render(asked, digest)
         about = {
             **_sound(clip), "prompt": asked.prompt.name, "credit": asked.prompt.credit, "seed": asked.seed,
             "temperature": asked.temperature, "profile": asked.profile, "weights": {"renderer": digest},

@@ -13,6 +13,7 @@ import soundfile
 from engine.limits import KEPT_RENDER_SEC
 from engine.music.types import Alignment, Performance
 from engine.render.provenance import read_description
+from engine.requests import RenderRequest
 from studio.actions.rendering import SAMPLE_RATE, Render
 from studio.project.music import (
     MOST_NOTES,
@@ -30,7 +31,6 @@ from studio.project.music import (
 from studio.project.pieces import read_reference, reference_table
 from studio.project.values import Damaged, flag, keyed, real, text, whole
 from studio.service.jobs import Job
-from studio.service.requests import RenderWish
 from studio.state.session import Grid, Reference, Session
 
 MOST_COMMENT = 20_000
@@ -43,9 +43,8 @@ class KeptRender:
 
     title: str
     doc: int
-    wish: RenderWish
+    request: RenderRequest
     weights: str
-    performance: Performance
     alignment: Alignment
     grid: Grid
     reference: Reference | None
@@ -59,7 +58,7 @@ def kept(render: Render) -> KeptRender | None:
     if not render.over or not render.made or render.seconds > KEPT_RENDER_SEC:
         return None
     return KeptRender(
-        render.title, render.doc, render.wish, render.weights, render.performance, render.alignment, render.grid,
+        render.title, render.doc, render.request, render.weights, render.alignment, render.grid,
         render.reference, render.human_grid, render.complete, render.file("flac")[1],
     )  # fmt: skip
 
@@ -67,10 +66,10 @@ def kept(render: Render) -> KeptRender | None:
 def restored(saved: KeptRender, number: int, doc: int, family: int, folder: Path) -> Render:
     """A Render of this visitor's under a new number, of the document `doc`, as it was when it was over."""
     piece = Session(
-        title=saved.title, doc=doc, family=family, rendered=saved.performance, grid=saved.grid,
+        title=saved.title, doc=doc, family=family, rendered=saved.request.performance, grid=saved.grid,
         reference=saved.reference,
     )  # fmt: skip
-    render = Render(number, piece, saved.wish, folder, saved.weights)
+    render = Render(number, piece, saved.request, folder, saved.weights)
     render.alignment, render.human_grid = saved.alignment, saved.human_grid
     render.fill(saved.flac, comment_of(saved.flac))
     job = render.job = Job(kind="render")
@@ -94,14 +93,15 @@ def comment_of(flac: bytes) -> str:
 
 def render_table(saved: KeptRender, doc: int, shelf: Shelf) -> dict[str, Any]:
     """A kept render as JSON; its sound goes on the shelf."""
-    wish = saved.wish
+    request = saved.request
     name = f"renders/{1 + sum(member.startswith('renders/') for member in shelf.members)}.flac"
     shelf.members[name] = saved.flac
     return {
         "title": saved.title, "doc": doc, "sound": name, "complete": saved.complete, "weights": saved.weights,
-        "seed": wish.seed, "temperature": float(wish.temperature), "span": list(wish.span), "part": wish.part,
-        "profile": wish.profile, "listen": wish.listen, "prompt": prompt_table(wish.prompt, shelf),
-        "performance": shelf.performance(saved.performance), "alignment": alignment_table(saved.alignment),
+        "seed": request.seed, "temperature": float(request.temperature), "span": list(request.span),
+        "part": request.part,
+        "profile": request.profile, "listen": request.transcribe, "prompt": prompt_table(request.prompt, shelf),
+        "performance": shelf.performance(request.performance), "alignment": alignment_table(saved.alignment),
         "grid": grid_table(saved.grid), "human_grid": grid_table(saved.human_grid),
         "reference": reference_table(saved.reference, shelf),
     }  # fmt: skip
@@ -120,17 +120,18 @@ def read_render(table: object, pieces: Mapping[int, Session], shelf: Unshelf) ->
     if not len(read_flac(flac, KEPT_RENDER_SEC, KINDS)):
         raise Damaged("a render has no sound")
     return KeptRender(
-        text(t["title"], "title"), doc if score is not None else 0, _wish(t, shelf), text(t["weights"], "weights"),
-        played, read_alignment(t["alignment"], len(score) if score is not None else MOST_NOTES, len(played)),
+        text(t["title"], "title"), doc if score is not None else 0, _request(t, played, shelf),
+        text(t["weights"], "weights"),
+        read_alignment(t["alignment"], len(score) if score is not None else MOST_NOTES, len(played)),
         read_grid(t["grid"]), read_reference(t["reference"], score, shelf),
         None if t["human_grid"] is None else read_grid(t["human_grid"]), flag(t["complete"], "complete"), flac,
     )  # fmt: skip
 
 
-def _wish(t: Mapping[str, Any], shelf: Unshelf) -> RenderWish:
+def _request(t: Mapping[str, Any], played: Performance, shelf: Unshelf) -> RenderRequest:
     start, end = (*t["span"], None, None)[:2] if isinstance(t["span"], list) else (None, None)
-    return RenderWish(
-        read_prompt(t["prompt"], shelf), whole(t["seed"], "seed", 0, 2**62),
+    return RenderRequest(
+        played, read_prompt(t["prompt"], shelf), whole(t["seed"], "seed", 0, 2**62),
         real(t["temperature"], "temperature", 0, 10),
         (real(start, "span", -60, MOST_SEC), None if end is None else real(end, "span", -60, MOST_SEC)),
         text(t["part"], "part"), text(t["profile"], "profile"), flag(t["listen"], "listen"),

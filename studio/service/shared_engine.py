@@ -7,22 +7,18 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from engine.limits import PREVIEWS_AT_ONCE, WAITING_SHORT
-from engine.music.types import Alignment, AudioClip, BadInput, BundleError, Performance, Score, Style
-from engine.process.remote_engine import WorkerEngine
+from engine.music.types import Alignment, AudioClip, BadInput, BundleError, Performance, Score
 from engine.progress import NoteCallback, ProgressCallback, no_progress
+from engine.requests import ComposeRequest, PerformRequest, RenderRequest, WritingRequest
 from studio.service.jobs import Job
 from studio.service.turns import Turns
 from studio.state.examples import EXAMPLES, FIRST, Example
 
 if TYPE_CHECKING:
-    from engine.engine import Engine
     from engine.models.pianist.style import Axis
     from engine.music.io.engrave import Engraving
-    from studio.service.requests import RenderWish, Wish
+    from engine.protocol import EngineApi
 
 T = TypeVar("T")
 
@@ -54,7 +50,7 @@ class Desk:
     engine  an Engine in this process, which is also the default, or a WorkerEngine with processes of its own
     """
 
-    def __init__(self, engine: Engine | WorkerEngine | None = None) -> None:
+    def __init__(self, engine: EngineApi | None = None) -> None:
         self._engine, self._loading = engine, threading.Lock()
         self.pianist, self.pianos_free = Turns(1, WAITING_SHORT), Turns(PREVIEWS_AT_ONCE, WAITING_SHORT)
         self.composer, self.renderer = Turns(1), Turns(1)
@@ -62,7 +58,7 @@ class Desk:
         self._engravings = Memory(16)
 
     @property
-    def engine(self) -> Engine | WorkerEngine:
+    def engine(self) -> EngineApi:
         """The engine, made by whoever asks first."""
         with self._loading:
             if self._engine is None:
@@ -73,7 +69,7 @@ class Desk:
 
     def await_models(self, job: Job) -> None:
         """Wait until the models are loaded, if they are in a process that has just started; the job says so."""
-        if isinstance(self.engine, WorkerEngine) and not self.engine.ready:
+        if not self.engine.ready:
             doing = job.text
             job.begin("Loading the models")
             self.engine.wait(job.step)
@@ -87,10 +83,10 @@ class Desk:
         score = self.read_example(EXAMPLES[FIRST])
         curves_figure(score, deadpan(score)).to_json()  # plotly is slow to import
         self.engine.preview(deadpan(score))
-        self.perform(score, self.engine.style(base=self.presets["Default"]))
-        self.engine.compose(notes=8)
+        self.perform(PerformRequest(score, self.engine.style(base=self.presets["Default"])))
+        self.engine.compose(ComposeRequest(notes=8))
         prompt = next(iter(self.engine.prompts.values()))
-        next(self.engine.render_stream(deadpan(score), prompt, span=(0.0, 1.0)), None)
+        next(self.engine.render_stream(RenderRequest(deadpan(score), prompt, span=(0.0, 1.0))), None)
 
     @property
     def axes(self) -> tuple[Axis, ...]:
@@ -132,65 +128,24 @@ class Desk:
 
         return self._other.recall(("read", example.score), make)
 
-    def perform(self, score: Score, style: Style, step: ProgressCallback = no_progress) -> Performance:
-        """The score played in a style; `step` is told the finished share and may raise to cancel."""
+    def perform(self, request: PerformRequest, step: ProgressCallback = no_progress) -> Performance:
+        """Play a score, or some of its notes; `step` is called with the finished share and may raise to cancel."""
 
         def make() -> Performance:
             with self.pianist.turn(step):
-                return self.engine.perform(score, style, on_step=step)
+                return self.engine.perform(request, on_step=step)
 
-        return self._performances.recall(("perform", score.digest, style), make)
+        if request.redo is not None:
+            return make()
+        old = [item.digest for item in (request.edited_from, request.keep) if item is not None]
+        return self._performances.recall(("perform", *old, request.score.digest, request.style), make)
 
-    def reperform(
-        self,
-        score: Score,
-        style: Style,
-        keep: Performance,
-        redo: NDArray[np.bool_],
-        step: ProgressCallback = no_progress,
-    ) -> Performance:
-        """Some notes played again, see Engine.perform; `step` as in perform."""
-        with self.pianist.turn(step):
-            return self.engine.perform(score, style, keep=keep, redo=redo, on_step=step)
-
-    def perform_edit(
-        self, old: Score, performance: Performance, new: Score, style: Style, step: ProgressCallback = no_progress
-    ) -> Performance:
-        """The changed score played: notes that were kept sound as they did, see Engine.perform_edit."""
-
-        def make() -> Performance:
-            with self.pianist.turn(step):
-                return self.engine.perform_edit(old, performance, new, style, on_step=step)
-
-        key = ("edit", old.digest, performance.digest, new.digest, style)
-        return self._performances.recall(key, make)
-
-    def compose(self, wish: Wish, on_note: NoteCallback, step: ProgressCallback = no_progress) -> list[Score]:
-        """New pieces, one a take; `on_note` hears every note and may raise to cancel, `step` while it waits."""
-        with self.composer.turn(step):
-            return self.engine.compose(
-                wish.conditions(), wish.notes, wish.bars, *wish.sampling(), on_note=on_note, on_step=step,
-                form=wish.form,
-            )  # fmt: skip
-
-    def continue_score(
-        self, score: Score, wish: Wish, on_note: NoteCallback, step: ProgressCallback = no_progress
+    def compose(
+        self, request: WritingRequest, on_note: NoteCallback, step: ProgressCallback = no_progress
     ) -> list[Score]:
-        """The score with more after it, one a take; as in compose."""
+        """Compose, continue or rewrite; `on_note` and `step` may raise to cancel, `step` also while others compose."""
         with self.composer.turn(step):
-            return self.engine.continue_score(
-                score, wish.notes, wish.bars, *wish.sampling(), wish.conditions(), on_note=on_note, on_step=step
-            )
-
-    def infill(
-        self, score: Score, selected: NDArray[np.bool_], span: tuple[float, float], wish: Wish, on_note: NoteCallback,
-        step: ProgressCallback = no_progress,
-    ) -> list[Score]:  # fmt: skip
-        """The score with the selected notes written anew, one a take; as in compose."""
-        with self.composer.turn(step):
-            return self.engine.infill(
-                score, selected, span, *wish.sampling(), wish.conditions(), on_note=on_note, on_step=step
-            )
+            return self.engine.compose(request, on_note=on_note, on_step=step)
 
     def preview(self, performance: Performance, piano: str, step: ProgressCallback = no_progress) -> AudioClip:
         """The sound of a performance; `step` as in perform."""
@@ -207,15 +162,10 @@ class Desk:
 
         return self._clips.recall(("preview", performance.digest, piano), make)
 
-    def render(
-        self, performance: Performance, wish: RenderWish, step: ProgressCallback = no_progress
-    ) -> Iterator[AudioClip]:
+    def render(self, request: RenderRequest, step: ProgressCallback = no_progress) -> Iterator[AudioClip]:
         """The performance with a prompt's sound, in parts as they are made; `step` as in perform."""
         with self.renderer.turn(step):
-            yield from self.engine.render_stream(
-                performance, wish.prompt, seed=wish.seed, temperature=wish.temperature, span=wish.span,
-                profile=wish.profile, on_step=step,
-            )  # fmt: skip
+            yield from self.engine.render_stream(request, on_step=step)
 
     def transcribe(self, clip: AudioClip, step: ProgressCallback = no_progress) -> Performance:
         """The notes that are heard in a recording; `step` as in perform."""

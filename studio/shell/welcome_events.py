@@ -16,7 +16,7 @@ from engine.sound.prompts import gallery
 from studio.actions import editing as actions
 from studio.actions.document import Document
 from studio.page.answers import PRIVATE, Shown, plain_controls, said
-from studio.panels.render.events import MORE_WAIT, as_wish
+from studio.panels.render.events import MORE_WAIT, as_request
 from studio.panels.render.layout import PARTS, credit_line
 from studio.service.shared_engine import Desk
 from studio.shell.help import PARTS as HELP
@@ -101,10 +101,10 @@ def connect_phone(page: Page, desk: Desk) -> None:
             raise BadInput(actions.NOTHING_OPEN)
         number = score.measures.number
         bars = int(number[0]), int(number[min(BARS, len(number)) - 1])
-        wish = as_wish(document, gallery()[STAND_IN], (False, PARTS[1], *bars, *settings), desk.profiles)
-        made = document.renders.begin(desk, document.session, wish, document.folder())
+        request = as_request(document, gallery()[STAND_IN], (False, PARTS[1], *bars, *settings), desk.profiles)
+        made = document.renders.begin(desk, document.session, request, document.folder())
         made.wait(0, MORE_WAIT)
-        note = f"{wish.part.capitalize()} in an old recording’s sound. For yours: Sound like, A recording of my own…"
+        note = f"{request.part.capitalize()} in an old recording’s sound. For yours: Sound like, A recording of my own…"
         return {
             r.prompt: STAND_IN, r.credit: credit_line(STAND_IN), r.own: gr.update(visible=False),
             page.tabs: gr.Tabs(selected="render"), page.roll: {"note": note},

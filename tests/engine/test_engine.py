@@ -13,6 +13,7 @@ from engine.checkpoints.bundle import BundleError
 from engine.engine import Engine
 from engine.music.io.alignment import read_match
 from engine.music.types import Alignment, BadInput, Performance, Score, Strength, Style
+from engine.requests import PerformRequest
 
 DATA = Path(__file__).parents[1] / "data"
 PRELUDE = DATA / "bach_prelude_868_GonzalezJ05M.match"
@@ -37,7 +38,7 @@ def score(human) -> Score:
 
 @pytest.fixture(scope="module")
 def played(engine, score) -> Performance:
-    return engine.perform(score, engine.style(seed=3))
+    return engine.perform(PerformRequest(score, engine.style(seed=3)))
 
 
 def assert_same(a: Performance, b: Performance) -> None:
@@ -55,9 +56,9 @@ def test_one_note_for_each_written_note(score, played):
 
 
 def test_the_seed_decides(engine, score, played):
-    assert_same(played, engine.perform(score, engine.style(seed=3)))
-    assert_same(played, Engine.load().perform(score, engine.style(seed=3)))
-    other = engine.perform(score, engine.style(seed=4))
+    assert_same(played, engine.perform(PerformRequest(score, engine.style(seed=3))))
+    assert_same(played, Engine.load().perform(PerformRequest(score, engine.style(seed=3))))
+    other = engine.perform(PerformRequest(score, engine.style(seed=4)))
     assert (other.onset_sec != played.onset_sec).any()
     assert (other.velocity != played.velocity).any()
 
@@ -67,15 +68,15 @@ def test_two_visitors_at_once_get_what_one_gets(engine, score):
     fresh = Engine.load()
     jobs = [(s, seed) for s in (score, read_match(FUGUE)[0]) for seed in (1, 2)]
     with ThreadPoolExecutor(2) as pool:
-        together = list(pool.map(lambda job: fresh.perform(job[0], fresh.style(seed=job[1])), jobs))
+        together = list(pool.map(lambda job: fresh.perform(PerformRequest(job[0], fresh.style(seed=job[1]))), jobs))
     for (piece, seed), performance in zip(jobs, together, strict=True):
-        assert_same(performance, engine.perform(piece, engine.style(seed=seed)))
+        assert_same(performance, engine.perform(PerformRequest(piece, engine.style(seed=seed))))
 
 
 def test_kept_notes_stay_to_the_last_bit(engine, score, played):
     redo = np.zeros(len(score), bool)
     redo[100:140] = True
-    again = engine.perform(score, engine.style(seed=99), keep=played, redo=redo)
+    again = engine.perform(PerformRequest(score, engine.style(seed=99), keep=played, redo=redo))
     for name in ("onset_sec", "duration_sec", "pitch", "velocity"):
         np.testing.assert_array_equal(getattr(again, name)[~redo], getattr(played, name)[~redo], err_msg=name)
     np.testing.assert_array_equal(again.pedal_sec, played.pedal_sec)
@@ -93,7 +94,7 @@ def test_any_notes_can_be_made_anew(engine, score, played, which):
         "first": np.arange(len(score)) < 10, "last": np.arange(len(score)) >= len(score) - 10,
         "all": np.ones(len(score), bool), "none": np.zeros(len(score), bool), "one": np.arange(len(score)) == 200,
     }[which]  # fmt: skip
-    again = engine.perform(score, engine.style(seed=5), keep=played, redo=redo)
+    again = engine.perform(PerformRequest(score, engine.style(seed=5), keep=played, redo=redo))
     if which == "none":
         assert_same(again, played)
     np.testing.assert_array_equal(again.onset_sec[~redo], played.onset_sec[~redo])
@@ -104,9 +105,9 @@ def test_any_notes_can_be_made_anew(engine, score, played, which):
 def test_a_kept_performance_must_fit(engine, score, played):
     other = read_match(FUGUE)[0]
     with pytest.raises(BadInput, match="render the whole piece first"):
-        engine.perform(other, engine.style(), keep=played, redo=np.ones(len(other), bool))
+        engine.perform(PerformRequest(other, engine.style(), keep=played, redo=np.ones(len(other), bool)))
     with pytest.raises(ValueError, match="go together"):
-        engine.perform(score, engine.style(), keep=played)
+        engine.perform(PerformRequest(score, engine.style(), keep=played))
 
 
 @pytest.mark.parametrize(
@@ -127,16 +128,16 @@ def test_styles_that_cannot_be_are_refused(engine, arguments, says):
 
 def test_a_style_of_another_pianist_is_refused(engine, score):
     with pytest.raises(BadInput, match="has 3 values"):
-        engine.perform(score, Style(z=(0.0, 1.0, 2.0)))
+        engine.perform(PerformRequest(score, Style(z=(0.0, 1.0, 2.0))))
 
 
 def test_no_style_is_the_default_style(engine, score, played):
-    assert_same(engine.perform(score, Style(seed=3)), played)
-    assert_same(engine.perform(score, engine.style(base=engine.presets["Default"], seed=3)), played)
+    assert_same(engine.perform(PerformRequest(score, Style(seed=3))), played)
+    assert_same(engine.perform(PerformRequest(score, engine.style(base=engine.presets["Default"], seed=3))), played)
 
 
 def test_strength_zero_is_deadpan(engine, score):
-    dead = engine.perform(score, engine.style(strength=Strength(0, 0, 0, 0, 0)))
+    dead = engine.perform(PerformRequest(score, engine.style(strength=Strength(0, 0, 0, 0, 0))))
     slope, start = np.polyfit(score.onset_quarter, dead.onset_sec, 1)
     np.testing.assert_allclose(dead.onset_sec, start + slope * score.onset_quarter, atol=1e-6)
     assert np.ptp(dead.velocity) == 0
@@ -154,7 +155,7 @@ def test_presets_and_what_lies_between(engine, score):
     one, two = list(presets)[1:3]
     base = np.mean([presets[one], presets[two]], axis=0)
     styles = [engine.style(base=z, seed=1) for z in (presets[one], presets[two], base)]
-    first, second, between = (engine.perform(score, style) for style in styles)
+    first, second, between = (engine.perform(PerformRequest(score, style)) for style in styles)
     np.testing.assert_array_equal(between.pitch, score.pitch)
     for end in (first, second):
         assert (between.velocity != end.velocity).any()
@@ -166,7 +167,7 @@ def test_the_style_of_a_performance(engine, human):
     assert len(z) == len(aligned) == len(engine.presets["Default"])
     assert np.isfinite(z).all()
     np.testing.assert_allclose(z, aligned, atol=0.5)  # found by the aligner, or given
-    assert len(engine.perform(score, engine.style(base=z))) == len(score)
+    assert len(engine.perform(PerformRequest(score, engine.style(base=z)))) == len(score)
 
 
 def test_the_style_of_another_piece_is_refused(engine, score):
@@ -187,10 +188,10 @@ def test_a_rendering_can_be_cancelled(engine, score, played):
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        engine.perform(score, engine.style(seed=3), on_step=step)
+        engine.perform(PerformRequest(score, engine.style(seed=3)), on_step=step)
     assert 0 < shares[-1] < 1
     assert shares == sorted(shares)
-    assert_same(engine.perform(score, engine.style(seed=3), on_step=shares.append), played)
+    assert_same(engine.perform(PerformRequest(score, engine.style(seed=3)), on_step=shares.append), played)
     assert shares[-1] == 1
 
 

@@ -19,11 +19,11 @@ from engine.process import client
 from engine.process.client import STOPPED, EngineStopped
 from engine.process.remote_engine import WorkerEngine
 from engine.progress import Cancelled
+from engine.requests import PerformRequest, RenderRequest
 from engine.untrusted.engrave import engrave
 from studio.actions import editing as actions
 from studio.actions.document import Document
 from studio.actions.rendering import Renders
-from studio.service.requests import RenderWish
 from studio.service.shared_engine import Desk
 from studio.state.examples import EXAMPLES
 from studio.state.session import Controls, Session
@@ -50,7 +50,7 @@ def kill_while_rendering(desk: Desk, session: Session, folder: Path, how: int) -
     """Kill the engine under a render: seconds until the render says so, and what it says."""
     document, renders = Document(), Renders()
     document.update(lambda now: session)
-    render = renders.begin(desk, session, RenderWish(prompt(), 1, 1.0), folder)
+    render = renders.begin(desk, session, RenderRequest(session.performance, prompt(), 1), folder)
     render.wait(0, 200)
     assert render.made > 0
     pid = desk.engine.models.pid  # type: ignore[union-attr]
@@ -140,13 +140,13 @@ def ended_after(score: Score) -> float:
         os.kill(pid, signal.SIGSTOP)
         began = time.monotonic()
         with pytest.raises(EngineStopped, match="so it was ended; try again"):
-            desk.perform(score, engine.style(seed=3))
+            desk.perform(PerformRequest(score, engine.style(seed=3)))
         took = time.monotonic() - began
         assert ends_within(pid, 1)
         engine.patience = 1.0
         with desk.pianist.turn(lambda share: None):  # its turn is free
             pass
-        assert len(desk.perform(score, engine.style(seed=3))) == len(score)
+        assert len(desk.perform(PerformRequest(score, engine.style(seed=3)))) == len(score)
     finally:
         engine.close()
     return took
@@ -182,11 +182,11 @@ def test_a_cancel_that_is_not_obeyed_ends_the_process(engine: WorkerEngine, scor
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        engine.perform(score, on_step=step)
+        engine.perform(PerformRequest(score), on_step=step)
     assert time.monotonic() - began < 5
     engine.models.grace_sec = 5.0
     assert ends_within(pid, 1)
-    assert len(engine.perform(score)) == len(score)
+    assert len(engine.perform(PerformRequest(score))) == len(score)
 
 
 def test_a_frozen_process_is_replaced_after_seconds(
@@ -216,14 +216,14 @@ def test_a_process_that_has_grown_is_exchanged_when_nobody_waits(score: Score) -
     try:
         engine.wait(lambda share: None)
         first = engine.models.pid
-        assert len(engine.perform(score)) == len(score)
+        assert len(engine.perform(PerformRequest(score))) == len(score)
         assert engine.models.pid != first
-        assert len(engine.perform(score)) == len(score)
+        assert len(engine.perform(PerformRequest(score))) == len(score)
     finally:
         engine.close()
     assert engine.models.pid is None
     with pytest.raises(EngineStopped):
-        engine.perform(score)
+        engine.perform(PerformRequest(score))
 
 
 PARENT = """
@@ -251,7 +251,7 @@ def test_several_wait_and_all_are_told(engine: WorkerEngine, session: Session) -
 
     def work() -> None:
         try:
-            engine.render(session.performance, prompt(), span=(0.0, 20.0))
+            engine.render(RenderRequest(session.performance, prompt(), span=(0.0, 20.0)))
         except EngineStopped as stopped:
             said.append(str(stopped))
 

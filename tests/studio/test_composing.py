@@ -11,17 +11,18 @@ import pytest
 
 from engine.compose.composing import kept_notes
 from engine.measures.performance_metrics import MetricRow
+from engine.models.composer.conditions import Conditions
 from engine.music.types import BadInput, Performance, Score
 from engine.progress import Cancelled
+from engine.requests import ComposeRequest
 from engine.untrusted.scores import open_score
 from studio.actions import composing, corpus
 from studio.actions import editing as actions
 from studio.actions.document import Document
 from studio.page.wire import draft_value, roll_document, roll_value, take_draft
-from studio.panels.compose.events import as_number, as_wish
+from studio.panels.compose.events import as_number, as_request
 from studio.panels.compose.layout import who_menu
 from studio.service.jobs import Job, Jobs
-from studio.service.requests import Wish
 from studio.service.shared_engine import Desk
 from studio.state import history
 from studio.state.examples import EXAMPLES
@@ -52,7 +53,9 @@ def opened(desk: Desk) -> Session:
 @pytest.fixture(scope="module")
 def composed(desk: Desk) -> Session:
     """Two takes of four bars, nothing on the stand."""
-    return composing.compose(desk, Wish(meter="3/4", key="G major", bars=4, takes=2, seed=3), unheard)(Session())
+    return composing.compose(
+        desk, ComposeRequest(Conditions(meter="3/4", key="G major"), bars=4, takes=2, seed=3), unheard
+    )(Session())
 
 
 def score_of(session: Session) -> Score:
@@ -80,7 +83,9 @@ def test_composing_from_nothing(desk: Desk, composed: Session) -> None:
 def test_the_same_seed_writes_the_same_notes_as_they_came(desk: Desk, composed: Session) -> None:
     heard: list[tuple] = []
     again = composing.compose(
-        desk, Wish(meter="3/4", key="G major", bars=4, takes=2, seed=3), lambda *note: heard.append(note)
+        desk,
+        ComposeRequest(Conditions(meter="3/4", key="G major"), bars=4, takes=2, seed=3),
+        lambda *note: heard.append(note),
     )(Session())
     assert [t.score.digest for t in again.takes] == [t.score.digest for t in composed.takes]
     for place, take in enumerate(again.takes):
@@ -104,8 +109,8 @@ def test_what_was_composed_can_be_taken_away(desk: Desk, composed: Session, kind
 def test_continuing_keeps_the_piece_and_how_it_is_played(desk: Desk, opened: Session) -> None:
     n = len(score_of(opened))
     mine = actions.edit([[1, 60, 5, 300, 99], [n + 1, 72, 1234, 500, 90]], [3], [[500, 900]])(opened)
-    wish = Wish(bars=2, takes=1, seed=4)
-    written = composing.continue_piece(desk, mine, wish, unheard)(mine)
+    request = ComposeRequest(bars=2, takes=1, seed=4)
+    written = composing.continue_piece(desk, mine, request, unheard)(mine)
     take = written.takes[-1]
     assert not take.fresh[:n].any()
     assert take.fresh[n:].all()
@@ -134,7 +139,7 @@ def test_infilling_bars_changes_nothing_else(desk: Desk, opened: Session) -> Non
     region = composing.whole_bars(opened, int(number[2]), int(number[3]), "Both hands", Selection())
     m = score.measures
     assert region.span == (m.onset_quarter[2], m.onset_quarter[3] + m.duration_quarter[3])
-    written = composing.infill(desk, opened, region, Wish(seed=6), unheard)(opened)
+    written = composing.infill(desk, opened, region, ComposeRequest(seed=6), unheard)(opened)
     take = written.takes[-1]
     new = composing.accept(desk, written, take.number, Controls())(written)
     kept = kept_notes(score, score_of(new))
@@ -166,7 +171,7 @@ def test_one_staff_and_single_notes(desk: Desk, opened: Session) -> None:
     assert selection.bars is not None
     first, last = composing.bars_of(opened, selection) or (0, 0)
     assert number[selection.bars[0]] == first <= last == number[selection.bars[1]]
-    take = composing.infill(desk, opened, region, Wish(seed=1), unheard)(opened).takes[-1]
+    take = composing.infill(desk, opened, region, ComposeRequest(seed=1), unheard)(opened).takes[-1]
     assert len(take.score) - take.fresh.sum() >= len(score_of(opened)) - 3
     with pytest.raises(BadInput, match="No note is selected"):
         composing.selected_notes(opened, Selection())
@@ -200,15 +205,15 @@ def test_cancelling_leaves_everything_as_it_was(desk: Desk, opened: Session) -> 
         job.step(0.5)
 
     with pytest.raises(Cancelled):
-        composing.compose(desk, Wish(notes=200, takes=2), on_note, job.step)
+        composing.compose(desk, ComposeRequest(notes=200, takes=2), on_note, job.step)
     assert len(job.draft) == 5
     assert document.session is opened
-    assert desk.compose(Wish(notes=8), unheard), "the composer is free again"
+    assert desk.compose(ComposeRequest(notes=8), unheard), "the composer is free again"
 
 
 def test_accepting_after_the_piece_has_changed(desk: Desk, opened: Session, composed: Session) -> None:
     """The take's own piece is carried on with, wherever the visitor has gone meanwhile."""
-    written = composing.continue_piece(desk, opened, Wish(bars=1, seed=2), unheard)(opened)
+    written = composing.continue_piece(desk, opened, ComposeRequest(bars=1, seed=2), unheard)(opened)
     moved = history.replaced(written, replace(composed, takes=()))
     assert moved.takes == written.takes
     other = composing.accept(desk, moved, written.takes[-1].number, Controls())(moved)
@@ -220,12 +225,12 @@ def test_accepting_after_the_piece_has_changed(desk: Desk, opened: Session, comp
 
 
 def test_takes_are_shown_with_their_piece(desk: Desk, opened: Session, composed: Session) -> None:
-    written = composing.continue_piece(desk, opened, Wish(bars=1, seed=2), unheard)(opened)
+    written = composing.continue_piece(desk, opened, ComposeRequest(bars=1, seed=2), unheard)(opened)
     accepted = composing.accept(desk, written, 1, Controls())(written)
     assert numbers_shown(accepted) == [1], "beside what was made of the piece they stay"
     another = history.replaced(accepted, composing.accept(desk, composed, 1, Controls())(composed))
     assert numbers_shown(another) == []
-    here = composing.compose(desk, Wish(notes=8), unheard)(another)
+    here = composing.compose(desk, ComposeRequest(notes=8), unheard)(another)
     assert numbers_shown(here) == [2]
     assert numbers_shown(history.back(here)) == [1], "back at the piece before, its takes are back"
     assert numbers_shown(history.forward(history.back(here))) == [2]
@@ -293,11 +298,12 @@ def test_excerpt_starts_under_the_pedal_that_is_down() -> None:
 
 def test_the_panel_is_checked(desk: Desk) -> None:
     good = ["composer:Chopin", "F minor", "3/4", "96,5", "", 2, "7", 1, 0.97]
-    wish = as_wish(tuple(good), notes=64)
-    assert (wish.composer, wish.period, wish.tempo, wish.density, wish.seed) == ("Chopin", "", 96.5, 0, 7)
-    assert wish.conditions().check()
-    assert as_wish(("period:Baroque", *good[1:])).period == "Baroque"
-    assert as_wish((*good[:6], "", *good[7:])).seed >= 1
+    request = as_request(tuple(good), notes=64)
+    asked = request.conditions
+    assert (asked.composer, asked.period, asked.tempo, asked.density, request.seed) == ("Chopin", "", 96.5, 0, 7)
+    assert asked.check()
+    assert as_request(("period:Baroque", *good[1:])).conditions.period == "Baroque"
+    assert as_request((*good[:6], "", *good[7:])).seed >= 1
     for place, value in (
         (3, "fast"),
         (3, 1000),
@@ -310,13 +316,13 @@ def test_the_panel_is_checked(desk: Desk) -> None:
         (0, 3),
     ):
         with pytest.raises(BadInput):
-            as_wish((*good[:place], value, *good[place + 1 :]))
+            as_request((*good[:place], value, *good[place + 1 :]))
     with pytest.raises(BadInput, match=r"The length in bars is empty; 1 to 128"):
         as_number(None, 1, 128, "The length in bars")
     assert ("Chopin", "composer:Chopin") in who_menu(desk)
     assert ("Baroque (period)", "period:Baroque") in who_menu(desk)
     with pytest.raises(BadInput, match="metre"):
-        desk.compose(replace(wish, meter="13/17"), unheard)
+        desk.compose(replace(request, conditions=replace(asked, meter="13/17")), unheard)
 
 
 def test_the_corpus_table(opened: Session) -> None:

@@ -13,6 +13,7 @@ import pytest
 from engine.measures.curves import curves_figure
 from engine.music.io.midi import read_midi_performance, read_midi_score
 from engine.music.types import Alignment, BadInput, Performance
+from engine.requests import PerformRequest
 from engine.untrusted.scores import open_performance, open_score
 from studio.actions import editing as actions
 from studio.actions.document import Document
@@ -181,7 +182,7 @@ def test_style_panel(desk: Desk, session: Session) -> None:
     assert np.allclose(half.z, np.array(desk.presets[preset]) / 2)
     none = actions.style_of(desk, session, Controls(strength=(0, 0, 0, 0, 0)))
     assert none.strength.tempo == 0
-    deadpan = desk.perform(session.score, none)  # type: ignore[arg-type]
+    deadpan = desk.perform(PerformRequest(session.score, none))  # type: ignore[arg-type]
     assert len(np.unique(deadpan.velocity)) == 1
     with pytest.raises(BadInput, match="preset"):
         actions.style_of(desk, session, Controls(preset="nobody"))

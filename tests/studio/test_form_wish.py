@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from engine.engine import Engine
+from engine.models.composer.conditions import Conditions
 from engine.music.types import BadInput
+from engine.requests import ComposeRequest
 from studio.actions.composing import as_form
-from studio.service.requests import Wish
 from studio.service.shared_engine import Desk
 
 
@@ -21,5 +22,5 @@ def test_a_form_is_checked():
 
 
 def test_the_desk_composes_the_bars_of_a_form():
-    wish = Wish(seed=4, meter="2/4", **as_form("A2 B1 A'2"))
-    assert len(Desk(Engine.load()).compose(wish, lambda *_: None)[0].measures) == 5
+    request = ComposeRequest(Conditions(meter="2/4"), seed=4, **as_form("A2 B1 A'2"))
+    assert len(Desk(Engine.load()).compose(request, lambda *_: None)[0].measures) == 5

@@ -13,6 +13,7 @@ import pytest
 
 from engine.music.types import AudioClip, BadInput, Performance, Score
 from engine.render.provenance import read_description
+from engine.requests import ComposeRequest, RenderRequest
 from engine.sound.clip import encode_audio
 from engine.sound.prompts import SAMPLE_RATE, Prompt, gallery
 from engine.untrusted.scores import open_performance
@@ -22,7 +23,6 @@ from studio.actions.document import Document
 from studio.actions.rendering import Render, span_of_bars
 from studio.project.document import Project, adopt, other_weights, project_of, read_project, write_project
 from studio.service.jobs import Job
-from studio.service.requests import RenderWish, Wish
 from studio.service.shared_engine import Desk
 from studio.state import history
 from studio.state.examples import EXAMPLES, FIRST
@@ -39,8 +39,8 @@ def desk() -> Desk:
 
 def a_render(number: int, session: Session, folder: Path, prompt: Prompt) -> Render:
     """Two seconds of noise as if they had been rendered."""
-    wish = RenderWish(prompt, 8, 0.9, span_of_bars(session, 1, 2), "bars 1 to 2")
-    render = Render(number, session, wish, folder, "0123456789ab")
+    request = RenderRequest(session.performance, prompt, 8, 0.9, span_of_bars(session, 1, 2), "bars 1 to 2")
+    render = Render(number, session, request, folder, "0123456789ab")
     render.job = Job(kind="render")
     noise = np.random.default_rng(number).uniform(-0.4, 0.4, 2 * SAMPLE_RATE).astype(np.float32)
     render.add(AudioClip(noise, SAMPLE_RATE))
@@ -79,9 +79,9 @@ def document(desk: Desk) -> Document:
     comparison = session.comparison.pinned("mine", "pinned", score.digest, session.performance, session.alignment)
     vote = Vote("2026-11-22T22:41:05+00:00", CHOPIN, "Clara", "prefer", ("mine", "Shi"), ("mine",), 0, "1-2", 3, 1)
     document.update(lambda now: replace(now, comparison=replace(comparison, votes=(vote,))))
-    wish = Wish(notes=16, bars=1, takes=1, seed=5)
-    document.update(composing.continue_piece(desk, document.session, wish, lambda *note: None))
-    document.update(composing.compose(desk, replace(wish, bars=0), lambda *note: None))
+    request = ComposeRequest(notes=16, bars=1, takes=1, seed=5)
+    document.update(composing.continue_piece(desk, document.session, request, lambda *note: None))
+    document.update(composing.compose(desk, replace(request, bars=0), lambda *note: None))
     document.update(composing.accept(desk, document.session, 1, controls))
     document.update(history.back)
     document.prompt = own_prompt()
@@ -176,9 +176,9 @@ def test_renders_keep_sound_and_provenance(document: Document, saved: bytes) -> 
         same(old.alignment, new.alignment)
         same(old.grid, new.grid)
     first, second = other.renders.kept
-    assert first.wish.prompt is gallery()["goldberg"]
-    assert second.wish.prompt.name == "from my phone.wav"
-    assert np.abs(second.wish.prompt.clip.samples - own_prompt().clip.samples).max() < 2**-15
+    assert first.request.prompt is gallery()["goldberg"]
+    assert second.request.prompt.name == "from my phone.wav"
+    assert np.abs(second.request.prompt.clip.samples - own_prompt().clip.samples).max() < 2**-15
     other.close()
     assert not first.folder.exists()
 
@@ -223,7 +223,7 @@ def test_a_project_that_grows_too_large_leaves_renders_out(document: Document) -
 def test_an_empty_page_with_a_take_is_a_project(desk: Desk) -> None:
     document = Document()
     document.update(lambda now: history.replaced(now, Session(example="An empty page")))
-    document.update(composing.compose(desk, Wish(notes=16, takes=1, seed=5), lambda *note: None))
+    document.update(composing.compose(desk, ComposeRequest(notes=16, takes=1, seed=5), lambda *note: None))
     data, _ = write_project(project_of(document))
     found = read_project(data).session
     assert found.score is None

@@ -11,15 +11,15 @@ import soundfile
 from engine.limits import KEPT_RENDERS
 from engine.music.types import AudioClip, BadInput, Score
 from engine.render.provenance import read_description
+from engine.requests import RenderRequest
 from engine.sound.clip import encode_audio
 from engine.sound.prompts import SAMPLE_RATE as PROMPT_RATE
 from engine.sound.prompts import gallery
 from studio.actions import editing as actions
 from studio.actions.document import Document
 from studio.actions.rendering import SAMPLE_RATE, Renders, compared, human_grid, span_of_bars
-from studio.panels.render.events import as_prompt, as_wish
+from studio.panels.render.events import as_prompt, as_request
 from studio.panels.render.layout import OWN, PARTS, credit_line, prompt_menu
-from studio.service.requests import RenderWish
 from studio.service.shared_engine import Desk
 from studio.state.examples import EXAMPLES, FIRST
 from studio.state.session import Controls, Session
@@ -43,8 +43,10 @@ def short_score(desk: Desk) -> Score:
     return desk.read_example(EXAMPLES[CHOPIN])
 
 
-def wish(**changed: object) -> RenderWish:
-    return RenderWish(**{"prompt": gallery()["goldberg"], "seed": 3, "temperature": 1.0, **changed})  # type: ignore[arg-type]
+def request(session: Session, **changed: object) -> RenderRequest:
+    return RenderRequest(
+        session.performance, **{"prompt": gallery()["goldberg"], "seed": 3, "temperature": 1.0, **changed}
+    )  # type: ignore[arg-type]
 
 
 def wait(render: object, seconds: float = 120) -> None:
@@ -57,7 +59,7 @@ def wait(render: object, seconds: float = 120) -> None:
 def test_a_part_is_rendered_and_saved_with_how_it_was_made(desk: Desk, session: Session, tmp_path: Path) -> None:
     renders = Renders()
     span = span_of_bars(session, 1, 1)
-    render = renders.begin(desk, session, wish(span=span, part="bars 1 to 1"), tmp_path)
+    render = renders.begin(desk, session, request(session, span=span, part="bars 1 to 1"), tmp_path)
     have, files = 0, []
     while not (render.over and have == render.made):
         render.wait(have, 0.5)
@@ -87,14 +89,14 @@ def test_a_part_is_rendered_and_saved_with_how_it_was_made(desk: Desk, session: 
         assert about["notes"] == session.performance.digest
         assert about["span_sec"] == [round(v, 3) for v in span]
 
-    again = renders.begin(desk, session, wish(span=span), tmp_path)
+    again = renders.begin(desk, session, request(session, span=span), tmp_path)
     wait(again)
     assert np.array_equal(again.samples(), render.samples()), "the same seed, the same sound"
 
 
 def test_cancelling_stops_within_a_second_and_keeps_what_is_there(desk: Desk, session: Session, tmp_path: Path) -> None:
     renders = Renders()
-    render = renders.begin(desk, session, wish(), tmp_path)
+    render = renders.begin(desk, session, request(session), tmp_path)
     render.wait(0, 60)
     assert render.made > 0
     assert render.job is not None
@@ -113,7 +115,7 @@ def test_cancelling_stops_within_a_second_and_keeps_what_is_there(desk: Desk, se
 def test_only_the_last_renders_are_kept(desk: Desk, session: Session, tmp_path: Path) -> None:
     renders = Renders()
     for _ in range(KEPT_RENDERS + 1):
-        last = renders.begin(desk, session, wish(span=(0.0, 1.0)), tmp_path)
+        last = renders.begin(desk, session, request(session, span=(0.0, 1.0)), tmp_path)
     assert renders.numbered(1) is None
     assert renders.numbered(KEPT_RENDERS + 1) is last
     assert renders.numbered("1") is None
@@ -128,14 +130,14 @@ def test_only_the_last_renders_are_kept(desk: Desk, session: Session, tmp_path: 
 
 def test_nothing_to_render(desk: Desk, tmp_path: Path, session: Session) -> None:
     with pytest.raises(BadInput, match="No score is open"):
-        Renders().begin(desk, Session(), wish(), tmp_path)
+        Renders().begin(desk, Session(), request(session), tmp_path)
     none = actions.edit([], list(range(1, len(session.performance) + 1)), False)(session)
     with pytest.raises(BadInput, match="deleted"):
-        Renders().begin(desk, none, wish(), tmp_path)
+        Renders().begin(desk, none, request(none), tmp_path)
 
 
 def test_what_a_render_is_compared_with(desk: Desk, session: Session, tmp_path: Path) -> None:
-    render = Renders().begin(desk, session, wish(span=(0.0, 1.0)), tmp_path)
+    render = Renders().begin(desk, session, request(session, span=(0.0, 1.0)), tmp_path)
     assert compared(desk, render, "prompt", "grand") is gallery()["goldberg"].clip
     preview = compared(desk, render, "preview", "player")
     assert preview.duration_sec >= session.performance.end_sec
@@ -182,15 +184,15 @@ def test_the_panel_is_checked(desk: Desk, session: Session, tmp_path: Path) -> N
     document.update(lambda now: session)
     prompt = gallery()["goldberg"]
     settings = (False, PARTS[0], 1, 8, 1.0, 0, "product")
-    assert as_wish(document, prompt, settings, desk.profiles).span == (0.0, None)
-    bars = as_wish(document, prompt, (False, PARTS[1], 1, 2, 0.5, 9, "product"), desk.profiles)
+    assert as_request(document, prompt, settings, desk.profiles).span == (0.0, None)
+    bars = as_request(document, prompt, (False, PARTS[1], 1, 2, 0.5, 9, "product"), desk.profiles)
     assert bars.part == "bars 1 to 2"
     assert (bars.seed, bars.temperature) == (9, 0.5)
     for place, value in ((1, "all"), (4, 7), (4, None), (5, -1), (6, "magic"), (5, "x")):
         odd = [*settings]
         odd[place] = value
         with pytest.raises(BadInput):
-            as_wish(document, prompt, tuple(odd), desk.profiles)
+            as_request(document, prompt, tuple(odd), desk.profiles)
 
     assert as_prompt(("goldberg", None, 0, 6, "")) is prompt
     with pytest.raises(BadInput, match="not known here"):
@@ -213,7 +215,7 @@ def test_every_prompt_is_credited() -> None:
 
 def test_the_news_fits_the_wire(desk: Desk, session: Session, tmp_path: Path) -> None:
     renders = Renders()
-    render = renders.begin(desk, session, wish(span=(0.0, 1.0)), tmp_path)
+    render = renders.begin(desk, session, request(session, span=(0.0, 1.0)), tmp_path)
     wait(render)
     value = Listen().postprocess(began(render, renders))
     assert value is not None

@@ -19,6 +19,7 @@ import numpy as np
 from engine.engine import Engine
 from engine.music.io.midi import read_midi_performance
 from engine.music.types import Performance
+from engine.requests import PerformRequest
 from engine.sound.clip import encode_audio, read_stereo
 from engine.sound.preview import PIANOS
 from engine.sound.prompts import FOLDER, LONGEST_SEC, Prompt, prepare_prompt
@@ -100,7 +101,7 @@ def main(arguments: list[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     chosen.out.mkdir(parents=True, exist_ok=True)
     engine = Engine.load()
-    played = engine.perform(open_score(PLAYED.read_bytes(), PLAYED.name))
+    played = engine.perform(PerformRequest(open_score(PLAYED.read_bytes(), PLAYED.name)))
     made = {e.key: ("recording", recorded(chosen.audio, e)) for e in EXCERPTS}
     made |= {f"sampled-{piano}": ("sampled", sampled(engine, played, piano)) for piano in SAMPLED}
     index = {}

@@ -11,6 +11,7 @@ import numpy as np
 from engine.engine import Engine
 from engine.music.io.midi import read_midi_performance
 from engine.music.types import Performance
+from engine.requests import RenderRequest
 from training.bench.rows import PIECES, Row, timed
 
 PIECE = "chopin_etude_25_2_Karpeyev02.mid"
@@ -34,13 +35,15 @@ def rendering(engine: Engine, minutes: float = 10.0) -> list[Row]:
     played = read_midi_performance((PIECES / PIECE).read_bytes())
     prompt = next(iter(engine.prompts.values()))
     began = time.perf_counter()
-    next(engine.render_stream(played, prompt))
+    next(engine.render_stream(RenderRequest(played, prompt)))
     rows = [Row("load codec and renderer, first sound", time.perf_counter() - began, "s")]
-    first, _ = timed(lambda: next(engine.render_stream(played, prompt)), 5)
+    first, _ = timed(lambda: next(engine.render_stream(RenderRequest(played, prompt))), 5)
     rows.append(Row("render: first sound, after load", first, "ms", 1000))
     piece = longer(played, 60 * minutes)
     began = time.perf_counter()
-    seconds = sum(clip.duration_sec for clip in engine.render_stream(piece, prompt, span=(0.0, 60 * minutes)))
+    seconds = sum(
+        clip.duration_sec for clip in engine.render_stream(RenderRequest(piece, prompt, span=(0.0, 60 * minutes)))
+    )
     rows.append(
         Row(
             f"render {seconds / 60:.1f} min: time per second of sound",

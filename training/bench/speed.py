@@ -21,6 +21,7 @@ from engine.measures.curves import curves_figure
 from engine.music.io.alignment import align, read_match
 from engine.music.io.write_musicxml import write_musicxml
 from engine.music.types import Marks, Measures, Score
+from engine.requests import ComposeRequest, InfillRequest, PerformRequest
 from engine.tokens.ecp import decode, encode
 from engine.untrusted.scores import open_score
 from training.bench.rows import PIECES, Row, timed
@@ -55,14 +56,14 @@ def reading() -> list[Row]:
 
 def playing(engine: Engine, score: Score) -> list[Row]:
     began = time.perf_counter()
-    engine.perform(first_notes(score, 16), engine.style())
+    engine.perform(PerformRequest(first_notes(score, 16), engine.style()))
     rows = [Row("load the Pianist, first notes", time.perf_counter() - began, "s")]
     piece = first_notes(score)
-    cold, _ = timed(lambda: engine.perform(piece, engine.style()), 1)
+    cold, _ = timed(lambda: engine.perform(PerformRequest(piece, engine.style())), 1)
     seeds = iter(range(100))
-    warm, performance = timed(lambda: engine.perform(piece, engine.style((0.5,), seed=next(seeds))))
+    warm, performance = timed(lambda: engine.perform(PerformRequest(piece, engine.style((0.5,), seed=next(seeds)))))
     drawn, _ = timed(lambda: curves_figure(piece, performance).to_json())
-    whole, _ = timed(lambda: engine.perform(score, engine.style((0.5,), seed=next(seeds))), 3)
+    whole, _ = timed(lambda: engine.perform(PerformRequest(score, engine.style((0.5,), seed=next(seeds)))), 3)
     found, alignment = timed(lambda: align(piece, performance), 2)
     told, _ = timed(lambda: engine.style_from(piece, performance, alignment), 3)
     return [
@@ -94,24 +95,26 @@ def sounding(engine: Engine, performance: Any, warm: float) -> list[Row]:
 
 def composing(engine: Engine, score: Score) -> list[Row]:
     began = time.perf_counter()
-    engine.compose(notes=16)
+    engine.compose(ComposeRequest(notes=16))
     rows = [Row("load the Composer, first notes", time.perf_counter() - began, "s")]
     a_note = []
     for seed in range(5):
         began = time.perf_counter()
-        written = engine.compose(notes=NOTES, seed=seed)[0]
+        written = engine.compose(ComposeRequest(notes=NOTES, seed=seed))[0]
         a_note.append((time.perf_counter() - began) / len(written))
     firsts = []
     for seed in range(5):
         came: list[float] = []
         began = time.perf_counter()
-        engine.compose(notes=32, seed=seed, on_note=lambda *_, came=came: came.append(time.perf_counter()))
+        engine.compose(
+            ComposeRequest(notes=32, seed=seed), on_note=lambda *_, came=came: came.append(time.perf_counter())
+        )
         firsts.append(1000 * (came[0] - began))
-    four, takes = timed(lambda: engine.compose(notes=NOTES, takes=4, seed=1), 3)
+    four, takes = timed(lambda: engine.compose(ComposeRequest(notes=NOTES, takes=4, seed=1)), 3)
     m = score.measures
     span = (float(m.onset_quarter[8]), float(m.onset_quarter[9]))
     selected = (score.onset_quarter >= span[0]) & (score.onset_quarter < span[1])
-    filled, _ = timed(lambda: engine.infill(score, selected, span, seed=1), 3)
+    filled, _ = timed(lambda: engine.compose(InfillRequest(score, selected, span, seed=1)), 3)
     return [
         *rows,
         Row(f"compose {NOTES} notes", NOTES * median(a_note), "s", 1.5),

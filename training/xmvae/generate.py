@@ -19,6 +19,7 @@ from engine.checkpoints.bundle import ComposerBundle, PianistBundle
 from engine.engine import Engine
 from engine.measures.performance_metrics import SEGMENT
 from engine.music.types import MARK_NAMES, Marks, Measures, Performance, Score, Style
+from engine.requests import ComposeRequest, PerformRequest
 from training.core.corpora import Nasap
 
 Piece = tuple[Performance, Score | None]
@@ -125,8 +126,10 @@ def product(
     def make(i: int) -> Piece:
         number = seed * 100_000 + i
         nucleus = {} if top_p is None else {"top_p": top_p}
-        score = engine.compose(notes=SEGMENT, seed=number, temperature=temperature, passage=True, **nucleus)[0]
-        return engine.perform(score, any_style(engine, number, tempo=False)), score
+        score = engine.compose(
+            ComposeRequest(notes=SEGMENT, seed=number, temperature=temperature, passage=True, **nucleus)
+        )[0]
+        return engine.perform(PerformRequest(score, any_style(engine, number, tempo=False))), score
 
     return keep(folder / "product.npz", about, count, make)
 
@@ -185,7 +188,10 @@ def pianist(engine: Engine, folder: Path, passages: list[tuple[Score, Performanc
     about = recipe(engine.pianist) | {"seed": seed, "scores": [s.digest for s, _ in passages[:3]]}
     return keep(
         folder / "pianist.npz", about, len(passages),
-        lambda i: (engine.perform(passages[i][0], any_style(engine, seed * 100_000 + 50_000 + i)), passages[i][0]),
+        lambda i: (
+            engine.perform(PerformRequest(passages[i][0], any_style(engine, seed * 100_000 + 50_000 + i))),
+            passages[i][0],
+        ),
     )  # fmt: skip
 
 

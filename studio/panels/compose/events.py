@@ -10,8 +10,10 @@ import gradio as gr
 
 from engine.files import put
 from engine.limits import COMPOSED_BARS, COMPOSED_NOTES, COMPOSED_TAKES, PERFORMANCE_NOTES
+from engine.models.composer.conditions import Conditions
 from engine.music.types import BadInput, Score
 from engine.progress import NoteCallback, ProgressCallback
+from engine.requests import ComposeRequest
 from studio.actions import composing
 from studio.actions import editing as actions
 from studio.actions.document import Document
@@ -29,7 +31,6 @@ from studio.page.answers import (
 from studio.page.wire import take_draft
 from studio.panels.compose.layout import LENGTHS, ComposePanel
 from studio.service.jobs import Job
-from studio.service.requests import Wish
 from studio.service.shared_engine import Desk
 from studio.shell.layout import Page
 from studio.state import history
@@ -63,16 +64,19 @@ def as_number(value: Any, low: float, high: float, label: str, empty: float | No
     return number
 
 
-def as_wish(values: tuple, notes: float = 256, bars: float = 0) -> Wish:
-    """The panel's values, in ComposePanel.conditions order, checked: a client may send anything."""
+def as_request(values: tuple, notes: float = 256, bars: float = 0) -> ComposeRequest:
+    """The request of the panel's values, in ComposePanel.conditions order, checked: a client may send anything."""
     who, key, meter, tempo, density, takes, seed, temperature, top_p = values
     if not all(isinstance(v, str) for v in (who, key, meter)):
         raise BadInput("A menu of the Compose panel could not be read; reload the page.")
     kind, _, name = who.partition(":")
-    return Wish(
-        composer=name if kind == "composer" else "", period=name if kind == "period" else "", key=key, meter=meter,
-        tempo=as_number(tempo, 20, 300, "The tempo", 0), density=as_number(density, 0.25, 16, "The density", 0),
-        notes=int(notes), bars=int(bars), takes=int(as_number(takes, 1, COMPOSED_TAKES, "The number of takes")),
+    conditions = Conditions(
+        name if kind == "composer" else "", name if kind == "period" else "", key, meter,
+        as_number(tempo, 20, 300, "The tempo", 0), as_number(density, 0.25, 16, "The density", 0),
+    )  # fmt: skip
+    return ComposeRequest(
+        conditions, notes=int(notes), bars=int(bars),
+        takes=int(as_number(takes, 1, COMPOSED_TAKES, "The number of takes")),
         seed=int(as_number(seed, 0, 2**31 - 1, "The seed", random.randrange(1, 10_000))),
         temperature=as_number(temperature, 0.1, 2, "The temperature"), top_p=as_number(top_p, 0.01, 1, "Top-p"),
     )  # fmt: skip
@@ -89,24 +93,24 @@ def connect_writing(page: Page, desk: Desk) -> None:
         most = COMPOSED_NOTES if unit == "notes" else COMPOSED_BARS
         size = as_number(length, 8 if unit == "notes" else 1, most, f"The length in {unit}")
         count = len(panel.conditions)
-        wish = as_wish(values[:count], **({"notes": size} if unit == "notes" else {"bars": size}))
-        quarter_ms = 60_000 / (wish.tempo or FREE_TEMPO)
+        request = as_request(values[:count], **({"notes": size} if unit == "notes" else {"bars": size}))
+        quarter_ms = 60_000 / (request.conditions.tempo or FREE_TEMPO)
         about = {"alone": True, "start": 0}
         controls = without_borrowed(as_controls(values[count:], len(desk.axes)))
 
         def write(on_note: NoteCallback, step: ProgressCallback) -> actions.Change:
-            return composing.compose(desk, wish, on_note, step)
+            return composing.compose(desk, request, on_note, step)
 
         def first_piece(job: Job) -> Session | None:  # where nothing is, nothing is lost: it goes on the roll
             if document.session.score is not None:
                 return None
             job.begin("Playing")
-            number = document.session.takes[-wish.takes].number
+            number = document.session.takes[-request.takes].number
             change = composing.accept(desk, document.session, number, controls, job.step)
             return document.update(job.unless_stopped(change))
 
         return writing(
-            page, desk, document, show, "Composing", wish, about, write, lambda q: q * quarter_ms, 0.0, first_piece
+            page, desk, document, show, "Composing", request, about, write, lambda q: q * quarter_ms, 0.0, first_piece
         )
 
     common = [page.document, page.human_show]
@@ -125,28 +129,28 @@ def connect_writing(page: Page, desk: Desk) -> None:
 
     @said(page)
     def go_on(document: Document, show: bool, bars: Any, *values: Any) -> Shown:
-        wish = as_wish(values, bars=as_number(bars, 1, COMPOSED_BARS, "The number of bars"))
+        request = as_request(values, bars=as_number(bars, 1, COMPOSED_BARS, "The number of bars"))
         session = document.session
         end = composing.opened_score(session).measures.end_quarter
         about, to_ms = placed(session, end)
 
         def write(on_note: NoteCallback, step: ProgressCallback) -> actions.Change:
-            return composing.continue_piece(desk, session, wish, on_note, step)
+            return composing.continue_piece(desk, session, request, on_note, step)
 
-        return writing(page, desk, document, show, "Continuing", wish, about, write, to_ms, end)
+        return writing(page, desk, document, show, "Continuing", request, about, write, to_ms, end)
 
     panel.go_on.click(go_on, [*common, panel.more_bars, *panel.conditions], page.outputs, **PRIVATE)
 
     def filling(document: Document, show: bool, region: composing.Region, values: tuple) -> Shown:
         session = document.session
-        wish = as_wish(values)
+        request = as_request(values)
         about, to_ms = placed(session, region.span[0])
 
         def write(on_note: NoteCallback, step: ProgressCallback) -> actions.Change:
-            return composing.infill(desk, session, region, wish, on_note, step)
+            return composing.infill(desk, session, region, request, on_note, step)
 
         return writing(
-            page, desk, document, show, "Filling in", wish, about, write, to_ms, region.span[0], upto=region.span[1]
+            page, desk, document, show, "Filling in", request, about, write, to_ms, region.span[0], upto=region.span[1]
         )
 
     @said(page)
@@ -167,36 +171,37 @@ def connect_writing(page: Page, desk: Desk) -> None:
 
 
 def writing(
-    page: Page, desk: Desk, document: Document, show: bool, text: str, wish: Wish, about: dict, write: Writing,
-    to_ms: Callable[[float], float], start: float, then: Callable[[Job], Session | None] = lambda job: None,
+    page: Page, desk: Desk, document: Document, show: bool, text: str, request: ComposeRequest, about: dict,
+    write: Writing, to_ms: Callable[[float], float], start: float,
+    then: Callable[[Job], Session | None] = lambda job: None,
     upto: float = 0.0,
 ) -> Shown:  # fmt: skip
     """Start the job that writes: every note goes into its draft, and how far it is can be seen from them.
 
-    start, upto  quarters between which notes are written; upto 0 for as many as the wish says
+    start, upto  quarters between which notes are written; upto 0 for as many as the request says
     then         what follows on the new takes: another Session to show, or None
     """
-    wanted = wish.notes * wish.takes
-    bar = _bar_quarters(wish, document.session.score)
+    wanted = request.notes * request.takes
+    bar = _bar_quarters(request, document.session.score)
 
     def work(job: Job) -> Callable[[], Shown]:
-        reached = [start] * wish.takes
+        reached = [start] * request.takes
 
         def on_note(take: int, onset: float, duration: float, pitch: int, staff: int) -> None:
             on = to_ms(onset)
             length = max(1, round(to_ms(onset + max(duration, 0.05)) - on))
             job.draft.append((int(take), round(on), length, int(pitch), int(staff)))
             reached[take] = max(reached[take], onset)
-            if upto or wish.bars:
-                job.step(min(0.99, sum(reached[k] - start for k in range(wish.takes)) / span))
+            if upto or request.bars:
+                job.step(min(0.99, sum(reached[k] - start for k in range(request.takes)) / span))
             else:
                 job.step(min(0.99, len(job.draft) / wanted))
 
-        span = max(1e-6, wish.takes * ((upto - start) if upto else wish.bars * bar))
+        span = max(1e-6, request.takes * ((upto - start) if upto else request.bars * bar))
         desk.await_models(job)
         change = write(on_note, job.step)
         session = document.update(job.unless_stopped(change))
-        note = f"{wish.takes} takes are" if wish.takes > 1 else "The take is"
+        note = f"{request.takes} takes are" if request.takes > 1 else "The take is"
         shown = then(job)
         if shown is not None:
             return lambda: {
@@ -209,9 +214,9 @@ def writing(
     return begin(page, document, "compose", text, work, about=about)
 
 
-def _bar_quarters(wish: Wish, score: Score | None) -> float:
-    if wish.meter:
-        num, den = wish.meter.split("/")
+def _bar_quarters(request: ComposeRequest, score: Score | None) -> float:
+    if request.conditions.meter:
+        num, den = request.conditions.meter.split("/")
         return 4 * int(num) / int(den) if num.isdigit() and den.isdigit() and int(den) else 4.0
     return float(score.measures.duration_quarter[-1]) if score is not None else 4.0
 

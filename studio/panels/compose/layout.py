@@ -43,7 +43,7 @@ class ComposePanel:
 
     @property
     def conditions(self) -> list:
-        """What composing, continuing and filling in have in common, in the order of compose_events.as_wish."""
+        """What composing, continuing and filling in have in common, in the order of events.as_request."""
         return [
             self.who, self.key, self.meter, self.tempo, self.density, self.takes, self.seed, self.temperature,
             self.top_p,

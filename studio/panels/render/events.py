@@ -11,6 +11,7 @@ import gradio as gr
 
 from engine.files import put
 from engine.music.types import BadInput, BundleError, Performance
+from engine.requests import RenderRequest
 from engine.sound.prompts import Prompt, gallery, prepare_prompt
 from engine.untrusted.scores import open_performance
 from studio.actions import editing as actions
@@ -21,7 +22,6 @@ from studio.panels.compose.events import as_number
 from studio.panels.render.layout import KEPT, OWN, PARTS, credit_line
 from studio.project.apart import audio_apart
 from studio.service.jobs import Job
-from studio.service.requests import RenderWish
 from studio.service.shared_engine import Desk
 from studio.shell.layout import Page
 from studio.widgets.listen.listen import began, compared_sound, part_of, prompt_sound, refusal, saved, state_of
@@ -62,8 +62,8 @@ def as_prompt(values: tuple, own: Prompt | None = None) -> Prompt:
     )  # fmt: skip
 
 
-def as_wish(document: Document, prompt: Prompt, values: tuple, profiles: tuple[str, ...]) -> RenderWish:
-    """The panel's other values, from RenderPanel.settings, checked."""
+def as_request(document: Document, prompt: Prompt, values: tuple, profiles: tuple[str, ...]) -> RenderRequest:
+    """The request to render the open piece. values: from RenderPanel.settings, checked here."""
     listen, part, first, last, temperature, seed, profile = values
     if part not in PARTS or profile not in profiles:
         raise BadInput("A menu of the Render panel could not be read; reload the page.")
@@ -72,8 +72,8 @@ def as_wish(document: Document, prompt: Prompt, values: tuple, profiles: tuple[s
         a, b = (int(as_number(v, -LONGEST_BAR, LONGEST_BAR, "A bar number")) for v in (first, last))
         span, words = span_of_bars(document.session, a, b), f"bars {a} to {b}"
     heat = 1.0 if profile == "fitted" else as_number(temperature, 0, 1.5, "The temperature")  # a fitted piano has none
-    return RenderWish(
-        prompt, int(as_number(seed, 0, 2**31 - 1, "The seed", 0)), heat,
+    return RenderRequest(
+        document.session.performance, prompt, int(as_number(seed, 0, 2**31 - 1, "The seed", 0)), heat,
         span, words, profile, bool(listen),
     )  # fmt: skip
 
@@ -102,8 +102,8 @@ def connect_panel(page: Page, desk: Desk) -> None:
         count = len(panel.asked_of_prompt)
         if document.session.score is None:
             raise BadInput(actions.NOTHING_OPEN)
-        wish = as_wish(document, as_prompt(values[:count], document.prompt), values[count:], desk.profiles)
-        made = document.renders.begin(desk, document.session, wish, document.folder())
+        request = as_request(document, as_prompt(values[:count], document.prompt), values[count:], desk.profiles)
+        made = document.renders.begin(desk, document.session, request, document.folder())
         made.wait(0, MORE_WAIT)
         return {page.listen: began(made, document.renders)}
 

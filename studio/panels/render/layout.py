@@ -48,7 +48,7 @@ class RenderPanel:
 
     @property
     def settings(self) -> list:
-        """What else a render depends on, in the order of render_events.as_wish."""
+        """What else a render depends on, in the order of events.as_request."""
         return [
             self.listen, self.part, self.first_bar, self.last_bar, self.temperature, self.seed, self.profile,
         ]  # fmt: skip

@@ -40,19 +40,20 @@ def _state(render: Render, renders: Renders) -> dict[str, Any]:
         "share": round(max(render.share, render.made / max(1, render.total)), 3),
         "left": None if left is None else round(left, 1), "text": job.doing if job else "",
         "by": (job.stopped or "") if job else "", "refused": job.refusal if job else "", "latest": renders.latest,
-        "remark": " ".join(render.wish.prompt.remarks),
+        "remark": " ".join(render.request.prompt.remarks),
     }  # fmt: skip
 
 
 def began(render: Render, renders: Renders) -> dict:
     """A render has begun: everything about it, and its first sound if there is some."""
-    wish = render.wish
+    request = render.request
     about = {
-        "title": render.title, "prompt": wish.prompt.name, "part": wish.part, "seed": wish.seed,
-        "temperature": wish.temperature, "from": round(1000 * wish.span[0]), "rate": SAMPLE_RATE, "doc": render.doc,
+        "title": render.title, "prompt": request.prompt.name, "part": request.part, "seed": request.seed,
+        "temperature": request.temperature, "from": round(1000 * request.span[0]), "rate": SAMPLE_RATE,
+        "doc": render.doc,
         "family": render.family,
         "grid": grid_rows(render.grid), "human": grid_rows(render.human_grid),
-        "human_name": render.reference.name if render.reference else "", "profile": wish.profile,
+        "human_name": render.reference.name if render.reference else "", "profile": request.profile,
         "quiet": render.filled, "outdated": render.outdated,
     }  # fmt: skip
     return part_of(render, 0, renders, about)

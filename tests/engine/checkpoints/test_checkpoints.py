@@ -13,6 +13,7 @@ from engine.checkpoints.bundle import open_codec, open_composer, open_expected, 
 from engine.checkpoints.index import CHECKPOINTS, CODEC, COMPOSER, EXPECTED, PIANIST, RENDERER, TAGGER
 from engine.music.types import BundleError
 from engine.process.remote_engine import WorkerEngine
+from engine.requests import ComposeRequest
 from studio.actions import editing as actions
 from studio.service.shared_engine import Desk
 from studio.state.examples import EXAMPLES
@@ -91,6 +92,6 @@ def test_the_page_comes_up_without_a_pianist(tmp_path: Path) -> None:
         assert list(desk.presets) == ["Default"]
         with pytest.raises(BundleError, match=PIANIST):
             actions.open_piece(desk, Session(), desk.read_example(EXAMPLES[SHORT]), SHORT, Controls())
-        assert len(engine.compose(notes=8)[0]) > 0
+        assert len(engine.compose(ComposeRequest(notes=8))[0]) > 0
     finally:
         engine.close()

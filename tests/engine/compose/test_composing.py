@@ -16,6 +16,7 @@ from engine.engine import Engine
 from engine.models.composer.conditions import COMPOSERS, KEYS, METER_NAMES
 from engine.music.io.write_musicxml import write_musicxml
 from engine.music.types import BadInput, Score
+from engine.requests import ComposeRequest, ContinueRequest, InfillRequest, PerformRequest
 from engine.untrusted.scores import open_score
 
 DATA = Path(__file__).parents[2] / "data"
@@ -30,7 +31,7 @@ def engine() -> Engine:
 @pytest.fixture(scope="module")
 def piece(engine) -> Score:
     """Sixteen composed bars."""
-    return engine.compose(Conditions(composer="Mozart", key="G major", meter="3/4"), bars=16, seed=2)[0]
+    return engine.compose(ComposeRequest(Conditions(composer="Mozart", key="G major", meter="3/4"), bars=16, seed=2))[0]
 
 
 @pytest.fixture(scope="module")
@@ -78,20 +79,20 @@ def test_conditions_are_kept(engine, piece):
 
 
 def test_the_same_seed_gives_the_same_piece_and_another_seed_another(engine):
-    a, b, c = (engine.compose(Conditions(meter="2/4"), notes=48, seed=s)[0] for s in (5, 5, 6))
+    a, b, c = (engine.compose(ComposeRequest(Conditions(meter="2/4"), notes=48, seed=s))[0] for s in (5, 5, 6))
     assert a.digest == b.digest
     assert a.digest != c.digest
 
 
 def test_takes_share_their_conditions_and_differ_in_their_notes(engine):
-    takes = engine.compose(Conditions(), notes=48, takes=3, seed=1)
+    takes = engine.compose(ComposeRequest(Conditions(), notes=48, takes=3, seed=1))
     assert len({t.digest for t in takes}) == 3
     assert len({(t.measures.ts_num[0], t.measures.ts_den[0], t.measures.fifths[0], t.tempo_bpm) for t in takes}) == 1
 
 
 def test_about_as_many_notes_as_asked_for(engine):
     for seed in range(3):
-        assert 0.6 * 200 < len(engine.compose(notes=200, seed=seed)[0]) < 1.4 * 200
+        assert 0.6 * 200 < len(engine.compose(ComposeRequest(notes=200, seed=seed))[0]) < 1.4 * 200
 
 
 @given(
@@ -102,7 +103,7 @@ def test_about_as_many_notes_as_asked_for(engine):
 @settings(max_examples=12, deadline=None)
 def test_whatever_is_asked_the_grammar_holds(engine, composer, key, meter, tempo, density, temperature, seed):
     asked = Conditions(composer, "", key, meter, tempo, density)
-    score = engine.compose(asked, notes=32, seed=seed, temperature=temperature, top_p=1.0)[0]
+    score = engine.compose(ComposeRequest(asked, notes=32, seed=seed, temperature=temperature, top_p=1.0))[0]
     assert_grammar(score)
     if meter:
         assert (f"{score.measures.ts_num[0]}/{score.measures.ts_den[0]}") == meter
@@ -110,7 +111,7 @@ def test_whatever_is_asked_the_grammar_holds(engine, composer, key, meter, tempo
 
 
 def test_a_long_piece_keeps_its_metre_and_goes_on_past_the_window(engine):
-    score = engine.compose(Conditions(meter="4/4", density=6), bars=64, seed=4)[0]
+    score = engine.compose(ComposeRequest(Conditions(meter="4/4", density=6), bars=64, seed=4))[0]
     assert len(score) > 2 * 384
     assert len(score.measures) >= 60
     assert_grammar(score)
@@ -119,7 +120,7 @@ def test_a_long_piece_keeps_its_metre_and_goes_on_past_the_window(engine):
 
 
 def test_continuing_leaves_the_beginning_as_it_was(engine, prelude):
-    longer = engine.continue_score(prelude, bars=4, seed=1)[0]
+    longer = engine.compose(ContinueRequest(prelude, bars=4, seed=1))[0]
     kept = kept_notes(prelude, longer)
     n = len(prelude)
     assert kept[:n].tolist() == list(range(n))
@@ -137,7 +138,7 @@ def test_a_bar_filled_in_leaves_all_others_as_they_were(engine, prelude):
     m = prelude.measures
     span = (float(m.onset_quarter[6]), float(m.onset_quarter[8]))
     selected = (prelude.onset_quarter >= span[0]) & (prelude.onset_quarter < span[1])
-    for take in engine.infill(prelude, selected, span, takes=2, seed=3):
+    for take in engine.compose(InfillRequest(prelude, selected, span, takes=2, seed=3)):
         assert_keeps(prelude, take, ~selected)
         inside = (take.onset_quarter >= span[0]) & (take.onset_quarter < span[1])
         assert (~inside).sum() == (~selected).sum()
@@ -151,7 +152,7 @@ def test_one_hand_filled_in_stays_in_that_hand_and_off_the_other_hands_keys(engi
     span = (float(m.onset_quarter[3]), float(m.onset_quarter[7]))
     inside = (prelude.onset_quarter >= span[0]) & (prelude.onset_quarter < span[1])
     selected = inside & (prelude.staff == 2)
-    take = engine.infill(prelude, selected, span, seed=1)[0]
+    take = engine.compose(InfillRequest(prelude, selected, span, seed=1))[0]
     assert_keeps(prelude, take, ~selected)
     new = kept_notes(prelude, take) < 0
     assert set(take.staff[new].tolist()) <= {2}
@@ -164,16 +165,16 @@ def test_a_passage_at_the_very_start_and_at_the_very_end_can_be_filled_in(engine
         ends = (*m.onset_quarter.tolist(), m.end_quarter)
         span = (float(ends[a]), float(ends[b]))
         selected = (piece.onset_quarter >= span[0]) & (piece.onset_quarter < span[1])
-        assert_keeps(piece, engine.infill(piece, selected, span, seed=1)[0], ~selected)
+        assert_keeps(piece, engine.compose(InfillRequest(piece, selected, span, seed=1))[0], ~selected)
 
 
 def test_an_edited_score_keeps_the_performance_of_what_stayed(engine, prelude):
-    played = engine.perform(prelude)
+    played = engine.perform(PerformRequest(prelude))
     m = prelude.measures
     span = (float(m.onset_quarter[6]), float(m.onset_quarter[8]))
     selected = (prelude.onset_quarter >= span[0]) & (prelude.onset_quarter < span[1])
-    new = engine.infill(prelude, selected, span, seed=3)[0]
-    again = engine.perform_edit(prelude, played, new)
+    new = engine.compose(InfillRequest(prelude, selected, span, seed=3))[0]
+    again = engine.perform(PerformRequest(new, keep=played, edited_from=prelude))
     kept = kept_notes(prelude, new)
     for name in ("onset_sec", "duration_sec", "velocity", "pitch"):
         np.testing.assert_array_equal(getattr(again, name)[kept >= 0], getattr(played, name)[kept[kept >= 0]])
@@ -181,8 +182,8 @@ def test_an_edited_score_keeps_the_performance_of_what_stayed(engine, prelude):
     low, high = played.onset_sec[selected].min(), played.onset_sec[(prelude.onset_quarter >= span[1])].min()
     assert (again.onset_sec[inside] > low - 1).all()
     assert (again.onset_sec[inside] < high + 1).all()
-    longer = engine.continue_score(prelude, bars=3, seed=1)[0]
-    more = engine.perform_edit(prelude, played, longer)
+    longer = engine.compose(ContinueRequest(prelude, bars=3, seed=1))[0]
+    more = engine.perform(PerformRequest(longer, keep=played, edited_from=prelude))
     assert more.end_sec > played.end_sec + 1
     assert (more.pedal_sec > played.end_sec).any()  # the new bars are pedalled too
     assert (np.diff(more.pedal_sec) >= 0).all()
@@ -190,11 +191,11 @@ def test_an_edited_score_keeps_the_performance_of_what_stayed(engine, prelude):
 
 def test_the_default_performance_keeps_the_tempo_asked_for(engine):
     for tempo in (60, 132):
-        score = engine.compose(Conditions(tempo=tempo), notes=64, seed=3)[0]
-        played = engine.perform(score)
+        score = engine.compose(ComposeRequest(Conditions(tempo=tempo), notes=64, seed=3))[0]
+        played = engine.perform(PerformRequest(score))
         heard = 60 * np.ptp(score.onset_quarter) / np.ptp(played.onset_sec)
         assert heard == pytest.approx(tempo, rel=0.02)
-    faster = engine.perform(score, engine.style((1.5,)))
+    faster = engine.perform(PerformRequest(score, engine.style((1.5,))))
     assert 60 * np.ptp(score.onset_quarter) / np.ptp(faster.onset_sec) > 1.15 * tempo
 
 
@@ -220,13 +221,15 @@ def test_cancelling_takes_less_than_a_second(engine):
         asked.append(time.monotonic())
 
     with pytest.raises(Stopped):
-        engine.compose(notes=2000, seed=0, on_note=on_note)
+        engine.compose(ComposeRequest(notes=2000, seed=0), on_note=on_note)
     assert time.monotonic() - asked[-1] < 1
 
 
 def test_notes_are_told_as_they_come(engine):
     heard: list[tuple] = []
-    scores = engine.compose(Conditions(meter="4/4"), bars=4, takes=2, seed=8, on_note=lambda *n: heard.append(n))
+    scores = engine.compose(
+        ComposeRequest(Conditions(meter="4/4"), bars=4, takes=2, seed=8), on_note=lambda *n: heard.append(n)
+    )
     for k, score in enumerate(scores):
         mine = [n for n in heard if n[0] == k]
         assert len(mine) == len(score)
@@ -240,7 +243,7 @@ def test_a_melody_without_key_or_staff_can_be_continued(engine, prelude):
         staff=np.zeros(n), voice=np.zeros(n), marks=type(prelude.marks)(prelude.marks.table[:n]),
         measures=replace(prelude.measures, fifths=np.zeros(len(prelude.measures), int)),
     )  # fmt: skip
-    longer = engine.continue_score(bare, notes=48, seed=1)[0]
+    longer = engine.compose(ContinueRequest(bare, notes=48, seed=1))[0]
     assert len(longer) > n + 20
     assert rows(longer, slice(0, n)) == rows(bare)
 
@@ -248,21 +251,27 @@ def test_a_melody_without_key_or_staff_can_be_continued(engine, prelude):
 @pytest.mark.parametrize(
     "call, words",
     [
-        (lambda e, s: e.compose(Conditions(composer="Vivaldi")), "The composer is 'Vivaldi'; choose one of"),
-        (lambda e, s: e.compose(Conditions(composer="Chopin", period="Baroque")), "Chopin is Romantic here"),
-        (lambda e, s: e.compose(Conditions(key="H major")), "The key is 'H major'"),
-        (lambda e, s: e.compose(Conditions(meter="13/8")), "The metre is '13/8'"),
-        (lambda e, s: e.compose(Conditions(tempo=900)), "The tempo is 900"),
-        (lambda e, s: e.compose(Conditions(density=99)), "The density is 99"),
-        (lambda e, s: e.compose(notes=3), "3 notes were asked for"),
-        (lambda e, s: e.compose(bars=1000), "1000 bars were asked for"),
-        (lambda e, s: e.compose(takes=50), "50 takes were asked for"),
-        (lambda e, s: e.compose(temperature=0), "The temperature is 0"),
-        (lambda e, s: e.compose(top_p=0), "Top-p is 0"),
-        (lambda e, s: e.compose(seed=-1), "The seed is -1"),
-        (lambda e, s: e.infill(s, np.ones(3, bool), (0, 4)), "The selection has 3 entries"),
-        (lambda e, s: e.infill(s, np.ones(len(s), bool), (0, 9999)), "has to lie inside the score"),
-        (lambda e, s: e.infill(s, np.ones(len(s), bool), (0, 1)), "start outside the passage"),
+        (
+            lambda e, s: e.compose(ComposeRequest(Conditions(composer="Vivaldi"))),
+            "The composer is 'Vivaldi'; choose one of",
+        ),
+        (
+            lambda e, s: e.compose(ComposeRequest(Conditions(composer="Chopin", period="Baroque"))),
+            "Chopin is Romantic here",
+        ),
+        (lambda e, s: e.compose(ComposeRequest(Conditions(key="H major"))), "The key is 'H major'"),
+        (lambda e, s: e.compose(ComposeRequest(Conditions(meter="13/8"))), "The metre is '13/8'"),
+        (lambda e, s: e.compose(ComposeRequest(Conditions(tempo=900))), "The tempo is 900"),
+        (lambda e, s: e.compose(ComposeRequest(Conditions(density=99))), "The density is 99"),
+        (lambda e, s: e.compose(ComposeRequest(notes=3)), "3 notes were asked for"),
+        (lambda e, s: e.compose(ComposeRequest(bars=1000)), "1000 bars were asked for"),
+        (lambda e, s: e.compose(ComposeRequest(takes=50)), "50 takes were asked for"),
+        (lambda e, s: e.compose(ComposeRequest(temperature=0)), "The temperature is 0"),
+        (lambda e, s: e.compose(ComposeRequest(top_p=0)), "Top-p is 0"),
+        (lambda e, s: e.compose(ComposeRequest(seed=-1)), "The seed is -1"),
+        (lambda e, s: e.compose(InfillRequest(s, np.ones(3, bool), (0, 4))), "The selection has 3 entries"),
+        (lambda e, s: e.compose(InfillRequest(s, np.ones(len(s), bool), (0, 9999))), "has to lie inside the score"),
+        (lambda e, s: e.compose(InfillRequest(s, np.ones(len(s), bool), (0, 1))), "start outside the passage"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_sentence(engine, piece, call, words):

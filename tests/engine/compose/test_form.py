@@ -10,6 +10,7 @@ from engine.compose.form_writing import compose_form
 from engine.engine import Engine
 from engine.models.composer.conditions import Conditions
 from engine.music.types import BadInput, Score
+from engine.requests import ComposeRequest
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +80,7 @@ def test_refuses_in_one_sentence(text, why):
 
 def test_returns_are_the_given_bars_and_endings_are_new(engine):
     """A4 A'4 B4 A4: three bars of A come back each time, B is new, and the piece has exactly sixteen bars."""
-    score = engine.compose(Conditions(meter="4/4"), seed=3, form="A4 A'4 B4 A4")[0]
+    score = engine.compose(ComposeRequest(Conditions(meter="4/4"), seed=3, form="A4 A'4 B4 A4"))[0]
     found = onsets(bars(score))
     assert len(found) == 16
     assert sum(map(len, found[:3])) >= 12
@@ -89,21 +90,23 @@ def test_returns_are_the_given_bars_and_endings_are_new(engine):
 
 
 def test_a_return_is_transposed(engine):
-    found = bars(engine.compose(Conditions(meter="3/4"), seed=5, form="A3 B2 A3+5")[0])
+    found = bars(engine.compose(ComposeRequest(Conditions(meter="3/4"), seed=5, form="A3 B2 A3+5"))[0])
     assert onsets(found[:2], 5) == onsets(found[5:7])
 
 
 @pytest.mark.parametrize(("primes", "kept"), [("''", 1), ("'''", 2)])
 def test_two_primes_keep_the_upper_staff_and_three_the_lower(engine, primes, kept):
-    found = bars(engine.compose(Conditions(meter="4/4", density=4), seed=1, form=f"A4 B2 A{primes}4")[0])
+    found = bars(
+        engine.compose(ComposeRequest(Conditions(meter="4/4", density=4), seed=1, form=f"A4 B2 A{primes}4"))[0]
+    )
     old, new = found[:3], found[6:9]
     assert onsets(new, staff=kept) == onsets(old, staff=kept)
     assert onsets(new, staff=3 - kept) != onsets(old, staff=3 - kept)
 
 
 def test_each_take_is_another_piece_and_a_seed_gives_the_same(engine):
-    one = engine.compose(Conditions(meter="2/4"), takes=2, seed=9, form="A2 B1 A2")
-    again = engine.compose(Conditions(meter="2/4"), takes=2, seed=9, form="A2 B1 A2")
+    one = engine.compose(ComposeRequest(Conditions(meter="2/4"), takes=2, seed=9, form="A2 B1 A2"))
+    again = engine.compose(ComposeRequest(Conditions(meter="2/4"), takes=2, seed=9, form="A2 B1 A2"))
     assert [s.digest for s in one] == [s.digest for s in again]
     assert one[0].digest != one[1].digest
 
@@ -113,7 +116,8 @@ def test_notes_are_told_once_and_it_can_be_cancelled(engine):
     form, told = parse_form("A2 A'2"), []
     assert form is not None
     model, prior = engine.composer.model, engine.composer.prior
-    score = compose_form(model, prior, Conditions(), form, seed=2, on_note=lambda *note: told.append(note))[0]
+    request = ComposeRequest(seed=2, form=str(form))
+    score = compose_form(model, prior, request, on_note=lambda *note: told.append(note))[0]
     told_once = [(round(n[1], 3), n[3]) for n in told]
     written = set(zip(np.round(score.onset_quarter, 3).tolist(), score.pitch.tolist(), strict=True))
     assert written <= set(told_once)
@@ -122,4 +126,4 @@ def test_notes_are_told_once_and_it_can_be_cancelled(engine):
         raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        compose_form(model, prior, Conditions(), form, seed=2, on_note=stop)
+        compose_form(model, prior, ComposeRequest(seed=2, form=str(form)), on_note=stop)

@@ -16,6 +16,7 @@ from engine.models.expected.tempo_law import STEP_LIMITS, guarded, pace
 from engine.music.expression import beat_times
 from engine.music.io.read_musicxml import read_musicxml
 from engine.music.types import MARK_NAMES, Marks, PageEvents, Score
+from engine.requests import PerformRequest
 
 
 def scales(directions: str = "", bars: int = 8, at: int = 1) -> Score:
@@ -58,7 +59,7 @@ def engine() -> Engine:
 
 
 def qpm_of(engine: Engine, score: Score, z: tuple[float, ...] = ()) -> np.ndarray:
-    _, sec, quarter = beat_times(score, engine.perform(score, engine.style(z)))
+    _, sec, quarter = beat_times(score, engine.perform(PerformRequest(score, engine.style(z))))
     return 60 * np.diff(quarter) / np.diff(sec)
 
 

@@ -11,8 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from engine.checkpoints.bundle import FORMAT_VERSION, PLAN_WEIGHTS, grammar_digest, open_composer
-from engine.compose.composing import Conditions, compose
-from engine.compose.form import parse_form
+from engine.compose.composing import compose
 from engine.compose.form_writing import compose_form
 from engine.models.composer.composer import Composer, ComposerConfig
 from engine.models.composer.plan_prior import (
@@ -23,6 +22,7 @@ from engine.models.composer.plan_prior import (
     PlanRows,
     before_and_place,
 )
+from engine.requests import ComposeRequest
 from engine.tokens.plan import MAX_TRANSPOSE
 
 ROWS = PlanRows(
@@ -93,9 +93,7 @@ def test_a_checkpoint_with_a_plan_opens_and_composes(tmp_path, prior):
     }  # fmt: skip
     (tmp_path / "config.json").write_text(json.dumps(about))
     bundle = open_composer(tmp_path)
-    free = compose(bundle.model, bundle.prior, Conditions(), bars=4, seed=3)[0]
+    free = compose(bundle.model, bundle.prior, ComposeRequest(bars=4, seed=3))[0]
     assert len(free) > 0
-    form = parse_form("A2 B2 A2")
-    assert form is not None
-    score = compose_form(bundle.model, bundle.prior, Conditions(), form, seed=3)[0]
+    score = compose_form(bundle.model, bundle.prior, ComposeRequest(form="A2 B2 A2", seed=3))[0]
     assert len(score.measures) == 6

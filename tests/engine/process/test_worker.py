@@ -19,6 +19,7 @@ from engine.music.types import AudioClip, BadInput, Performance, Score, Strength
 from engine.process.remote_engine import WorkerEngine, open_engine
 from engine.process.wire import from_bytes, to_bytes
 from engine.progress import Cancelled, ProgressCallback
+from engine.requests import ComposeRequest, ContinueRequest, PerformRequest, RenderRequest
 from engine.sound.prompts import Prompt, gallery
 from studio.service.shared_engine import Desk
 from studio.state.examples import EXAMPLES
@@ -68,24 +69,33 @@ def test_it_answers_as_the_engine_does(engine: WorkerEngine, score: Score) -> No
     assert style == here.style((1.0, -0.5), base=here.presets["Default"], seed=4)
     assert engine.weights() == here.weights()
     shares: list[float] = []
-    played = engine.perform(score, style, on_step=shares.append)
-    assert played.digest == here.perform(score, style).digest
+    played = engine.perform(PerformRequest(score, style), on_step=shares.append)
+    assert played.digest == here.perform(PerformRequest(score, style)).digest
     assert shares[-1] == 1
     redo = np.arange(len(score)) < 5
-    assert engine.perform(score, style, played, redo).digest == here.perform(score, style, played, redo).digest
+    assert (
+        engine.perform(PerformRequest(score, style, keep=played, redo=redo)).digest
+        == here.perform(PerformRequest(score, style, keep=played, redo=redo)).digest
+    )
     notes: list[tuple] = []
-    composed = engine.compose(notes=24, seed=5, on_note=lambda *note: notes.append(note))
+    composed = engine.compose(ComposeRequest(notes=24, seed=5), on_note=lambda *note: notes.append(note))
     heard: list[tuple] = []
-    assert composed[0].digest == here.compose(notes=24, seed=5, on_note=lambda *note: heard.append(note))[0].digest
+    assert (
+        composed[0].digest
+        == here.compose(ComposeRequest(notes=24, seed=5), on_note=lambda *note: heard.append(note))[0].digest
+    )
     assert notes == heard
-    more = engine.continue_score(score, notes=12, seed=2)[0]
-    assert more.digest == here.continue_score(score, notes=12, seed=2)[0].digest
-    assert engine.perform_edit(score, played, more).digest == here.perform_edit(score, played, more).digest
+    more = engine.compose(ContinueRequest(score, notes=12, seed=2))[0]
+    assert more.digest == here.compose(ContinueRequest(score, notes=12, seed=2))[0].digest
+    assert (
+        engine.perform(PerformRequest(more, keep=played, edited_from=score)).digest
+        == here.perform(PerformRequest(more, keep=played, edited_from=score)).digest
+    )
     matched = engine.align(score, played)
     assert np.array_equal(matched.performance_index, here.align(score, played).performance_index)
     assert engine.style_from(score, played, matched) == here.style_from(score, played, matched)
     assert close(engine.preview(played), here.preview(played))
-    assert close(*(e.render(played, prompt(), seed=2, span=(0.0, 1.5)) for e in (engine, here)))
+    assert close(*(e.render(RenderRequest(played, prompt(), seed=2, span=(0.0, 1.5))) for e in (engine, here)))
 
 
 def close(a: AudioClip, b: AudioClip) -> bool:
@@ -94,7 +104,7 @@ def close(a: AudioClip, b: AudioClip) -> bool:
 
 def test_refusals_come_through(engine: WorkerEngine, score: Score, session: Session) -> None:
     with pytest.raises(BadInput, match="temperature"):
-        engine.compose(notes=8, temperature=9)
+        engine.compose(ComposeRequest(notes=8, temperature=9))
     with pytest.raises(BadInput, match="no piano"):
         engine.preview(session.performance, "harpsichord")
     with pytest.raises(BadInput, match="-10 to 10"):
@@ -110,9 +120,9 @@ def threads(count: int, folder: Path | None = None) -> list[str]:
     engine = WorkerEngine()
     try:
         score = Desk(engine).read_example(EXAMPLES[SHORT])
-        played = engine.perform(score, engine.style(seed=11))
-        composed = engine.compose(notes=48, seed=6)[0]
-        sound = engine.render(played, prompt(), seed=3, span=(0.0, 4.0))
+        played = engine.perform(PerformRequest(score, engine.style(seed=11)))
+        composed = engine.compose(ComposeRequest(notes=48, seed=6))[0]
+        sound = engine.render(RenderRequest(played, prompt(), seed=3, span=(0.0, 4.0)))
         if folder is not None:
             np.save(folder / f"{time.monotonic_ns()}.npy", sound.samples)
         return [played.digest, composed.digest]
@@ -165,15 +175,18 @@ def works(desk: Desk, score: Score) -> dict[str, tuple[Callable, Callable]]:
             count[0] += 1
             step(count[0] / 200)
 
-        engine.compose(notes=200, seed=1, on_note=on_note)
+        engine.compose(ComposeRequest(notes=200, seed=1), on_note=on_note)
 
     def render(step: ProgressCallback, seconds: float = 12.0) -> None:
-        for _ in engine.render_stream(performance, prompt(), span=(0.0, seconds), on_step=step):
+        for _ in engine.render_stream(RenderRequest(performance, prompt(), span=(0.0, seconds)), on_step=step):
             pass
 
     return {
-        "composing": (compose, lambda: engine.compose(notes=8)),
-        "playing": (lambda step: engine.perform(long, on_step=step), lambda: engine.perform(score)),
+        "composing": (compose, lambda: engine.compose(ComposeRequest(notes=8))),
+        "playing": (
+            lambda step: engine.perform(PerformRequest(long), on_step=step),
+            lambda: engine.perform(PerformRequest(score)),
+        ),
         "rendering": (render, lambda: render(lambda share: None, 0.5)),
     }
 

@@ -9,6 +9,7 @@ import soundfile
 
 from engine.music.types import AudioClip, BadInput, Performance
 from engine.render.provenance import describe_render, read_description
+from engine.requests import RenderRequest
 from engine.sound.clip import encode_audio, read_audio
 from engine.sound.prompts import (
     FOLDER,
@@ -175,16 +176,8 @@ def test_how_a_sound_was_made_travels_in_its_file() -> None:
     prompt = gallery()["gymnopedie"]
     played = Performance([0.0], [1.0], [60], [64])
     for kind in ("wav", "flac"):
-        text = describe_render(
-            prompt,
-            played,
-            seed=7,
-            temperature=0.8,
-            span=(1.5, None),
-            profile="product",
-            weights="abc",
-            piece="Étude “x”",
-        )
+        request = RenderRequest(played, prompt, seed=7, temperature=0.8, span=(1.5, None), profile="product")
+        text = describe_render(request, weights="abc", piece="Étude “x”")
         found = read_description(encode_audio(tone(1), kind, text))
         assert found["seed"] == 7
         assert found["weights"] == "abc"

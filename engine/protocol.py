@@ -1,0 +1,66 @@
+"""The methods of an engine, whether it computes in this process (`engine.engine.Engine`) or in others
+(`engine.process.remote_engine.WorkerEngine`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from engine.models.pianist.style import Axis
+from engine.music.types import Alignment, AudioClip, Performance, Score, Strength, Style
+from engine.progress import NoteCallback, ProgressCallback
+from engine.requests import PerformRequest, RenderRequest, WritingRequest
+
+if TYPE_CHECKING:
+    from engine.sound.prompts import Prompt
+
+
+class EngineApi(Protocol):
+    """Compose, perform, preview, render. Thread-safe; no method keeps anything of its caller.
+
+    A progress callback is called with the finished share; an exception raised in it cancels the work. Every method
+    raises BadInput for input that is not accepted and BundleError where a checkpoint is missing or damaged.
+    """
+
+    @property
+    def axes(self) -> tuple[Axis, ...]: ...
+    @property
+    def presets(self) -> dict[str, tuple[float, ...]]: ...
+    @property
+    def profiles(self) -> tuple[str, ...]: ...
+    @property
+    def prompts(self) -> Mapping[str, Prompt]: ...
+    @property
+    def ready(self) -> bool: ...
+
+    def wait(self, on_step: ProgressCallback) -> None: ...
+
+    def style(
+        self, z_axes: Sequence[float] = (), base: Sequence[float] = (), strength: Strength = Strength(), seed: int = 0
+    ) -> Style: ...
+
+    def weights(self, profile: str = "fitted") -> str: ...
+
+    def compose(
+        self, request: WritingRequest, on_note: NoteCallback | None = None,
+        on_step: ProgressCallback | None = None,
+    ) -> list[Score]: ...  # fmt: skip
+
+    def perform(self, request: PerformRequest, on_step: ProgressCallback | None = None) -> Performance: ...
+
+    def align(self, score: Score, performance: Performance, on_step: ProgressCallback | None = None) -> Alignment: ...
+
+    def style_from(
+        self, score: Score, performance: Performance, alignment: Alignment | None = None
+    ) -> tuple[float, ...]: ...
+
+    def preview(self, performance: Performance, piano: str = "grand") -> AudioClip: ...
+
+    def preview_stream(self, performance: Performance, piano: str = "grand") -> Iterator[AudioClip]: ...
+
+    def render(self, request: RenderRequest, on_step: ProgressCallback | None = None) -> AudioClip: ...
+
+    def render_stream(self, request: RenderRequest, on_step: ProgressCallback | None = None) -> Iterator[AudioClip]: ...
+
+    def transcribe(self, clip: AudioClip, on_step: ProgressCallback | None = None) -> Performance: ...

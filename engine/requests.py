@@ -1,0 +1,225 @@
+"""Requests: everything that the engine needs for one piece of work, as frozen values with their checks.
+
+The command line, the page, the programs' interface and the process boundary all pass these objects to the engine. A new
+condition is a field of `engine.models.composer.conditions.Conditions`; a new setting is a field here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.compose.form import Form, parse_form
+from engine.models.composer.conditions import TOP_P, Conditions
+from engine.music.types import BadInput, Performance, Score, Style
+
+if TYPE_CHECKING:
+    from engine.sound.prompts import Prompt
+
+MAX_NOTES, MAX_BARS, MAX_TAKES = 4000, 400, 8
+
+
+@dataclass(frozen=True)
+class ComposeRequest:
+    """Compose new pieces.
+
+    conditions   what is left open is drawn from real pieces, once for all takes
+    notes, bars  length: about `notes` notes, ending with a bar; or exactly `bars` bars when `bars` is not 0
+    takes        number of versions
+    temperature  0.1 to 2; 1 is what the model has learned
+    top_p        share of the probability that the sampled classes cover, above 0 and up to 1
+    form         sections as `engine.compose.form.parse_form` reads them; their bars count instead of `notes` and `bars`
+    passage      begin as in the middle of a piece: openings are quieter, slower and narrower than the rest
+    """
+
+    conditions: Conditions = Conditions()
+    notes: int = 256
+    bars: int = 0
+    takes: int = 1
+    seed: int = 0
+    temperature: float = 1.0
+    top_p: float = TOP_P
+    form: str = ""
+    passage: bool = False
+
+    @property
+    def parsed_form(self) -> Form | None:
+        """The sections of the form, None for a free piece. Raises BadInput when it cannot be read."""
+        return parse_form(self.form)
+
+    @property
+    def length(self) -> tuple[int, int]:
+        """Notes and bars that will be composed, of which one counts: bars when they are not 0."""
+        form = self.parsed_form
+        return self.notes, self.bars if form is None else form.bars
+
+    def check(self) -> ComposeRequest:
+        """Return the request. Raises BadInput for a condition or a number that is not accepted."""
+        self.conditions.check()
+        check_sampling(*self.length, self.takes, self.temperature, self.top_p, self.seed)
+        return self
+
+    def continuing(self, score: Score) -> ContinueRequest:
+        """The same settings for the continuation of a score."""
+        return ContinueRequest(
+            score, self.conditions, self.notes, self.bars, self.takes, self.seed, self.temperature, self.top_p
+        )
+
+    def rewriting(self, score: Score, selected: NDArray[np.bool_], span: tuple[float, float]) -> InfillRequest:
+        """The same settings for new notes in the place of the selected ones."""
+        return InfillRequest(
+            score, selected, span, self.conditions, self.takes, self.seed, self.temperature, self.top_p
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class ContinueRequest:
+    """Compose more after the end of a score. Fields as in ComposeRequest; open conditions are read from the score."""
+
+    score: Score
+    conditions: Conditions = Conditions()
+    notes: int = 128
+    bars: int = 0
+    takes: int = 1
+    seed: int = 0
+    temperature: float = 1.0
+    top_p: float = TOP_P
+
+    @property
+    def length(self) -> tuple[int, int]:
+        """As in ComposeRequest."""
+        return self.notes, self.bars
+
+    def check(self) -> ContinueRequest:
+        """Return the request. Raises BadInput for a condition or a number that is not accepted."""
+        self.conditions.check()
+        check_sampling(*self.length, self.takes, self.temperature, self.top_p, self.seed)
+        return self
+
+
+@dataclass(frozen=True, eq=False)
+class InfillRequest:
+    """Rewrite the selected notes of a score; all others stay as they are. Other fields as in ContinueRequest.
+
+    selected  (n,) flags, one for each note of the score
+    span      (start, end) in quarters; the new notes begin inside
+    """
+
+    score: Score
+    selected: NDArray[np.bool_]
+    span: tuple[float, float]
+    conditions: Conditions = Conditions()
+    takes: int = 1
+    seed: int = 0
+    temperature: float = 1.0
+    top_p: float = TOP_P
+
+    def __post_init__(self) -> None:
+        selected = np.array(self.selected, bool)
+        selected.flags.writeable = False
+        object.__setattr__(self, "selected", selected)
+
+    @property
+    def length(self) -> tuple[int, int]:
+        """As in ComposeRequest; the notes are an upper estimate."""
+        return int(self.selected.sum()) + 4 * round(max(0.0, self.span[1] - self.span[0])), 0
+
+    def check(self) -> InfillRequest:
+        """Return the request. Raises BadInput when the selection or the span does not fit the score."""
+        self.conditions.check()
+        check_sampling(8, 0, self.takes, self.temperature, self.top_p, self.seed)
+        score, (start, stop) = self.score, map(float, self.span)
+        if len(self.selected) != len(score):
+            raise BadInput(
+                f"The selection has {len(self.selected)} entries for a score of {len(score)} notes; give one a note."
+            )
+        first = float(score.measures.onset_quarter[0])
+        if not (first - 1e-6 <= start < stop <= score.measures.end_quarter + 1e-6):
+            raise BadInput(
+                f"The passage is {start:g} to {stop:g} quarters; it has to lie inside the score, "
+                f"{first:g} to {score.measures.end_quarter:g}."
+            )
+        onset = score.onset_quarter[self.selected]
+        if len(onset) and (onset.min() < start - 1e-6 or onset.max() >= stop - 1e-6):
+            raise BadInput("Some selected notes start outside the passage; select notes inside it, or widen it.")
+        return self
+
+
+WritingRequest = ComposeRequest | ContinueRequest | InfillRequest
+
+
+def check_sampling(notes: int, bars: int, takes: int, temperature: float, top_p: float, seed: int) -> None:
+    """Raise BadInput for a number that is not accepted."""
+    if not 0 <= bars <= MAX_BARS:
+        raise BadInput(f"{bars} bars were asked for; 1 to {MAX_BARS} can be written at a time.")
+    if bars == 0 and not 8 <= notes <= MAX_NOTES:
+        raise BadInput(f"{notes} notes were asked for; 8 to {MAX_NOTES} can be written at a time.")
+    if not 1 <= takes <= MAX_TAKES:
+        raise BadInput(f"{takes} takes were asked for; 1 to {MAX_TAKES} are accepted.")
+    if not 0.1 <= temperature <= 2:
+        raise BadInput(f"The temperature is {temperature:g}; 0.1 to 2 is accepted, 1 is what the model has learned.")
+    if not 0 < top_p <= 1:
+        raise BadInput(f"Top-p is {top_p:g}; a share above 0 and up to 1 is accepted.")
+    if seed < 0:
+        raise BadInput(f"The seed is {seed}; use a whole number from 0.")
+
+
+@dataclass(frozen=True, eq=False)
+class PerformRequest:
+    """Play a score: note i of the performance is note i of the score.
+
+    keep         a performance of which notes stay exactly as they are: with `redo` or `edited_from`, one of the two
+    redo         (n,) flags: the notes of `score` to play again; `keep` is a performance of `score`
+    edited_from  the score that `keep` is a performance of; notes that it shares with `score` keep their performance
+    """
+
+    score: Score
+    style: Style = Style()
+    keep: Performance | None = None
+    redo: NDArray[np.bool_] | None = None
+    edited_from: Score | None = None
+
+    def check(self) -> PerformRequest:
+        """Return the request. Raises BadInput when the kept performance does not fit the score."""
+        ways = (self.redo is not None) + (self.edited_from is not None)
+        if ways != (self.keep is not None):
+            raise ValueError("keep and redo go together, or keep and edited_from: what to keep, and what it plays")
+        kept, old = self.keep, self.edited_from or self.score
+        if kept is not None and (len(kept) < len(old) or (self.redo is not None and len(self.redo) != len(old))):
+            raise BadInput(
+                f"The kept performance has {len(kept)} notes for a score of {len(old)}; render the whole piece first."
+            )
+        return self
+
+
+@dataclass(frozen=True, eq=False)
+class RenderRequest:
+    """Render a performance with the sound of a prompt.
+
+    temperature  0 takes the likeliest sound, 1 is usual, up to 1.5; the fitted piano accepts 1 only
+    span         (start, end) in seconds of the performance; the end None is two seconds after the last release
+    part         the span in words, for lists
+    profile      the method, one of `Engine.profiles`
+    transcribe   transcribe the prompt first, if its notes are not known
+    """
+
+    performance: Performance
+    prompt: Prompt
+    seed: int = 0
+    temperature: float = 1.0
+    span: tuple[float, float | None] = (0.0, None)
+    part: str = "the whole piece"
+    profile: str = "fitted"
+    transcribe: bool = False
+
+    @property
+    def needs_transcription(self) -> bool:
+        """Whether the notes of the prompt have to be found first."""
+        return (self.transcribe or self.profile == "fitted") and self.prompt.notes is None
+
+    def with_prompt_notes(self, notes: Performance) -> RenderRequest:
+        """The same request with the transcribed notes of its prompt."""
+        return replace(self, prompt=self.prompt.with_notes(notes))
