@@ -60,7 +60,7 @@ LAYERS = {
     "studio.actions": "engine* studio.state studio.service",
     "studio.widgets": "engine* studio.state studio.service studio.actions",
     "studio.project": "engine* studio.state studio.service studio.actions",
-    "studio.api": "engine* studio.service studio.actions studio.project",
+    "studio.api": "engine* studio.service studio.actions studio.project studio.gradio_compat",
     "studio.gradio_compat": "engine* studio.state studio.actions",
     "studio.panels.layout": "engine* studio.state studio.service studio.actions studio.widgets",
     "studio.shell.layout": "engine* studio.state studio.service studio.actions studio.widgets studio.panels.layout",

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 import gradio as gr
-from gradio.utils import get_upload_folder
 
 from engine.checkpoints.index import CHECKPOINTS, COMPOSER, PIANIST
 from engine.files import READ_LIMIT, put
 from engine.music.types import AudioClip, BadInput, Performance, Score
 from engine.progress import ProgressCallback
+from studio.gradio_compat.server import upload_folder
 
 LONGEST_CALL_SEC = 300.0
 MAX_SEED = 2**31 - 1
@@ -99,7 +99,7 @@ def _uploaded(path: str) -> bool:
     """Whether a path is a file in the folder of uploads, links followed."""
     try:
         real = Path(path).resolve(strict=True)
-        return real.is_file() and real.is_relative_to(Path(get_upload_folder()).resolve())
+        return real.is_file() and real.is_relative_to(upload_folder().resolve())
     except (OSError, ValueError):
         return False
 
@@ -120,16 +120,10 @@ def as_performance(value: Any, what: str = "The performance") -> Performance:
 
 def given(name: str, data: bytes) -> Answer:
     """A file that the client may fetch. It lies in Gradio's own folder, which is emptied after an hour."""
-    folder = Path(tempfile.mkdtemp(dir=_cache()))
+    folder = Path(tempfile.mkdtemp(dir=upload_folder()))
     path = folder / name
     put(path, data)
     return {"path": str(path), "orig_name": name, "meta": gr.FileData(path=str(path)).meta}  # type: ignore[typeddict-item]
-
-
-def _cache() -> Path:
-    folder = Path(get_upload_folder())
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def sound_file(clip: AudioClip, name: str, kind: str, comment: str = "") -> Answer:

@@ -17,7 +17,6 @@ from collections import defaultdict, deque
 from collections.abc import Iterator
 from pathlib import Path
 
-from gradio.utils import get_upload_folder
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from engine.files import FULL, disk_is_full
@@ -25,6 +24,7 @@ from engine.limits import ALL_UPLOADS_BYTES, CLIENT_BYTES, CLIENT_UPLOADS, EVENT
 from studio.gradio_compat.clients import client_of, trusted_proxies
 from studio.gradio_compat.request_body import Body, Refused, whole_json
 from studio.gradio_compat.routes import HOSTS, known_host, known_names, known_route, own_origin
+from studio.gradio_compat.server import upload_folder
 from studio.gradio_compat.session_memory import page_open
 
 HEARTBEAT = "/gradio_api/heartbeat/"  # a page holds this connection for as long as it is open
@@ -92,8 +92,7 @@ class Door:
         self._forget_idle()
         if self._at_once[client] >= CLIENT_UPLOADS:
             raise Refused(429, _MANY)
-        folder = Path(get_upload_folder())
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = upload_folder()
         most = min(self._most_bytes, shutil.disk_usage(folder).total // 4)
         left = await asyncio.to_thread(make_room, folder, most - self._coming)
         mine = 0
@@ -149,7 +148,7 @@ class Door:
         if isinstance(receive, Body) and receive.refused is not None:
             raise receive.refused
         if failed:
-            full = disk_is_full(Path(get_upload_folder()))
+            full = disk_is_full(upload_folder())
             await _say(send, 507 if full else 422, FULL if full else _UNUSABLE, words)
 
 

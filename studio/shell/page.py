@@ -18,6 +18,7 @@ from studio.api.endpoints import connect_api, has_mcp
 from studio.gradio_compat.error_words import answer_in_words
 from studio.gradio_compat.fetch import fetch_nothing
 from studio.gradio_compat.one_file import one_file_a_request
+from studio.gradio_compat.server import LAUNCH_OPTIONS, stop_accepting
 from studio.gradio_compat.session_memory import slim_sessions
 from studio.gradio_compat.sessions import forget_safely
 from studio.gradio_compat.unload import connect_leaving
@@ -83,7 +84,7 @@ def launch_studio(desk: Desk, host: str = "127.0.0.1", port: int = 7860, block: 
         js=(_HERE / "page.js").read_text(encoding="utf-8"),
         ssr_mode=False,
         mcp_server=has_mcp(),
-        _frontend=False,  # all it does: end the app when a busy machine takes three seconds to answer itself
+        **LAUNCH_OPTIONS,
         app_kwargs={"middleware": [Middleware(Door)]},
         prevent_thread_lock=True,
     )
@@ -111,7 +112,7 @@ def _serve(demo: gr.Blocks, keeper: Keeper) -> None:
             time.sleep(3600)
     except KeyboardInterrupt:
         keeper.flush()
-    demo.server.should_exit = True  # nothing more is accepted
+    stop_accepting(demo)
     time.sleep(LAST_WAIT)
     keeper.flush()  # what came meanwhile
     VISITS.close()

@@ -11,6 +11,7 @@ from engine.music.io.engrave import WIDTHS
 from engine.music.types import BadInput
 from studio.actions import corpus
 from studio.actions.document import Document
+from studio.gradio_compat.event_data import event_data
 from studio.page.answers import FIRST_WAIT, PRIVATE
 from studio.service.jobs import Job
 from studio.service.shared_engine import Desk
@@ -28,7 +29,7 @@ def connect_score(page: Page, desk: Desk) -> None:
     """Pages are engraved when the view asks for one; it asks only while it can be seen."""
 
     def want(event: gr.EventData, document: Document) -> dict:
-        data = event._data if isinstance(event._data, dict) else {}
+        data = event_data(event)
         session, number, width = document.session, data.get("page"), data.get("width")
         if session.score is None or type(number) is not int or width not in WIDTHS:
             return gr.skip()

@@ -194,7 +194,7 @@ def test_a_frozen_process_is_replaced_after_seconds(
 ) -> None:
     """One that computes without a word has longer: native code may hold the interpreter."""
     engine.wait(lambda share: None)
-    played = engine.perform(score)
+    played = engine.perform(PerformRequest(score))
     for computes, least in ((False, 2.0), (True, 4.0)):
         monkeypatch.setattr(client, "SILENT_SEC", 2.0)
         monkeypatch.setattr(client, "BUSY_SEC", 4.0)

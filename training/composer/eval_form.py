@@ -35,6 +35,7 @@ from engine.measures.sanity import longest_loop
 from engine.models.composer.conditions import Conditions
 from engine.music.expression import deadpan
 from engine.music.types import BadInput, Score
+from engine.requests import ComposeRequest
 from engine.tokens.composer_tokens import TICKS_PER_QUARTER, write_tokens
 from engine.tokens.plan import Plan
 from training.core.corpora import Nasap
@@ -79,7 +80,7 @@ def compose_pieces(engine: Engine, path: Path, about: dict, count: int) -> list[
     for i in tqdm(range(begun, count), initial=begun, total=count, unit="piece", mininterval=5):
         seed = about["seed"] * 100_000 + i
         form = {"form": about["form"]} if about["form"] else {"bars": BARS}
-        score = engine.compose(seed=seed, temperature=about["temperature"], **form)[0]
+        score = engine.compose(ComposeRequest(seed=seed, temperature=about["temperature"], **form))[0]
         pieces.append((deadpan(score), score))
         if (i + 1) % KEPT_EVERY == 0 or i + 1 == count:
             save(path, pieces, about)

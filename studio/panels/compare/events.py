@@ -18,6 +18,7 @@ from studio.actions import comparing
 from studio.actions import editing as actions
 from studio.actions.document import Document
 from studio.actions.study import answered, begin_study, votes_csv, with_vote
+from studio.gradio_compat.event_data import event_data
 from studio.page.answers import FIRST_WAIT, NEXT_WAIT, PRIVATE, Shown, said
 from studio.panels.compose.events import as_number
 from studio.panels.perform.events import PREVIEW_FLAC_SEC
@@ -48,11 +49,6 @@ def connect_compare(page: Page, desk: Desk) -> None:
     connect_pins(page, desk)
     connect_view(page, desk)
     connect_study(page)
-
-
-def asked(event: gr.EventData) -> dict:
-    """What the view says with an event."""
-    return event._data if isinstance(event._data, dict) else {}
 
 
 def told(document: Document, piano: Any, **more: Any) -> dict:
@@ -162,7 +158,7 @@ def connect_view(page: Page, desk: Desk) -> None:
     stage, inputs = page.compare, [page.document, page.piano]
 
     def look_again(event: gr.EventData, document: Document, piano: Any) -> dict:
-        job = document.jobs.numbered(asked(event).get("job"))
+        job = document.jobs.numbered(event_data(event).get("job"))
         if job is not None and job.kind == "pin":
             job.wait(NEXT_WAIT)
             return progress_of(document, job, piano)
@@ -172,12 +168,12 @@ def connect_view(page: Page, desk: Desk) -> None:
     page.human_text.change(told, inputs, stage.view, **PRIVATE)  # another human performance, or none
 
     def keep(event: gr.EventData, document: Document, piano: Any) -> dict:
-        data = asked(event)
+        data = event_data(event)
         document.update(comparing.left_out(data.get("key"), data.get("out") is True))
         return told(document, piano)
 
     def drop(event: gr.EventData, document: Document, piano: Any) -> dict:
-        document.update(comparing.unpinned(asked(event).get("key")))
+        document.update(comparing.unpinned(event_data(event).get("key")))
         return told(document, piano)
 
     stage.view.keep(keep, inputs, stage.view, **PRIVATE)
@@ -203,7 +199,7 @@ def connect_view(page: Page, desk: Desk) -> None:
     stage.view.draw(draw, inputs, [stage.view, stage.curves, stage.worm, stage.tables], **PRIVATE)
 
     def hear(event: gr.EventData, document: Document, piano: Any) -> dict:
-        name = str(asked(event).get("sound", ""))[:80]
+        name = str(event_data(event).get("sound", ""))[:80]
         try:
             entry = _heard(document, name, str(piano))
         except BadInput as refused:
@@ -259,7 +255,7 @@ def connect_study(page: Page) -> None:
     )  # fmt: skip
 
     def vote(event: gr.EventData, document: Document, piano: Any) -> dict:
-        data = asked(event)
+        data = event_data(event)
         try:
             with lock:
                 study = document.study

@@ -17,6 +17,7 @@ from engine.requests import ComposeRequest
 from studio.actions import composing
 from studio.actions import editing as actions
 from studio.actions.document import Document
+from studio.gradio_compat.event_data import event_data
 from studio.page.answers import (
     PRIVATE,
     Shown,
@@ -225,7 +226,7 @@ def connect_selection(page: Page, panel: ComposePanel) -> None:
     """What is selected on the roll or the page says which bars to fill in, or to render."""
 
     def chosen(event: gr.EventData, document: Document) -> list:
-        data = event._data if isinstance(event._data, dict) else {}
+        data = event_data(event)
         notes, bars = data.get("notes"), data.get("bars")
         fits = isinstance(notes, list) and len(notes) <= PERFORMANCE_NOTES and all(type(i) is int for i in notes)
         if not fits or data.get("doc") != document.session.doc:
@@ -244,13 +245,13 @@ def connect_takes(page: Page, desk: Desk) -> None:
     inputs = [page.document, page.human_show, page.piano, *page.controls]
 
     def named(event: gr.EventData) -> Any:
-        return event._data.get("take") if isinstance(event._data, dict) else None
+        return event_data(event).get("take")
 
     @said(page)
     def preview(event: gr.EventData, document: Document, show: bool, piano: str, *values: Any) -> Shown:
         take = composing.take_of(document.session, named(event))
         controls = without_borrowed(as_controls(values, len(desk.axes)))
-        quiet = event._data.get("quiet") is True
+        quiet = event_data(event).get("quiet") is True
         session = document.session
 
         def work(job: Job) -> Callable[[], Shown]:
@@ -308,7 +309,7 @@ def connect_history(page: Page, desk: Desk) -> None:
 
     @said(page)
     def turn(event: gr.EventData, document: Document, show: bool) -> Shown:
-        backwards = isinstance(event._data, dict) and event._data.get("back") is True
+        backwards = event_data(event).get("back") is True
         session = document.update(history.back if backwards else history.forward)
         document.jobs.stop("play", "human", "sound")
         said_so = "Undone" if backwards else "Redone"

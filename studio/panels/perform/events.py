@@ -25,6 +25,7 @@ from engine.music.types import BadInput
 from engine.untrusted.scores import open_performance
 from studio.actions import editing as actions
 from studio.actions.document import Document
+from studio.gradio_compat.event_data import event_data
 from studio.page.answers import (
     NEXT_WAIT,
     PRIVATE,
@@ -70,15 +71,15 @@ def connect_jobs(page: Page) -> None:
     """How far a job is, its end, cancelling it."""
 
     def named(event: gr.EventData, document: Document) -> Job | None:
-        data = event._data if isinstance(event._data, dict) else {}
+        data = event_data(event)
         return document.jobs.numbered(data.get("job"))
 
     def gone(event: gr.EventData) -> dict:  # a newer one took its place
-        number = event._data.get("job") if isinstance(event._data, dict) else 0
+        number = event_data(event).get("job", 0)
         return {"job": job_state(Job(number if type(number) is int else 0), over=True)}
 
     def rows(event: gr.EventData) -> int:
-        have = event._data.get("have", 0) if isinstance(event._data, dict) else 0
+        have = event_data(event).get("have", 0)
         return have if type(have) is int else 0
 
     def waiting(event: gr.EventData, document: Document) -> dict:
@@ -90,8 +91,8 @@ def connect_jobs(page: Page) -> None:
         return {page.roll: gone(event)} if job is None else answer(page, document, job, NEXT_WAIT, rows(event))
 
     def refused(event: gr.EventData, document: Document) -> None:
-        job, data = named(event, document), event._data
-        if isinstance(data, dict) and data.get("shown") in tuple(SHOWN):  # see roll_draft.js
+        job, data = named(event, document), event_data(event)
+        if data.get("shown") in tuple(SHOWN):  # see roll_draft.js
             raise gr.Error(SHOWN[data["shown"]], title=NOT_DONE, print_exception=False)
         if job is not None and job.refusal:  # escaped, since notices render HTML
             raise gr.Error(html.escape(job.refusal), title=NOT_DONE, print_exception=False)
@@ -164,7 +165,7 @@ def connect_roll(page: Page, desk: Desk) -> None:
     """The visitor's edits, the sound of them, and playing a selection again."""
 
     def edit(event: gr.EventData, document: Document) -> Any:
-        data = event._data if isinstance(event._data, dict) else {}
+        data = event_data(event)
         doc, rev = data.get("doc"), data.get("rev")
         if not document.arrived and document.session.score is None:
             return {"note": GONE}
@@ -193,7 +194,7 @@ def connect_roll(page: Page, desk: Desk) -> None:
         playing = document.jobs.running("play")
         if playing is not None:  # other notes are on their way; the roll asks again when they are there
             return {page.roll: {"job": job_state(playing)}}
-        shown = event._data if isinstance(event._data, dict) else {}
+        shown = event_data(event)
         if "take" in shown and (shown.get("doc"), shown.get("take")) != (session.doc, session.take):
             return redraw(page, session, show, score=True)  # the page missed a rendering; it will ask for sound again
 
@@ -216,7 +217,7 @@ def connect_roll(page: Page, desk: Desk) -> None:
 
     @said(page)
     def reperform(event: gr.EventData, document: Document, show: bool) -> Shown:
-        data = event._data if isinstance(event._data, dict) else {}
+        data = event_data(event)
         ids = data.get("ids")
         if not isinstance(ids, list) or len(ids) > PERFORMANCE_NOTES or not all(type(i) is int for i in ids):
             raise BadInput("The selection could not be read; select the notes again.")

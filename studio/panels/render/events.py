@@ -17,6 +17,7 @@ from engine.untrusted.scores import open_performance
 from studio.actions import editing as actions
 from studio.actions.document import Document
 from studio.actions.rendering import COMPARED, compared, span_of_bars
+from studio.gradio_compat.event_data import event_data
 from studio.page.answers import FIRST_WAIT, PRIVATE, Shown, said
 from studio.panels.compose.events import as_number
 from studio.panels.render.layout import KEPT, OWN, PARTS, credit_line
@@ -124,11 +125,8 @@ def connect_panel(page: Page, desk: Desk) -> None:
 def connect_player(page: Page, desk: Desk) -> None:
     """More of the sound, what it is compared with, cancelling, saving."""
 
-    def asked(event: gr.EventData) -> dict:
-        return event._data if isinstance(event._data, dict) else {}
-
     def more(event: gr.EventData, document: Document) -> dict:
-        data = asked(event)
+        data = event_data(event)
         render, have = document.renders.numbered(data.get("render")), data.get("have")
         if render is None or type(have) is not int or have < 0:
             return refusal("This render is not kept any more; press Render again.", data.get("render"))
@@ -143,14 +141,14 @@ def connect_player(page: Page, desk: Desk) -> None:
             return refusal(str(full), render.number)
 
     def halt(event: gr.EventData, document: Document) -> dict:
-        render = document.renders.numbered(asked(event).get("render"))
+        render = document.renders.numbered(event_data(event).get("render"))
         if render is None or render.job is None:
             return gr.skip()
         render.job.stop("visitor")
         return state_of(render, document.renders)
 
     def other(event: gr.EventData, document: Document, piano: Any) -> dict:
-        data = asked(event)
+        data = event_data(event)
         render, which = document.renders.numbered(data.get("render")), data.get("which")
         if render is None or which not in COMPARED:
             return refusal("There is nothing of that kind to compare with.", data.get("render"))
@@ -169,7 +167,7 @@ def connect_player(page: Page, desk: Desk) -> None:
         return job.show() if job.show is not None else state_of(render, document.renders)
 
     def save(event: gr.EventData, document: Document) -> dict:
-        data = asked(event)
+        data = event_data(event)
         render, kind = document.renders.numbered(data.get("render")), data.get("kind")
         if render is None or kind not in ("wav", "flac"):
             return refusal("This render is not kept any more; press Render again.", data.get("render"))
