@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 _READ = (
     r"/", r"/config", r"/(assets|static|svelte)/.*", r"/(favicon\.ico|theme\.css|robots\.txt|manifest\.json)",
     r"/pwa_icon(/\d+)?", r"/gradio_api/(info|openapi\.json|startup-events|theme\.css|app_id|user|login_check)",
-    r"/gradio_api/(heartbeat/[^/]+|queue/data|upload_progress|queue/status)", r"/gradio_api/call/[^/]+/[^/]+",
+    r"/gradio_api/(heartbeat/[^/]+|queue/data|upload_progress|queue/status)", r"/gradio_api/call/(v2/)?[^/]+/[^/]+",
     r"/gradio_api/file[=/].*", r"/gradio_api/custom_component/.*", r"/gradio_api/mcp(/.*)?",
 )  # fmt: skip
 _WRITE = (

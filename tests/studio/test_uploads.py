@@ -230,6 +230,7 @@ def test_other_hosts_and_other_sites_are_refused(client: TestClient) -> None:
 
 def test_only_the_routes_in_use_are_open(client: TestClient) -> None:
     used = ("/", "/config", "/assets/index.js", "/gradio_api/heartbeat/abc", "/gradio_api/file=/tmp/a", "/theme.css")
+    used += ("/gradio_api/call/perform/abc", "/gradio_api/call/v2/perform/abc")
     assert all(known_route("GET", path) for path in used)
     used = ("run/predict", "upload", "call/perform", "mcp/")
     assert all(known_route("POST", f"/gradio_api/{path}") for path in used)
