@@ -53,7 +53,8 @@ if TYPE_CHECKING:  # at run time where they are used: scipy.signal alone takes 0
     from engine.sound.preview import Preview
     from engine.sound.prompts import Prompt
 
-_READERS_KEPT = 8  # scores whose reading stays in memory
+# Scores, and notes of all of them, whose reading stays in memory: a forgotten piece costs half as much again to play.
+_READERS_KEPT, _NOTES_KEPT = 40, 40_000
 
 
 class Engine:
@@ -341,10 +342,14 @@ class Engine:
         with self._lock:
             if key not in self._readers:
                 self._readers[key] = Reader(self.pianist.model, score_features(score))
-                while len(self._readers) > _READERS_KEPT:
+                while len(self._readers) > 1 and self._too_much_is_read():
                     self._readers.popitem(last=False)
             self._readers.move_to_end(key)
             return self._readers[key]
+
+    def _too_much_is_read(self) -> bool:
+        notes = sum(len(reader.features) for reader in self._readers.values())
+        return len(self._readers) > _READERS_KEPT or notes > _NOTES_KEPT
 
 
 def _splice(score: Score, keep: Performance, new: Performance, known: NDArray[np.bool_]) -> Performance:

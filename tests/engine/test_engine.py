@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from engine import engine as engine_module
 from engine.checkpoints.bundle import BundleError
 from engine.engine import Engine
 from engine.music.io.alignment import read_match
@@ -71,6 +72,15 @@ def test_two_visitors_at_once_get_what_one_gets(engine, score):
         together = list(pool.map(lambda job: fresh.perform(PerformRequest(job[0], fresh.style(seed=job[1]))), jobs))
     for (piece, seed), performance in zip(jobs, together, strict=True):
         assert_same(performance, engine.perform(PerformRequest(piece, engine.style(seed=seed))))
+
+
+def test_as_many_readings_are_kept_as_fit(engine, score, played, monkeypatch):
+    other = replace(score, title="another")
+    engine._reader(score), engine._reader(other)
+    assert {score.digest, other.digest} <= engine._readers.keys()
+    monkeypatch.setattr(engine_module, "_NOTES_KEPT", len(score))
+    engine._reader(replace(score, title="a third"))
+    assert len(engine._readers) == 1, "the newest stays, however long"
 
 
 def test_kept_notes_stay_to_the_last_bit(engine, score, played):
