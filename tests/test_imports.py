@@ -22,6 +22,7 @@ LAYERS = {
     "engine.music": "",
     "engine.music.engraving": "engine.music",
     "engine.music.io": "engine.music*",
+    "engine.music.document": "engine.limits engine.music*",
     "engine.limits": "",
     "engine.progress": "",
     "engine.measures.form": "",  # how alike bars are: it reads arrays only

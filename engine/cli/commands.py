@@ -88,8 +88,8 @@ def wanted_style(
 
 def perform(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
     from engine.music.io.midi import write_midi, write_midi_locked
-    from engine.music.io.write_musicxml import write_musicxml
     from engine.requests import PerformRequest
+    from engine.untrusted.saving import save_musicxml
 
     out = arguments.output
     given = [arguments.score] + ([arguments.style_from] if arguments.style_from else [])
@@ -113,7 +113,7 @@ def perform(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]
     performance = engine.perform(PerformRequest(score, style), on_step=progress.share)
     if kind == "musicxml":
         progress.note("MusicXML holds the written score; tempo and touch are in the MIDI formats.")
-        data = write_musicxml(score)
+        data = save_musicxml(score)
     else:
         data = write_midi(performance) if kind == "midi" else write_midi_locked(score, performance)
     write_output(out, data)
@@ -173,7 +173,7 @@ def curves(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
 def convert(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
     from engine.music.expression import deadpan
     from engine.music.io.midi import write_midi_locked
-    from engine.music.io.write_musicxml import write_musicxml
+    from engine.untrusted.saving import save_musicxml
 
     kind = FORMAT_OF_SUFFIX.get(arguments.output.suffix.lower())
     if kind is None:
@@ -185,7 +185,7 @@ def convert(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]
     score = open_score_file(arguments.input, progress.note)
     progress.stage("Writing")
     if kind == "musicxml":
-        data = write_musicxml(score)
+        data = save_musicxml(score)
     else:
         written = score.marks["written_velocity"]
         velocity = np.where(written > 0, written, LOOSE_VELOCITY)

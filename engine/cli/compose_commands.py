@@ -230,7 +230,7 @@ def _finish(
 ) -> dict[str, Any]:  # fmt: skip
     """Play the takes, then write them all: when the work is stopped half way, no file is there."""
     from engine.music.io.midi import write_midi
-    from engine.music.io.write_musicxml import write_musicxml
+    from engine.untrusted.saving import save_musicxml
 
     files: list[tuple[Path, bytes]] = []
     takes = []
@@ -244,9 +244,9 @@ def _finish(
             files.append((played, write_midi(performance)))
             take["duration_sec"] = round(performance.end_sec, 3)
         else:
-            files.append((played, write_musicxml(score)))
+            files.append((played, save_musicxml(score)))
         if written is not None:
-            files.append((written, write_musicxml(score)))
+            files.append((written, save_musicxml(score)))
             take["musicxml"] = str(written)
         takes.append(take)
     for path, data in files:

@@ -22,6 +22,7 @@ def score_to_bytes(score: Score) -> bytes:
     out = io.BytesIO()
     arrays |= {name: np.array(getattr(score, name)) for name in _PLAIN}
     arrays["remarks"] = np.array(to_text(score.remarks))
+    arrays["document"] = np.frombuffer(score.document, np.uint8)
     np.savez(out, **arrays)  # type: ignore[arg-type]
     return out.getvalue()
 
@@ -31,14 +32,16 @@ def score_from_bytes(data: bytes) -> Score:
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as z:
             measures = Measures(**{f.name: z[f"measures_{f.name}"] for f in fields(Measures)})
-            apart = ("marks", "measures", "remarks", "events", *_PLAIN)
+            apart = ("marks", "measures", "remarks", "events", "document", *_PLAIN)
             notes = {f.name: z[f.name] for f in fields(Score) if f.name not in apart}
             plain = {name: kind(z[name]) for name, kind in _PLAIN.items()}
             marks, remarks = Marks(z["marks"]), from_text(str(z["remarks"]))
             events = PageEvents(z["events_quarter"], z["events_kind"])
+            document = z["document"].astype(np.uint8).tobytes()
             return Score(
                 **notes,  # type: ignore[arg-type]
-                marks=marks, measures=measures, events=events, remarks=remarks, **plain,  # type: ignore[arg-type]
+                marks=marks, measures=measures, events=events, remarks=remarks, document=document,
+                **plain,  # type: ignore[arg-type]
             )  # fmt: skip
     except (KeyError, OSError, EOFError, TypeError) as error:
         raise ValueError("these bytes are not a Score; write them with score_to_bytes") from error

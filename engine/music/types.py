@@ -207,6 +207,8 @@ class Score:
     tempo_bpm         quarters a minute that the default performance keeps on average; 0 leaves the pace to the Pianist
     events            signs of the page that stand between the notes, see PageEvents
     remarks           what the reader of the file left out, guessed or mended; not part of the digest
+    document          the MusicXML file that the score was read from, zlib-compressed; b"" for other sources. Saving
+                      patches it, see engine.music.document. Not part of the digest
     """
 
     onset_quarter: NDArray[np.float64]
@@ -223,6 +225,7 @@ class Score:
     tempo_bpm: float = 0.0
     events: PageEvents = field(default_factory=PageEvents)
     remarks: tuple[Remark, ...] = field(default=(), compare=False)
+    document: bytes = field(default=b"", compare=False, repr=False)
 
     def __post_init__(self) -> None:
         n = len(self.onset_quarter)

@@ -21,8 +21,9 @@ import tempfile
 import threading
 import time
 import warnings
+import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -235,7 +236,7 @@ def _read(kind: str, data: bytes) -> Score:
     if kind == "xml":
         kind = xml_scan.scan_xml(data)
     if kind == "musicxml":
-        return notation.read_musicxml(data)
+        return replace(notation.read_musicxml(data), document=zlib.compress(data))
     if kind == "kern":
         return kern.read_kern(data)
     assert kind == "mei"

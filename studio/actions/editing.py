@@ -267,7 +267,7 @@ def export(
 ) -> tuple[str, bytes]:
     """A file to take away: its name and its bytes. kind: midi, locked, musicxml, wav or flac."""
     from engine.music.io.midi import write_midi, write_midi_locked
-    from engine.music.io.write_musicxml import write_musicxml
+    from engine.untrusted.saving import save_musicxml
 
     if session.score is None or session.rendered is None:
         raise BadInput(NOTHING_OPEN)
@@ -277,7 +277,7 @@ def export(
     if kind == "locked":
         return f"{name}-score-locked.mid", write_midi_locked(*locked_pair(session))
     if kind == "musicxml":
-        return f"{name}.musicxml", write_musicxml(session.score)
+        return f"{name}.musicxml", save_musicxml(session.score)
     return f"{name}.{kind}", audio_bytes(sound(desk, session, piano, step), kind)
 
 

@@ -98,7 +98,7 @@ def _writing(desk: Desk) -> tuple[Callable, ...]:
 
     def written(score: Score, asked: ComposeRequest, performance: Performance) -> tuple[Answer, Answer, dict]:
         from engine.music.io.midi import write_midi
-        from engine.music.io.write_musicxml import write_musicxml
+        from engine.untrusted.saving import save_musicxml
 
         hidden = ("conditions", "seed", "takes", "passage")
         settings = {k: v for k, v in asdict(asked).items() if k not in hidden}
@@ -109,7 +109,7 @@ def _writing(desk: Desk) -> tuple[Callable, ...]:
         }  # fmt: skip
         name = f"etude-{asked.seed}"
         return (
-            given(f"{name}.musicxml", write_musicxml(score)),
+            given(f"{name}.musicxml", save_musicxml(score)),
             given(f"{name}.mid", write_midi(performance)),
             about,
         )

@@ -200,6 +200,7 @@ def _note(element: Any, onset: Fraction, i: int, page: Page, s: _State) -> Fract
         onset, length, midi, FIFTHS[step] + 7 * whole + s.shift_fifths, s.part, staff,
         _voice(element.findtext("voice"), s), grace, "stop" in ties, "start" in ties, _marks_of(element),
     )  # fmt: skip
+    note.element = element
     page.bars[i].notes.append(note)
     for slur in element.iterfind("notations/slur"):
         _slur(slur, note, i, page, s)

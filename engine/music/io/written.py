@@ -10,6 +10,7 @@ from bisect import bisect_left
 from collections import defaultdict
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
@@ -37,6 +38,7 @@ class Note:
     tie_from: bool = False  # tied to a note before
     tie_on: bool = False
     marks: dict[str, int] = field(default_factory=dict)
+    element: Any = None  # the <note> that it was read from
 
 
 @dataclass
@@ -92,6 +94,8 @@ class Page:
     title: str = ""
     composer: str = ""
     remarks: list[Remark] = field(default_factory=list)
+    played_bars: list[int] = field(default_factory=list)  # after score_of: the bar of each measure of the Score
+    heads: list[list[tuple[int, Note]]] = field(default_factory=list)  # after score_of: (bar, note) of each row's ties
 
     def remark(self, bar: int, element: str, text: str) -> None:
         """Add a remark about bar number `bar` (an index)."""
@@ -256,6 +260,7 @@ def _played(
     if not rows:
         raise BadInput("This score has no notes; a score needs at least one note. Choose another file.")
     which = [r[3] for r in rows]
+    page.played_bars, page.heads = order, [[notes[i] for i in r[6]] for r in rows]
     marks = table[which].copy()
     for i, r in enumerate(rows):
         if r[5]:
@@ -284,7 +289,7 @@ def _played(
 
 
 def _tied(struck: list[tuple[Fraction, int]], notes: list[tuple[int, Note]]) -> list[list]:
-    """Key strokes: [onset, length, grace, row, place, fermata], tied notes merged in playing order.
+    """Key strokes: [onset, length, grace, row, place, fermata, rows tied], tied notes merged in playing order.
 
     A tie goes on in the same voice if that has the pitch, else on the same staff, else anywhere in the part.
     """
@@ -306,8 +311,9 @@ def _tied(struck: list[tuple[Fraction, int]], notes: list[tuple[int, Note]]) -> 
             if before[1].grace:  # a grace note tied to its main note is that note, struck early
                 stroke[3] = i
         else:
-            stroke = [onset, n.length, n.grace, i, place, False]
+            stroke = [onset, n.length, n.grace, i, place, False, []]
             out.append(stroke)
+        stroke[6].append(i)
         stroke[5] = stroke[5] or bool(n.marks.get("fermata"))
         if n.tie_on:
             open_[key] = [w for w in open_[key] if w[0] >= onset]

@@ -1,0 +1,1 @@
+"""The MusicXML file that a score was read from, kept with it and patched for edits."""
