@@ -73,17 +73,17 @@ class Form:
         return first if first < k else None
 
     def lags(self) -> NDArray[np.int64]:
-        """(bars,) for each bar of a return the bars back to what it repeats, -1 for bars of new music.
+        """(bars,) for each bar of a return the bars back to what it repeats, 0 in a new ending, -1 in new music.
 
-        >>> parse_form("A2 B2 A3").lags()
-        array([-1, -1, -1, -1,  4,  4, -1])
+        >>> parse_form("A2 B2 A3").lags(), parse_form("A4 A'4 B2").lags()
+        (array([-1, -1, -1, -1,  4,  4,  0]), array([-1, -1, -1, -1,  4,  4,  4,  0, -1, -1]))
         """
         out = np.full(self.bars, -1)
         for k, (start, section) in enumerate(zip(self.starts, self.sections, strict=True)):
             source = self.source(k)
             if source is not None:
-                shared = min(section.bars, self.sections[source].bars)
-                out[start : start + shared] = start - self.starts[source]
+                out[start : self.copied_until(k)] = start - self.starts[source]
+                out[self.copied_until(k) : start + section.bars] = 0
         return out
 
     def ending(self, k: int) -> int:
