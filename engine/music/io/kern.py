@@ -7,6 +7,7 @@ where it has two voices. Reads notes, ties, graces, articulation, slurs, **dynam
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections import defaultdict
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -15,18 +16,20 @@ import numpy as np
 
 from engine.limits import MAX_SCORE_NOTES
 from engine.music.engraving.spelling import FIFTHS
-from engine.music.io.repeats import unfold
-from engine.music.io.score_marks import DYNAMIC_VELOCITY, fill_in_force, tempo_word
-from engine.music.types import MARK_NAMES, BadInput, Marks, Measures, Score
+from engine.music.io.score_marks import DYNAMIC_VELOCITY
+from engine.music.io.words import IMPULSES
+from engine.music.io.written import Bar, Note, Page, Part, Sign, score_of
+from engine.music.types import BadInput, Score
 
 MAX_SPINES = 64
 _CHROMA = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 _NOTE = re.compile(r"([A-Ga-g])\1*")
 _LENGTH = re.compile(r"(\d{1,5})(?:%(\d{1,4}))?(\.{0,3})")
-_DYNAMIC = re.compile(r"[pmf]+")
+_DYNAMIC = re.compile(r"[a-z]+")
 _LABEL = re.compile(r"\*>([^\[\]]+)$")
 _ORDER = re.compile(r"\*>\[(.+)\]$")
 _METER = re.compile(r"\*M(\d{1,2}(?:\+\d{1,2})*)/(\d{1,2})")
+_ACCIDENTALS_MOST = 3
 
 
 @dataclass
@@ -47,8 +50,10 @@ class _Note:
     spelling: int
     origin: int
     voice: int
-    grace: bool
+    bar: int  # barlines at other times read before it
     token: str
+    tie_from: bool
+    tie_on: bool
 
 
 @dataclass
@@ -56,29 +61,35 @@ class _Reading:
     """What has been read so far; times in quarters from the start of the file."""
 
     notes: list[_Note] = field(default_factory=list)
-    ties: dict[tuple[int, int], list[_Note]] = field(default_factory=lambda: defaultdict(list))
     slurs: dict[int, list[Fraction]] = field(default_factory=lambda: defaultdict(list))  # origin: open slurs
     slur_spans: list[tuple[int, Fraction, Fraction]] = field(default_factory=list)  # origin, start, end
     bars: list[tuple[Fraction, str]] = field(default_factory=list)
+    bar_times: list[Fraction] = field(default_factory=lambda: [Fraction(0)])  # where a bar begins
     meters: list[tuple[Fraction, int, int]] = field(default_factory=list)
     keys: list[tuple[Fraction, int]] = field(default_factory=list)
-    tempi: list[tuple[float, float]] = field(default_factory=list)
-    words: list[tuple[float, float]] = field(default_factory=list)
-    levels: list[tuple[float, float]] = field(default_factory=list)
+    signs: list[tuple[Fraction, str, str | float]] = field(default_factory=list)  # as in `Sign`
     wedges: list[tuple[Fraction, Fraction, int]] = field(default_factory=list)
     open_wedge: tuple[Fraction, int] | None = None
     labels: list[tuple[Fraction, str]] = field(default_factory=list)
     order: list[str] = field(default_factory=list)
     staff_of: dict[int, int] = field(default_factory=dict)  # origin: staff
+    part_of: dict[int, str] = field(default_factory=dict)  # origin: number of the part
+    name_of: dict[int, str] = field(default_factory=dict)  # origin: instrument
     about: dict[str, str] = field(default_factory=dict)  # reference records: COM, OTL ...
     last_onset: Fraction = Fraction(-1)  # of the last line with a note or rest
+    remarks: list[tuple[int, str, str]] = field(default_factory=list)  # bar, element, text
 
 
-def read_kern(data: bytes) -> Score:
+def read_kern(data: bytes, all_parts: bool = False) -> Score:
     """Read a Humdrum file with **kern spines; repeats are played as its expansion list or its barlines say.
 
     For bytes from outside go through `engine.untrusted.scores`. Raises BadInput.
     """
+    return score_of(kern_page(data), all_parts)
+
+
+def kern_page(data: bytes) -> Page:
+    """The page of a Humdrum file. Raises BadInput past a limit, and for a file without notes."""
     r = _Reading()
     spines: list[_Spine] = []
     for line in data.decode("utf-8-sig", errors="replace").splitlines():
@@ -91,7 +102,10 @@ def read_kern(data: bytes) -> Score:
         elif line.startswith("*"):
             spines = _interpret(tokens, spines, r)
         elif line.startswith("="):
-            r.bars.append((_now(spines, r), tokens[0]))
+            now = _now(spines, r)
+            r.bars.append((now, tokens[0]))
+            if now > r.bar_times[-1]:
+                r.bar_times.append(now)
         else:
             _data_line(tokens, spines, r)
         if len(spines) > MAX_SPINES or len(r.notes) > MAX_SCORE_NOTES:
@@ -99,7 +113,7 @@ def read_kern(data: bytes) -> Score:
             raise BadInput(f"This kern file has more than {most}; open a part of it.")
     if not r.notes:
         raise BadInput("This kern file has no notes; a score needs at least one note. Choose another file.")
-    return _score(r)
+    return _page(r)
 
 
 def _now(spines: list[_Spine], r: _Reading) -> Fraction:
@@ -109,14 +123,14 @@ def _now(spines: list[_Spine], r: _Reading) -> Fraction:
 
 
 def _reference(line: str, r: _Reading, now: Fraction) -> None:
-    """Title, composer, and the tempo heading, from !!! records."""
+    """Title, composer and the tempo heading from !!! records; words over the staves from !LO:TX comments."""
     found = re.match(r"!!!([A-Z]{3})[^:]*:\s*(.*)", line)
     if found:
         r.about.setdefault(found[1], found[2].strip())
         if found[1] == "OMD":
-            word = tempo_word(found[2].lower())
-            if word:
-                r.words.append((float(now), word))
+            r.signs.append((now, "words", found[2].strip()))
+    for text in re.findall(r"!LO:TX[^\t]*?:t=([^:\t]+)", line):
+        r.signs.append((now, "words", text.replace("&colon;", ":")))
 
 
 def _interpret(tokens: list[str], spines: list[_Spine], r: _Reading) -> list[_Spine]:
@@ -153,14 +167,20 @@ def _interpret(tokens: list[str], spines: list[_Spine], r: _Reading) -> list[_Sp
 def _tandem(token: str, spine: _Spine, now: Fraction, r: _Reading) -> None:
     if staff := re.match(r"\*staff(\d+)", token):
         r.staff_of[spine.origin] = int(staff[1])
+    elif part := re.match(r"\*part(\d+)", token):
+        r.part_of[spine.origin] = part[1]
+    elif name := re.match(r'\*I"(.+)', token):
+        r.name_of[spine.origin] = name[1].strip()
     elif key := re.match(r"\*k\[(.*)\]", token):
         r.keys.append((now, int(np.clip(key[1].count("#") - key[1].count("-"), -7, 7))))
     elif meter := _METER.match(token):
         num, den = sum(int(x) for x in meter[1].split("+")), int(meter[2])
         if 1 <= num <= 64 and den in (1, 2, 4, 8, 16, 32, 64):
             r.meters.append((now, num, den))
-    elif tempo := re.match(r"\*MM\[?(\d{1,3})", token):
-        r.tempi.append((float(now), float(tempo[1])))
+    elif tempo := re.match(r"\*MM(\d{1,3}(?:\.\d{1,6})?)", token):
+        r.signs.append((now, "bpm", float(tempo[1])))
+    elif words := re.match(r"\*MM\[(.+)\]", token):
+        r.signs.append((now, "bpm", float(words[1])) if words[1].isdecimal() else (now, "words", words[1]))
     elif (label := _LABEL.match(token)) and (now, label[1]) not in r.labels:
         r.labels.append((now, label[1]))
     elif (order := _ORDER.match(token)) and not r.order:
@@ -226,25 +246,20 @@ def _add_note(part: str, sound: str, name: str, length: Fraction, spine: _Spine,
     alter = part.count("#") - len(re.findall(r"(?<=[A-Ga-g-])-", part))
     octave = 3 + len(name) if name[0].islower() else 4 - len(name)
     pitch = 12 * (octave + 1) + _CHROMA[letter] + alter
-    open_ties = r.ties[spine.origin, pitch]
-    if ("]" in part or "_" in part) and length and open_ties:
-        tied = next((n for n in open_ties if n.onset + n.length == now), None)
-        if tied is not None:
-            tied.length += length
-            tied.grace = False  # a grace note tied to its main note is that note, struck early
-            if "]" in part:
-                open_ties.remove(tied)
-            return
-    note = _Note(now, length, pitch, FIFTHS[letter] + 7 * alter, spine.origin, spine.voice, length == 0, sound)
-    r.notes.append(note)
-    if "[" in part or "_" in part:
-        open_ties.append(note)
+    bar = len(r.bar_times) - 1
+    if not 0 <= pitch <= 127 or abs(alter) > _ACCIDENTALS_MOST:
+        r.remarks.append((bar, part, "a note outside the range of MIDI is left out"))
+        return
+    r.notes.append(_Note(
+        now, length, pitch, FIFTHS[letter] + 7 * alter, spine.origin, spine.voice, bar, sound,
+        "]" in part or "_" in part, "[" in part or "_" in part,
+    ))  # fmt: skip
 
 
 def _dynamic(token: str, now: Fraction, r: _Reading) -> None:
-    found = _DYNAMIC.search(token.replace("sf", "").replace("rf", ""))
-    if found and found[0] in DYNAMIC_VELOCITY:
-        r.levels.append((float(now), DYNAMIC_VELOCITY[found[0]]))
+    found = _DYNAMIC.search(token)
+    if found and (found[0] in DYNAMIC_VELOCITY or found[0] in IMPULSES):
+        r.signs.append((now, "mark", found[0]))
     if r.open_wedge and any(c in token for c in "[]<>"):
         r.wedges.append((r.open_wedge[0], now, r.open_wedge[1]))
         r.open_wedge = None
@@ -255,34 +270,42 @@ def _dynamic(token: str, now: Fraction, r: _Reading) -> None:
 # ---- putting it together
 
 
-def _score(r: _Reading) -> Score:
-    measures, zero = _measures(r)
-    staff_of = _staves(r)
-    r.notes = [n for n in r.notes if 0 <= n.pitch <= 127]
-    r.notes.sort(key=lambda n: (n.onset, not n.grace, 0 if n.grace else n.pitch, -n.length))  # graces as they stand
-    onset = np.array([float(n.onset) for n in r.notes]) - zero
-    table = np.zeros((len(r.notes), len(MARK_NAMES)), np.int16)
-    for i, n in enumerate(r.notes):
-        for name, value in _signs(n.token).items():
-            table[i, MARK_NAMES.index(name)] = value
-    table[:, MARK_NAMES.index("slur")] = _slur_marks(r)
-    levels = [(t - zero, v) for t, v in r.levels]
-    wedges = [(float(a) - zero, float(b) - zero, sign) for a, b, sign in r.wedges]
-    bpms, words = ([(t - zero, v) for t, v in signs] for signs in (r.tempi, r.words))
-    fill_in_force(table, onset, levels, wedges, bpms, words)
-    staff = np.array([staff_of[n.origin] for n in r.notes])
-    score = Score(
-        onset, np.array([float(n.length) for n in r.notes]), np.array([n.pitch for n in r.notes]),
-        np.array([n.spelling for n in r.notes]), staff, np.array([n.voice for n in r.notes]) + 4 * (staff - 1),
-        np.array([n.grace for n in r.notes]), Marks(table), measures,
-        title=r.about.get("OTL", ""), composer=r.about.get("COM", ""),
-    )  # fmt: skip
-    return unfold(score, _playing_order(r, measures, zero))
+def _page(r: _Reading) -> Page:
+    bars, times = _bars(r)
+    parts, place = _parts(r)
+    page = Page(bars, parts, title=r.about.get("OTL", ""), composer=r.about.get("COM", ""))
+    for n in r.notes:
+        k = min(n.bar, len(bars) - 1)
+        part, staff = place[n.origin]
+        bars[k].notes.append(Note(
+            n.onset - times[k], n.length, n.pitch, n.spelling, part, staff, n.voice + 4 * (staff - 1), n.length == 0,
+            n.tie_from, n.tie_on, _signs(n.token),
+        ))  # fmt: skip
+
+    def at(time: Fraction) -> tuple[int, Fraction]:
+        k = max(bisect_right(times, time) - 1, 0)
+        return k, time - times[k]
+
+    for time, kind, value in r.signs:
+        k, here = at(time)
+        bars[k].signs.append(Sign(here, kind, value))
+    for start, end, sign in r.wedges:
+        k, here = at(start)
+        bars[k].signs.append(Sign(here, "wedge", sign, at(end)))
+    voices = {(n.origin, n.voice) for n in r.notes}
+    for origin, start, end in r.slur_spans:  # a slur of a column is that of all its voices
+        for voice in sorted(v for o, v in voices if o == origin):
+            part, staff = place[origin]
+            page.slurs.append((part, staff, voice + 4 * (staff - 1), at(start), at(end)))
+    for bar, element, text in r.remarks:
+        page.remark(bar, element, text)
+    page.order = _labelled_order(r, times)
+    return page
 
 
 def _signs(token: str) -> dict[str, int]:
     ornament = next((k for k, signs in ((1, "Tt"), (2, "MmWw"), (3, "S$")) if any(s in token for s in signs)), 0)
-    return {
+    signs = {
         "accent": 2 if "^^" in token else int("^" in token),
         "staccato": 2 if "`" in token else int("'" in token),
         "tenuto": int("~" in token),
@@ -290,73 +313,64 @@ def _signs(token: str) -> dict[str, int]:
         "arpeggio": int(":" in token),
         "ornament": ornament,
     }
+    return {name: value for name, value in signs.items() if value}
 
 
-def _slur_marks(r: _Reading) -> list[int]:
-    """0 outside, 1 inside a slur of the same column, 2 the last note of one."""
-    spans = defaultdict(list)
-    for origin, start, end in r.slur_spans:
-        spans[origin].append((start, end))
-    out = []
-    for n in r.notes:
-        inside = any(a <= n.onset < b for a, b in spans[n.origin])
-        out.append(1 if inside else 2 if any(n.onset == b for _, b in spans[n.origin]) else 0)
-    return out
+def _parts(r: _Reading) -> tuple[list[Part], dict[int, tuple[int, int]]]:
+    """The instruments, and (part, staff) for each column.
+
+    Columns of one *part are staves of one instrument. Without such numbers two columns are a keyboard, and more are a
+    part each. The upper staff is that of the lowest *staff number, else the rightmost column.
+    """
+    origins = sorted({n.origin for n in r.notes}, reverse=True)
+    numbers = {o: r.staff_of.get(o, 0) for o in origins}
+    if len(set(numbers.values())) < len(origins) and 0 in numbers.values():
+        numbers = {o: k for k, o in enumerate(origins, 1)}
+    origins.sort(key=lambda o: numbers[o])
+    if all(o in r.part_of for o in origins):
+        groups = [[o for o in origins if r.part_of[o] == name] for name in dict.fromkeys(r.part_of[o] for o in origins)]
+    else:
+        groups = [origins] if len(origins) <= 2 else [[o] for o in origins]
+    parts = [Part(r.name_of.get(g[0], ""), len(g)) for g in groups]
+    return parts, {o: (p, s) for p, g in enumerate(groups) for s, o in enumerate(g, 1)}
 
 
-def _staves(r: _Reading) -> dict[int, int]:
-    """1 or 2 for each column: as the file numbers its staves, else the rightmost column is the upper staff."""
-    origins = sorted({n.origin for n in r.notes})
-    named = {o: r.staff_of.get(o, 0) for o in origins}
-    if len({named[o] for o in origins}) < len(origins) and 0 in named.values():
-        named = {o: k for k, o in enumerate(reversed(origins), 1)}
-    top = min(named.values())
-    return {o: 1 if s == top else 2 for o, s in named.items()}
-
-
-def _measures(r: _Reading) -> tuple[Measures, float]:
-    """The bars, and where the first full barline stands in the file's time."""
+def _bars(r: _Reading) -> tuple[list[Bar], list[Fraction]]:
+    """The bars, and where each begins."""
     end = max([n.onset + n.length for n in r.notes] + [t for t, _ in r.bars])
-    starts: dict[Fraction, str] = {Fraction(0): ""}
+    times = [t for t in r.bar_times if t < end] or [Fraction(0)]
+    tokens: dict[Fraction, list[str]] = defaultdict(list)
     for time, token in r.bars:
-        if time < end:
-            starts[time] = token if time not in starts or not starts[time] else starts[time]
-    onset = sorted(starts)
-    duration = [float(b - a) for a, b in zip(onset, [*onset[1:], end], strict=True)]
+        tokens[time].append(token)
     meters = sorted(r.meters) or [(Fraction(0), 4, 4)]
     keys = sorted(r.keys)
-    rows, position, nominal, number = [], 0.0, 0.0, 0
-    for k, (start, length) in enumerate(zip(onset, duration, strict=True)):
+    out: list[Bar] = []
+    position, nominal, number = Fraction(0), Fraction(0), 0
+    for k, (start, stop) in enumerate(zip(times, [*times[1:], end], strict=True)):
         _, num, den = next((m for m in reversed(meters) if m[0] <= start), meters[0])
-        printed = re.match(r"=+(\d{1,6})", starts[start])
-        unfinished = k > 0 and not printed and position + duration[k - 1] < nominal - 1e-6
-        position = position + duration[k - 1] if unfinished else 0.0  # a bar line inside a bar
-        nominal = 4 * num / den
-        if k == 0 and len(onset) > 1 and length < nominal - 1e-6:
-            split = not re.match(r"=+\d", starts[onset[1]]) and abs(length + duration[1] - nominal) < 1e-6
-            position = 0.0 if split else nominal - length  # a bar line inside the first bar, or a pickup
+        printed = next((m for t in tokens[start] if (m := re.match(r"=+(\d{1,6})", t))), None)
+        unfinished = k > 0 and not printed and position + out[-1].length < nominal
+        position = position + out[-1].length if unfinished else Fraction(0)  # a bar line inside a bar
+        nominal = Fraction(4 * num, den)
+        if k == 0 and len(times) > 1 and stop - start < nominal:
+            length = stop - start
+            numbered = any(re.match(r"=+\d", t) for t in tokens[stop])
+            second = (times[2] if len(times) > 2 else end) - stop
+            split = not numbered and length + second == nominal
+            position = Fraction(0) if split else nominal - length  # a bar line inside the first bar, or a pickup
         number = int(printed[1]) if printed else number if unfinished or k == 0 else number + 1
-        rows.append((position, num, den, next((f for t, f in reversed(keys) if t <= start), 0), number))
-    pickup = len(onset) > 1 and rows[0][0] > 0
-    zero = float(onset[1] if pickup else onset[0])
-    columns = [np.array(c) for c in zip(*rows, strict=True)]
-    return Measures(np.array([float(t) for t in onset]) - zero, np.array(duration), *columns), zero
+        fifths = next((f for t, f in reversed(keys) if t <= start), 0)
+        bar = Bar(str(number), (num, den), fifths, stop - start, position=position)
+        bar.order.forward = any(re.search(r"[|!]:", t) for t in tokens[start])
+        bar.order.backward = 2 if any(re.search(r":[|!]", t) for t in tokens[stop]) else 0
+        out.append(bar)
+    return out, times
 
 
-def _playing_order(r: _Reading, measures: Measures, zero: float) -> list[int]:
-    """Measures as played: by the expansion list when its labels are all there, else each repeat sign once."""
-    starts = measures.onset_quarter + zero
-    at = {name: int(np.searchsorted(starts, float(t) - 1e-6)) for t, name in reversed(r.labels)}
-    if r.order and all(name in at for name in r.order):
-        edges = sorted({*at.values(), len(starts)})
-        return [m for name in r.order for m in range(at[name], next((e for e in edges if e > at[name]), len(starts)))]
-    order: list[int] = []
-    begin = done = 0
-    for time, token in r.bars:
-        here = int(np.searchsorted(starts, float(time) - 1e-6))
-        if re.search(r":[|!]", token) and here > begin:
-            order += [*range(done, here), *range(begin, here)]
-            begin = done = here
-        if re.search(r"[|!]:", token):
-            begin = here
-    return order + list(range(done, len(starts)))
+def _labelled_order(r: _Reading, times: list[Fraction]) -> list[int] | None:
+    """Bars as the expansion list has them, when all its labels are there."""
+    at = {name: max(bisect_right(times, t) - 1, 0) for t, name in reversed(r.labels)}
+    if not r.order or not all(name in at for name in r.order):
+        return None
+    edges = sorted({*at.values(), len(times)})
+    return [m for name in r.order for m in range(at[name], next((e for e in edges if e > at[name]), len(times)))]

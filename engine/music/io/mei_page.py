@@ -105,7 +105,7 @@ class _Reader:
         self.page.bars.append(bar)
         if element.get("left") in ("rptstart", "rptboth") or (i and self.begins):
             bar.order.forward = True
-        self.begins = element.get("right") == "rptboth"
+        self.begins = element.get("right") in ("rptboth", "rptstart")
         if element.get("right") in ("rptend", "rptboth"):
             bar.order.backward = 2
         if i and element.get("left") in ("rptend", "rptboth"):

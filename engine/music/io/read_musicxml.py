@@ -12,7 +12,7 @@ from lxml import etree
 from engine.music.io.mei_page import page_of_mei
 from engine.music.io.musicxml_page import page_of
 from engine.music.io.page_events import musicxml_events
-from engine.music.io.written import score_of
+from engine.music.io.written import Page, score_of
 from engine.music.types import Score
 
 
@@ -23,10 +23,24 @@ def read_musicxml(data: bytes, all_parts: bool = False) -> Score:
     too. Raises BadInput when no note is found.
     """
     root = _plain(data)
+    score = score_of(_page(root), all_parts)
+    return replace(score, events=musicxml_events(root, score.measures))
+
+
+def musicxml_page(data: bytes) -> Page:
+    """The page of a MusicXML file, not yet played out."""
+    return _page(_plain(data))
+
+
+def mei_page(data: bytes) -> Page:
+    """The page of an MEI file, not yet played out."""
+    return page_of_mei(_plain(data))
+
+
+def _page(root: Any) -> Page:
     page = page_of(root)
     page.composer = page.composer or _credited_composer(root)
-    score = score_of(page, all_parts)
-    return replace(score, events=musicxml_events(root, score.measures))
+    return page
 
 
 def _credited_composer(root: Any) -> str:
@@ -41,7 +55,7 @@ def _credited_composer(root: Any) -> str:
 
 def read_mei(data: bytes, all_parts: bool = False) -> Score:
     """`read_musicxml` for MEI."""
-    return score_of(page_of_mei(_plain(data)), all_parts)
+    return score_of(mei_page(data), all_parts)
 
 
 def _plain(data: bytes) -> Any:

@@ -74,6 +74,7 @@ class Bar:
     signs: list[Sign] = field(default_factory=list)
     order: Signs = field(default_factory=Signs)
     metered: bool = True  # False: without a time signature, as long as its notes
+    position: Fraction | None = None  # quarters of its metre that went before; None: found from the first bar's length
 
 
 @dataclass
@@ -96,6 +97,14 @@ class Page:
     remarks: list[Remark] = field(default_factory=list)
     played_bars: list[int] = field(default_factory=list)  # after score_of: the bar of each measure of the Score
     heads: list[list[tuple[int, Note]]] = field(default_factory=list)  # after score_of: (bar, note) of each row's ties
+    order: list[int] | None = None  # bars as played, where the file lists them
+
+    def starts(self) -> list[Fraction]:
+        """Where each bar begins, and where the last ends, in quarters from the first."""
+        out = [Fraction(0)]
+        for bar in self.bars:
+            out.append(out[-1] + bar.length)
+        return out
 
     def remark(self, bar: int, element: str, text: str) -> None:
         """Add a remark about bar number `bar` (an index)."""
@@ -119,23 +128,25 @@ def score_of(page: Page, all_parts: bool = False) -> Score:
         bar.notes = [n for n in bar.notes if (n.part, n.staff) in hand]
         if not bar.length:
             bar.length = Fraction(4 * bar.meter[0], bar.meter[1])
-    first_is_pickup = len(page.bars) > 1 and page.bars[0].metered and page.bars[0].length < _nominal(page.bars[0])
-    starts = [Fraction(0)]
-    for bar in page.bars:
-        starts.append(starts[-1] + bar.length)
-    zero = starts[1] if first_is_pickup else Fraction(0)
+    first = page.bars[0]
+    if first.position is None:
+        first.position = Fraction(0)
+        if len(page.bars) > 1 and first.metered and first.length < _nominal(first):
+            first.position = _nominal(first) - first.length
+    starts = page.starts()
+    zero = starts[1] if first.position and len(page.bars) > 1 else Fraction(0)
     notes = [(k, n) for k, bar in enumerate(page.bars) for n in bar.notes]
-    table = _marks(page, [float(starts[k] + n.at - zero) for k, n in notes], [float(s - zero) for s in starts], notes)
-    order = _order(page)
-    return _played(page, order, notes, table, hand, first_is_pickup)
+    table = _marks(page, [float(starts[k] + n.at - zero) for k, n in notes], float(zero), notes)
+    return _played(page, bar_order(page), notes, table, hand)
 
 
 def _nominal(bar: Bar) -> Fraction:
     return Fraction(4 * bar.meter[0], bar.meter[1])
 
 
-def _order(page: Page) -> list[int]:
-    order = playing_order([bar.order for bar in page.bars])
+def bar_order(page: Page) -> list[int]:
+    """Indices of the bars as played."""
+    order = page.order or playing_order([bar.order for bar in page.bars])
     if sum(len(page.bars[k].notes) for k in order) > MAX_SCORE_NOTES:
         page.remarks.append(Remark(page.number(0), "repeat", "the repeats are not played; the score would be too long"))
         return list(range(len(page.bars)))
@@ -172,21 +183,39 @@ def _hands(page: Page, all_parts: bool) -> dict[tuple[int, int], int]:
 
 
 # ---- marks
-def _marks(page: Page, onset: list[float], starts: list[float], notes: list[tuple[int, Note]]) -> np.ndarray:
+Direction = tuple[float, float | None, str, "str | float"]  # start and end in quarters; kind and value as of a `Sign`
+
+
+def directions_of(page: Page, zero: float = 0.0) -> list[Direction]:
+    """The signs of a page by their place in the written score, in quarters after `zero`."""
+    starts = [float(s) - zero for s in page.starts()]
+    out: list[Direction] = []
+    for k, bar in enumerate(page.bars):
+        for sign in bar.signs:
+            start = starts[k] + float(sign.at)
+            end = None if sign.end is None else starts[min(sign.end[0], len(page.bars) - 1)] + float(sign.end[1])
+            out.append((start, end if end is not None and end > start else None, sign.kind, sign.value))
+    return sorted(out, key=lambda d: d[0])
+
+
+def _marks(page: Page, onset: list[float], zero: float, notes: list[tuple[int, Note]]) -> np.ndarray:
     """The marks (n, 12) of all notes in the page's order."""
     table = np.zeros((len(notes), len(MARK_NAMES)), np.int16)
     for i, (_, n) in enumerate(notes):
         for name, value in n.marks.items():
             table[i, MARK_NAMES.index(name)] = value
     at = np.array(onset)
-    _slur_marks(page, at, starts, notes, table)
+    _slur_marks(page, at, [float(s) - zero for s in page.starts()], notes, table)
+    fill_signs(table, at, directions_of(page, zero))
+    return table
+
+
+def fill_signs(table: np.ndarray, at: np.ndarray, directions: list[Direction]) -> None:
+    """Fill the columns of a marks table (n, 12) that directions decide, for notes at `at` (n,) quarters."""
     levels, impulses, wedges, changes, words, bpms = [], [], [], [], [], []
-    signs = [(starts[k] + float(s.at), s) for k, bar in enumerate(page.bars) for s in bar.signs]
-    for start, sign in sorted(signs, key=lambda s: s[0]):
-        end = None if sign.end is None else starts[min(sign.end[0], len(page.bars) - 1)] + float(sign.end[1])
-        end = end if end is not None and end > start else None
-        text = str(sign.value).strip() if sign.kind in ("mark", "words") else ""
-        found = [text] if sign.kind == "mark" else dynamic_marks(text)
+    for start, end, kind, value in directions:
+        text = str(value).strip() if kind in ("mark", "words") else ""
+        found = [text] if kind == "mark" else dynamic_marks(text)
         for j, mark in enumerate(found):
             place = start + 1e-3 * j  # "f p": the second from just after the first
             if mark in IMPULSES:
@@ -195,13 +224,13 @@ def _marks(page: Page, onset: list[float], starts: list[float], notes: list[tupl
                     levels.append((start + 1e-3, level("pp" if mark.endswith("pp") else "p")))
             elif (velocity := level(mark)) is not None:
                 levels.append((place, velocity))
-        if sign.kind == "wedge":
-            wedges.append((start, end or start + WORD_REACH, int(sign.value)))
-        elif sign.kind == "bpm" and 5 < float(sign.value) < 1000:
-            bpms.append((start, float(sign.value)))
-        elif sign.kind == "ratio" and bpms:
-            bpms.append((start, bpms[-1][1] * float(sign.value)))
-        if sign.kind != "words":
+        if kind == "wedge":
+            wedges.append((start, end or start + WORD_REACH, int(value)))
+        elif kind == "bpm" and 5 < float(value) < 1000:
+            bpms.append((start, float(value)))
+        elif kind == "ratio" and bpms:
+            bpms.append((start, bpms[-1][1] * float(value)))
+        if kind != "words":
             continue
         if LOUDER.search(text):
             wedges.append((start, end or start + WORD_REACH, 1))
@@ -222,7 +251,6 @@ def _marks(page: Page, onset: list[float], starts: list[float], notes: list[tupl
         elif ratio and bpms:
             bpms.append((start, bpms[-1][1] * float(ratio)))
     fill_directions(table, at, levels, impulses, wedges, bpms, words, changes)
-    return table
 
 
 def _slur_marks(
@@ -245,13 +273,13 @@ def _slur_marks(
 # ---- playing
 def _played(
     page: Page, order: list[int], notes: list[tuple[int, Note]], table: np.ndarray,
-    hand: dict[tuple[int, int], int], pickup: bool,
+    hand: dict[tuple[int, int], int],
 ) -> Score:  # fmt: skip
     first_of_bar = [bisect_left(notes, k, key=lambda x: x[0]) for k in range(len(page.bars) + 1)]
     begins = [Fraction(0)]
     for k in order:
         begins.append(begins[-1] + page.bars[k].length)
-    zero = begins[1] if pickup and order[0] == 0 and len(order) > 1 else Fraction(0)
+    zero = begins[1] if page.bars[0].position and order[0] == 0 and len(order) > 1 else Fraction(0)
     struck = []  # onset, document order, row, note
     for begin, k in zip(begins, order, strict=False):
         struck += [(begin - zero + notes[i][1].at, i) for i in range(first_of_bar[k], first_of_bar[k + 1])]
@@ -271,9 +299,7 @@ def _played(
     for bar in page.bars:
         last = int(bar.name) if bar.name.isdecimal() and len(bar.name) < 7 else last
         numbers.append(last)
-    position = np.zeros(len(order))
-    if pickup:
-        position[[k == 0 for k in order]] = float(_nominal(page.bars[0]) - page.bars[0].length)
+    position = np.array([float(bar.position or 0) for bar in bars])
     measures = Measures(
         np.array([float(b - zero) for b in begins[:-1]]), np.array([float(b.length) for b in bars]), position,
         np.array([b.meter[0] for b in bars]), np.array([b.meter[1] for b in bars]),
