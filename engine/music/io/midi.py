@@ -6,6 +6,8 @@ score's bars and beats while the notes stay where they were played.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,7 +20,7 @@ MAX_MEASURES = 5_000
 _GRIDS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 5, 10, 20, 32, 7, 14, 28, 9, 18)  # parts of a quarter, in order of preference
 _PERFORMED_GRID = 12  # parts of a quarter to which a live recording is rounded when it is read as a score
 _SHORTEST_QUARTER = 1 / 32  # a written note with no length left gets this
-_GUESSED = Remark(0, "MIDI", "this is a live recording, so its bars and note values are a guess")
+_GUESSED = Remark(1, "notes", "from here on this is a live recording, so its bars and note values are a guess")
 _TICKS_PER_SECOND = 1000  # of write_midi
 _LOCKED_TICKS = 480  # per quarter, of write_midi_locked
 _NAMELESS = (
@@ -81,8 +83,16 @@ def read_midi_score(data: bytes) -> Score:
     voice = track + 1 if len(file.track_name) > 2 else np.zeros(len(onset))
     return Score(
         onset, duration, pitch, spelling, _staff(onset, duration, pitch, track), voice, np.zeros(len(onset), bool),
-        Marks(table), measures, title=_title(file), remarks=(*((_GUESSED,) if performed else ()), *file.mended),
+        Marks(table), measures, title=_title(file), remarks=_remarks(file, measures, performed),
     )  # fmt: skip
+
+
+def _remarks(file: MidiFile, measures: Measures, performed: bool) -> tuple[Remark, ...]:
+    """What was guessed or mended, with the bar in which it began."""
+    at = np.array(file.mended_tick) / file.ticks_per_quarter
+    bars = measures.number[np.maximum(np.searchsorted(measures.onset_quarter, at + 1e-6, side="right") - 1, 0)]
+    mended = (replace(r, bar=int(bar)) for r, bar in zip(file.mended, bars, strict=True))
+    return (*((_GUESSED,) if performed else ()), *mended)
 
 
 def _off_grid(file: MidiFile) -> bool:

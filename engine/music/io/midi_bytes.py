@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import re
-from collections import Counter
+from collections import defaultdict, deque
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,8 @@ MAX_EVENTS = 5_000  # tempo and time signature changes together
 MAX_PEDALS = 200_000  # sustain events: 30 minutes of a continuous pedal read 100 times a second
 _UNENDED_BYTES = 500_000  # files up to this are searched for notes without an end
 _DRUMS = 9  # the channel
+_RESET = 121  # controller "reset all controllers": the pedal comes up
+_ALL_OFF = (120, 123, 124, 125, 126, 127)  # controllers that end the notes of their channel
 SLOWEST_BPM, FASTEST_BPM = 10.0, 400.0  # quarters per minute; tempi outside are clamped
 
 
@@ -34,7 +37,7 @@ class MidiFile:
     tempo_written             False when the file has no tempo event and 120 is assumed
     meter                     (tick, numerator, denominator) each, ascending; may be empty
     key                       (tick, fifths) each, ascending; may be empty
-    mended                    remarks about what was left out or changed in reading, each with its count
+    mended, mended_tick       remarks about what was left out or changed in reading, each with its count; where it began
     """
 
     ticks_per_quarter: int
@@ -52,6 +55,7 @@ class MidiFile:
     meter: tuple[tuple[int, int, int], ...]
     key: tuple[tuple[int, int], ...]
     mended: tuple[Remark, ...] = ()
+    mended_tick: tuple[int, ...] = ()
 
     def seconds(self, tick: NDArray) -> NDArray[np.float64]:
         """Seconds from the file's start for ticks of any shape."""
@@ -97,6 +101,7 @@ def parse_midi(data: bytes) -> MidiFile:
     notes = _notes(pitched)
     if len(notes["time"]) == 0:
         raise BadInput("This MIDI file has no piano notes; a file with at least one note is needed.")
+    held = _hold(notes, _unended(data))
     tempo_tick, tempo_mspq = _tempo(tempos)
     pedal_tick, pedal_value = _pedal(pitched)
     end = notes["time"] + np.maximum(notes["duration"], 1)
@@ -112,48 +117,93 @@ def parse_midi(data: bytes) -> MidiFile:
     if not np.isfinite(last) or last > 60 * MIDI_MINUTES:
         raise BadInput(f"This MIDI file lasts {last / 60:.0f} minutes; up to {MIDI_MINUTES} are accepted.")
     inside = read.seconds(pedal_tick) <= 60 * MIDI_MINUTES
-    counts = (
-        ("drum note", "left out", sum(len(t.notes) for t in tracks if t.is_drum)),
-        ("impossible note", "left out", sum(len(t.notes) for t in pitched) - len(notes["time"])),
-        ("note without length", "given the shortest length", int((notes["duration"] < 1).sum())),
-        (
-            "extreme tempo", f"brought into {SLOWEST_BPM:.0f} to {FASTEST_BPM:.0f} quarters a minute",
-            sum(not 60e6 / FASTEST_BPM - 1 <= t.mspq <= 60e6 / SLOWEST_BPM + 1 for t in tempos),
-        ),
-        ("unusable time signature", "left out", len(meters) - len(read.meter)),
-        ("unusable key signature", "left out", len(keys) - len(read.key)),
-        ("pedal event after the end", "left out", int((~inside).sum())),
+    drums = [int(n.time) for t in tracks if t.is_drum for n in t.notes]
+    short = notes["time"][notes["duration"] < 1].tolist()
+    extreme = [int(t.time) for t in tempos if not 60e6 / FASTEST_BPM - 1 <= t.mspq <= 60e6 / SLOWEST_BPM + 1]
+    impossible = sum(len(t.notes) for t in pitched) + len(held) - len(notes["time"])
+    found = [
+        ("drum note", "left out", drums),
+        ("impossible note", "left out", [0] * impossible),
+        ("note without length", "given the shortest length", short),
+        ("extreme tempo", f"brought into {SLOWEST_BPM:.0f} to {FASTEST_BPM:.0f} quarters a minute", extreme),
+        ("unusable time signature", "left out", [t for t, *meter in meters if not _is_meter(*meter)]),
+        ("unusable key signature", "left out", [int(k.time) for k in keys if not -7 <= k.key <= 7]),
+        ("pedal event after the end", "left out", pedal_tick[~inside].tolist()),
+    ]
+    remarks = [(min(at), Remark(0, what, _counted(len(at), what, done))) for what, done, at in found if at]
+    for pitch in sorted({n.pitch for n in held if not n.stopped}):
+        at = [n.tick for n in held if n.pitch == pitch and not n.stopped]
+        text = _counted(len(at), "note without end", "held until its track ends")
+        remarks.append((min(at), Remark(0, f"note {pitch}", text)))
+    return replace(
+        read, pedal_tick=pedal_tick[inside], pedal_value=pedal_value[inside],
+        mended=tuple(r for _, r in remarks), mended_tick=tuple(t for t, _ in remarks),
     )  # fmt: skip
-    mended = _unended(data) + tuple(Remark(0, what, _counted(n, what, done)) for what, done, n in counts if n)
-    return replace(read, pedal_tick=pedal_tick[inside], pedal_value=pedal_value[inside], mended=mended)
 
 
-def _unended(data: bytes) -> tuple[Remark, ...]:
-    """A remark for each key with a note that has no end; such notes are left out. () where that cannot be seen."""
+@dataclass(frozen=True)
+class _Unended:
+    """A note without a note-off; it ends with its track, or is stopped by an "all notes off" for its channel."""
+
+    tick: int
+    end: int
+    pitch: int
+    velocity: int
+    stopped: bool = False
+
+
+def _unended(data: bytes) -> list[_Unended]:
+    """The notes of a file that have no end, percussion apart; none where that cannot be seen.
+
+    symusic drops such notes, so mido is used to find them.
+    """
     import mido
 
     if len(data) > _UNENDED_BYTES:
-        return ()
+        return []
     try:
         file = mido.MidiFile(file=io.BytesIO(data), clip=True)
     except Exception:  # whatever mido met in a stranger's file, which was read by another library
-        return ()
-    lost: Counter[int] = Counter()
+        return []
+    lost: list[_Unended] = []
     for track in file.tracks:
-        sounding: Counter[tuple[int, int]] = Counter()
+        sounding: dict[tuple[int, int], deque[tuple[int, int]]] = defaultdict(deque)  # tick and velocity
+        tick = 0
         for message in track:
+            tick += message.time
+            if message.type == "control_change" and message.control in _ALL_OFF:
+                for (channel, note), open_ in sounding.items():
+                    if channel == message.channel:
+                        lost += [_Unended(start, tick, note, velocity, True) for start, velocity in open_]
+                        open_.clear()
             if message.type not in ("note_on", "note_off") or message.channel == _DRUMS:
                 continue
-            key = message.channel, message.note
+            open_ = sounding[message.channel, message.note]
             if message.type == "note_on" and message.velocity:
-                sounding[key] += 1
-            else:
-                sounding[key] = max(sounding[key] - 1, 0)
-        lost.update({note: count for (_, note), count in sounding.items() if count})
-    return tuple(
-        Remark(0, f"note {note}", _counted(count, "note without end", "left out"))
-        for note, count in sorted(lost.items())
-    )
+                open_.append((tick, message.velocity))
+            elif open_:
+                open_.popleft()
+        lost += [_Unended(start, tick, note, v) for (_, note), open_ in sounding.items() for start, v in open_]
+    return [n for n in lost if n.end > n.tick]
+
+
+def _hold(notes: dict[str, NDArray[np.int64]], unended: list[_Unended]) -> list[_Unended]:
+    """Add notes without an end to the sounding notes, on the track whose pitches are nearest; returns those added."""
+    tracks = np.unique(notes["track"])
+    mean = [notes["pitch"][notes["track"] == t].mean() for t in tracks]
+    known = set(zip(notes["time"].tolist(), notes["pitch"].tolist(), notes["duration"].tolist(), strict=True))
+    added = [n for n in unended if (n.tick, n.pitch, n.end - n.tick) not in known]
+    columns = {
+        "time": [n.tick for n in added], "duration": [n.end - n.tick for n in added],
+        "pitch": [n.pitch for n in added], "velocity": [n.velocity for n in added],
+        "track": [int(tracks[np.argmin(np.abs(np.array(mean) - n.pitch))]) for n in added],
+    }  # fmt: skip
+    for name, values in columns.items():
+        notes[name] = np.concatenate([notes[name], np.array(values, np.int64)])
+    order = np.lexsort((notes["track"], notes["pitch"], notes["time"]))
+    for name in columns:
+        notes[name] = notes[name][order]
+    return added
 
 
 def _counted(n: int, what: str, done: str) -> str:
@@ -175,8 +225,10 @@ def _notes(tracks: list) -> dict[str, NDArray[np.int64]]:
         if len(track.notes) == 0:
             continue
         values = track.notes.numpy()
-        for name in ("time", "duration", "pitch", "velocity"):
-            columns[name].append(values[name].astype(np.int64))
+        values = {name: values[name].astype(np.int64) for name in ("time", "duration", "pitch", "velocity")}
+        values["duration"] = _until_all_off(track, values["time"], values["duration"])
+        for name, column in values.items():
+            columns[name].append(column)
         columns["track"].append(np.full(len(values["time"]), number))
         number += 1
     if not number:
@@ -189,6 +241,19 @@ def _notes(tracks: list) -> dict[str, NDArray[np.int64]]:
     return {name: values[order] for name, values in joined.items()}
 
 
+def _until_all_off(track: Any, time: NDArray[np.int64], duration: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Durations (n,) cut where an "all notes off" for the channel comes while the note sounds."""
+    if not len(track.controls):
+        return duration
+    controls = track.controls.numpy()
+    stops = np.unique(controls["time"][np.isin(controls["number"], _ALL_OFF)].astype(np.int64))
+    if not len(stops):
+        return duration
+    following = np.searchsorted(stops, time, side="right")
+    stop = np.where(following < len(stops), stops[np.minimum(following, len(stops) - 1)], np.iinfo(np.int64).max)
+    return np.minimum(duration, stop - time)
+
+
 def _tempo(tempos: list) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """(tick, microseconds per quarter) of the tempo map, clamped, from tick 0; of several at a tick the last counts."""
     by_tick = {0: 500_000}
@@ -199,14 +264,16 @@ def _tempo(tempos: list) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def _pedal(tracks: list) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(tick, value) of every sustain event, ascending."""
+    """(tick, value) of every sustain event, ascending; "reset all controllers" lifts the pedal."""
     times, values = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     for track in tracks:
         if len(track.controls):
             controls = track.controls.numpy()
-            sustain = (controls["number"] == 64) & (controls["time"] >= 0)
+            reset = controls["number"] == _RESET
+            sustain = ((controls["number"] == 64) | reset) & (controls["time"] >= 0)
             times.append(controls["time"][sustain].astype(np.int64))
-            values.append(np.clip(controls["value"][sustain].astype(np.int64), 0, 127))
+            value = np.clip(controls["value"].astype(np.int64), 0, 127)
+            values.append(np.where(reset, 0, value)[sustain])
     tick, value = np.concatenate(times), np.concatenate(values)
     order = np.argsort(tick, kind="stable")
     return tick[order][:MAX_PEDALS], value[order][:MAX_PEDALS]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from engine.music.io.read_musicxml import read_mei, read_musicxml
-from engine.untrusted.scores import open_score
+from engine.untrusted.scores import open_performance, open_score
 
 CASES = Path(__file__).parents[2] / "data" / "reading"
 
@@ -95,10 +95,47 @@ def test_what_is_read_whole_has_no_remark(name):
     assert read(name).remarks == ()
 
 
-def test_a_midi_note_without_an_end_is_said():
+def test_a_midi_note_without_an_end_is_held_and_said():
     score = read("mi17-unterminated-note.mid")
-    assert score.pitch.tolist() == [64]
-    assert [(r.element, r.text) for r in score.remarks] == [("note 60", "1 note without end is left out")]
+    rows = zip(score.onset_quarter.tolist(), score.duration_quarter.tolist(), score.pitch.tolist(), strict=True)
+    assert list(rows) == [(0, 2, 60), (1, 1, 64)]
+    assert [(r.bar, r.element, r.text) for r in score.remarks] == [
+        (1, "note 60", "1 note without end is held until its track ends")
+    ]
+
+
+def midi(*messages: tuple[int, ...]) -> bytes:
+    """A MIDI file of 480 ticks a quarter; a message is (tick, status, data, data)."""
+    body, now = b"", 0
+    for tick, *rest in messages:
+        body += _variable(tick - now) + bytes(rest)
+        now = tick
+    track = body + b"\x00\xff\x2f\x00"
+    return b"MThd\0\0\0\6\0\0\0\1\x01\xe0" + b"MTrk" + len(track).to_bytes(4, "big") + track
+
+
+def _variable(number: int) -> bytes:
+    out = [number & 127]
+    while number := number >> 7:
+        out.insert(0, number & 127 | 128)
+    return bytes(out)
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_all_notes_off_ends_the_notes(ended):
+    """Controller 123 at beat 1; the note-off at beat 4 comes too late, or never."""
+    off = [(1920, 0x80, 60, 0)] if ended else []
+    messages = [(0, 0x90, 60, 64), (0, 0x90, 64, 64), (240, 0x80, 64, 0), (480, 0xB0, 123, 0)]
+    data = midi(*messages, (960, 0x90, 67, 64), (1440, 0x80, 67, 0), *off)
+    played = open_performance(data, "a.mid")
+    rows = sorted(zip(played.pitch.tolist(), played.onset_sec.tolist(), played.duration_sec.tolist(), strict=True))
+    assert rows == [(60, 0, 0.5), (64, 0, 0.25), (67, 1, 0.5)]
+
+
+def test_reset_all_controllers_lifts_the_pedal():
+    data = midi((0, 0xB0, 64, 127), (0, 0x90, 60, 64), (480, 0xB0, 121, 0), (960, 0x80, 60, 0))
+    played = open_performance(data, "a.mid")
+    assert (played.pedal_sec.tolist(), played.pedal_value.tolist()) == ([0, 0.5], [127, 0])
 
 
 def document(*bars: str) -> bytes:
