@@ -33,7 +33,7 @@ from engine.models.expected.performance import ExpectedValues
 from engine.models.pianist.features import score_features
 from engine.models.pianist.pianist import Reader, encode_style, from_channels, mix, to_channels
 from engine.models.pianist.style import AXES, Axis, moved
-from engine.music.expression import apply_strength, decode_expression, encode_expression, steady_pedal
+from engine.music.expression import apply_strength, decode_expression, encode_expression, in_written_order, steady_pedal
 from engine.music.io.alignment import align
 from engine.music.types import Alignment, AudioClip, BadInput, Expression, Performance, Score, Strength, Style
 from engine.progress import NoteCallback, ProgressCallback
@@ -306,7 +306,7 @@ class Engine:
 
     def _decode(self, score: Score, x: NDArray, strength: Strength, steady: bool = True) -> Performance:
         """The model's channels as a performance."""
-        performance = decode_expression(score, apply_strength(from_channels(x), strength))
+        performance = in_written_order(score, decode_expression(score, apply_strength(from_channels(x), strength)))
         return steady_pedal(performance) if steady else performance
 
     def _channels(

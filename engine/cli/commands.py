@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from engine.files import check_output, open_performance_file, open_score_file, write_output
-from engine.music.remarks import to_json
+from engine.music.remarks import remark_lines, to_json
 from engine.music.types import AudioClip, BadInput, Score, Strength, Style
 
 if TYPE_CHECKING:
@@ -151,6 +151,7 @@ def preview(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]
 def curves(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
     from engine.measures.curves import curves_figure
     from engine.music.io.alignment import align
+    from engine.music.passes import repeat_remarks
 
     if arguments.output.suffix.lower() not in (".html", ".htm"):
         raise BadInput(f'"{arguments.output.name}" is not a page; curves are written as .html.')
@@ -166,7 +167,10 @@ def curves(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
     progress.stage("Drawing")
     figure = curves_figure(score, performance, reference, theirs, alignment=found)
     write_output(arguments.output, figure.to_html(include_plotlyjs=True, full_html=True).encode())
-    remarks = to_json(score.remarks)
+    left = [r for alignment in (found, theirs) if alignment is not None for r in repeat_remarks(score, alignment)]
+    for line in remark_lines(left):
+        progress.note(line)
+    remarks = to_json((*score.remarks, *left))
     return {"output": str(arguments.output), "notes": len(score), "matched": len(found), "remarks": remarks}
 
 

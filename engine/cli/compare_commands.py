@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import html
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,8 @@ from engine.measures.side_by_side import (
     table_rows,
     tables_html,
 )
-from engine.music.remarks import to_json
+from engine.music.passes import repeat_remarks
+from engine.music.remarks import remark_lines, to_json
 from engine.music.types import BadInput, Score
 
 _STYLE = """
@@ -72,7 +74,12 @@ def compare(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]
     write_output(arguments.output, page(score, shapes, score.title or arguments.score.stem).encode())
     if arguments.csv:
         write_output(arguments.csv, csv_text(CSV_HEADER, table_rows(score, shapes)))
-    return _result(arguments, score, shapes)
+    left = [
+        replace(r, text=f"{r.text} ({p.name})") for p in played for r in repeat_remarks(score, p.alignment)
+    ]  # fmt: skip
+    for line in remark_lines(left):
+        progress.note(line)
+    return _result(arguments, replace(score, remarks=(*score.remarks, *left)), shapes)
 
 
 def page(score: Score, shapes: Sequence[Shape], title: str) -> str:

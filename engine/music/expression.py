@@ -11,10 +11,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.music.passes import left_out, measure_of
 from engine.music.types import PEDAL_SAMPLES, Alignment, Expression, Performance, Score, Strength
 
 BeatUnit = Literal["musical", "denominator", "quarter"]
 MIN_DURATION_SEC, MAX_DURATION_SEC = 0.01, 30.0
+GRACE_STEP_SEC = 0.04  # between grace notes: about the fastest that fingers play a turn
 GRACE_BEATS = 1 / 8  # a grace note, written without length, counts as this much of a beat
 LOG2_BEAT_PERIOD_LIMITS = (-4.5, 3.5)  # 0.044 to 11.3 seconds per beat, the range of the ECP table
 _SAME = 1e-4  # quarters: onsets closer than this are one chord
@@ -35,12 +37,6 @@ def beat_quarters(ts_num: NDArray, ts_den: NDArray, unit: BeatUnit = "musical") 
     if unit == "musical":
         length = np.where(np.isin(ts_num, (6, 9, 12)), length * 3, length)
     return length
-
-
-def measure_of(score: Score) -> NDArray[np.int64]:
-    """Index of the measure in which each note starts, (n,)."""
-    i = np.searchsorted(score.measures.onset_quarter, score.onset_quarter + 1e-6, side="right") - 1
-    return np.clip(i, 0, len(score.measures) - 1)
 
 
 def score_beats(score: Score, unit: BeatUnit = "musical") -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -132,14 +128,15 @@ def encode_expression(
 
     Differences from partitura: timing is positive when late; grace and rolled notes stay out of a chord's mean onset;
     the last beat period is the median of the four before; a grace note counts as 1/8 beat long.
-    Unplayed notes get their neighbours' values and `played` False. Raises ValueError with fewer than 2 matched onsets.
+    Unplayed notes get their neighbours' values and `played` False. A repeat that the performance leaves out takes no
+    time: the beats before and after it are neighbours. Raises ValueError with fewer than 2 matched onsets.
     """
     n = len(score)
     onset_sec, held, velocity = np.full(n, np.nan), np.full(n, np.nan), np.full(n, np.nan)
     s, p = alignment.score_index, alignment.performance_index
     onset_sec[s], held[s], velocity[s] = performance.onset_sec[p], performance.duration_sec[p], performance.velocity[p]
     known = np.isfinite(onset_sec)
-    c = chords(score)
+    c = _without(score, chords(score), alignment)
     played_at = _group_onsets(score, c.index, onset_sec, known)
     usable = np.flatnonzero(np.isfinite(played_at))
     if len(usable) < 2:
@@ -169,6 +166,20 @@ def encode_expression(
         beat_period, timing, fill["velocity"], fill["articulation"],
         _sample_pedal(performance, grid, period[-1])[c.index], known,
     )  # fmt: skip
+
+
+def _without(score: Score, c: Chords, alignment: Alignment) -> Chords:
+    """The chords on an axis of beats that stands still in every repeat that was left out."""
+    beat, m = c.beat.copy(), score.measures
+    for p in left_out(score, alignment):
+        start = m.onset_quarter[p.start]
+        end = m.onset_quarter[p.stop] if p.stop < len(m) else np.inf
+        inside, after = (c.quarter >= start - _SAME) & (c.quarter < end - _SAME), c.quarter >= end - _SAME
+        if inside.any() and after.any():
+            length = c.beat[np.argmax(after)] - c.beat[np.argmax(inside)]
+            beat[after] -= length
+            beat[inside] = beat[np.argmax(inside)]
+    return Chords(c.index, c.quarter, beat)
 
 
 def _grid(beat: NDArray, period: NDArray, origin: int = 0) -> NDArray[np.float64]:
@@ -215,6 +226,33 @@ def decode_expression(score: Score, expression: Expression) -> Performance:
     if len(value) and value[-1] > 0:
         at, value = np.append(at, max(at[-1], float((onset + duration).max())) + 0.5), np.append(value, 0)
     return Performance(onset, duration, score.pitch, velocity, at, value)
+
+
+def in_written_order(score: Score, performance: Performance) -> Performance:
+    """A performance in score order whose grace notes are struck as they stand, each before the next.
+
+    The grace notes of one chord and staff keep their times, sorted; where two, or the last and its main note, are
+    nearer than `GRACE_STEP_SEC`, the earlier ones move forward. When one would begin before 0 s all is moved later.
+    """
+    rows = np.flatnonzero(score.grace)
+    if not len(rows):
+        return performance
+    c, onset = chords(score), performance.onset_sec.copy()
+    group, staff = c.index[rows], score.staff[rows]
+    for g in np.unique(group):
+        main = onset[(c.index == g) & ~score.grace]
+        for hand in np.unique(staff[group == g]):
+            here = rows[(group == g) & (staff == hand)]
+            following = float(main.min()) if len(main) else np.inf
+            for i, time in zip(here[::-1].tolist(), np.sort(onset[here])[::-1].tolist(), strict=True):
+                onset[i] = following = min(time, following - GRACE_STEP_SEC)
+    moved = rows[onset[rows] != performance.onset_sec[rows]]
+    if not len(moved):
+        return performance
+    shift = max(0.0, -float(onset.min()))
+    onset += shift
+    duration = end_before_repeat(onset, performance.duration_sec, score.pitch)
+    return replace(performance, onset_sec=onset, duration_sec=duration, pedal_sec=performance.pedal_sec + shift)
 
 
 def _strokes(score: Score, chord: NDArray, played: NDArray) -> NDArray[np.int64]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from engine.limits import PERFORMANCE_NOTES, PERFORMANCE_SEC
 from engine.music.expression import beat_times
+from engine.music.passes import LEAST_SHARE, found_share
 from engine.music.types import AudioClip, BadInput, Performance, Score, Strength, Style
 from engine.progress import ProgressCallback, no_progress
 from engine.requests import PerformRequest
@@ -232,8 +233,8 @@ def set_reference(
     if session.score is None:
         raise BadInput(NOTHING_OPEN)
     alignment = desk.align(session.score, performance, step)
-    share = len(alignment) / len(session.score)
-    if share < 0.3 or len(np.unique(session.score.onset_quarter[alignment.score_index])) < 2:
+    share = found_share(session.score, alignment)
+    if share < LEAST_SHARE or len(np.unique(session.score.onset_quarter[alignment.score_index])) < 2:
         raise BadInput(f"Only {share:.0%} of the score is found in this performance; open a performance of this piece.")
     doc = session.doc
     reference = Reference(performance, alignment, name)

@@ -13,6 +13,7 @@ from engine import engine as engine_module
 from engine.checkpoints.bundle import BundleError
 from engine.engine import Engine
 from engine.music.io.alignment import read_match
+from engine.music.io.read_musicxml import read_musicxml_file
 from engine.music.types import Alignment, BadInput, Performance, Score, Strength, Style
 from engine.requests import PerformRequest
 
@@ -54,6 +55,24 @@ def test_one_note_for_each_written_note(score, played):
     assert np.ptp(played.velocity) > 10
     assert len(played.pedal_sec) > 10
     assert np.corrcoef(score.onset_quarter, played.onset_sec)[0, 1] > 0.99  # in the written order, in a tempo
+
+
+@pytest.mark.parametrize("bpm", [40, 72, 132, 200])
+def test_a_printed_tempo_is_kept_in_thin_music(engine, bpm):
+    """Twelve bars of quarters in one voice, within 15 % of the mark."""
+    score = read_musicxml_file(DATA / "reading" / f"p1-quarter-{bpm}.musicxml")
+    played = engine.perform(score)
+    quarters, seconds = np.ptp(score.onset_quarter), np.ptp(played.onset_sec)
+    assert 60 * quarters / seconds == pytest.approx(bpm, rel=0.15)
+
+
+def test_grace_notes_are_struck_as_they_stand(engine):
+    score = read_musicxml_file(DATA / "reading" / "g2-descending-graces.musicxml")
+    for seed in (0, 3):
+        played = engine.perform(score, Style(seed=seed))
+        order = np.argsort(played.onset_sec, kind="stable")
+        assert played.pitch[order].tolist() == [60, 81, 79, 77, 76, 74, 72, 74, 72, 71, 72]
+        assert np.diff(played.onset_sec[order]).min() > 0.039
 
 
 def test_the_seed_decides(engine, score, played):

@@ -20,8 +20,9 @@ import gradio as gr
 from engine.files import put
 from engine.limits import PERFORMANCE_NOTES
 from engine.music.io.midi_bytes import parse_midi
+from engine.music.passes import found_share, repeat_remarks
 from engine.music.remarks import remark_lines
-from engine.music.types import BadInput
+from engine.music.types import Alignment, BadInput
 from engine.untrusted.scores import open_performance
 from studio.actions import editing as actions
 from studio.actions.document import Document
@@ -244,8 +245,10 @@ def connect_human(page: Page, desk: Desk) -> None:
             change = actions.set_reference(desk, document.session, performance, name, job.step)
             session = document.update(job.unless_stopped(change))
             assert session.score is not None
-            found = len(session.reference.alignment) / len(session.score) if session.reference else 0
-            remarks = [line.rstrip(".") for line in remark_lines(parse_midi(data).mended)]
+            alignment = session.reference.alignment if session.reference else Alignment.identity(0)
+            found = found_share(session.score, alignment)
+            left = repeat_remarks(session.score, alignment)
+            remarks = [line.rstrip(".") for line in remark_lines((*left, *parse_midi(data).mended))]
             note = ". ".join([f"{found:.0%} of the written notes are found in this performance", *remarks])
             return lambda: {
                 page.curves: drawn_curves(session, show),
