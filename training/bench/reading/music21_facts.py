@@ -1,0 +1,165 @@
+"""What music21 reads: its notes, barlines and signs, laid out in the order that its own expander of repeats gives.
+
+music21 merges ties and copies repeats very slowly and loses ties into endings, so these two steps are done here, on
+what it read.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import defaultdict
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from training.bench.reading.facts import Facts, Sign
+
+_TIES_ON = ("start", "continue")
+
+
+def music21_facts(path: Path) -> Facts:
+    """Read a file with music21. Raises whatever music21 raises."""
+    from music21 import converter, stream
+
+    read = converter.parse(path, forceSource=True)
+    if isinstance(read, stream.Opus):
+        read = read.scores[0]
+    if read.atSoundingPitch is not True:
+        read.toSoundingPitch(inPlace=True)
+    parts = list(read.parts) if isinstance(read, stream.Score) else [read]
+    measures = [list(p.getElementsByClass(stream.Measure)) for p in parts]
+    starts = _starts(measures, parts)
+    order = _order(parts, measures)
+    lengths = [b - a for a, b in pairwise(starts)]
+    facts = Facts(bars=order, starts=[float(s) for s in starts[:-1]], signs=_signs(read, parts))
+    begins = [0.0]
+    for k in order:
+        begins.append(begins[-1] + lengths[k])
+    for part in parts:
+        struck: list[list] = []
+        of_bar = _notes_of(part, starts, facts)
+        for k, begin in zip(order, begins, strict=False):
+            struck += [[begin + at, length, pitch, grace, tie] for at, length, pitch, grace, tie in of_bar[k]]
+        facts.notes += _merged(struck)
+    facts.notes.sort(key=lambda n: (round(n[0], 4), not n[3]))
+    return facts
+
+
+def _starts(measures: list[list], parts: list) -> list[float]:
+    """Where each bar begins, and where the last one ends."""
+    longest = max(measures, key=len)
+    if not longest:
+        return [0.0, float(max(p.highestTime for p in parts))]
+    out = [float(bar.offset) for bar in longest]
+    end = max(float(m[-1].offset + m[-1].highestTime) for m in measures if m)
+    return [*out, max(end, out[-1])]
+
+
+def _notes_of(part: Any, starts: list[float], facts: Facts) -> dict[int, list[tuple]]:
+    """Per written bar (quarters from its beginning, length, pitch, grace, tie type)."""
+    out: dict[int, list[tuple]] = defaultdict(list)
+    for element in part.flatten().notes:
+        if "Harmony" in element.classes or "ChordSymbol" in element.classes:
+            continue
+        onset = float(element.offset)
+        k = max((i for i, s in enumerate(starts[:-1]) if s <= onset + 1e-6), default=0)
+        if element.duration.isGrace and k + 1 < len(starts) - 1 and abs(starts[k + 1] - onset) < 1e-6:
+            k += 1
+        if "Unpitched" in element.classes or "PercussionChord" in element.classes:
+            facts.unpitched += 1
+            continue
+        for note in element.notes if "Chord" in element.classes else [element]:
+            tie = note.tie.type if note.tie else ""
+            grace = bool(element.duration.isGrace)
+            length = 0.0 if grace else float(element.quarterLength)
+            out[k].append((onset - starts[k], length, int(note.pitch.midi), grace, tie))
+    return out
+
+
+def _merged(struck: list[list]) -> list[tuple[float, float, int, bool]]:
+    """Key strokes of one part: a tied note lengthens the one before it."""
+    out: list[list] = []
+    open_: dict[int, list[list]] = defaultdict(list)
+    for onset, length, pitch, grace, tie in sorted(struck, key=lambda n: (round(n[0], 4), not n[3])):
+        before = next((w for w in open_[pitch] if abs(w[0] + w[1] - onset) < 1e-4), None)
+        if tie in ("stop", "continue") and before is not None:
+            before[1] += length
+            before[3] = before[3] and grace
+            if tie == "stop":
+                open_[pitch].remove(before)
+            continue
+        out.append([onset, length, pitch, grace])
+        if tie in _TIES_ON:
+            open_[pitch].append(out[-1])
+    return [tuple(n) for n in out]  # type: ignore[misc]
+
+
+def _order(parts: list, measures: list[list]) -> list[int]:
+    """Indices of bars as played, by music21's expander, on bars that hold nothing but their signs."""
+    from music21 import repeat, spanner, stream
+
+    longest = max(range(len(parts)), key=lambda k: len(measures[k]))
+    bars = measures[longest]
+    if len(bars) < 2:
+        return list(range(max(len(bars), 1)))
+    light = stream.Part()
+    copies = []
+    for i, bar in enumerate(bars):
+        new = stream.Measure(number=i + 1)
+        new.groups.append(str(i))  # survives the copying of the expander, which renumbers
+        for name in ("leftBarline", "rightBarline"):
+            line = getattr(bar, name)
+            if line is not None and "Repeat" in line.classes:
+                setattr(new, name, copy.deepcopy(line))
+        seen = set()
+        for m in (m[i] for m in measures if i < len(m)):
+            for sign in m.recurse().getElementsByClass(repeat.RepeatExpression):
+                if type(sign) not in seen:
+                    seen.add(type(sign))
+                    new.insert(sign.getOffsetInHierarchy(m), copy.deepcopy(sign))
+        new.insert(0, stream.Voice())
+        copies.append(new)
+        light.append(new)
+    number = {id(bar): i for i, bar in enumerate(bars)}
+    for bracket in parts[longest].recurse().getElementsByClass(spanner.RepeatBracket):
+        inside = [copies[number[id(m)]] for m in bracket.getSpannedElements() if id(m) in number]
+        if inside:
+            light.insert(0, spanner.RepeatBracket(inside, number=bracket.number))
+    expander = repeat.Expander(light)
+    if not expander.isExpandable():
+        return list(range(len(bars)))
+    return [int(m.groups[0]) for m in expander.process().getElementsByClass(stream.Measure)]
+
+
+def _signs(read: Any, parts: list) -> list[Sign]:
+    """Dynamics, hairpins, words and metronome marks, part by part."""
+    from music21 import dynamics, expressions, tempo
+
+    out: list[Sign] = []
+    for part in parts:
+        flat = part.flatten()
+        for e in flat.getElementsByClass([dynamics.Dynamic, expressions.TextExpression, tempo.TempoIndication]):
+            at = float(e.offset)
+            if isinstance(e, dynamics.Dynamic):
+                out.append((at, "mark", str(e.value), None))
+            elif isinstance(e, expressions.TextExpression):
+                out.append((at, "words", str(e.content), None))
+            elif isinstance(e, tempo.MetricModulation):
+                new = e.newMetronome
+                if new is not None and new.number:
+                    out.append((at, "bpm", float(new.getQuarterBPM()), None))
+            elif isinstance(e, tempo.MetronomeMark):
+                bpm = e.getQuarterBPM() if e.number is not None and not e.numberImplicit else e.numberSounding
+                if e.text and not e.textImplicit:
+                    out.append((at, "words", str(e.text), None))
+                if bpm:
+                    out.append((at, "bpm", float(bpm), None))
+            elif isinstance(e, tempo.TempoText):
+                out.append((at, "words", str(e.text), None))
+        for wedge in part.recurse().getElementsByClass(dynamics.DynamicWedge):
+            ends = list(wedge.getSpannedElements())
+            if ends:
+                a = float(ends[0].getOffsetInHierarchy(read))  # a hairpin may go from one staff to the other
+                b = float(ends[-1].getOffsetInHierarchy(read) + ends[-1].quarterLength)
+                out.append((a, "wedge", 1 if "Crescendo" in wedge.classes else -1, b))
+    return out
