@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from engine.music.types import BadInput, Performance, Score
+from engine.music.types import Alignment, BadInput, Performance, Score
 
 FULL = "The disk of the computer that Étude runs on is full, so this was not done; try again when there is room."
 LEAST_ROOM = 2_000_000  # bytes; a disk with less counts as full
@@ -111,3 +111,10 @@ def open_performance_file(path: Path) -> Performance:
     from engine.untrusted.scores import open_performance
 
     return open_performance(read_input(path), path.name)
+
+
+def open_match_file(path: Path) -> tuple[Score, Performance, Alignment]:
+    """Read a match file. Raises BadInput."""
+    from engine.untrusted.matches import open_match
+
+    return open_match(read_input(path), path.name)

@@ -56,6 +56,7 @@ LAYERS = {
     "engine.checkpoints engine.files "
     "engine.measures*",
     "engine.cli": "engine*",
+    "engine.etude": "engine*",
     "studio.state": "engine*",
     "studio.service": "engine* studio.state",
     "studio.actions": "engine* studio.state studio.service",

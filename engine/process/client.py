@@ -55,9 +55,9 @@ class Child:
     """One process from its start to its death."""
 
     def __init__(self, kind: str, folder: Path | None, on_end: Callable[[Child], None]) -> None:
-        root = str(Path(__file__).resolve().parents[2])
+        root = str(Path(__file__).resolve().parents[__name__.count(".")])
         path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
-        arguments = [sys.executable, "-m", "engine.process.worker", kind, str(os.getpid())]
+        arguments = [sys.executable, "-m", f"{__package__}.worker", kind, str(os.getpid())]
         arguments += [] if folder is None else [str(folder)]
         self.process = subprocess.Popen(
             arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": path}

@@ -78,11 +78,11 @@ class ReaderChild:
             return
         self.stop()
         self.folder = tempfile.mkdtemp(prefix="etude-read-")
-        root = str(Path(__file__).resolve().parents[2])
+        root = str(Path(__file__).resolve().parents[__name__.count(".")])
         path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
         quiet = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "engine.process.notation_reader"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            [sys.executable, "-m", f"{__package__}.notation_reader"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL, cwd=self.folder,
             env={**os.environ, **quiet, "PYTHONPATH": path, "TMPDIR": self.folder},
         )  # fmt: skip
@@ -121,11 +121,21 @@ class ReaderChild:
         """
         return score_from_bytes(self.ask(kind, data, READING, check))
 
-    def call(self, function: str, data: bytes, refusals: Refusals, check: Callable[[], None] | None = None) -> bytes:
-        """The bytes that "module:function" makes of `data` there. Raises BadInput, as `read`."""
+    def call(
+        self, function: str, data: bytes, refusals: Refusals, check: Callable[[], None] | None = None, needs: str = ""
+    ) -> bytes:
+        """The bytes that "module:function" makes of `data` there. Raises BadInput, as `read`.
+
+        needs  a library that is imported first, which takes as long as it takes: "partitura"
+        """
+        if needs:
+            self.ask(f"import:{needs}", b"", refusals, check, START_SECONDS)
         return self.ask(f"call:{function}", data, refusals, check)[1:]
 
-    def ask(self, kind: str, data: bytes, refusals: Refusals, check: Callable[[], None] | None = None) -> bytes:
+    def ask(
+        self, kind: str, data: bytes, refusals: Refusals, check: Callable[[], None] | None = None,
+        wait: float = WAIT_SECONDS,
+    ) -> bytes:  # fmt: skip
         """The child's answer to one request, under the limits of `read`. Raises BadInput with one of `refusals`."""
         self.start(check)
         assert self.process is not None
@@ -133,7 +143,7 @@ class ReaderChild:
         self.jobs += 1
         try:
             write_frame(self.process.stdin, f"{kind} {READ_SECONDS}".encode().ljust(HEAD_BYTES) + data)
-            answer = self._next_frame(WAIT_SECONDS, check)
+            answer = self._next_frame(wait, check)
         except TimeoutError as error:
             self.stop()
             raise BadInput(refusals.too_slow) from error
@@ -212,6 +222,10 @@ def _answer(kind: str, data: bytes) -> bytes:
     """A Score's bytes, or engraved pages, or a sentence as JSON."""
     refusals = ENGRAVING if kind.startswith("engrave") else READING
     try:
+        if kind == "import:partitura":
+            from engine.music.io._partitura import load_partitura
+
+            return b"=" + load_partitura().__name__.encode()
         if kind.startswith("call:"):
             return b"=" + _called(kind.removeprefix("call:"), data)
         return _engrave(kind, data) if kind.startswith("engrave") else score_to_bytes(_read(kind, data))
@@ -257,7 +271,9 @@ def main() -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     warnings.simplefilter("ignore")
-    importlib.import_module("engine.music.io.read_musicxml")  # before the limits, so that a file pays for itself only
+    from engine.music.io import read_musicxml  # before the limits, so that a file pays for itself only
+
+    assert read_musicxml
     _limit()
     write_frame(answers, b"ready")
     while (request := read_frame(requests)) is not None:

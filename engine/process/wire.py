@@ -13,6 +13,7 @@ from dataclasses import fields, is_dataclass
 from types import MappingProxyType
 from typing import Any
 
+_OURS = __name__.split(".")[0]  # "engine" in the clone, "etude" where it is installed
 _OF_NUMPY = ("_reconstruct", "_frombuffer", "ndarray", "dtype", "scalar")
 
 
@@ -50,7 +51,7 @@ def to_bytes(message: tuple) -> bytes:
     return out.getvalue()
 
 
-def from_bytes(data: bytes, packages: tuple[str, ...] = ("engine",)) -> tuple:
+def from_bytes(data: bytes, packages: tuple[str, ...] = (_OURS,)) -> tuple:
     """The inverse of `to_bytes`, of data types of these packages.
 
     Raises ValueError for anything else, and what the data types raise.

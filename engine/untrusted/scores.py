@@ -45,7 +45,7 @@ def open_score(data: bytes, filename: str, check: Callable[[], None] | None = No
     check  called several times a second; an exception that it raises ends the reading
     Raises BadInput. Safe to call from several threads; at most two notation files are parsed at one time.
     """
-    name = _shown(filename)
+    name = shown(filename)
     if not data:
         raise BadInput(f"{name} is empty; choose a file of the kind {_SCORE_KINDS}.")
     if len(data) > SCORE_BYTES:
@@ -71,7 +71,7 @@ def open_score(data: bytes, filename: str, check: Callable[[], None] | None = No
 
 def open_performance(data: bytes, filename: str) -> Performance:
     """Read a performance (a MIDI file) from bytes that anyone may have sent. Raises BadInput."""
-    name = _shown(filename)
+    name = shown(filename)
     if not data:
         raise BadInput(f"{name} is empty; choose a MIDI file (.mid).")
     if data[:4] != b"MThd":
@@ -79,13 +79,15 @@ def open_performance(data: bytes, filename: str) -> Performance:
     return read_midi_performance(data)
 
 
-def call_apart(function: str, data: bytes, refusals: Refusals, check: Callable[[], None] | None = None) -> bytes:
+def call_apart(
+    function: str, data: bytes, refusals: Refusals, check: Callable[[], None] | None = None, needs: str = ""
+) -> bytes:
     """The bytes that "module:function" makes of a stranger's bytes, in a child process under the limits of reading.
 
     Raises BadInput: the sentence of the function, or one of `refusals` when the process ends or passes a limit.
     """
     with borrow_child(check) as child:
-        return child.call(function, data, refusals, check)
+        return child.call(function, data, refusals, check, needs)
 
 
 def warm_up() -> None:
@@ -94,7 +96,7 @@ def warm_up() -> None:
         child.start()
 
 
-def _shown(filename: str) -> str:
+def shown(filename: str) -> str:
     """A file name fit for a sentence: one short printable line in quotes."""
     name = re.split(r"[/\\]", filename)[-1]
     name = "".join(c for c in name if c.isprintable())[:80]

@@ -40,7 +40,8 @@ def audio_apart(data: bytes, check: Check | None = None) -> AudioClip:
 
 
 def _built(answer: bytes) -> Any:
-    return from_bytes(answer, ("engine", "studio"))[1]
+    packages = {module.split(".")[0] for module in (AudioClip.__module__, __name__)}  # one where Étude is installed
+    return from_bytes(answer, tuple(packages))[1]
 
 
 def project_bytes(data: bytes) -> bytes:

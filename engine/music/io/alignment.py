@@ -266,7 +266,7 @@ def read_match(path: str | Path) -> tuple[Score, Performance, Alignment]:
         *_sustain(part.controls),
     )  # fmt: skip
     row_of_played = {n["id"]: i for i, n in enumerate(notes)}
-    row_of_written = _rows_of_ids(written, score)
+    row_of_written = rows_of_ids(written, score)
     pairs = [
         (row_of_written[a["score_id"]], row_of_played[a["performance_id"]])
         for a in label
@@ -282,7 +282,7 @@ def _sustain(controls: list[dict]) -> tuple[NDArray, NDArray]:
     return np.array([t for t, _ in events]), np.array([v for _, v in events], np.int16)
 
 
-def _rows_of_ids(written: object, score: Score) -> dict[str, int]:
+def rows_of_ids(written: object, score: Score) -> dict[str, int]:
     """Row in `score` of each of partitura's note ids, by onset, pitch, grace; voices in unison by their lengths."""
     found = []
     for part in written.parts:  # type: ignore[attr-defined]

@@ -1,0 +1,170 @@
+"""Compose, perform, render, transcribe, align and compare as functions. Models load on first use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine.etude.objects import AudioClip, Comparison, Performance, Score
+from engine.models.pianist.style import AXES
+from engine.music import types
+from engine.music.types import BadInput, Strength
+from engine.progress import ProgressCallback
+
+if TYPE_CHECKING:
+    from engine.engine import Engine
+    from engine.sound.prompts import Prompt
+
+
+@cache
+def load() -> Engine:
+    """The Engine that these functions share: `engine.engine.Engine` over the checkpoints that are installed."""
+    from engine.engine import Engine
+
+    return Engine.load()
+
+
+def styles() -> dict[str, tuple[float, ...]]:
+    """The named styles and their latents, without loading a model."""
+    from engine.checkpoints.index import CHECKPOINTS
+    from engine.checkpoints.index import styles as known
+
+    return known(CHECKPOINTS).presets
+
+
+def prompts() -> dict[str, str]:
+    """The reference sounds that come with Étude: name and credit."""
+    from engine.sound.prompts import gallery
+
+    return {name: prompt.credit for name, prompt in gallery().items()}
+
+
+def compose(
+    composer: str = "", period: str = "", key: str = "", meter: str = "", tempo: float = 0.0, density: float = 0.0,
+    *, notes: int = 256, bars: int = 0, form: str = "", seed: int = 0, temperature: float = 1.0,
+    top_p: float | None = None, on_step: ProgressCallback | None = None,
+) -> Score:  # fmt: skip
+    """Write a new piece. What is left empty, or 0, is open; see `engine.models.composer.conditions.Conditions`.
+
+    notes, bars  about so many notes, or exactly so many bars; `form` ("AABA", "A8 B8 A'8") counts its own bars
+    seed         the same seed and settings give the same piece
+    Raises BadInput for a condition that is not known.
+    """
+    from engine.models.composer.conditions import TOP_P, Conditions
+
+    asked = Conditions(composer, period, key, meter, tempo, density).check()
+    top_p = TOP_P if top_p is None else top_p
+    made = load().compose(asked, notes, bars, 1, seed, temperature, top_p, on_step=on_step, form=form)
+    return Score.of(made[0])
+
+
+def perform(
+    score: types.Score, style: str | types.Performance = "Default", *, tempo: float = 0.0, rubato: float = 0.0,
+    loudness: float = 0.0, contrast: float = 0.0, articulation: float = 0.0, spread: float = 0.0, voicing: float = 0.0,
+    lead: float = 0.0, pedal: float = 0.0, strength: float | Strength = 1.0, seed: int = 0,
+    on_step: ProgressCallback | None = None,
+) -> Performance:  # fmt: skip
+    """Play a score; note i of the performance is note i of the score.
+
+    style             a name of `styles()`, or a performance of the same score whose style is borrowed
+    tempo ... pedal   the nine sliders, in standard deviations of human pianists, -3 to 3, added to the style
+    strength          0 deadpan, 1 as modelled, up to 1.5; one number, or a Strength for each kind of expression
+    seed              the same seed and settings give the same notes
+    Raises BadInput for a style or a value that is not known.
+    """
+    engine = load()
+    base = style_of(style, score) if isinstance(style, types.Performance) else _named(style)
+    sliders = {
+        "tempo": tempo, "rubato": rubato, "loudness": loudness, "contrast": contrast, "articulation": articulation,
+        "spread": spread, "voicing": voicing, "lead": lead, "pedal": pedal,
+    }  # fmt: skip
+    much = strength if isinstance(strength, Strength) else Strength(*[strength] * 5)
+    wanted = engine.style([sliders[axis.name] for axis in AXES], base, much, seed)
+    return Performance.of(engine.perform(score, wanted, on_step=on_step), Score.of(score))
+
+
+def _named(name: str) -> tuple[float, ...]:
+    by_lower = {known.lower(): z for known, z in styles().items()}
+    if name.lower() not in by_lower:
+        raise BadInput(f'There is no style "{name}"; the styles are {", ".join(styles())}.')
+    return by_lower[name.lower()]
+
+
+def style_of(performance: types.Performance, score: types.Score | None = None) -> tuple[float, ...]:
+    """The style of a performance of this score (by default the one that it knows), as the latent of a Style."""
+    known = align(score, performance) if score is not None else performance
+    if not isinstance(known, Performance):
+        raise BadInput("This performance has no score; name the score that it is a performance of.")
+    of, alignment = known.pair()
+    return load().style_from(of, known, alignment)
+
+
+def preview(performance: types.Performance, piano: str = "grand") -> AudioClip:
+    """The sound of a performance on a sampled piano: grand, upright, player or system."""
+    from engine.sound.preview import Preview
+
+    return AudioClip.of(Preview().preview(performance, piano))
+
+
+def render(
+    performance: types.Performance, prompt: str | Path | types.AudioClip = "goldberg", *, seed: int = 0,
+    temperature: float = 1.0, method: str = "fitted", on_step: ProgressCallback | None = None,
+) -> AudioClip:  # fmt: skip
+    """The sound of a performance on the piano of a recording.
+
+    prompt  a name of `prompts()`, a sound file or an AudioClip of 3 s or more, whose first 6 s count
+    method  "fitted", "product" or "paper", see docs/models.md
+    """
+    engine = load()
+    wanted = _prompt(prompt)
+    if method == "fitted" and wanted.notes is None:
+        from dataclasses import replace
+
+        wanted = replace(wanted, notes=engine.transcribe(wanted.clip))
+    return AudioClip.of(engine.render(performance, wanted, seed, temperature, profile=method, on_step=on_step))
+
+
+def _prompt(prompt: str | Path | types.AudioClip) -> Prompt:
+    from engine.files import read_input
+    from engine.sound.prompts import gallery, prepare_prompt, read_prompt
+
+    if isinstance(prompt, types.AudioClip):
+        return prepare_prompt(prompt, seconds=min(6.0, prompt.duration_sec), name="recording")
+    known, path = gallery(), Path(prompt)
+    if str(prompt) in known and not path.exists():
+        return known[str(prompt)]
+    if not path.exists():
+        raise BadInput(f"There is no file {prompt}; name a recording, or one of {', '.join(known)}.")
+    return read_prompt(read_input(path), name=path.name)
+
+
+def transcribe(recording: str | Path | types.AudioClip, on_step: ProgressCallback | None = None) -> Performance:
+    """The notes and pedal of a recording of piano music; a file, or an AudioClip, of up to an hour."""
+    from engine.sound.transcribe import transcribe as of_clip
+
+    clip = recording if isinstance(recording, types.AudioClip) else AudioClip.open(recording)
+    return Performance.of(of_clip(clip, on_step))
+
+
+def align(score: types.Score, performance: types.Performance, on_step: ProgressCallback | None = None) -> Performance:
+    """The performance, knowing its score and which of its notes is which written one (`.alignment`).
+
+    Raises BadInput when under 30 % of the notes match.
+    """
+    from engine.music.io.alignment import align as of_notes
+
+    known = getattr(performance, "score", None)
+    if known is not None and known.digest == score.digest and isinstance(performance, Performance):
+        return performance
+    from engine.etude.objects import Alignment
+
+    return Performance.of(performance, Score.of(score), Alignment.of(of_notes(score, performance, on_step)))
+
+
+def compare(score: types.Score, performances: Mapping[str, types.Performance]) -> Comparison:
+    """Performances of one score, by name: tables, curves, agreement. Those that do not know the score are aligned."""
+    if not performances:
+        raise BadInput("There is no performance to compare; give them by name, such as {'mine': mine, 'hers': hers}.")
+    return Comparison(Score.of(score), {name: align(score, played) for name, played in performances.items()})
