@@ -21,6 +21,8 @@ EXAMPLES = """examples:
   etude preview fugue.mid -o fugue.wav
   etude curves fugue.mid --score fugue.musicxml -o fugue.html
   etude compare fugue.musicxml mine.mid hers.mid his.mid -o three.html --csv three.csv
+  etude export fugue.mid --score fugue.musicxml -o fugue-notes.csv --as notes
+  etude export fugue.mid --score fugue.musicxml -o fugue.match
   etude render fugue.mid --prompt goldberg -o fugue.wav
   etude render fugue.mid --prompt hers.wav --prompt-midi hers.mid -o fugue.flac --seed 3
   etude codec recording.wav -o coded.wav
@@ -53,6 +55,7 @@ def build_parser(*families: Callable[[Any], None]) -> argparse.ArgumentParser:
         commands,
         compare_commands,
         compose_commands,
+        export_commands,
         import_commands,
         listen_commands,
         sound_commands,
@@ -120,6 +123,7 @@ def build_parser(*families: Callable[[Any], None]) -> argparse.ArgumentParser:
         help="without --reference: which human performances of (n)ASAP (default validation)",
     )  # fmt: skip
 
+    export_commands.add_commands(add)
     listen_commands.add_commands(add)
     for add_commands in families:
         add_commands(add)

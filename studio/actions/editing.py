@@ -266,7 +266,11 @@ def audio_bytes(clip: AudioClip, kind: str) -> bytes:
 def export(
     desk: Desk, session: Session, kind: str, piano: str, step: ProgressCallback = no_progress
 ) -> tuple[str, bytes]:
-    """A file to take away: its name and its bytes. kind: midi, locked, musicxml, wav or flac."""
+    """A file to take away: its name and its bytes.
+
+    kind  midi, locked, musicxml, wav, flac, one of `engine.measures.exports.EXPORTS`, or its ALL
+    """
+    from engine.measures.exports import ALL, EXPORTS, export_all
     from engine.music.io.midi import write_midi, write_midi_locked
     from engine.untrusted.saving import save_musicxml
 
@@ -279,6 +283,11 @@ def export(
         return f"{name}-score-locked.mid", write_midi_locked(*locked_pair(session))
     if kind == "musicxml":
         return f"{name}.musicxml", save_musicxml(session.score)
+    if kind in EXPORTS or kind == ALL:
+        played = session.score, session.performance, session.alignment
+        if kind == ALL:
+            return f"{name}-data.zip", export_all(*played, name)
+        return f"{name}{EXPORTS[kind].ending}", EXPORTS[kind].make(*played)
     return f"{name}.{kind}", audio_bytes(sound(desk, session, piano, step), kind)
 
 

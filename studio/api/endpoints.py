@@ -17,11 +17,14 @@ from typing import Any, Literal
 import gradio as gr
 
 from engine.limits import COMPOSED_BARS, COMPOSED_NOTES
+from engine.measures.exports import ALL, EXPORTS, export_all
 from engine.models.composer.conditions import TOP_P, Conditions
 from engine.music.remarks import to_json
 from engine.music.types import AudioClip, BadInput, BundleError, Performance, Score, Strength, Style
 from engine.progress import ProgressCallback
 from engine.requests import ComposeRequest, PerformRequest, RenderRequest
+from engine.untrusted.matches import is_match, open_match
+from engine.untrusted.scores import open_performance
 from studio.actions.composing import as_form
 from studio.api.values import (
     MAX_SEED,
@@ -41,6 +44,7 @@ from studio.api.values import (
 from studio.project.apart import audio_apart
 from studio.service.shared_engine import Desk
 
+KINDS = (*EXPORTS, ALL)  # of export
 AT_ONCE = 4  # calls that are worked on; the desk lets one play, one compose and one render at a time
 _BROKEN = "Something went wrong in the studio, so this was not done; try again, or with another file."
 
@@ -350,7 +354,36 @@ def _listening(desk: Desk) -> tuple[Callable, ...]:
             raise BadInput("No piano notes are heard in this recording; choose a recording of a piano.")
         return given("heard.mid", write_midi(heard)), {"notes": len(heard), **_sound(clip)}
 
-    return metrics, transcribe
+    def export(
+        performance: Upload | str, score: Upload | str | None = None,
+        kind: Literal["notes", "beats", "match", "sv-beats", "sv-tempo", "sv-notes", "labels", "all"] = "notes",
+    ) -> tuple[Answer, dict]:  # fmt: skip
+        """Write a performance of a score as a table, or for another program. Returns the file and what was matched.
+
+        Args:
+            performance: MIDI, or a match file, which holds its score; an uploaded file, or a data: URI with base64
+            score: the score that it plays, as for perform; may be left out for a match file
+            kind: notes or beats (CSV), match, sv-beats, sv-tempo or sv-notes (Sonic Visualiser), labels (Audacity), all
+        """
+        chosen = as_text(kind, "kind", KINDS)
+        step = time_limit()
+        data, name = as_file(performance, "The performance")
+        own = open_match(data, name, lambda: step(0.0)) if is_match(data) else None
+        if score not in (None, ""):
+            written = as_score(score)
+            played = own[1] if own else open_performance(data, name)
+            pairs = desk.align(written, played, step)
+        elif own is not None:
+            written, played, pairs = own
+        else:
+            raise BadInput("A MIDI file does not hold its score; send the score, too.")
+        if chosen == ALL:
+            file = given("performance-data.zip", export_all(written, played, pairs, "performance"))
+        else:
+            file = given(f"performance{EXPORTS[chosen].ending}", EXPORTS[chosen].make(written, played, pairs))
+        return file, {"notes": len(written), "matched": len(pairs), "kind": chosen}
+
+    return metrics, transcribe, export
 
 
 # ---- what there is to choose from

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import gradio as gr
 
 from engine.limits import VISIT_SEC
+from engine.measures.exports import ALL, EXPORTS
 from studio.actions.document import Document
 from studio.actions.editing import BORROWED, DEFAULT, OF_PIECE
 from studio.panels.compare.layout import ComparePanel, CompareStage, build_compare, build_stage
@@ -22,7 +23,7 @@ from studio.widgets.score.score import ScoreView
 from studio.widgets.takes.takes import TakeStrip
 
 STRENGTHS = ("Tempo", "Timing", "Velocity", "Articulation", "Pedal")
-OPEN_FILES = [".musicxml", ".xml", ".mxl", ".mid", ".midi", ".krn", ".mei", ".etude"]
+OPEN_FILES = [".musicxml", ".xml", ".mxl", ".mid", ".midi", ".krn", ".mei", ".match", ".etude"]
 MIDI_FILES = [".mid", ".midi"]
 PIANISTS = "Default, or a competitor of the Piano-e-Competition, named as in the (n)ASAP corpus"
 SIDES = ("compose", "perform", "render", "compare")  # of the panel, in their order
@@ -158,6 +159,14 @@ def _take_away(desk: Desk) -> tuple[gr.Dropdown, dict[str, gr.Button]]:
                 ("wav", "WAV"), ("flac", "FLAC"),
             )
         }  # fmt: skip
+    with (
+        gr.Accordion("Data for other programs", open=False, elem_id="data-box", elem_classes="card"),
+        gr.Row(elem_id="data-row"),
+    ):
+        downloads |= {
+            kind: gr.Button(label, size="sm", min_width=150, elem_id=f"save-{kind}", elem_classes=OF_PIECE, scale=1)
+            for kind, label in (*((kind, e.label) for kind, e in EXPORTS.items()), (ALL, "All of them, zip"))
+        }
     return piano, downloads
 
 

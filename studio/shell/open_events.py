@@ -7,9 +7,11 @@ on: a slider that is moved while the piece is read moves from there.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from engine.music.types import BadInput, Score
+from engine.untrusted.matches import is_match, open_match
 from engine.untrusted.scores import open_score
 from studio.actions import editing as actions
 from studio.actions.document import Document
@@ -19,9 +21,9 @@ from studio.service.shared_engine import Desk
 from studio.shell.layout import Page
 from studio.state import history
 from studio.state.examples import EMPTY, EXAMPLES
-from studio.state.session import Controls, Session
+from studio.state.session import Controls, Reference, Session
 
-Read = Callable[[Job], tuple[Score, str]]  # score, title
+Read = Callable[[Job], tuple[Score, str, Reference | None]]  # score, title, the human performance in the same file
 
 
 def opening(
@@ -30,10 +32,11 @@ def opening(
     """Read a score and play it; example  its name, "" for an upload"""
 
     def work(job: Job) -> Callable[[], Shown]:
-        score, title = read(job)
+        score, title, human = read(job)
         job.begin("Playing")
         desk.await_models(job)
         opened = actions.open_piece(desk, document.session, score, title, controls, example, job.step)
+        opened = replace(opened, reference=human)
         session = document.update(job.unless_stopped(lambda now: history.replaced(now, opened)))
         document.jobs.stop("play", "human", "sound")
         note = f"{len(score):,} notes"
@@ -51,7 +54,7 @@ def opening_example(page: Page, desk: Desk, document: Document, name: object, sh
         raise BadInput("That example is not known here; choose one from the list.")
     example = EXAMPLES[str(name)]
     return opening(
-        page, desk, document, lambda job: (desk.read_example(example, job.step), example.title), show, controls,
+        page, desk, document, lambda job: (desk.read_example(example, job.step), example.title, None), show, controls,
         example.title,
     )  # fmt: skip
 
@@ -69,11 +72,14 @@ def opening_nothing(page: Page, desk: Desk, document: Document, show: bool, cont
 
 
 def opening_file(page: Page, desk: Desk, document: Document, file: Path, show: bool, controls: Controls) -> Shown:
-    """Open a score from a file that anyone may have sent."""
+    """Open a score from a file that anyone may have sent; the performance in a match file is the human performance."""
     data = file.read_bytes()
 
-    def read(job: Job) -> tuple[Score, str]:
+    def read(job: Job) -> tuple[Score, str, Reference | None]:
+        if is_match(data):
+            score, performance, alignment = open_match(data, file.name, lambda: job.step(0.0))
+            return score, score.title or file.stem, Reference(performance, alignment, file.name)
         score = open_score(data, file.name, job.step)
-        return score, score.title or file.stem
+        return score, score.title or file.stem, None
 
     return opening(page, desk, document, read, show, controls)

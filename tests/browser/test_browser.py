@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, expect
 from engine.music.io.midi import write_midi
 from engine.music.types import Performance
 from engine.untrusted.scores import open_score
-from tests.helpers.pages import ROOT, SHORT, Visitor, leave_phone, visit, visit_by_phone
+from tests.helpers.pages import PATIENCE_SEC, ROOT, SHORT, Visitor, leave_phone, visit, visit_by_phone
 
 
 def heard_off_ms(samples: np.ndarray, rate: int, onset_sec: np.ndarray) -> np.ndarray:
@@ -95,6 +95,20 @@ def test_every_download(visitor: Visitor) -> None:
             assert len(open_score(data, names[kind])) == visitor.count()
     assert names["midi"] == "Chopin-Prelude-op-28-no-7.mid"
     assert len(set(names.values())) == 5
+
+
+def test_data_for_other_programs_and_a_match_file_opened(visitor: Visitor) -> None:
+    visitor.open(SHORT)
+    count = visitor.count()
+    visitor.page.locator("#data-box").get_by_text("Data for other programs").click()
+    made = {kind: visitor.download(kind) for kind in ("notes", "sv-tempo", "match", "all")}
+    assert made["notes"][0] == "Chopin-Prelude-op-28-no-7-notes.csv"
+    assert len(made["notes"][1].decode("utf-8-sig").splitlines()) == count + 1
+    assert b'type="timevalues"' in made["sv-tempo"][1]
+    file = {"name": "mine.match", "mimeType": "text/plain", "buffer": made["match"][1]}
+    visitor.page.locator("#top input[type=file]").set_input_files(file)  # type: ignore[arg-type]
+    expect(visitor.page.locator("#human-text textarea")).to_have_value("mine.match", timeout=1000 * PATIENCE_SEC)
+    assert visitor.count() == count
 
 
 def test_twenty_fast_edits_arrive(visitor: Visitor) -> None:

@@ -21,8 +21,8 @@ from tests.helpers.command_line import little_piece
 
 ROOT = Path(__file__).parents[2]
 NAMES = (
-    "compose", "continue_piece", "infill", "perform", "preview", "render", "metrics", "transcribe", "list_styles",
-    "list_prompts", "list_conditions",
+    "compose", "continue_piece", "infill", "perform", "preview", "render", "metrics", "transcribe", "export",
+    "list_styles", "list_prompts", "list_conditions",
 )  # fmt: skip
 
 
@@ -118,6 +118,20 @@ def test_a_form_sets_the_bars(client: Client) -> None:
     assert about["asked"]["form"] == "A2 B1 A2"
     new = open_score(Path(score).read_bytes(), "new")
     assert len(new.measures) == 5
+
+
+def test_a_performance_is_exported(client: Client, piece: Path, tmp_path: Path) -> None:
+    played, _ = client.predict(score=handle_file(piece), api_name="/perform")
+    sent = {"performance": handle_file(played), "score": handle_file(piece)}
+    table, about = client.predict(**sent, kind="notes", api_name="/export")
+    assert about == {"notes": len(little_piece()), "matched": len(little_piece()), "kind": "notes"}
+    assert len(Path(table).read_text(encoding="utf-8-sig").splitlines()) == 1 + len(little_piece())
+    match, _ = client.predict(**sent, kind="match", api_name="/export")
+    labels, about = client.predict(performance=handle_file(match), kind="labels", api_name="/export")
+    assert labels.endswith("-labels.txt")
+    assert about["matched"] == len(little_piece())
+    with pytest.raises(AppError, match="does not hold its score"):
+        client.predict(performance=handle_file(played), kind="beats", api_name="/export")
 
 
 def test_lists(client: Client) -> None:

@@ -1,0 +1,77 @@
+"""What `etude export` does: a performance of a score as tables and files for other programs."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from engine.cli.commands import Progress
+from engine.files import (
+    check_input,
+    check_output,
+    open_match_file,
+    open_performance_file,
+    open_score_file,
+    write_output,
+)
+from engine.music.remarks import to_json
+from engine.music.types import Alignment, BadInput, Performance, Score
+
+KINDS = ("notes", "beats", "match", "sv-beats", "sv-tempo", "sv-notes", "labels", "all")
+_OF_ENDING = {".match": "match", ".txt": "labels", ".zip": "all"}
+
+
+def add_commands(add: Any) -> None:
+    """Add the command to the parser; `add` is that of `parser.build_parser`."""
+    p = add("export", export, "Write a performance of a score as a table, or for another program.")
+    p.add_argument("performance", type=Path, metavar="PERF", help="MIDI, or a match file, which holds its score")
+    p.add_argument("--score", type=Path, metavar="SCORE", help="the score that it plays")
+    p.add_argument("-o", "--output", type=Path, required=True, metavar="OUT")
+    p.add_argument(
+        "--as", dest="kind", choices=KINDS, metavar="KIND",
+        help="notes, beats: CSV; match; sv-beats, sv-tempo, sv-notes: Sonic Visualiser layers (.svl); labels: "
+        "Audacity; all: a zip of them; by default from OUT's ending (.match, .txt, .zip)",
+    )  # fmt: skip
+
+
+def export(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
+    """`etude export`."""
+    out = arguments.output
+    kind = arguments.kind or _OF_ENDING.get(out.suffix.lower())
+    if kind is None:
+        raise BadInput(f'"{out.name}" does not say what to write; give --as one of {", ".join(KINDS)}.')
+    for given in filter(None, (arguments.performance, arguments.score)):
+        check_input(given)
+    check_output(out, [p for p in (arguments.performance, arguments.score) if p])
+    score, performance, alignment = _opened(arguments, progress)
+    from engine.measures.exports import EXPORTS, export_all
+
+    progress.stage("Writing")
+    if kind == "all":
+        data = export_all(score, performance, alignment, out.stem)
+    else:
+        data = EXPORTS[kind].make(score, performance, alignment)
+    write_output(out, data)
+    return {
+        "output": str(out), "kind": kind, "notes": len(score), "matched": len(alignment),
+        "remarks": to_json(score.remarks),
+    }  # fmt: skip
+
+
+def _opened(arguments: argparse.Namespace, progress: Progress) -> tuple[Score, Performance, Alignment]:
+    """Score, performance and alignment; those of a match file, unless another score is named."""
+    is_match = arguments.performance.suffix.lower() == ".match"
+    if not is_match and arguments.score is None:
+        raise BadInput("A MIDI file does not hold its score; name it with --score.")
+    progress.stage("Reading")
+    if is_match and arguments.score is None:
+        return open_match_file(arguments.performance)
+    from engine.music.io.alignment import align
+
+    score = open_score_file(arguments.score, progress.note)
+    path = arguments.performance
+    performance = open_match_file(path)[1] if is_match else open_performance_file(path)
+    progress.stage("Aligning")
+    return score, performance, align(score, performance, progress.share)
+
