@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from engine.checkpoints.weights import weights_file
 from engine.models.codec.piano_codec import CodecConfig, PianoCodec
 from engine.models.composer.composer import CONDITION_SIZES, STEP_COLUMNS, STEP_SIZES, Composer, ComposerConfig
 from engine.models.composer.conditions import COMPOSERS
@@ -264,7 +265,8 @@ def read_folder(folder: Path, kind: str) -> tuple[dict, dict[str, torch.Tensor]]
     """config.json and the weights (as float32) of a folder of this kind."""
     try:
         config = json.loads((folder / "config.json").read_text())
-        digest = weights_digest(folder / "model.safetensors")
+        weights = weights_file(folder, str(config.get("weights_sha256", "")))
+        digest = weights_digest(weights)
     except FileNotFoundError as error:
         raise BundleError(
             f"Checkpoint {folder.name} lacks {Path(error.filename).name}; fetch the folder again."
@@ -279,7 +281,7 @@ def read_folder(folder: Path, kind: str) -> tuple[dict, dict[str, torch.Tensor]]
             f"The weights of checkpoint {folder.name} are not the ones its config names; fetch the folder again."
         )
     with fits(folder):
-        tensors = {k: v.float() for k, v in load_file(folder / "model.safetensors").items()}
+        tensors = {k: v.float() for k, v in load_file(weights).items()}
     if not all(torch.isfinite(v).all() for v in tensors.values()):
         raise BundleError(f"The weights of checkpoint {folder.name} are not finite; fetch the folder again.")
     return config, tensors

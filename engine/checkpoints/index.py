@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from numpy.typing import NDArray
 from engine.models.pianist.style import AXES
 from engine.music.types import BundleError
 
-CHECKPOINTS = Path(__file__).resolve().parents[2] / "checkpoints"
+_NAMED = os.environ.get("ETUDE_CHECKPOINTS")
+CHECKPOINTS = Path(_NAMED).absolute() if _NAMED else Path(__file__).resolve().parents[2] / "checkpoints"
 IMPORTED_KINDS = ("midi-valle", "piano-encodec")
 EXPECTED = "expected-v1"
 PIANIST, COMPOSER, CODEC, RENDERER = "pianist-v1", "composer-v1", "piano-codec-v2", "renderer-v3"
