@@ -88,7 +88,7 @@ class Score(types.Score):
 
     def to_partitura(self) -> Any:
         """partitura's Score, of one Part, repeats unfolded."""
-        from engine.music.io.match_file import to_partitura
+        from engine.measures.match_file import to_partitura
 
         return to_partitura(self)[0]
 
@@ -149,7 +149,7 @@ class Performance(types.Performance):
         from engine.music.io.midi import write_midi
 
         def match() -> bytes:
-            from engine.music.io.match_file import write_match
+            from engine.measures.match_file import write_match
 
             score, alignment = self.pair()
             return write_match(score, self, alignment)

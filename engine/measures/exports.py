@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from engine.measures.csv_text import csv_text
+from engine.measures.match_file import write_match
 from engine.measures.note_tables import Table, beat_table, note_table
-from engine.music.io.match_file import write_match
 from engine.music.types import Alignment, BadInput, Performance, Score
 
 ALL = "all"  # name of `export_all` among the kinds
