@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from engine.music.io.midi_bytes import MAX_NOTES
+from engine.limits import MAX_SCORE_NOTES
 from engine.music.types import Alignment, BadInput, Performance, Score
 from engine.process.notation_reader import READ_SECONDS, Refusals
 from engine.process.wire import from_bytes, to_bytes
@@ -41,8 +41,8 @@ def open_match(
         raise BadInput(f"{name} has {len(data) / 1e6:.1f} MB; match files up to {MAX_BYTES / 1e6:.0f} MB are accepted.")
     answer = call_apart(f"{__name__}:read_here", data, _REFUSALS, check, needs="partitura")
     _, score, performance, alignment = from_bytes(answer)
-    if len(performance) > MAX_NOTES:
-        raise BadInput(f"{name} has a performance of {len(performance)} notes; up to {MAX_NOTES} are accepted.")
+    if len(performance) > MAX_SCORE_NOTES:
+        raise BadInput(f"{name} has a performance of {len(performance)} notes; up to {MAX_SCORE_NOTES} are accepted.")
     return check_score(score), performance, alignment
 
 
