@@ -38,7 +38,7 @@ eval-form: .venv/.test
 eval-audio: .venv/.test
 	DATA="$(DATA)" PYTHON=$(PYTHON) bash training/runs/eval-audio.sh
 
-# The thirty tests of reliability at their full counts (hours); the report is written whether they pass or not
+# The tests of reliability at their full counts (hours); the report is written whether they pass or not
 soak: .venv/.test
 	rm -f runs/soak/report.jsonl
 	$(PYTHON) -m pytest -m soak --timeout 7200 tests; done=$$?; $(PYTHON) -m tests.helpers.soak_report; exit $$done

@@ -104,18 +104,21 @@ def in_words(visits: list[Visit]) -> str:
 def memory_of_visits(server: Server, count: int) -> tuple[float, float]:
     """Megabytes that a visit adds to the server, and how many are left of each a minute after its page is closed."""
 
+    pages: list = []
+    names = list(EXAMPLES)
+
     def come(keep: list[Client]) -> None:
-        client = Client(server.url)
+        client, k = Client(server.url), len(pages)
         page = urllib.request.urlopen(f"{server.url}gradio_api/heartbeat/{client.session}", timeout=60)
         page.read(5)
-        client.open(SHORT)
-        client.finish(client.call("axis-tempo", "release", axis_tempo=0.5))
+        client.open(names[k % len(names)])
+        client.finish(client.call("axis-tempo", "release", axis_tempo=k / 20))
         client.finish(client.call("roll", "settle", {}))
         pages.append(page)
         keep.append(client)
 
-    pages: list = []
-    come([])  # what the first visit loads is not counted
+    for _ in names:  # what the first visits load is not counted
+        come([])
     before, here = resident(server.pid), list[Client]()
     for _ in range(count):
         come(here)
