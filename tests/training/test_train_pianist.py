@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from engine.models.pianist.pianist import EXPECTED, Pianist, PianistConfig
 from engine.music.expression import encode_expression
 from engine.music.io.alignment import read_match
 from engine.music.io.read_musicxml import read_musicxml_file
@@ -18,10 +19,13 @@ from engine.music.io.repeats import unfold
 from engine.music.types import MARK_NAMES, Expression, Marks, Score
 from training.core.loop import WARM_UP_STEPS, learning_rate, prefetch
 from training.pianist import train as train_pianist
-from training.pianist.batches import Corpus
+from training.pianist import train_flow
+from training.pianist.batches import READINGS, Corpus, Expected, make_batch
+from training.pianist.expected_of_pack import PackValues, as_read
 from training.pianist.export import pianist_of
 from training.pianist.marks import attach_marks
 from training.pianist.pack import Pack, PackWriter
+from training.pianist.train_flow import base_of_pack
 
 DATA = Path(__file__).parents[1] / "data"
 PRELUDE = DATA / "bach_prelude_868_GonzalezJ05M.match"
@@ -155,6 +159,74 @@ def test_training_runs_saves_and_goes_on(small_pack, tmp_path, monkeypatch):
         assert np.isfinite([*line["train"].values(), *line["validation"].values()]).all()
         assert {"flow", "axes", "r_velocity", "r_pedal"} <= set(line["validation"])
     assert any((first["average"][k] != v).any() for k, v in second["average"].items())
+
+
+@pytest.fixture
+def pack_values(small_pack, tmp_path) -> Path:
+    """Expected curves of the small pack's scores: here its first performance's own loudness, half as wide."""
+    pack, values = Pack(small_pack), PackValues({}, {}, {}, {})
+    for i in range(len(pack)):
+        item, k = pack.item(i), int(pack.columns["score"][i])
+        n = len(item.score)
+        curves = np.zeros((3, n), np.float32)
+        curves[1] = (item.expression.velocity - item.expression.velocity.mean()) / 2
+        for reading in READINGS:
+            values.curves[k, reading], values.pace[k, reading] = curves, np.full(n, -1.0, np.float32)
+            values.summary[k, reading] = np.arange(4.0) + i
+        values.fold[k] = -1 if item.split == "validation" else i
+    values.save(tmp_path / "expected.npz")
+    return tmp_path / "expected.npz"
+
+
+def test_the_base_has_the_slopes_and_levels_of_the_performances(small_pack, pack_values):
+    pack = Pack(small_pack)
+    base, given = base_of_pack(pack, PackValues.load(pack_values))
+    assert base.share[1] == pytest.approx(2.0, abs=0.05)  # velocity moves twice as far as the curve
+    corpus, plain = Corpus(pack, "train", given=given), Corpus(pack, "train")
+    expected = Expected.fit(plain, 64)
+    b, raw = (make_batch(c, expected, np.random.default_rng(0), 2, 64, augment=True) for c in (corpus, plain))
+    full = b["x"].clone()
+    full[..., EXPECTED] += b["expected"]
+    torch.testing.assert_close(full, raw["x"])
+    torch.testing.assert_close(b["axes"], raw["axes"])  # sliders measure the playing, not the residual
+
+
+def test_the_flow_trains_on_the_residual_and_goes_on(small_pack, pack_values, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    options = ["--minutes", "0.04", "--batch", "4", "--width", "32", "--expected", str(pack_values), "--no-compile"]
+
+    def run() -> dict:
+        monkeypatch.setattr(sys, "argv", ["train_flow", "--pack", str(small_pack), "--out", str(out), *options])
+        train_flow.main()
+        return torch.load(out / "last.pt", weights_only=True)
+
+    threads = torch.get_num_threads()
+    try:
+        first, second = run(), run()
+    finally:
+        torch.set_num_threads(threads)
+    assert 0 < first["step"] < second["step"]
+    about = json.loads((out / "config.json").read_text())
+    assert about["model"]["expected"] == 3
+    assert np.isfinite(about["base"]["weight"]).all()
+    line = json.loads((out / "log.jsonl").read_text().splitlines()[-1])
+    assert {"flow", "axes", "works"} <= set(line["train"])
+
+
+def test_z_p_of_a_residual_does_not_depend_on_the_score(small_pack):
+    model = Pianist(PianistConfig(width=32, feed_forward=64, expected=3)).eval()
+    pack = Pack(small_pack)
+    value = torch.from_numpy(Corpus(pack, "train").features[0, pack.item(0).composer].value[None, :32].copy())
+    h = torch.randn(1, 32, 32)
+    torch.testing.assert_close(model.style_context(h, value), model.style_context(-h, value))
+
+
+def test_a_plain_reading_keeps_loudness_and_tempo_alone(written):
+    plain = as_read(written, "midi")
+    assert not plain.marks["tenuto"].any()
+    assert not len(plain.events)
+    np.testing.assert_array_equal(plain.marks["written_velocity"], written.marks["written_velocity"])
+    assert not as_read(written, "none").marks.table.any()
 
 
 def test_batches_come_in_order_and_errors_come_through():

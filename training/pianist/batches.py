@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.models.pianist.features import CATEGORIES, COMPOSERS, MARKED, STRUCTURE, Features, score_features
-from engine.models.pianist.pianist import CHANNELS, PEDAL, TEMPO, VELOCITY, from_channels, to_channels
+from engine.models.pianist.pianist import CHANNELS, EXPECTED, PEDAL, TEMPO, VELOCITY, from_channels, to_channels
 from engine.models.pianist.style import descriptors
 from training.pianist.pack import Pack
 
@@ -21,6 +22,7 @@ _TEMPO_COLUMNS = [_MARK_COLUMN[k] for k in ("beat_period", "beat_period_known")]
 _SIGN_COLUMNS = list(range(_MARK_COLUMN["crescendo"], _MARK_COLUMN["beat_period"]))
 _ACCENT_STEP = 0.6  # how far a notation program's accent lifts the velocity feature
 _CATEGORY = {k: i for i, k in enumerate(CATEGORIES)}
+READINGS = ("full", "midi", "none")  # as much of a score's notation as is left to be read
 _INFILLED = 0.25  # share of windows in which only a span is to be played, the rest being given
 _RIDGE = 30.0
 
@@ -30,9 +32,11 @@ class Corpus:
 
     split  "train" or "validation"
     limit  use only that many performances; 0 is all
+    given  (score, reading) -> (n, 3) expected channel values, for a model of the residual; readings as in `READINGS`
     """
 
-    def __init__(self, pack: Pack, split: str, limit: int = 0):
+    def __init__(self, pack: Pack, split: str, limit: int = 0, given: Mapping[tuple[int, str], NDArray] | None = None):
+        self.given = given
         items = [i for i in range(len(pack)) if pack.columns["split"][i] == split]
         self.features: dict[tuple[int, int], Features] = {}
         self.index, self.x, self.played, self.works, self.names = [], [], [], [], []
@@ -46,6 +50,7 @@ class Corpus:
             self.played.append(np.array(item.expression.played))
             self.works.append(item.work)
             self.names.append(item.name)
+        self.labels = sorted(set(self.works))
         notes = np.array([len(x) for x in self.x], float)
         counts = {w: self.works.count(w) for w in set(self.works)}
         weight = notes / np.sqrt([counts[w] for w in self.works])
@@ -126,6 +131,8 @@ def make_batch(
     x (B, T, 8), played (B, T), noise (B, T, 8): the performance, and noise tied as tempo and pedal are
     valid, known (B, T): False in the padding; True where a note is given and not to be played
     axes, axes_known (B, 9): style in deviations from what is expected, and whether it could be measured
+    work (B,): index into `Corpus.labels`
+    expected (B, T, 3): where the corpus has expected values; they are then taken off x
     """
     rows = [
         _draw_window(corpus, expected, rng, i, window, augment)
@@ -146,9 +153,10 @@ def _draw_window(
     end = min(start + window, n)
     x, played = corpus.x[i][start:end].copy(), corpus.played[i][start:end]
     category, value = f.category[start:end].copy(), f.value[start:end].copy()
+    reading = "full"
     if augment:
         _vary(x, category, rng)
-        _drop_marks(category, value, rng)
+        reading = _drop_marks(category, value, rng)
     axes = expected.residual(corpus, i, start, end, x)
     noise = rng.standard_normal(x.shape).astype(np.float32)
     beat, chord = f.beat_index[start:end], f.chord_index[start:end]
@@ -159,11 +167,16 @@ def _draw_window(
         "valid": np.ones(len(x), bool), "played": played, "known": _given_notes(len(x), rng) & played, "noise": noise,
     }  # fmt: skip
 
+    if corpus.given is not None:
+        row["expected"] = corpus.given[corpus.index[i][0], reading][start:end]
+        x[:, EXPECTED] -= row["expected"]
+
     def padded(name: str, a: NDArray) -> NDArray:
         mode = "edge" if name == "onset" else "constant"
         return np.pad(a, [(0, window - len(a))] + [(0, 0)] * (a.ndim - 1), mode=mode)
 
-    return {k: padded(k, v) for k, v in row.items()} | {"axes": axes}
+    work = np.array(corpus.labels.index(corpus.works[i]))
+    return {k: padded(k, v) for k, v in row.items()} | {"axes": axes, "work": work}
 
 
 def _vary(x: NDArray, category: NDArray, rng: np.random.Generator) -> None:
@@ -186,8 +199,11 @@ def _given_notes(n: int, rng: np.random.Generator) -> NDArray[np.bool_]:
     return known
 
 
-def _drop_marks(category: NDArray, value: NDArray, rng: np.random.Generator) -> None:
-    """Hide notation at random so that the model also plays from plain files: all, MIDI-like, none, or a random part."""
+def _drop_marks(category: NDArray, value: NDArray, rng: np.random.Generator) -> str:
+    """Hide notation at random so that the model also plays from plain files: all, MIDI-like, none, or a random part.
+
+    Returns which of READINGS is left; a random part counts as "full".
+    """
     marks = slice(_FIRST_MARK, None)
     mode = rng.choice(4, p=(0.45, 0.25, 0.15, 0.15))
     if mode == 1:  # a notation program's MIDI: velocities with accents in them, perhaps a tempo, nothing else
@@ -214,3 +230,4 @@ def _drop_marks(category: NDArray, value: NDArray, rng: np.random.Generator) -> 
         category[:, _CATEGORY["composer"]] = 0
     if rng.random() < 0.1:
         category[:, _CATEGORY["staff"]] = 0
+    return {1: "midi", 2: "none"}.get(int(mode), "full")

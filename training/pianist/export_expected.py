@@ -1,5 +1,5 @@
 """Publish the expected performance:
-`python -m training.pianist.export_expected --table T --runs runs/expected --out checkpoints/expected-v1`
+`python -m training.pianist.export_expected --table T --runs runs/expected --out checkpoints/expected-v2`
 
 Takes the networks that learnt from all training works (fold -1), fits the amplitude, and writes config.json and
 model.safetensors in half precision. Prints how well the amplitude is predicted on five folds of works.
@@ -40,17 +40,25 @@ def fit(x: NDArray, y: NDArray, penalty: float = PENALTY) -> NDArray[np.float64]
     return np.concatenate([w, (my - w @ mx)[:, None]], 1)
 
 
+def usable(table: Table) -> tuple[NDArray[np.float64], NDArray[np.float64], list[str]]:
+    """(p, G) mean features, (p, 5) targets and works of the training pieces where all targets are known, a row for each
+    reading of a piece: without the page the same amplitude has to be predicted.
+    """
+    rows = [(p, r) for p in table.pieces if p.split == "train" for r in p.readings.values()]
+    x = np.array([summary(r.bx) for _, r in rows])
+    of_piece = {p.folder: targets(p) for p, _ in rows}
+    y = np.array([of_piece[p.folder] for p, _ in rows])
+    ok = np.isfinite(y).all(1)
+    return x[ok], y[ok], [p.work for (p, _), k in zip(rows, ok, strict=True) if k]
+
+
 def amplitude(table: Table) -> Amplitude:
     """The amplitude of all training pieces; prints its cross-validated correlation."""
-    pieces = [p for p in table.pieces if p.split == "train"]
-    x = np.array([summary(p.reading("xml").bx) for p in pieces])
-    y = np.array([targets(p) for p in pieces])
-    ok = np.isfinite(y).all(1)
-    pieces, x, y = [p for p, k in zip(pieces, ok, strict=True) if k], x[ok], y[ok]
-    for penalty in (1.0, 3.0, 10.0, 30.0):
+    x, y, works = usable(table)
+    for penalty in (3.0, 10.0, 30.0, 100.0):
         guess = np.zeros_like(y)
         for fold in range(FOLDS):
-            held = np.array([p.work in table.held_out(fold) for p in pieces])
+            held = np.array([w in table.held_out(fold) for w in works])
             w = fit(x[~held], y[~held], penalty)
             guess[held] = x[held] @ w[:, :-1].T + w[:, -1]
         r = [np.corrcoef(guess[:, k], y[:, k])[0, 1] for k in range(y.shape[1])]

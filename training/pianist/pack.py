@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.music.types import Expression, Marks, Measures, Score
+from engine.music.types import Expression, Marks, Measures, PageEvents, Score
 
 FORMAT = 1
 _QUARTER = 10_080
@@ -102,6 +102,9 @@ class PackWriter:
         ]
         out = {k: np.concatenate([row[i] for row in notes]).astype(t) for i, (k, t) in enumerate(_NOTE.items())}
         out |= {k: np.concatenate([row[i] for row in measures]).astype(t) for i, (k, t) in enumerate(_MEASURE.items())}
+        out["event_quarter"] = q(np.concatenate([s.events.quarter for s in self.scores])).astype(np.int32)
+        out["event_kind"] = np.concatenate([s.events.kind for s in self.scores]).astype(np.int8)
+        out["event_ptr"] = np.cumsum([0, *(len(s.events) for s in self.scores)])
         out["marks"] = np.concatenate([s.marks.table for s in self.scores]).astype(np.int16).T.copy()
         out["score_ptr"] = np.cumsum([0, *(len(s) for s in self.scores)])
         out["measure_ptr"] = np.cumsum([0, *(len(s.measures) for s in self.scores)])
@@ -141,9 +144,14 @@ class Pack:
                 c["m_onset"][bar] / _QUARTER, c["m_duration"][bar] / _QUARTER, c["m_position"][bar] / _QUARTER,
                 c["m_num"][bar], c["m_den"][bar], c["m_fifths"][bar], np.arange(1, bar.stop - bar.start + 1),
             )  # fmt: skip
+            events = PageEvents()
+            if "event_ptr" in c:  # packs made before page events were kept have none
+                of = slice(*c["event_ptr"][k : k + 2])
+                events = PageEvents(np.sort(c["event_quarter"][of] / _QUARTER), c["event_kind"][of])
             self._scores[k] = Score(
                 c["onset"][note] / _QUARTER, c["duration"][note] / _QUARTER, c["pitch"][note], c["spelling"][note],
                 c["staff"][note], c["voice"][note], c["grace"][note], Marks(c["marks"][:, note].T), measures,
+                events=events,
             )  # fmt: skip
         return self._scores[k]
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from engine.models.pianist.pianist import ARTICULATION, PEDAL, TEMPO, TIMING, VELOCITY, Pianist, PianistConfig
+from engine.models.pianist.pianist import ARTICULATION, EXPECTED, PEDAL, TEMPO, TIMING, VELOCITY, Pianist, PianistConfig
 from engine.models.pianist.style import AXES
 from training.core.loop import Optimizers, Run, add_arguments, join_processes, train
 from training.pianist.batches import Corpus, Expected, make_batch
@@ -25,11 +25,18 @@ _VALIDATION_BATCH = 16
 
 def losses(model: Pianist, b: dict[str, Tensor], train: bool = True, kl_weight: float = 0.01) -> dict[str, Tensor]:
     """Flow matching, axis regression and KL terms of one batch; `loss` is their weighted sum."""
+    return losses_and_style(model, b, train, kl_weight)[0]
+
+
+def losses_and_style(
+    model: Pianist, b: dict[str, Tensor], train: bool = True, kl_weight: float = 0.01
+) -> tuple[dict[str, Tensor], Tensor]:
+    """The terms of `losses`, and the mean (B, Z) of z_p that they were computed with."""
     x, valid, played = b["x"], b["valid"], b["played"]
     size, device = len(x), x.device
     angle = model.angles(b["onset"])
-    h = model.read(b["category"], b["value"], angle, valid)
-    mean, log_variance = model.style(h, x, played, angle, valid)
+    h = model.read(b["category"], b["value"], angle, valid, b.get("expected"))
+    mean, log_variance = model.style(model.style_context(h, b["value"]), x, played, angle, valid)
     mean, log_variance = mean.float(), log_variance.float()
     axes_mean, free_mean = mean[:, : len(AXES)], mean[:, len(AXES) :]
     axis_error = (axes_mean - b["axes"]) ** 2 * b["axes_known"]
@@ -54,7 +61,7 @@ def losses(model: Pianist, b: dict[str, Tensor], train: bool = True, kl_weight: 
     per_channel = (error * mask).sum((0, 1)) / mask.sum().clamp(min=1)
     flow = (per_channel * weight).sum() / weight.sum()
     loss = flow + 0.1 * axis_loss + kl_weight * kl_loss
-    return {"loss": loss, "flow": flow, "axes": axis_loss, "kl": kl.sum(1).mean()}
+    return {"loss": loss, "flow": flow, "axes": axis_loss, "kl": kl.sum(1).mean()}, mean
 
 
 @torch.inference_mode()
@@ -77,6 +84,10 @@ def validate(
         found["flow"].append(float(parts["flow"]))
         found["axes"].append(float(parts["axes"]))
         mean, played = expected_values(model, b).cpu(), b["x"].cpu()
+        if "expected" in b:  # x is what was played less the expected values
+            base = torch.zeros_like(played)
+            base[..., EXPECTED] = b["expected"].cpu()
+            mean, played = mean + base, played + base
         for name, channel in _MEASURED.items():
             for k, ok in enumerate((b["valid"] & b["played"]).cpu()):
                 pair = np.stack([mean[k, :, channel][ok], played[k, :, channel][ok]])
@@ -89,7 +100,7 @@ def expected_values(model: Pianist, b: dict[str, Tensor]) -> Tensor:
     """The field at t = 0 in the default style, from the batch's noise: what the model expects, (B, T, 8)."""
     size, device = len(b["x"]), b["x"].device
     angle = model.angles(b["onset"])
-    h = model.read(b["category"], b["value"], angle, b["valid"])
+    h = model.read(b["category"], b["value"], angle, b["valid"], b.get("expected"))
     z = torch.zeros(size, model.config.style_size + 1, device=device)
     z[:, -1] = 1
     none, start = torch.zeros_like(b["known"]), torch.zeros(size, device=device)

@@ -63,6 +63,7 @@ class ExpectedValues:
     articulation  (n,) octaves of held over written length, mean 0
     deviation     (3,) of one player: octaves, velocity, octaves
     level         (2,) mean velocity and mean articulation
+    summary       (G,) mean of the standardised beat features
     """
 
     grid: BeatGrid
@@ -71,6 +72,7 @@ class ExpectedValues:
     articulation: NDArray[np.float64]
     deviation: NDArray[np.float64]
     level: NDArray[np.float64]
+    summary: NDArray[np.float64]
 
 
 class Expected:
@@ -100,7 +102,7 @@ class Expected:
         deviation = np.exp2(found[: len(MOVES)])
         return ExpectedValues(
             grid, curve * deviation[0], velocity * deviation[1], articulation * deviation[2], deviation,
-            found[len(MOVES) :],
+            found[len(MOVES) :], summary(beats),
         )  # fmt: skip
 
 

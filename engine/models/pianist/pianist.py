@@ -27,7 +27,10 @@ TEMPO, VELOCITY, TIMING, ARTICULATION, PEDAL = 0, 1, 2, 3, slice(4, CHANNELS)
 TEMPO_CENTRE, TEMPO_SCALE = -0.95, 0.95
 VELOCITY_CENTRE, VELOCITY_SCALE = 64.0, 19.0
 _TIMING_UNIT_SEC, _TIMING_SCALE = 0.010, 1.1
-_ARTICULATION_CENTRE, _ARTICULATION_SCALE = -0.6, 1.25
+ARTICULATION_CENTRE, ARTICULATION_SCALE = -0.6, 1.25
+_LOUD_PACE = 0.06  # octaves: loud pieces are fast ones, but a dynamic sign does not ask for a tempo
+EXPECTED = (TEMPO, VELOCITY, ARTICULATION)  # the channels of which a model of the residual is given expected values
+_STYLE_COLUMNS = [(*STRUCTURE, *MARKED).index(k) for k in ("highest", "lowest", "chord_size", "below_top")]
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class PianistConfig:
     kernel: int = 7
     dropout: float = 0.1
     window: int = 256  # notes
+    expected: int = 0  # channels whose expected values are given and taken off: 0, or 3 (tempo, velocity, articulation)
 
     @property
     def style_size(self) -> int:
@@ -63,7 +67,7 @@ def to_channels(expression: Expression) -> NDArray[np.float32]:
                     (np.log2(expression.beat_period) - TEMPO_CENTRE) / TEMPO_SCALE,
                     (expression.velocity - VELOCITY_CENTRE) / VELOCITY_SCALE,
                     np.sign(timing) * np.log1p(np.abs(timing) / _TIMING_UNIT_SEC) / _TIMING_SCALE,
-                    (np.clip(expression.articulation_log2, -5, 4) - _ARTICULATION_CENTRE) / _ARTICULATION_SCALE,
+                    (np.clip(expression.articulation_log2, -5, 4) - ARTICULATION_CENTRE) / ARTICULATION_SCALE,
                 ],
                 axis=1,
             ),
@@ -81,7 +85,7 @@ def from_channels(x: NDArray) -> Expression:
         beat_period=np.exp2(np.clip(x[:, TEMPO] * TEMPO_SCALE + TEMPO_CENTRE, -4.5, 3.5)),
         timing_sec=np.sign(scaled) * np.expm1(np.abs(scaled)) * _TIMING_UNIT_SEC,
         velocity=np.clip(x[:, VELOCITY] * VELOCITY_SCALE + VELOCITY_CENTRE, 1, 127),
-        articulation_log2=np.clip(x[:, ARTICULATION] * _ARTICULATION_SCALE + _ARTICULATION_CENTRE, -5, 4),
+        articulation_log2=np.clip(x[:, ARTICULATION] * ARTICULATION_SCALE + ARTICULATION_CENTRE, -5, 4),
         pedal=np.clip((x[:, PEDAL] + 1) * 63.5, 0, 127),
         played=np.ones(len(x), bool),
     )
@@ -166,6 +170,11 @@ class Pianist(nn.Module):
         self.value_in = nn.Sequential(nn.Linear(NUM_FEATURES, c.width), nn.GELU(), nn.Linear(c.width, c.width))
         self.score_blocks = nn.ModuleList(Block(c, conditioned=False) for _ in range(c.score_layers))
         self.score_norm = nn.LayerNorm(c.width)
+        if c.expected:
+            self.expected_in = nn.Linear(c.expected, c.width)
+            self.style_score_in = nn.Linear(len(_STYLE_COLUMNS), c.width)
+            nn.init.zeros_(self.expected_in.weight)
+            nn.init.zeros_(self.expected_in.bias)
         self.style_in = nn.Linear(CHANNELS + 1, c.width)
         self.style_blocks = nn.ModuleList(Block(c, conditioned=False) for _ in range(c.style_layers))
         self.style_out = nn.Sequential(
@@ -184,17 +193,33 @@ class Pianist(nn.Module):
     def angles(self, onset_beat: Tensor) -> Tensor:
         return rotary_angles(onset_beat, self.config.width // self.config.heads)
 
-    def read(self, category: Tensor, value: Tensor, angle: Tensor, valid: Tensor) -> Tensor:
-        """Score encoder: category (B, T, 6), value (B, T, F) -> hidden (B, T, D)."""
+    def read(
+        self, category: Tensor, value: Tensor, angle: Tensor, valid: Tensor, expected: Tensor | None = None
+    ) -> Tensor:
+        """Score encoder: category (B, T, 6), value (B, T, F) -> hidden (B, T, D).
+
+        expected  (B, T, 3) expected tempo, velocity and articulation, for a model of the residual
+        """
         h = self.value_in(value)
+        if expected is not None:
+            h = h + self.expected_in(expected)
         for i, table in enumerate(self.embed.values()):
             h = h + table(category[..., i])
         for block in self.score_blocks:
             h = block(h, angle, valid)
         return self.score_norm(h)
 
+    def style_context(self, h: Tensor, value: Tensor) -> Tensor:
+        """What the performance encoder knows of the score, (B, T, D): of a residual only where in its chord a note is.
+
+        With the whole score in view z_p would encode the piece.
+        """
+        return self.style_score_in(value[..., _STYLE_COLUMNS]) if self.config.expected else h
+
     def style(self, h: Tensor, x: Tensor, played: Tensor, angle: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        """Performance encoder: x (B, T, 8), played (B, T) -> mean (B, Z) of z_p and log variance (B, free)."""
+        """Performance encoder: h from `style_context`, x (B, T, 8), played (B, T) -> mean (B, Z), log variance
+        (B, free) of z_p.
+        """
         seen = (played & valid)[..., None].to(x.dtype)
         y = h + self.style_in(torch.cat([x * seen, seen], dim=-1))
         for block in self.style_blocks:
@@ -240,6 +265,14 @@ class Sampling:
     gain: tuple[float, ...] = (1.0,) * CHANNELS
 
 
+def base_channels(expected: NDArray | None, n: int) -> NDArray[np.float32]:
+    """(n, 8): expected values (n, 3) in their channels, 0 elsewhere; all 0 without."""
+    out = np.zeros((n, CHANNELS), np.float32)
+    if expected is not None:
+        out[:, EXPECTED] = expected
+    return out
+
+
 def windows(n: int, size: int, hop: int) -> list[tuple[int, int]]:
     """Overlapping spans that cover n notes; the last one ends at n."""
     if n <= size:
@@ -270,9 +303,11 @@ class Reader:
     """
 
     @torch.inference_mode()
-    def __init__(self, model: Pianist, features: Features):
+    def __init__(self, model: Pianist, features: Features, expected: NDArray | None = None):
+        """expected  (n, 3) expected channel values, which a model of the residual needs."""
         model.eval()
         self.model, self.features = model, features
+        self.base = torch.from_numpy(base_channels(expected, len(features)))
         n, size = len(features), model.config.window
         spans = render_windows(n, size)
         length = min(size, n)
@@ -283,7 +318,8 @@ class Reader:
         self.valid = torch.ones(len(spans), length, dtype=torch.bool)
         self.angle = model.angles(torch.from_numpy(features.onset_beat)[self.index])
         category, value = torch.from_numpy(features.category)[self.index], torch.from_numpy(features.value)[self.index]
-        self.hidden = _batched(model.read, category, value, self.angle, self.valid)
+        self.given = () if expected is None else (self.base[:, EXPECTED][self.index],)
+        self.hidden = _batched(model.read, category, value, self.angle, self.valid, *self.given)
 
     def _field(self, x: Tensor, t: float, style: Tensor, known_x: Tensor, known: Tensor) -> Tensor:
         """The flow's field over the whole piece, (n, 8)."""
@@ -318,19 +354,28 @@ class Reader:
 
     @torch.inference_mode()
     def level(self, most: int = 8) -> float:
-        """log2 seconds a felt beat in the default style, whatever the dynamics: mean over up to `most` windows."""
+        """log2 seconds a felt beat in the default style: mean over up to `most` windows.
+
+        The dynamics move it by at most _LOUD_PACE.
+        """
         model, f = self.model, self.features
         value = f.value.copy()
         value[:, [(*STRUCTURE, *MARKED).index(name) for name in DYNAMICS]] = 0
         k = np.unique(np.linspace(0, len(self.index) - 1, min(len(self.index), most)).astype(int))
         index, angle, valid = self.index[k], self.angle[k], self.valid[k]
-        hidden = model.read(torch.from_numpy(f.category)[index], torch.from_numpy(value)[index], angle, valid)
+        given = (g[k] for g in self.given)
+        hidden = model.read(torch.from_numpy(f.category)[index], torch.from_numpy(value)[index], angle, valid, *given)
         start = torch.from_numpy(noise(f, 0))[index]
         style = torch.zeros(len(k), model.config.style_size + 1)
         style[:, -1] = 1
         none, zero = torch.zeros(index.shape, dtype=torch.bool), torch.zeros(len(k))
-        field = model.velocity_field(hidden, start, zero, style, torch.zeros_like(start), none, angle, valid)
-        return float((start + field)[..., TEMPO].mean()) * TEMPO_SCALE + TEMPO_CENTRE
+
+        def mean(h: Tensor) -> float:
+            field = model.velocity_field(h, start, zero, style, torch.zeros_like(start), none, angle, valid)
+            return float((self.base[index] + start + field)[..., TEMPO].mean()) * TEMPO_SCALE + TEMPO_CENTRE
+
+        plain = mean(hidden)
+        return plain + float(np.clip(mean(self.hidden[k]) - plain, -_LOUD_PACE, _LOUD_PACE))
 
     @torch.inference_mode()
     def expected(self, z: NDArray, seed: int) -> NDArray[np.float32]:
@@ -339,7 +384,7 @@ class Reader:
         style = torch.from_numpy(np.append(z, 1.0).astype(np.float32))[None]
         start = torch.from_numpy(noise(self.features, seed))
         nothing = torch.zeros(n, dtype=torch.bool)
-        return (start + self._field(start, 0.0, style, torch.zeros(n, CHANNELS), nothing)).numpy()
+        return (self.base + start + self._field(start, 0.0, style, torch.zeros(n, CHANNELS), nothing)).numpy()
 
     @torch.inference_mode()
     def draw(
@@ -349,7 +394,7 @@ class Reader:
         """The expected values (the flow's field at t = 0) and one random sample, each (n, 8); `mix` joins them."""
         n = len(self.features)
         kept = torch.zeros(n, dtype=torch.bool) if known is None else torch.from_numpy(np.array(known, bool))
-        given = torch.zeros(n, CHANNELS) if known_x is None else torch.from_numpy(known_x)
+        given = torch.zeros(n, CHANNELS) if known_x is None else torch.from_numpy(known_x) - self.base
         style = torch.from_numpy(np.append(z, 1.0).astype(np.float32))[None]
 
         def field(x: Tensor, t: float) -> Tensor:
@@ -366,7 +411,7 @@ class Reader:
             x = x + (first if k == 0 else field(x, k / sampling.steps)) / sampling.steps
             if on_step is not None:
                 on_step((k + 1) / sampling.steps)
-        return (start + first).numpy(), x.numpy()
+        return (self.base + start + first).numpy(), (self.base + x).numpy()
 
 
 def mix(features: Features, expected: NDArray, sample: NDArray, sampling: Sampling) -> NDArray[np.float32]:
@@ -385,11 +430,15 @@ def mix(features: Features, expected: NDArray, sample: NDArray, sampling: Sampli
 
 @torch.inference_mode()
 def encode_style(
-    model: Pianist, features: Features, expression: Expression, max_windows: int = 24
+    model: Pianist, features: Features, expression: Expression, max_windows: int = 24, expected: NDArray | None = None
 ) -> NDArray[np.float32]:
-    """z_p of a performance, (Z,): the encoder's mean, averaged over up to `max_windows` of its windows (spec B.8)."""
+    """z_p of a performance, (Z,): the encoder's mean, averaged over up to `max_windows` of its windows (spec B.8).
+
+    expected  (n, 3) expected channel values, which a model of the residual needs
+    """
     model.eval()
-    x = torch.from_numpy(to_channels(expression))
+    base = torch.from_numpy(base_channels(expected, len(features)))
+    x = torch.from_numpy(to_channels(expression)) - base
     played = torch.from_numpy(np.array(expression.played))
     out = []
     spans = windows(len(features), model.config.window, model.config.window // 2)
@@ -397,10 +446,11 @@ def encode_style(
     for s, e in spans:
         angle = model.angles(torch.from_numpy(features.onset_beat[None, s:e]))
         valid = torch.ones(1, e - s, dtype=torch.bool)
-        h = model.read(
-            torch.from_numpy(features.category[None, s:e]), torch.from_numpy(features.value[None, s:e]), angle, valid
-        )
-        out.append(model.style(h, x[None, s:e], played[None, s:e], angle, valid)[0][0])
+        value = torch.from_numpy(features.value[None, s:e])
+        given = () if expected is None else (base[None, s:e][..., EXPECTED],)
+        h = model.read(torch.from_numpy(features.category[None, s:e]), value, angle, valid, *given)
+        context = model.style_context(h, value)
+        out.append(model.style(context, x[None, s:e], played[None, s:e], angle, valid)[0][0])
     return torch.stack(out).mean(0).numpy()
 
 
