@@ -28,14 +28,27 @@ from engine.checkpoints.index import CHECKPOINTS, CODEC, COMPOSER, EXPECTED, PIA
 from engine.compose.composing import compose, continue_score, infill, kept_notes, stepped
 from engine.compose.form_writing import compose_form
 from engine.models.composer.conditions import COMPOSERS, KEYS, METER_NAMES, PERIODS
-from engine.models.expected.joined import joined
+from engine.models.expected.joined import Freedom, joined
+from engine.models.expected.marks_law import with_marks, without_grace_notes
 from engine.models.expected.performance import ExpectedValues
 from engine.models.pianist.features import score_features
 from engine.models.pianist.pianist import Reader, encode_style, from_channels, mix, to_channels
 from engine.models.pianist.style import AXES, Axis, moved
 from engine.music.expression import apply_strength, decode_expression, encode_expression, in_written_order, steady_pedal
 from engine.music.io.alignment import align
-from engine.music.types import Alignment, AudioClip, BadInput, Expression, Performance, Score, Strength, Style
+from engine.music.ornaments import with_ornaments
+from engine.music.pedal_marks import with_pedal_marks
+from engine.music.types import (
+    DEFAULT_FREEDOM,
+    Alignment,
+    AudioClip,
+    BadInput,
+    Expression,
+    Performance,
+    Score,
+    Strength,
+    Style,
+)
 from engine.progress import NoteCallback, ProgressCallback
 from engine.requests import (
     ContinueRequest,
@@ -139,13 +152,14 @@ class Engine:
         return {"Default": (0.0,) * self.pianist.model.config.style_size, **self.pianist.presets}
 
     def style(
-        self, z_axes: Sequence[float] = (), base: Sequence[float] = (), strength: Strength = Strength(), seed: int = 0
-    ) -> Style:
+        self, z_axes: Sequence[float] = (), base: Sequence[float] = (), strength: Strength = Strength(), seed: int = 0,
+        freedom: float = DEFAULT_FREEDOM, ornaments: bool = False,
+    ) -> Style:  # fmt: skip
         """A Style: the latent `base` (Default when empty), moved by the sliders `z_axes` (standard deviations each)."""
         z = moved(z_axes, base, self.pianist.sliders, self.pianist.model.config.style_size)
         if seed < 0:
             raise BadInput(f"The seed is {seed}; use a whole number from 0.")
-        return Style(z, strength, int(seed))
+        return Style(z, strength, int(seed), float(freedom), ornaments)
 
     def perform(self, request: PerformRequest, on_step: ProgressCallback | None = None) -> Performance:
         """Play a score, or some of its notes: note i of the result is note i of the score.
@@ -159,8 +173,9 @@ class Engine:
         if len(z) != size:
             raise BadInput(f"This style has {len(z)} values, this pianist takes {size}; make one with Engine.style.")
         if request.keep is None:
-            x = self._channels(score, z, style.seed, on_step=on_step)
-            return self._decode(score, x, style.strength)
+            x = self._channels(score, z, style, on_step=on_step)
+            played = with_pedal_marks(score, self._decode(score, x, style))
+            return with_ornaments(score, played) if style.ornaments else played
         if request.edited_from is not None:
             return self._perform_edit(request.edited_from, request.keep, score, z, style, on_step)
         return self._perform_again(score, request.keep, ~np.asarray(request.redo, bool), z, style, on_step)
@@ -171,8 +186,8 @@ class Engine:
     ) -> Performance:  # fmt: skip
         """Play the notes that are not `known` (n,) again; all others stay exactly as in `keep`."""
         old = self.expression(score, keep)
-        x = self._channels(score, z, style.seed, to_channels(old), known, on_step)
-        kept = _splice(score, keep, self._decode(score, x, style.strength, steady=False), known)
+        x = self._channels(score, z, style, to_channels(old), known, on_step)
+        kept = _splice(score, keep, self._decode(score, x, style, steady=False), known)
         return replace(kept, pedal_sec=keep.pedal_sec, pedal_value=keep.pedal_value)  # the foot stays as it was
 
     def _perform_edit(
@@ -195,8 +210,8 @@ class Engine:
         )  # fmt: skip
         rows = np.flatnonzero(known)
         heard = self.expression(new, carried, Alignment(rows, rows))
-        x = self._channels(new, z, style.seed, to_channels(heard), known, on_step)
-        fresh = self._decode(new, x, style.strength)
+        x = self._channels(new, z, style, to_channels(heard), known, on_step)
+        fresh = self._decode(new, x, style)
         return _splice(new, replace(carried, pitch=new.pitch), fresh, known)
 
     def expression(self, score: Score, performance: Performance, alignment: Alignment | None = None) -> Expression:
@@ -304,25 +319,27 @@ class Engine:
             raise BadInput(f'There is no method "{profile}"; choose "fitted", "product" or "paper".')
         return self.fitted
 
-    def _decode(self, score: Score, x: NDArray, strength: Strength, steady: bool = True) -> Performance:
-        """The model's channels as a performance."""
-        performance = in_written_order(score, decode_expression(score, apply_strength(from_channels(x), strength)))
+    def _decode(self, score: Score, x: NDArray, style: Style, steady: bool = True) -> Performance:
+        """The model's channels as a performance, the signs of single notes kept."""
+        expression = apply_strength(with_marks(score, from_channels(x)), style.strength)
+        performance = in_written_order(score, decode_expression(score, expression))
         return steady_pedal(performance) if steady else performance
 
     def _channels(
-        self, score: Score, z: NDArray, seed: int, known_x: NDArray | None = None,
+        self, score: Score, z: NDArray, style: Style, known_x: NDArray | None = None,
         known: NDArray[np.bool_] | None = None, on_step: ProgressCallback | None = None,
     ) -> NDArray[np.float32]:  # fmt: skip
         """Channel values (n, 8) of a score in style z: the flow's movement around the expected performance.
 
         known_x, known  channel values (n, 8) of the notes flagged in known (n,), which stay as they are
         """
-        reader, sampling = self._reader(score), self.pianist.sampling
+        reader, sampling, seed = self._reader(score), self.pianist.sampling, style.seed
         expected, sample = reader.draw(z, seed, sampling, known_x, known, on_step)
         default = reader.expected(np.zeros_like(z), seed) if np.any(z) else expected
         mixed = mix(reader.features, expected, sample, sampling)
         values, level = self._expected(score, reader)
-        out = joined(score, values, mixed, expected, sample, default, level=level)
+        asked = z[: len(AXES)] * np.array(self.pianist.config["axis_deviation"])
+        out = joined(score, values, mixed, expected, sample, default, Freedom.of(style.freedom), level, asked)
         if known_x is not None and known is not None:
             out[known] = known_x[known]
         return out
@@ -332,7 +349,9 @@ class Engine:
         key = score.digest
         with self._lock:
             if key not in self._values:
-                self._values[key] = self.expected.model.of(score), reader.level()
+                plain = without_grace_notes(score)  # these take their time from the notes around, not from the pace
+                level = (reader if plain is score else self._reader(plain)).level()
+                self._values[key] = self.expected.model.of(score), level
                 while len(self._values) > _READERS_KEPT:
                     self._values.popitem(last=False)
             return self._values[key]

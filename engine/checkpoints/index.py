@@ -17,7 +17,7 @@ from engine.music.types import BundleError
 _NAMED = os.environ.get("ETUDE_CHECKPOINTS")
 CHECKPOINTS = Path(_NAMED).absolute() if _NAMED else Path(__file__).resolve().parents[2] / "checkpoints"
 IMPORTED_KINDS = ("midi-valle", "piano-encodec")
-EXPECTED = "expected-v1"
+EXPECTED = "expected-v2"
 PIANIST, COMPOSER, CODEC, RENDERER = "pianist-v1", "composer-v1", "piano-codec-v2", "renderer-v3"
 TAGGER = "phrase-tagger-v1"
 FITTED_DIGEST = "fitted-2"  # version of the fitted piano, which has no weights
@@ -30,11 +30,13 @@ class Styles:
     presets  name -> z_p, "Default" first
     sliders  (9, 9), see `engine.models.pianist.style.moved`
     size     numbers in a style
+    deviation  (9,) one deviation of each axis in the unit of its descriptor, see `style.units`
     """
 
     presets: dict[str, tuple[float, ...]]
     sliders: NDArray[np.float64]
     size: int
+    deviation: NDArray[np.float64]
 
 
 def styles(checkpoints: Path) -> Styles:
@@ -45,9 +47,10 @@ def styles(checkpoints: Path) -> Styles:
         size = len(AXES) + int(config["model"]["free_style"])
         sliders = np.array(config["sliders"], float).reshape(len(AXES), len(AXES))
         presets = {name: tuple(float(v) for v in z) for name, z in named.items()}
+        deviation = np.array(config["axis_deviation"], float).reshape(len(AXES))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _unreadable(PIANIST, error) from error
-    return Styles({"Default": (0.0,) * size, **presets}, sliders, size)
+    return Styles({"Default": (0.0,) * size, **presets}, sliders, size, deviation)
 
 
 def renderer_digest(checkpoints: Path) -> str:

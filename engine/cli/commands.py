@@ -39,9 +39,12 @@ def parse_z(text: str) -> tuple[float, ...]:
     (0.5, -1.0, 0.0)
     """
     try:
-        return tuple(float(part) for part in text.split(",")) if text.strip() else ()
+        z = tuple(float(part) for part in text.split(",")) if text.strip() else ()
     except ValueError:
         raise BadInput(f'--z is "{text}"; numbers separated by commas are accepted, such as 0.5,0,-1.') from None
+    if not all(-3 <= v <= 3 for v in z):
+        raise BadInput(f'--z is "{text}"; each slider goes from -3 to 3.')
+    return z
 
 
 def parse_strength(text: str) -> Strength:
@@ -83,7 +86,8 @@ def wanted_style(
     if arguments.style_from is not None:
         base = engine.style_from(score, open_performance_file(arguments.style_from))
     z = parse_z(arguments.z) if arguments.z is not None else ()
-    return engine.style(z, base, strength, arguments.seed)
+    plain = arguments.no_ornaments or arguments.format == "locked"  # the locked form has a note for each written one
+    return engine.style(z, base, strength, arguments.seed, arguments.freedom, not plain)
 
 
 def perform(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
@@ -102,7 +106,7 @@ def perform(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]
     preset = find_preset(arguments.checkpoints, arguments.style) if arguments.style is not None else ()
     strength = parse_strength(arguments.strength)
     progress.stage("Reading")
-    score = open_score_file(arguments.score, progress.note, arguments.with_voice)
+    score = open_score_file(arguments.score, progress.note)
     progress.stage("Loading")
     from engine.engine import Engine  # only now: a file that cannot be read is refused before torch is imported
 
@@ -121,6 +125,7 @@ def perform(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]
     return {
         "output": str(out), "format": kind, "notes": len(score), "duration_sec": round(performance.end_sec, 3),
         "style": named, "z": list(style.z), "strength": vars(style.strength), "seed": style.seed,
+        "freedom": style.freedom, "ornaments": style.ornaments,
         "remarks": to_json(score.remarks),
     }  # fmt: skip
 
@@ -186,7 +191,7 @@ def convert(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]
         raise BadInput(f'"{arguments.input.name}" is not a score; {", ".join(sorted(SCORE_SUFFIXES))} are read.')
     check_output(arguments.output, [arguments.input])
     progress.stage("Reading")
-    score = open_score_file(arguments.input, progress.note, arguments.with_voice)
+    score = open_score_file(arguments.input, progress.note)
     progress.stage("Writing")
     if kind == "musicxml":
         data = save_musicxml(score)
@@ -229,8 +234,11 @@ def metrics(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]
 
 def styles(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
     from engine.checkpoints.index import CHECKPOINTS, styles
-    from engine.models.pianist.style import AXES
+    from engine.models.pianist.style import AXES, units
 
-    known = styles(arguments.checkpoints or CHECKPOINTS).presets  # from the checkpoint's JSON, without its weights
-    axes = [{"name": a.name, "label": a.label, "low": a.low, "high": a.high} for a in AXES]
-    return {"axes": axes, "presets": {name: list(z) for name, z in known.items()}}
+    known = styles(arguments.checkpoints or CHECKPOINTS)  # from the checkpoint's JSON, without its weights
+    axes = [
+        {"name": a.name, "label": a.label, "low": a.low, "high": a.high, "one": unit}
+        for a, unit in zip(AXES, units(known.deviation), strict=True)
+    ]
+    return {"axes": axes, "presets": {name: list(z) for name, z in known.presets.items()}}

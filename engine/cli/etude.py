@@ -23,7 +23,9 @@ def _in_words(command: str, result: dict[str, Any]) -> str:
     """The result for a reader."""
     if command == "styles":
         lines = ["Axes, in the order of --z, in standard deviations (-3 to 3):"]
-        lines += [f"  {a['name']:<14}{a['label']}: {a['low']} (-) to {a['high']} (+)" for a in result["axes"]]
+        lines += [
+            f"  {a['name']:<14}{a['label']}: {a['low']} (-) to {a['high']} (+); 1 is {a['one']}" for a in result["axes"]
+        ]
         lines += ["Styles, for --style, by their axes:"]
         count = len(result["axes"])
         presets = result["presets"].items()

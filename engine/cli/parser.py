@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from engine.music.types import DEFAULT_FREEDOM
+
 EXAMPLES = """examples:
   etude compose -o new.mid --musicxml new.musicxml --composer Chopin --key "A minor" --meter 3/4
   etude compose -o waltz.mid --bars 16 --takes 3 --seed 5
@@ -86,12 +88,16 @@ def build_parser(*families: Callable[[Any], None]) -> argparse.ArgumentParser:
     p = add("perform", commands.perform, "Play a score as a pianist would.")
     p.add_argument("score", type=Path, metavar="SCORE", help="MusicXML, .mxl, MIDI, Humdrum kern or MEI")
     add_output(p, "OUT.mid")
-    p.add_argument("--with-voice", action="store_true", help="of a song play the voice, too, not the piano alone")
     base = p.add_mutually_exclusive_group()
     base.add_argument("--style", metavar="NAME", help="a style of `etude styles`")
     base.add_argument("--style-from", type=Path, metavar="PERF.mid", help="the style of this performance of SCORE")
     p.add_argument("--z", metavar="V,V,...", help="style sliders in the order of `etude styles`, added to the style")
     p.add_argument("--strength", default="1", metavar="S", help="0 to 1.5 for all, or tempo=1.2,timing=1,...")
+    p.add_argument(
+        "--freedom", type=float, default=DEFAULT_FREEDOM, metavar="F",
+        help=f"0, the performance that people expect of the page, to 1, one player's own (default {DEFAULT_FREEDOM})",
+    )  # fmt: skip
+    p.add_argument("--no-ornaments", action="store_true", help="leave trills, mordents, turns and tremolos out")
     p.add_argument("--seed", type=int, default=0, help="the same seed gives the same notes (default 0)")
     p.add_argument(
         "--format", choices=("midi", "locked", "musicxml"),
@@ -115,7 +121,6 @@ def build_parser(*families: Callable[[Any], None]) -> argparse.ArgumentParser:
     p = add("convert", commands.convert, "Write a score as MusicXML, or evenly played as MIDI.")
     p.add_argument("input", type=Path, metavar="IN")
     p.add_argument("output", type=Path, metavar="OUT")
-    p.add_argument("--with-voice", action="store_true", help="of a song keep the voice, too, not the piano alone")
 
     p = add("metrics", commands.metrics, "Measure a folder of music against another, or against human performances.")
     p.add_argument("folder", type=Path, metavar="DIR", help="MIDI performances and scores; subfolders too")

@@ -60,11 +60,14 @@ MARK_NAMES = (
     "slur",  # 0 none, 1 inside or at the start of a slur, 2 its last note
     "fermata",  # 1 under a fermata
     "arpeggio",  # 1 rolled chord
-    "ornament",  # 1 trill or tremolo, 2 mordent, 3 turn
+    "ornament",  # 1 trill, 2 mordent, 3 turn, 4 mordent upward, 5 turn inverted, TREMOLO + number of its beams
     "tempo_bpm",  # quarters per minute of the metronome mark in force, 0 unknown
     "tempo_word",  # class of the tempo word in force, see in_force.TEMPO_WORDS, 0 unknown
     "tempo_change",  # -1 under ritardando, 1 under accelerando, 0 neither
 )
+
+
+TREMOLO = 16  # in the column "ornament"
 
 
 @dataclass(frozen=True)
@@ -373,6 +376,9 @@ class Strength:
                 raise BadInput(f"Strength of {f.name} is {value:g}; 0 to 1.5 (0 to 150 %) is accepted.")
 
 
+DEFAULT_FREEDOM = 0.3
+
+
 @dataclass(frozen=True)
 class Style:
     """What a user asks of the pianist.
@@ -380,11 +386,19 @@ class Style:
     z         values on the labelled style axes and the free latent, in standard deviations; () is the default style
     strength  Strength
     seed      the same seed and settings give the same notes
+    freedom   0 is the performance that people expect of the page, 1 one player's own; DEFAULT_FREEDOM in between
+    ornaments play trills, mordents, turns and tremolos from their signs; the notes that this adds follow after the rest
     """
 
     z: tuple[float, ...] = ()
     strength: Strength = Strength()
     seed: int = 0
+    freedom: float = DEFAULT_FREEDOM
+    ornaments: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.freedom <= 1.0:
+            raise BadInput(f"Freedom is {self.freedom:g}; 0 (the expected performance) to 1 is accepted.")
 
 
 @dataclass(frozen=True)

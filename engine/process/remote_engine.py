@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from engine.checkpoints.index import CHECKPOINTS, FITTED_DIGEST, Styles, profiles, renderer_digest, styles
 from engine.models.composer.conditions import COMPOSERS, KEYS, METER_NAMES, PERIODS
 from engine.models.pianist.style import AXES, Axis, moved
-from engine.music.types import Alignment, AudioClip, BadInput, Performance, Score, Strength, Style
+from engine.music.types import DEFAULT_FREEDOM, Alignment, AudioClip, BadInput, Performance, Score, Strength, Style
 from engine.process.client import GRACE_SEC, MEMORY_BYTES, Worker
 from engine.progress import NoteCallback, ProgressCallback
 from engine.protocol import EngineApi
@@ -98,13 +98,14 @@ class WorkerEngine:
             return self._styles
 
     def style(
-        self, z_axes: Sequence[float] = (), base: Sequence[float] = (), strength: Strength = Strength(), seed: int = 0
-    ) -> Style:
+        self, z_axes: Sequence[float] = (), base: Sequence[float] = (), strength: Strength = Strength(), seed: int = 0,
+        freedom: float = DEFAULT_FREEDOM, ornaments: bool = False,
+    ) -> Style:  # fmt: skip
         """A Style: the latent `base` (Default when empty), moved by the sliders `z_axes` (standard deviations each)."""
         z = moved(z_axes, base, self._known.sliders, self._known.size)
         if seed < 0:
             raise BadInput(f"The seed is {seed}; use a whole number from 0.")
-        return Style(z, strength, int(seed))
+        return Style(z, strength, int(seed), float(freedom), ornaments)
 
     def weights(self, profile: str = "fitted") -> str:
         """Digest of the weights that a render is made with. Raises BundleError when there are none."""

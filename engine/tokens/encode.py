@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.music.expression import GRACE_BEATS, MIN_DURATION_SEC, BeatUnit
-from engine.music.types import PEDAL_SAMPLES, Alignment, Performance, Score
+from engine.music.types import PEDAL_SAMPLES, TREMOLO, Alignment, Performance, Score
 from engine.tokens.grid import Span, TickNotes, score_steps, spans, tick_notes
 from engine.tokens.tables import (
     ARTICULATIONS,
@@ -150,7 +150,8 @@ def _played(score: Score, performance: Performance, alignment: Alignment, notes:
     unknown = ~np.isfinite(onset)
     onset[unknown] = duration[unknown] = velocity[unknown] = np.nan
     rolled = score.marks["arpeggio"][notes.index] > 0
-    trill = score.marks["ornament"][notes.index] == 1
+    ornament = score.marks["ornament"][notes.index]
+    trill = (ornament == 1) | (ornament > TREMOLO)
     tier = np.where(notes.grace, 3, np.where(trill, 2, np.where(rolled, 1, 0)))
     return _Played(onset, duration, velocity, np.where(unknown, 9, tier))
 

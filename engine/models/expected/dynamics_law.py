@@ -6,14 +6,18 @@ velocity with at least the slope LEAST_SLOPE within a piece, and about a level t
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.music.types import Score
 
 LEAST_SLOPE = 0.36  # played velocity over written velocity within a piece
-_LEVEL_SLOPE = 0.55  # mean played velocity over mean written velocity, for pieces beyond the usual range
-_USUAL = (45.0, 95.0)  # mean written velocity of pieces in which the learnt level is kept
+_LEVEL_SLOPE = 0.7  # mean played velocity over mean written velocity, for pieces beyond the usual range
+_USUAL = (35.0, 115.0)  # mean written velocity of pieces in which the learnt level is kept
+MOST_DRIFT = 2.0  # velocity, over a stretch of one written dynamic
+_LEAST_QUARTERS = 12.0  # a shorter stretch may have any shape
 _ACCENT = {1: 7.0, 2: 13.0}  # how much louder than without it a note with an accent, with a sforzato or marcato is
 _REACH = 8.0  # quarters about a note whose mean loudness is compared
 
@@ -27,9 +31,35 @@ def with_dynamics(score: Score, velocity: NDArray) -> NDArray[np.float64]:
         if spread.std() > 4:
             lacking = LEAST_SLOPE - float((spread * (out - out.mean())).sum() / (spread**2).sum())
             out += max(lacking, 0.0) * spread
-        low, high = _USUAL
-        out += _LEVEL_SLOPE * (min(written.mean() - low, 0.0) + max(written.mean() - high, 0.0))
     return out
+
+
+def level_shift(score: Score) -> float:
+    """What to add to every velocity of a piece whose written dynamics lie beyond the usual range; 0 within it."""
+    written = score.marks["written_velocity"].astype(float)
+    low, high = _USUAL
+    if not (written > 0).all():
+        return 0.0
+    return _LEVEL_SLOPE * (min(written.mean() - low, 0.0) + max(written.mean() - high, 0.0))
+
+
+def undrifted(score: Score, velocity: NDArray) -> NDArray[np.float64]:
+    """What to add, (n,), so that no stretch of one written dynamic drifts by more than MOST_DRIFT to its end.
+
+    For short pieces, in which a drift would be most of what happens.
+    """
+    add, written = np.zeros(len(score)), score.marks["written_velocity"].astype(int)
+    for staff in np.unique(score.staff):
+        rows = np.flatnonzero(score.staff == staff)
+        edges = np.flatnonzero(np.diff(written[rows], prepend=-1, append=-1))
+        for i in (rows[a:b] for a, b in pairwise(edges)):
+            at = score.onset_quarter[i] - score.onset_quarter[i].mean()
+            span = float(np.ptp(at))
+            if span < _LEAST_QUARTERS:
+                continue
+            slope = float((at * velocity[i]).sum() / (at**2).sum())
+            add[i] -= at * (slope - np.clip(slope, -MOST_DRIFT / span, MOST_DRIFT / span))
+    return add
 
 
 def accent_lift(score: Score, velocity: NDArray) -> NDArray[np.float64]:

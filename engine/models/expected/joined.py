@@ -7,10 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.models.expected.dynamics_law import accent_lift, with_dynamics
+from engine.models.expected.dynamics_law import accent_lift, level_shift, undrifted, with_dynamics
 from engine.models.expected.performance import ExpectedValues
+from engine.models.expected.ranks import in_order_of, length_classes
 from engine.models.expected.tempo_law import pace
 from engine.models.pianist.pianist import (
+    ARTICULATION,
+    PEDAL,
     TEMPO,
     TEMPO_CENTRE,
     TEMPO_SCALE,
@@ -18,8 +21,9 @@ from engine.models.pianist.pianist import (
     VELOCITY_CENTRE,
     VELOCITY_SCALE,
 )
-from engine.music.expression import beat_quarters, measure_of
-from engine.music.types import Score
+from engine.models.pianist.style import AXES
+from engine.music.expression import beat_quarters, chords, measure_of
+from engine.music.types import DEFAULT_FREEDOM, Score
 
 
 @dataclass(frozen=True)
@@ -27,45 +31,76 @@ class Freedom:
     """How much of one player's own movement is laid around the expected values, by channel; 0 is none, 1 a full sample.
 
     tempo, velocity  share of (sample - its expected values)
+    articulation     share of the sample, not of the expected values, in which note is held longest, which shortest
     """
 
     tempo: float = 0.1
-    velocity: float = 0.3
+    velocity: float = 0.2
+    articulation: float = 0.2
+
+    @classmethod
+    def of(cls, share: float) -> Freedom:
+        """From one slider: 0 is the expected performance, DEFAULT_FREEDOM the default above, 1 a full sample."""
+        return cls(*(share ** (np.log(v) / np.log(DEFAULT_FREEDOM)) for v in (0.1, 0.2, 0.2)))
 
 
 FREEDOM = Freedom()
+WITHIN_CHORD = 0.7  # of the difference of a note's loudness from its chord's
+_AXIS = {axis.name: i for i, axis in enumerate(AXES)}
+_ENOUGH = 256  # notes from which a sample shows how loudness is distributed; in fewer it follows the expected deviation
 
 
 def joined(
     score: Score, values: ExpectedValues, mixed: NDArray, expected: NDArray, sample: NDArray, default: NDArray,
-    freedom: Freedom = FREEDOM, level: float | None = None,
+    freedom: Freedom = FREEDOM, level: float | None = None, asked: NDArray | None = None,
 ) -> NDArray[np.float32]:  # fmt: skip
-    """Channel values (n, 8): tempo and velocity around the expected performance, the rest as `mixed`.
+    """Channel values (n, 8): tempo, velocity and articulation around the expected performance, the rest as `mixed`.
 
-    Articulation stays the flow's: moved to the expected one it lost people's distribution of durations.
+    The values of velocity and articulation are those of `mixed`, dealt to the notes in the expected order (`ranks`):
+    moved to the expected values they lost people's distribution.
 
     expected  (n, 8) the flow's expected values in the wanted style, sample (n, 8) a draw in it
     default   (n, 8) the flow's expected values in the default style: what the style changes of them is kept
     level     log2 seconds a felt beat where no tempo is written; by default as in `default`
+    asked     (9,) what the style axes ask for beyond the default, each in the unit of its descriptor (`descriptors`)
     """
     out = mixed.astype(np.float64)
     own, styled = sample - expected, expected - default
     move = (
         values.velocity / VELOCITY_SCALE + _centred(styled[:, VELOCITY]) + freedom.velocity * _centred(own[:, VELOCITY])
     )
-    wanted = values.deviation[1] / VELOCITY_SCALE * _wider(expected[:, VELOCITY], default[:, VELOCITY])
-    out[:, VELOCITY] = expected[:, VELOCITY].mean() + move * wanted / max(move.std(), 1e-6)
-    loud = with_dynamics(score, out[:, VELOCITY] * VELOCITY_SCALE + VELOCITY_CENTRE)
-    out[:, VELOCITY] = (loud + accent_lift(score, loud) - VELOCITY_CENTRE) / VELOCITY_SCALE
-    out[:, TEMPO] = _tempo(score, values, expected[:, TEMPO], own[:, TEMPO], default[:, TEMPO], freedom.tempo, level)
+    move = _blended(score, move)
+    wider = _widened(values.deviation[1], asked, "contrast")
+    loudness = float(expected[:, VELOCITY].mean()) * VELOCITY_SCALE + VELOCITY_CENTRE
+    loud = with_dynamics(score, loudness + _unit(move) * values.deviation[1] * wider)
+    if len(score) < _ENOUGH:
+        loud = loud + undrifted(score, loud)
+    loud = loud + accent_lift(score, loud)
+    if len(score) >= _ENOUGH:
+        people = mixed[:, VELOCITY] * VELOCITY_SCALE + VELOCITY_CENTRE
+        loud = in_order_of(loud, people, np.zeros(len(score), int))
+        loud = loud.mean() + (loud - loud.mean()) * wider / _wider(expected[:, VELOCITY], default[:, VELOCITY])
+    out[:, VELOCITY] = (loud + level_shift(score) - VELOCITY_CENTRE) / VELOCITY_SCALE
+    out[:, ARTICULATION] = in_order_of(
+        (1 - freedom.articulation) * _unit(values.articulation) + freedom.articulation * _unit(sample[:, ARTICULATION]),
+        mixed[:, ARTICULATION], length_classes(score),
+    )  # fmt: skip
+    curve = values.deviation[0] * _widened(values.deviation[0], asked, "rubato")
+    out[:, TEMPO] = _tempo(
+        score, values, expected[:, TEMPO], own[:, TEMPO], default[:, TEMPO], freedom.tempo, curve, level
+    )
+    if asked is not None and asked[_AXIS["pedal"]] < 0:  # the flow answers to more pedal, hardly to less
+        out[:, PEDAL] += asked[_AXIS["pedal"]] * 2
     return out.astype(np.float32)
 
 
 def _tempo(
     score: Score, values: ExpectedValues, expected: NDArray, own: NDArray, default: NDArray, share: float,
-    level: float | None,
+    deviation: float, level: float | None,
 ) -> NDArray[np.float64]:  # fmt: skip
-    """The tempo channel: the written pace, the expected curve and the player's own movement around it."""
+    """The tempo channel: the written pace, the expected curve and the player's own movement around it, together as wide
+    as `deviation` in octaves.
+    """
     grid, beat = values.grid, values.grid.beat_of(score.onset_quarter)
     m = score.measures
     felt = np.log2(beat_quarters(m.ts_num, m.ts_den)[measure_of(score)])  # octaves of a felt beat over a quarter
@@ -79,15 +114,33 @@ def _tempo(
 
     styled = of_beats((expected - default) * TEMPO_SCALE)
     move = values.tempo + styled - styled.mean() + share * _centred(of_beats(own * TEMPO_SCALE))
-    curve = move * values.deviation[0] / max(move.std(), 1e-6) * _wider(expected, default)
+    curve = move * deviation / max(move.std(), 1e-6)
     if level is None:
         level = float(of_beats(default * TEMPO_SCALE + TEMPO_CENTRE).mean())
     own_pace = level - float(of_beats(felt).mean())
     return (pace(score, grid, curve, own_pace)[beat] + felt + styled.mean() - TEMPO_CENTRE) / TEMPO_SCALE
 
 
+def _blended(score: Score, move: NDArray) -> NDArray[np.float64]:
+    """The movement with less of it within chords: brought to one player's width as a whole, the melody stood out more
+    than pianists let it.
+    """
+    index = chords(score).index
+    mean = (np.bincount(index, move) / np.bincount(index))[index]
+    return mean + WITHIN_CHORD * (move - mean)
+
+
 def _centred(x: NDArray) -> NDArray:
     return x - x.mean()
+
+
+def _unit(x: NDArray) -> NDArray:
+    return _centred(x) / max(float(x.std()), 1e-6)
+
+
+def _widened(deviation: float, asked: NDArray | None, axis: str) -> float:
+    """Factor by which an axis widens or narrows a movement of this deviation; a fifth of it always stays."""
+    return 1.0 if asked is None else max(1.0 + float(asked[_AXIS[axis]]) / deviation, 0.2)
 
 
 def _wider(styled: NDArray, default: NDArray) -> float:

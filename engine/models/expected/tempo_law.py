@@ -19,7 +19,9 @@ from engine.music.types import Score
 
 # usual range of each class of tempo words (`in_force.TEMPO_WORDS`), felt beats a minute
 WORD_RANGE = {1: (40, 66), 2: (54, 80), 3: (66, 104), 4: (84, 132), 5: (108, 176), 6: (160, 208)}
-RIT_OCTAVES, ACCEL_OCTAVES = 0.22, 0.17  # the least that a written change moves the pace by its end
+RIT_OCTAVES, ACCEL_OCTAVES = 0.22, 0.20  # the least that a written change moves the pace by its end
+PRINTED_GIVE = 0.10  # octaves by which a performer may leave a metronome mark towards the pace of the music, 7 %
+FERMATA_OCTAVES = 0.8  # by which the last beat under a fermata is longer than its neighbours, at least
 CURVE_LIMITS = (-1.2, 2.2)  # of a beat about the written pace; an estimate of what people do, not measured
 STEP_LIMITS = (-1.6, 1.8)  # from one beat to the next, likewise
 
@@ -32,13 +34,13 @@ def pace(score: Score, grid: BeatGrid, curve: NDArray, own: float) -> NDArray[np
     """
     step = np.log2(np.diff(grid.seconds) / np.diff(grid.quarter))
     moved = _with_changes(score, grid, guarded(curve))
-    moved = moved - np.median(moved)
+    moved = _with_holds(score, grid, moved - np.median(moved))
     printed = len(score.events.at("metronome")) > 0 and bool((score.marks["tempo_bpm"] > 0).any())
     if score.tempo_bpm > 0:  # the average over the piece
         length = (np.diff(grid.quarter) * np.exp2(step + moved)).sum()
         return step + moved + np.log2(60.0 / score.tempo_bpm * np.diff(grid.quarter).sum() / length)
     if printed:
-        return step + moved
+        return step + moved + float(np.clip(own - (step + moved).mean(), -PRINTED_GIVE, PRINTED_GIVE))
     free = own - float((step + moved).mean())
     return step + moved + free + _into_range(score, grid, step + free)
 
@@ -89,6 +91,19 @@ def _with_changes(score: Score, grid: BeatGrid, curve: NDArray) -> NDArray[np.fl
         out[start:end] += lacking * ramp * 4 / 3
         if not slower and not (sign[end:] != 0).any() and not _resets(score, grid, end):
             out[end:] += lacking  # without a new tempo the piece stays faster
+    return out
+
+
+def _with_holds(score: Score, grid: BeatGrid, curve: NDArray) -> NDArray[np.float64]:
+    """The curve with the last beat of every note or rest under a fermata held."""
+    under = score.marks["fermata"] > 0
+    ends = (score.onset_quarter + score.duration_quarter)[under] - 0.05
+    places = np.concatenate([np.maximum(ends, score.onset_quarter[under]), score.events.at("fermata")])
+    out = curve.copy()
+    for i in np.unique(grid.beat_of(places)):
+        near = [out[k] for k in (i - 1, i + 1) if 0 <= k < len(out)]
+        if near:
+            out[i] = max(out[i], float(np.log2(np.mean(np.exp2(near)))) + FERMATA_OCTAVES)
     return out
 
 

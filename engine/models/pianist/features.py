@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.music.expression import beat_quarters, chords, measure_of, score_beats
-from engine.music.types import Score
+from engine.music.types import TREMOLO, Score
 
 COMPOSERS = (
     "", "Bach", "Balakirev", "Beethoven", "Brahms", "Chopin", "Debussy", "Glinka", "Haydn", "Liszt", "Mozart",
@@ -153,7 +153,9 @@ def _mark_features(score: Score, beat_length: NDArray) -> dict[str, NDArray]:
         "staccato": marks["staccato"] == 1, "staccatissimo": marks["staccato"] == 2, "tenuto": marks["tenuto"] > 0,
         "slurred": marks["slur"] == 1, "slur_end": marks["slur"] == 2, "fermata": marks["fermata"] > 0,
         "arpeggio": marks["arpeggio"] > 0,
-        "trill": marks["ornament"] == 1, "mordent": marks["ornament"] == 2, "turn": marks["ornament"] == 3,
+        "trill": (marks["ornament"] == 1) | (marks["ornament"] > TREMOLO),
+        "mordent": np.isin(marks["ornament"], (2, 4)),
+        "turn": np.isin(marks["ornament"], (3, 5)),
         "beat_period": np.where(bpm > 0, period + 1, 0), "beat_period_known": bpm > 0,
         "slower": marks["tempo_change"] < 0, "faster": marks["tempo_change"] > 0,
         "tempo_known": marks["tempo_word"] > 0,

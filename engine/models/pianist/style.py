@@ -38,6 +38,31 @@ AXES = (
 )
 
 
+_DB_PER_VELOCITY = 0.27  # about velocity 64, where loudness grows with 40 log10 of the velocity
+
+
+def units(deviation: NDArray) -> tuple[str, ...]:
+    """One deviation of each axis in the units of playing.
+
+    deviation  (9,) in the units of `descriptors`
+
+    >>> units(np.array([0.265, 0.106, 5.37, 2.05, 0.297, 0.289, 4.28, 7.13, 0.135]))[:3]
+    ('20 % of the tempo', '8 % of a beat', '5.4 velocities (1.5 dB)')
+    """
+    d = np.asarray(deviation, float)
+
+    def share(octaves: float) -> str:
+        return f"{100 * (2**octaves - 1):.0f} %"
+
+    def loud(velocity: float) -> str:
+        return f"{velocity:.1f} velocities ({_DB_PER_VELOCITY * velocity:.1f} dB)"
+
+    return (
+        f"{share(d[0])} of the tempo", f"{share(d[1])} of a beat", loud(d[2]), loud(d[3]), f"{share(d[4])} of a note",
+        f"{100 * np.expm1(d[5]):.0f} % of the spread", loud(d[6]), f"{d[7]:.0f} ms", f"{100 * d[8]:.0f} % of the pedal",
+    )  # fmt: skip
+
+
 def moved(z_axes: Sequence[float], base: Sequence[float], sliders: NDArray, size: int) -> tuple[float, ...]:
     """z of `size` numbers: `base` (zeros when empty), moved by sliders (standard deviations each).
 

@@ -303,8 +303,11 @@ def _page(r: _Reading) -> Page:
     return page
 
 
+_ORNAMENTS = ((1, "Tt"), (2, "Mm"), (4, "Ww"), (3, "S"), (5, "$"))
+
+
 def _signs(token: str) -> dict[str, int]:
-    ornament = next((k for k, signs in ((1, "Tt"), (2, "MmWw"), (3, "S$")) if any(s in token for s in signs)), 0)
+    ornament = next((k for k, signs in _ORNAMENTS if any(s in token for s in signs)), 0)
     signs = {
         "accent": 2 if "^^" in token else int("^" in token),
         "staccato": 2 if "`" in token else int("'" in token),

@@ -12,7 +12,9 @@ from typing import Any
 
 from engine.music.engraving.spelling import FIFTHS
 from engine.music.io.musicxml_page import number
+from engine.music.io.page_events import BAR_END, word_events
 from engine.music.io.written import Bar, Note, Page, Part, Sign
+from engine.music.types import TREMOLO
 
 _ID = "{http://www.w3.org/XML/1998/namespace}id"
 _STEPS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
@@ -23,6 +25,7 @@ _ARTICULATIONS = {
     "spicc": ("staccato", 2), "ten": ("tenuto", 1),
 }  # fmt: skip
 _ORNAMENTS = {"trill": 1, "mordent": 2, "turn": 3}
+_FORMS = {("mordent", "upper"): 4, ("turn", "lower"): 5}
 _SILENT = {
     "clef", "keySig", "meterSig", "barLine", "dot", "artic", "accid", "verse", "syl", "custos", "sb", "pb", "del",
 }  # fmt: skip
@@ -102,7 +105,12 @@ class _Reader:
         bar = Bar((element.get("n") or "").strip(), self.meter, self.fifths)
         bar.order.endings = endings
         i = len(self.page.bars)
+        if i and self.fifths != self.page.bars[-1].fifths:
+            self.page.events[i].append((0.0, "key"))
         self.page.bars.append(bar)
+        kind = {"dbl": "double", "rptend": "repeat", "rptboth": "repeat"}.get(element.get("right") or "")
+        if kind:
+            self.page.events[i].append((BAR_END, kind))
         if element.get("left") in ("rptstart", "rptboth") or (i and self.begins):
             bar.order.forward = True
         self.begins = element.get("right") in ("rptboth", "rptstart")
@@ -180,7 +188,7 @@ class _Reader:
             if x.get("fermata"):
                 marks["fermata"] = 1
         if whole.getparent().tag in ("bTrem", "fTrem"):
-            marks["ornament"] = 1
+            marks["ornament"] = _tremolo(whole)
         note = Note(
             at, length, pitch, FIFTHS[step] + 7 * alter, *where, grace, any(c in tie for c in "mt"),
             any(c in tie for c in "im"), marks,
@@ -213,6 +221,7 @@ class _Reader:
         start = self.notes.get((e.get("startid") or "").lstrip("#"), [])
         stop = self.notes.get((e.get("endid") or "").lstrip("#"), [])
         text = " ".join("".join(e.itertext()).split()) if isinstance(e.tag, str) else ""
+        self.page.events[k] += [(float(at), kind) for kind in _events(e, text)]
         if e.tag in ("dynam", "dir", "tempo"):
             bar.signs.append(Sign(at, "words", text, end))
             bpm = number(e.get("midi.bpm"))
@@ -236,10 +245,33 @@ class _Reader:
             for ref in (e.get("plist") or "").split():
                 start = start + self.notes.get(ref.lstrip("#"), [])
             for _, note in start:
-                note.marks[name] = _ORNAMENTS.get(e.tag, 1)
+                note.marks[name] = _FORMS.get((e.tag, e.get("form") or ""), _ORNAMENTS.get(e.tag, 1))
         elif e.tag == "repeatMark":
             kind = {"daCapo": "dacapo", "dalSegno": "dalsegno"}.get(e.get("func") or "", e.get("func") or "")
             bar.order.jumps.add(kind)
+
+
+def _tremolo(whole: Any) -> int:
+    """The value of "ornament" of a note or chord in a tremolo; one between two notes has no number of beams."""
+    around = whole.getparent()
+    slashes = re.fullmatch(r"([1-5])slash", around.get("stem.mod") or whole.get("stem.mod") or "")
+    beams = {"8": 1, "16": 2, "32": 3, "64": 4}.get(around.get("unitdur") or "", int(slashes[1]) if slashes else 0)
+    return TREMOLO + beams if beams and around.tag == "bTrem" else 1
+
+
+def _events(e: Any, text: str) -> list[str]:
+    """Kinds of page event that a control element stands for."""
+    if e.tag == "fermata":
+        return ["fermata"]
+    if e.tag == "pedal":
+        return {"down": ["pedal_down"], "up": ["pedal_up"], "bounce": ["pedal_up", "pedal_down"]}.get(
+            e.get("dir") or "", []
+        )
+    if e.tag not in ("dynam", "dir", "tempo"):
+        return []
+    found = word_events(text)
+    found += ["dynamic"] * (e.tag == "dynam" and re.fullmatch(r"[pmfszr]{1,6}", text) is not None)
+    return found + ["metronome"] * bool(e.tag == "tempo" and e.get("mm"))
 
 
 def chosen(element: Any) -> Any:

@@ -11,7 +11,7 @@ from lxml import etree
 
 from engine.music.io.mei_page import page_of_mei
 from engine.music.io.musicxml_page import page_of
-from engine.music.io.page_events import musicxml_events
+from engine.music.io.page_events import musicxml_events, placed
 from engine.music.io.written import Page, score_of
 from engine.music.types import Score
 
@@ -55,7 +55,9 @@ def _credited_composer(root: Any) -> str:
 
 def read_mei(data: bytes, all_parts: bool = False) -> Score:
     """`read_musicxml` for MEI."""
-    return score_of(mei_page(data), all_parts)
+    page = mei_page(data)
+    score = score_of(page, all_parts)
+    return replace(score, events=placed(page.events, page.numbers(), score.measures))
 
 
 def _plain(data: bytes) -> Any:

@@ -20,10 +20,10 @@ from engine.music.engraving.note_values import (
     tuplet_brackets,
 )
 from engine.music.io.directions import directions
-from engine.music.types import Score
+from engine.music.types import TREMOLO, Score
 
 _ACCIDENTALS = {-2: "flat-flat", -1: "flat", 0: "natural", 1: "sharp", 2: "double-sharp"}
-_ORNAMENTS = {1: "trill-mark", 2: "mordent", 3: "turn"}
+_ORNAMENTS = {1: "trill-mark", 2: "mordent", 3: "turn", 4: "inverted-mordent", 5: "inverted-turn"}
 _ARTICULATIONS = (
     ("accent", {1: "accent", 2: "strong-accent"}),
     ("staccato", {1: "staccato", 2: "staccatissimo"}),
@@ -315,9 +315,11 @@ class Writer:
             ET.SubElement(out, "tuplet", type=bracket)
         if not tied_from and signs:
             if marks["ornament"][row]:
-                ET.SubElement(
-                    ET.SubElement(out, "ornaments"), _ORNAMENTS.get(int(marks["ornament"][row]), "trill-mark")
-                )
+                kind, box = int(marks["ornament"][row]), ET.SubElement(out, "ornaments")
+                if kind > TREMOLO:
+                    ET.SubElement(box, "tremolo", type="single").text = str(kind - TREMOLO)
+                else:
+                    ET.SubElement(box, _ORNAMENTS.get(kind, "trill-mark"))
             found = [words[int(marks[name][row])] for name, words in _ARTICULATIONS if int(marks[name][row]) in words]
             if found:
                 articulations = ET.SubElement(out, "articulations")

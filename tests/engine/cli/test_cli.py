@@ -129,7 +129,7 @@ def test_convert_there_and_back(folder: Path, capsys: pytest.CaptureFixture) -> 
         ("perform piece.musicxml -o a.mid --style A --style-from b.mid", "not allowed with"),
         ("perform piece.musicxml -o a.mid --style-from none.mid", "There is no file none.mid"),
         ("perform piece.musicxml -o a.mid --z 1,x", "numbers separated by commas"),
-        ("perform piece.musicxml -o a.mid --z nan", "-10 to 10"),
+        ("perform piece.musicxml -o a.mid --z nan", "-3 to 3"),
         ("perform piece.musicxml -o a.mid --z " + ",".join("0" * 40), "axis values"),
         ("perform piece.musicxml -o a.mid --strength 3", "0 to 1.5"),
         ("perform piece.musicxml -o a.mid --strength nan", "0 to 1.5"),
