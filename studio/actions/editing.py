@@ -42,6 +42,7 @@ def style_of(desk: Desk, session: Session, controls: Controls) -> Style:
         base=base,
         strength=Strength(*(value / 100 for value in controls.strength)),
         seed=controls.seed,
+        freedom=controls.freedom / 100,
     )
 
 

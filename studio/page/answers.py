@@ -110,19 +110,20 @@ def panel_values(page: Page, c: Controls) -> Shown:
     """The style panel as these controls say."""
     if len(c.axes) != len(page.axes):
         return {}
-    return dict(zip(page.controls, (c.preset, c.second, c.blend, c.seed, *c.strength, *c.axes), strict=True))
+    return dict(zip(page.controls, (c.preset, c.second, c.blend, c.seed, *c.strength, *c.axes, c.freedom), strict=True))
 
 
 def as_controls(values: tuple, axes: int) -> Controls:
     """The style panel's values, in Page.controls order, checked: a client may send anything."""
     preset, second, blend, seed, *rest = values
-    strengths, offsets = rest[:5], rest[5 : 5 + axes]
-    if len(offsets) != axes or any(v is None for v in (blend, seed, *rest)):
+    strengths, offsets, freedom = rest[:5], rest[5 : 5 + axes], rest[5 + axes :]
+    if len(offsets) != axes or len(freedom) != 1 or any(v is None for v in (blend, seed, *rest)):
         raise BadInput("A slider of the style panel is empty; press Reset style.")
     return Controls(
         str(preset), str(second), min(1.0, max(0.0, float(blend))),
         tuple(min(3.0, max(-3.0, float(v))) for v in offsets),
         tuple(min(150.0, max(0.0, float(v))) for v in strengths), min(2**31 - 1, max(0, int(seed))),
+        min(100.0, max(0.0, float(freedom[0]))),
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.music.types import Score, Strength, Style
+from engine.music.types import DEFAULT_FREEDOM, Score, Strength, Style
 from studio.project.music import (
     MAX_QUARTERS,
     MOST_NOTES,
@@ -55,7 +55,7 @@ class Pieces:
             "rendered": None if s.rendered is None else shelf.performance(s.rendered), "grid": grid_table(s.grid),
             "controls": {f.name: _plain(getattr(s.controls, f.name)) for f in fields(Controls)},
             "style": {
-                "z": list(s.style.z), "seed": s.style.seed,
+                "z": list(s.style.z), "seed": s.style.seed, "freedom": s.style.freedom,
                 "strength": {f.name: float(getattr(s.style.strength, f.name)) for f in fields(Strength)},
             },
             "edits": [
@@ -151,14 +151,14 @@ def _family(table: Mapping[str, Any]) -> int:
 
 
 def _controls(table: object) -> Controls:
-    t = keyed(table, *(f.name for f in fields(Controls)))
+    t = keyed(table, *(f.name for f in fields(Controls) if f.name != "freedom"))  # projects of before have none
     axes = column(t["axes"], "axes", -10, 10, np.float64)
     if len(axes) > 100:
         raise Damaged("it has too many sliders")
     return Controls(
         text(t["preset"], "preset"), text(t["second"], "second"), real(t["blend"], "blend", 0, 1),
         tuple(axes.tolist()), tuple(column(t["strength"], "strength", 0, 150, np.float64, 5).tolist()),
-        whole(t["seed"], "seed", 0, 2**31 - 1),
+        whole(t["seed"], "seed", 0, 2**31 - 1), real(t.get("freedom", Controls.freedom), "freedom", 0, 100),
     )  # fmt: skip
 
 
@@ -169,7 +169,8 @@ def _style(table: object) -> Style:
     if len(z) > 1000:
         raise Damaged("its style has too many numbers")
     named = {f.name: real(strength[f.name], f.name, 0, 1.5) for f in fields(Strength)}
-    return Style(tuple(z.tolist()), Strength(**named), whole(t["seed"], "seed", 0, 2**62))
+    freedom = real(t.get("freedom", DEFAULT_FREEDOM), "freedom", 0, 1)
+    return Style(tuple(z.tolist()), Strength(**named), whole(t["seed"], "seed", 0, 2**62), freedom)
 
 
 def _edits(rows: object) -> Mapping[int, NoteEdit]:

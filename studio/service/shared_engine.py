@@ -7,7 +7,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
+from engine.checkpoints.index import styles
 from engine.limits import PREVIEWS_AT_ONCE, WAITING_SHORT
+from engine.models.pianist.style import units
 from engine.music.types import Alignment, AudioClip, BadInput, BundleError, Performance, Score
 from engine.progress import NoteCallback, ProgressCallback, no_progress
 from engine.requests import ComposeRequest, PerformRequest, RenderRequest, WritingRequest
@@ -92,6 +94,15 @@ class Desk:
     def axes(self) -> tuple[Axis, ...]:
         """The style sliders."""
         return self.engine.axes
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """What one deviation of each slider is in the units of playing; "1" where the checkpoint does not say."""
+        try:
+            deviation = styles(self.engine.checkpoints).deviation
+        except BundleError:
+            return ("1 deviation",) * len(self.engine.axes)
+        return units(deviation)
 
     @property
     def presets(self) -> dict[str, tuple[float, ...]]:

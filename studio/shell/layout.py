@@ -8,6 +8,7 @@ import gradio as gr
 
 from engine.limits import VISIT_SEC
 from engine.measures.exports import ALL, EXPORTS
+from engine.music.types import DEFAULT_FREEDOM
 from studio.actions.document import Document
 from studio.actions.editing import BORROWED, DEFAULT, OF_PIECE
 from studio.panels.compare.layout import ComparePanel, CompareStage, build_compare, build_stage
@@ -49,6 +50,7 @@ class Page:
     second: gr.Dropdown
     blend: gr.Slider
     axes: tuple[gr.Slider, ...]
+    freedom: gr.Slider
     strengths: tuple[gr.Slider, ...]
     seed: gr.Number
     dice: gr.Button
@@ -76,7 +78,7 @@ class Page:
     @property
     def controls(self) -> list:
         """The inputs that make up studio.state.session.Controls, in its order."""
-        return [self.preset, self.second, self.blend, self.seed, *self.strengths, *self.axes]
+        return [self.preset, self.second, self.blend, self.seed, *self.strengths, *self.axes, self.freedom]
 
     @property
     def outputs(self) -> list:
@@ -178,12 +180,16 @@ def _style(desk: Desk) -> dict:
         with gr.Accordion("Blend with a second pianist", open=False):
             second = gr.Dropdown(names, value=DEFAULT, label="Second pianist", filterable=False, elem_id="second")
             blend = gr.Slider(0, 1, 0, step=0.01, label="Blend", info="first ⟷ second", elem_id="blend", buttons=[])
+        freedom = gr.Slider(
+            0, 100, 100 * DEFAULT_FREEDOM, step=1, label="Freedom, %", info="as people expect it ⟷ one player's own",
+            elem_id="freedom", elem_classes="axis", buttons=[],
+        )  # fmt: skip
         axes = tuple(
             gr.Slider(
-                -3, 3, 0, step=0.05, label=axis.label, info=f"{axis.low} ⟷ {axis.high}", elem_id=f"axis-{axis.name}",
-                elem_classes="axis", buttons=[],
+                -3, 3, 0, step=0.05, label=axis.label, info=f"{axis.low} ⟷ {axis.high}; 1 is {unit}",
+                elem_id=f"axis-{axis.name}", elem_classes="axis", buttons=[],
             )
-            for axis in desk.axes
+            for axis, unit in zip(desk.axes, desk.units, strict=True)
         )  # fmt: skip
         with gr.Row(elem_id="seed-row", equal_height=True):
             seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=2**31 - 1, elem_id="seed", min_width=90)
@@ -194,6 +200,7 @@ def _style(desk: Desk) -> dict:
         "second": second,
         "blend": blend,
         "axes": axes,
+        "freedom": freedom,
         "seed": seed,
         "dice": dice,
         "reset": reset,

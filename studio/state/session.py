@@ -14,7 +14,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.music.types import Alignment, Performance, Score, Style
+from engine.music.types import DEFAULT_FREEDOM, Alignment, Performance, Score, Style
 from studio.state.pins import Comparison
 
 PEDAL_DOWN = 64  # controller values from here on hold the dampers up
@@ -91,6 +91,7 @@ class Controls:
     preset, second  names of two presets; blend 0 is all preset, 1 all second
     axes            offsets on the style axes, standard deviations
     strength        tempo, timing, velocity, articulation, pedal; per cent, 0 to 150
+    freedom         per cent: 0 is the performance that people expect of the page, 100 one player's own
     """
 
     preset: str = "Default"
@@ -99,6 +100,7 @@ class Controls:
     axes: tuple[float, ...] = ()
     strength: tuple[float, ...] = (100.0,) * 5
     seed: int = 0
+    freedom: float = 100 * DEFAULT_FREEDOM
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from engine.limits import PERFORMANCE_NOTES
 from engine.music.io.midi_bytes import parse_midi
 from engine.music.passes import found_share, repeat_remarks
 from engine.music.remarks import remark_lines
-from engine.music.types import Alignment, BadInput
+from engine.music.types import DEFAULT_FREEDOM, Alignment, BadInput
 from engine.untrusted.scores import open_performance
 from studio.actions import editing as actions
 from studio.actions.document import Document
@@ -141,7 +141,7 @@ def connect_style(page: Page, desk: Desk) -> None:
     """Sliders, presets, seed: play again, keep the visitor's edits."""
     inputs = [page.document, page.human_show, *page.controls]
     restyle = restyling(page, desk)
-    sliders = [page.blend, *page.axes, *page.strengths]
+    sliders = [page.blend, page.freedom, *page.axes, *page.strengths]
     menus = [page.preset, page.second]
     gr.on(
         [s.release for s in sliders] + [m.input for m in menus] + [page.seed.submit, page.seed.blur],
@@ -150,7 +150,7 @@ def connect_style(page: Page, desk: Desk) -> None:
     page.dice.click(lambda: random.randrange(1, 10_000), None, page.seed, **PRIVATE).then(
         restyle, inputs, page.outputs, **PRIVATE
     )
-    zero = [actions.DEFAULT, actions.DEFAULT, 0, 0, *[100] * 5, *[0] * len(page.axes)]
+    zero = [actions.DEFAULT, actions.DEFAULT, 0, 0, *[100] * 5, *[0] * len(page.axes), 100 * DEFAULT_FREEDOM]
     page.reset.click(lambda: zero, None, page.controls, **PRIVATE).then(restyle, inputs, page.outputs, **PRIVATE)
 
     @said(page)
