@@ -1,9 +1,10 @@
 """How human is the Pianist? `python -m training.pianist.eval --set validation --nasap SCORES [--midi-out DIR]`.
 
-Renders the pieces of the measuring set three ways (from the notation program's MIDI, from MusicXML, in the style of one
-human performance of the piece) and prints the distances of `expression_distribution` and the correlations of
-`expression_agreement` beside human against human. A rendering plays the MIDI's notes one to one; "MusicXML" means
-the same notes with the marks of the MusicXML file.
+Plays the pieces of the measuring set as `etude perform` plays them, and prints the distances of
+`expression_distribution` and the correlations of `expression_agreement` beside human against human. Rows: the notes of
+the score MIDI with the marks of the MusicXML; the score MIDI alone; the first again in the style of one human
+performance of the piece; the MusicXML as a user opens it, ornaments played out. The last one's notes are matched by
+alignment, the others' by identity. Settings are chosen on the half "choose" of the works, figures given on "report".
 """
 
 from __future__ import annotations
@@ -22,24 +23,27 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial.distance import jensenshannon
 
-from engine.checkpoints.bundle import PianistBundle, open_pianist
-from engine.models.pianist.features import Features, score_features
-from engine.models.pianist.pianist import Reader, Sampling, encode_style, from_channels, mix
-from engine.music.expression import decode_expression, encode_expression, steady_pedal
+from engine.engine import Engine
 from engine.music.io.alignment import align
 from engine.music.io.midi import read_midi_performance, read_midi_score, write_midi
 from engine.music.io.read_musicxml import read_musicxml_file
-from engine.music.types import Performance, Score
+from engine.music.types import DEFAULT_FREEDOM, Performance, Score, Style
+from engine.requests import PerformRequest
+from training.core.halves import HALVES, half_of
 from training.pianist import expression_agreement as agreement
 from training.pianist import expression_distribution as distribution
+from training.pianist.expected_table import of_table
 from training.pianist.marks import attach_marks
 
-KEYS = (*distribution.BINS, "velocity r", "beat_period r", "articulation r")
+ROWS = ("MusicXML marks", "MIDI", "style of one human", "MusicXML as opened")
+_BESIDES = ("beat_period mean -8", "articulation r 80 ms")
 
 
 @dataclass
 class Piece:
-    """One piece of the measuring set: notes of its score MIDI, human views, and the score with and without marks."""
+    """One piece of the measuring set: notes of its score MIDI, human views, the score with and without marks, and the
+    MusicXML as it is opened.
+    """
 
     name: str
     notes: NDArray
@@ -47,16 +51,20 @@ class Piece:
     human: list[dict]
     from_midi: Score
     from_xml: Score
+    opened: Score
+    work: str
     human_files: list[Path]
 
 
-def load_set(folder: Path, nasap: Path, limit: int = 0) -> list[Piece]:
-    """The pieces of the set, with their MusicXML marks from a folder of (n)ASAP scores."""
+def load_set(folder: Path, nasap: Path, metadata: Path, limit: int = 0) -> list[Piece]:
+    """The pieces of the set, with their MusicXML marks from a folder of (n)ASAP scores; metadata names their works."""
     warnings.simplefilter("ignore")
     source = {}
     with open(folder / "index.csv") as f:
         for row in csv.DictReader(f):
             source.setdefault(row["piece"], row["file"])
+    with open(metadata) as f:
+        work_of = {row["folder"]: row["work"] for row in csv.DictReader(f)}
     pieces = []
     for name, (notes, views) in agreement.humans(folder).items():
         files = sorted((folder / "human").glob(f"{name}-*.mid"))
@@ -66,19 +74,15 @@ def load_set(folder: Path, nasap: Path, limit: int = 0) -> list[Piece]:
             if not any(np.array_equal(found["velocity"], other["velocity"]) for other in human):
                 human.append(found)
         score = read_midi_score((folder / "score" / f"{name}.mid").read_bytes())
-        written = read_musicxml_file(nasap / Path(source[name]).parent / "xml_score.musicxml")
+        home = Path(source[name]).parent
+        written = read_musicxml_file(nasap / home / "xml_score.musicxml")
         marked, _ = attach_marks(score, written)
-        pieces.append(Piece(name, notes, views, human, score, replace(marked, composer=written.composer), files))
+        marked = replace(marked, composer=written.composer)
+        work = work_of.get(str(home), str(home))
+        pieces.append(Piece(name, notes, views, human, score, marked, written, work, files))
         if limit and len(pieces) == limit:
             break
     return pieces
-
-
-def rendering_notes(performance: Performance) -> NDArray:
-    """A performance as the rows that the measuring scripts read: onset, duration, pitch, velocity, sorted."""
-    p = performance
-    rows = np.stack([p.onset_sec, p.duration_sec, p.pitch, p.velocity], axis=1)
-    return rows[np.lexsort((rows[:, 3], rows[:, 2], rows[:, 1], rows[:, 0]))]
 
 
 def pedal_spans(performance: Performance) -> NDArray:
@@ -93,30 +97,37 @@ def pedal_spans(performance: Performance) -> NDArray:
     return np.array(spans)
 
 
-def measure(pieces: list[Piece], performances: list[Performance]) -> dict[str, float]:
-    """JS distance per quantity with "mean JS", and median r per quantity over pieces."""
+def measure(pieces: list[Piece], row: Row) -> dict[str, float]:
+    """JS distance per quantity with "mean JS"; r against single humans per quantity, median and mean over pieces.
+
+    Besides: "beat_period mean -8" without the last eight beats; "articulation r 80 ms" over notes written as long.
+    """
     truth: dict[str, list] = defaultdict(list)
     ours: dict[str, list] = defaultdict(list)
-    found: dict[str, list] = {k: [] for k in agreement.KEYS}
-    for piece, performance in zip(pieces, performances, strict=True):
-        rows = rendering_notes(performance)
+    found: dict[str, list] = {k: [] for k in (*agreement.KEYS, *_BESIDES)}
+    for piece, performance in zip(pieces, row.performances, strict=True):
+        p = performance
+        rows = np.stack([p.onset_sec, p.duration_sec, p.pitch, p.velocity], axis=1)
         quantity = {
-            "velocity": rows[:, 3],
-            "duration": rows[:, 1],
-            "ioi": np.diff(rows[:, 0]),
-            "pedal": pedal_spans(performance),
-        }
+            "velocity": p.velocity, "duration": p.duration_sec, "ioi": np.diff(np.sort(p.onset_sec)),
+            "pedal": pedal_spans(p),
+        }  # fmt: skip
         for human in piece.human:
             for k in distribution.BINS:
                 truth[k].append(human[k])
                 ours[k].append(quantity[k])
-        scores: dict[str, list] = {k: [] for k in agreement.KEYS}
+        match = matched(piece, p, row.one_to_one)
+        scores: dict[str, list] = {k: [] for k in found}
         for h in piece.views:
-            view = agreement.view_of_rendering(piece.notes, rows, h["score_beats"])
+            view = agreement.view_of_rendering(piece.notes, rows, h["score_beats"], match)
             for k in agreement.KEYS:
                 if len(view[k]) == len(h[k]):
                     scores[k].append(agreement.pearson(view[k], h[k]))
-        for k in agreement.KEYS:
+            if len(view["beat_period"]) == len(h["beat_period"]):
+                scores[_BESIDES[0]].append(agreement.pearson(view["beat_period"][:-8], h["beat_period"][:-8]))
+            long = piece.notes[:, 1] >= 0.08
+            scores[_BESIDES[1]].append(agreement.pearson(view["articulation"][long], h["articulation"][long]))
+        for k in found:
             if piece.views:
                 found[k].append(np.nanmean(scores[k]) if scores[k] else np.nan)
     out = {}
@@ -124,44 +135,47 @@ def measure(pieces: list[Piece], performances: list[Performance]) -> dict[str, f
         p, q = (distribution.histogram(np.concatenate(v[k]), bins) for v in (truth, ours))
         out[k] = float(jensenshannon(p, q, base=2))
     out["mean JS"] = float(np.mean([out[k] for k in distribution.BINS]))
-    return out | {f"{k} r": float(np.nanmedian(found[k])) for k in agreement.KEYS}
+    for k in agreement.KEYS:
+        out |= {f"{k} r": float(np.nanmedian(found[k])), f"{k} mean": float(np.nanmean(found[k]))}
+    without_end, long_notes = _BESIDES
+    out |= {without_end: float(np.nanmean(found[without_end])), long_notes: float(np.nanmedian(found[long_notes]))}
+    return out
 
 
-class Drawn:
-    """Expected values and a sample of every piece, so that sampling settings can be compared without the model."""
+def matched(piece: Piece, performance: Performance, one_to_one: bool) -> NDArray[np.int64]:
+    """Which note of a rendering plays each note of the measuring set's score, -1 for none.
 
-    def __init__(
-        self,
-        bundle: PianistBundle,
-        pieces: list[Piece],
-        source: str,
-        z_of=None,
-        seed: int = 0,
-        sampling: Sampling | None = None,
-    ):
-        self.scores = [p.from_xml if source == "xml" else p.from_midi for p in pieces]
-        self.features: list[Features] = [score_features(s) for s in self.scores]
-        self.sampling = sampling or bundle.sampling
-        self.values = []
-        zero = np.zeros(bundle.model.config.style_size)
-        for i, f in enumerate(self.features):
-            z = zero if z_of is None else z_of(pieces[i], self.scores[i], f)
-            self.values.append(Reader(bundle.model, f).draw(z, seed + i, self.sampling))
-
-    def perform(self, sampling: Sampling | None = None) -> list[Performance]:
-        chosen = sampling or self.sampling
-        mixed = (mix(f, e, x, chosen) for f, (e, x) in zip(self.features, self.values, strict=True))
-        return [steady_pedal(decode_expression(s, from_channels(x))) for s, x in zip(self.scores, mixed, strict=True)]
+    one_to_one  the rendering has the score MIDI's notes in its order; else both are aligned, as any system's output is
+    """
+    score, out = piece.from_midi, np.full(len(piece.notes), -1)
+    if one_to_one:
+        written = played = np.arange(len(score))
+    else:
+        found = align(score, performance)
+        written, played = found.score_index, found.performance_index
+    out[of_table(score, piece.notes)[written]] = played
+    return out
 
 
-def style_of_human(bundle: PianistBundle):
-    """A function piece -> z_p of the piece's first human performance, aligned by parangonar."""
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: how every piece was played.
 
-    def z_of(piece: Piece, score: Score, features: Features) -> NDArray:
-        played = read_midi_performance(piece.human_files[0].read_bytes())
-        return encode_style(bundle.model, features, encode_expression(score, played, align(score, played)))
+    one_to_one  the notes are those of the score MIDI, in its order
+    """
 
-    return z_of
+    performances: list[Performance]
+    one_to_one: bool = True
+
+
+def perform_all(
+    engine: Engine, scores: list[Score], styles: list[tuple[float, ...]], style: Style
+) -> list[Performance]:
+    """Every piece as the program plays it, piece i with seed i."""
+    return [
+        engine.perform(PerformRequest(score, replace(style, z=z, seed=i)))
+        for i, (score, z) in enumerate(zip(scores, styles, strict=True))
+    ]
 
 
 def human_row(folder: Path) -> None:
@@ -171,41 +185,53 @@ def human_row(folder: Path) -> None:
 
 
 def print_table(rows: dict[str, dict[str, float]]) -> None:
-    keys = [*distribution.BINS, "mean JS", *(f"{k} r" for k in agreement.KEYS)]
-    print(f"{'':34s}" + "".join(f"{k:>15s}" for k in keys))
-    for name, row in rows.items():
-        print(f"{name:34s}" + "".join(f"{row[k]:15.3f}" for k in keys), flush=True)
+    """Each measure in a line, each row of the evaluation in a column."""
+    keys = list(next(iter(rows.values())))
+    print(f"{'':24s}" + "".join(f"{name:>30s}" for name in rows))
+    for key in keys:
+        print(f"{key:24s}" + "".join(f"{row[key]:30.3f}" for row in rows.values()), flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--set", type=Path, required=True, dest="folder", help="the unpacked validation set")
     parser.add_argument("--nasap", type=Path, required=True, help="folder of (n)ASAP scores (Bach/..., Beethoven/...)")
-    parser.add_argument("--checkpoint", type=Path, default=Path("checkpoints/pianist-v1"))
+    parser.add_argument("--metadata", type=Path, help="(n)ASAP's metadata.csv; by default in --nasap")
+    parser.add_argument("--checkpoints", type=Path, help="models to use instead of the repository's")
     parser.add_argument("--midi-out", type=Path, help="write the renderings here as well, one folder a row")
     parser.add_argument("--limit", type=int, default=0)
-    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--freedom", type=float, default=DEFAULT_FREEDOM)
+    parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=ROWS)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    bundle = open_pianist(args.checkpoint)
+    engine = Engine.load(args.checkpoints)
     began = time.monotonic()
-    pieces = load_set(args.folder, args.nasap, args.limit)
+    pieces = load_set(args.folder, args.nasap, args.metadata or args.nasap / "metadata.csv", args.limit)
     print(f"{len(pieces)} pieces read in {time.monotonic() - began:.0f} s", file=sys.stderr)
     human_row(args.folder)
-    rows = {}
-    for name, source, z_of in (
-        ("MusicXML, default style", "xml", None),
-        ("MIDI, default style", "midi", None),
-        ("MusicXML, style of one human", "xml", style_of_human(bundle)),
-    ):
-        performances = Drawn(bundle, pieces, source, z_of).perform()
-        rows[name] = measure(pieces, performances)
+    style, halves = Style(freedom=args.freedom), [half_of(p.work) for p in pieces]
+    plain: list[tuple[float, ...]] = [()] * len(pieces)
+    table: dict[str, dict[str, dict[str, float]]] = {half: {} for half in (*HALVES, "all")}
+    for name in args.rows:
+        scores = [{"MIDI": p.from_midi, "MusicXML as opened": p.opened}.get(name, p.from_xml) for p in pieces]
+        styles = plain
+        if name == "style of one human":
+            played = [read_midi_performance(p.human_files[0].read_bytes()) for p in pieces]
+            styles = [engine.style_from(s, x) for s, x in zip(scores, played, strict=True)]
+        opened = name == "MusicXML as opened"
+        row = Row(perform_all(engine, scores, styles, replace(style, ornaments=opened)), one_to_one=not opened)
+        for half, columns in table.items():
+            chosen = [i for i, h in enumerate(halves) if half in (h, "all")]
+            part = replace(row, performances=[row.performances[i] for i in chosen])
+            columns[name] = measure([pieces[i] for i in chosen], part)
         if args.midi_out:
-            out = args.midi_out / name.replace(", ", "-").replace(" ", "_")
+            out = args.midi_out / name.replace(" ", "_")
             out.mkdir(parents=True, exist_ok=True)
-            for piece, performance in zip(pieces, performances, strict=True):
+            for piece, performance in zip(pieces, row.performances, strict=True):
                 (out / f"{piece.name}.mid").write_bytes(write_midi(performance))
-    print_table(rows)
+    for half, rows in table.items():
+        print(f"\n{half}: {sum(half in (h, 'all') for h in halves)} pieces")
+        print_table(rows)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,15 @@
 """What does each slider move? `python -m training.pianist.eval_style --scores tests/data/ten_scores.npz`.
 
 Plays ten scores with one axis at a time from -3 to 3 deviations, measures the nine descriptors of the result, and
-prints Spearman's rank correlation of each axis with its own descriptor and the whole matrix of effects.
+prints Spearman's rank correlation of each axis with its own descriptor, the whole matrix of effects, and how far each
+end moves its own descriptor, in deviations.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +17,12 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from engine.checkpoints.bundle import open_pianist
-from engine.models.pianist.features import Features, score_features
+from engine.engine import Engine
+from engine.models.pianist.features import COMPOSERS, Features, score_features
 from engine.models.pianist.pianist import Pianist, Reader, Sampling, from_channels
 from engine.models.pianist.style import AXES, descriptors
-from engine.music.types import Expression
+from engine.music.types import Expression, Score
+from engine.requests import PerformRequest
 from training.pianist.pack import Pack
 
 POSITIONS = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
@@ -49,6 +52,23 @@ def sweep(
                 z = np.zeros(size)
                 z[: len(AXES)] = position * sliders[a]
                 out[s, a, p] = describe(features, from_channels(reader.play(z, 0, sampling)))
+    return out
+
+
+def sweep_program(engine: Engine, scores: list[Score], positions: Sequence[float] = POSITIONS) -> NDArray[np.float64]:
+    """The same of whole performances, as the program plays them: the flow around the expected performance."""
+    out = np.zeros((len(scores), len(AXES), len(positions), len(AXES)))
+    for s, score in enumerate(scores):
+        features = score_features(score)
+        for a in range(len(AXES)):
+            for p, position in enumerate(positions):
+                if position == 0.0 and a > 0:
+                    out[s, a, p] = out[s, 0, p]
+                    continue
+                z = np.zeros(len(AXES))
+                z[a] = position
+                played = engine.perform(PerformRequest(score, engine.style(tuple(z))))
+                out[s, a, p] = describe(features, engine.expression(score, played))
     return out
 
 
@@ -87,16 +107,27 @@ def read_scores(path: Path) -> list[Features]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--checkpoint", type=Path, default=Path("checkpoints/pianist-v1"))
+    parser.add_argument("--checkpoints", type=Path, help="models to use instead of the repository's")
     parser.add_argument("--scores", type=Path, default=Path("tests/data/ten_scores.npz"))
+    parser.add_argument("--limit", type=int, default=0, help="play only this many scores")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    bundle = open_pianist(args.checkpoint)
-    found = sweep(bundle.model, bundle.sampling, bundle.sliders, read_scores(args.scores))
-    matrix = effects(found, np.array(bundle.config["axis_deviation"]))
-    print(f"{'axis (row) moves ->':20s}" + "".join(f"{a.name:>13s}" for a in AXES) + "   Spearman with its own")
-    for axis, row, rho in zip(AXES, matrix, monotony(found), strict=True):
-        print(f"{axis.name:20s}" + "".join(f"{v:13.2f}" for v in row) + f"{rho:12.3f}")
+    engine, pack = Engine.load(args.checkpoints), Pack(args.scores)
+    scores = [
+        replace(pack.score(k), composer=COMPOSERS[int(pack.columns["composer"][k])])
+        for k in range(len(pack))[: args.limit or None]
+    ]
+    found = sweep_program(engine, scores)
+    deviation = np.array(engine.pianist.config["axis_deviation"])
+    matrix = effects(found, deviation)
+    print(
+        f"{'axis (row) moves ->':20s}"
+        + "".join(f"{a.name:>13s}" for a in AXES)
+        + "   Spearman with its own   -3     +3"
+    )
+    for a, (axis, row, rho) in enumerate(zip(AXES, matrix, monotony(found), strict=True)):
+        ends = [np.nanmean(found[:, a, k, a] - found[:, a, 3, a]) / deviation[a] for k in (0, -1)]
+        print(f"{axis.name:20s}" + "".join(f"{v:13.2f}" for v in row) + f"{rho:12.3f}{ends[0]:18.2f}{ends[1]:7.2f}")
 
 
 if __name__ == "__main__":

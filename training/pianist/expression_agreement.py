@@ -4,8 +4,9 @@ Beat annotations map each human performance to score time; a human note is match
 same pitch that is nearest after that mapping. A rendering must play the score's notes one to one: the n-th time
 a pitch sounds in the score is the n-th time it sounds in the rendering. Printed, as medians over pieces: r of
 velocity, of log beat period (one value a beat) and of log articulation, rendering against every human, and human
-against human, which is the ceiling to expect. Agreement with one human is a weak measure (arXiv 2401.00471):
-read it beside the ceiling, never alone.
+against human, which is the ceiling to expect. `training.pianist.eval` gives the matching itself, by alignment, for
+renderings that do not play one to one. Agreement with one human is a weak measure (arXiv 2401.00471): read it beside
+the ceiling, never alone.
 
 usage: expression_agreement.py SET_DIR PREDICTIONS_DIR [PREDICTIONS_DIR ...]
 SET_DIR as in expression_distribution.py, with ID.beats.txt beside every MIDI file ((n)ASAP annotations: the
@@ -71,18 +72,12 @@ def view_of_human(score, score_beats, performance, performed_beats):
     }
 
 
-def view_of_rendering(score, rendering, score_beats):
-    sounding = defaultdict(list)
-    for j in np.argsort(rendering[:, 0], kind="stable"):
-        sounding[rendering[j, 2]].append(j)
-    velocity, held, onset = (np.full(len(score), np.nan) for _ in range(3))
-    seen = defaultdict(int)
-    for i in np.argsort(score[:, 0], kind="stable"):
-        p = score[i, 2]
-        if seen[p] < len(sounding[p]):
-            k = sounding[p][seen[p]]
-            onset[i], held[i], velocity[i] = rendering[k, 0], rendering[k, 1], rendering[k, 3]
-        seen[p] += 1
+def view_of_rendering(score, rendering, score_beats, match=None):
+    """match: (n,) the row of the rendering that plays each score note, -1 for none; without it the n-th of a pitch."""
+    if match is None:
+        match = matched_by_count(score, rendering)
+    found = match >= 0
+    onset, held, velocity = (np.where(found, rendering[match, k], np.nan) for k in (0, 1, 3))
     times, group = np.unique(score[:, 0].round(4), return_inverse=True)
     played = np.array(
         [np.nanmedian(onset[group == g]) if np.isfinite(onset[group == g]).any() else np.nan for g in range(len(times))]
@@ -99,6 +94,19 @@ def view_of_rendering(score, rendering, score_beats):
         "beat_period": log_beat_period(warp(score_beats), score_beats),
         "found": np.isfinite(velocity).mean(),
     }
+
+
+def matched_by_count(score, rendering):
+    sounding = defaultdict(list)
+    for j in np.argsort(rendering[:, 0], kind="stable"):
+        sounding[rendering[j, 2]].append(j)
+    match, seen = np.full(len(score), -1), defaultdict(int)
+    for i in np.argsort(score[:, 0], kind="stable"):
+        p = score[i, 2]
+        if seen[p] < len(sounding[p]):
+            match[i] = sounding[p][seen[p]]
+        seen[p] += 1
+    return match
 
 
 def humans(root):

@@ -13,6 +13,6 @@ for path in "$data/aligned/nasap-aligned.npz" "$validation"; do
 done
 if [ -z "$nasap" ]; then nasap=$scratch && tar xJf "$data/nasap/nasap-scores.tar.xz" -C "$scratch" --wildcards '*.musicxml'; fi
 if [ -f "$validation" ]; then tar xJf "$validation" -C "$scratch" && validation=$scratch/validation; fi
-$python -m training.pianist.eval --set "$validation" --nasap "$nasap"
+$python -m training.pianist.eval --set "$validation" --nasap "$nasap" --metadata "$data/nasap/metadata.csv"
 $python -m training.pianist.eval_style
 $python -m training.xmvae.eval_ecp "$data/aligned/nasap-aligned.npz" --pedal
