@@ -16,7 +16,8 @@ from engine.music.types import AudioClip, BadInput, Score, Strength, Style
 if TYPE_CHECKING:
     from engine.engine import Engine
 
-SCORE_SUFFIXES = (".musicxml", ".xml", ".mxl", ".krn", ".mei", ".mid", ".midi")
+SCORE_SUFFIXES = (".musicxml", ".xml", ".mxl", ".krn", ".mei", ".abc", ".mid", ".midi")
+PAGES = {".mei": "mei", ".svg": "svg", ".html": "html", ".htm": "html"}  # what `convert` writes beside those below
 FORMAT_OF_SUFFIX = {".mid": "midi", ".midi": "midi", ".musicxml": "musicxml", ".xml": "musicxml"}
 LOOSE_VELOCITY = 64  # of a converted note whose loudness is not written
 MAX_SEED = 2**31 - 1
@@ -93,7 +94,7 @@ def wanted_style(
 def perform(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
     from engine.music.io.midi import write_midi, write_midi_locked
     from engine.requests import PerformRequest
-    from engine.untrusted.saving import save_musicxml
+    from engine.untrusted.saving import save_as_played, save_musicxml
 
     out = arguments.output
     given = [arguments.score] + ([arguments.style_from] if arguments.style_from else [])
@@ -116,8 +117,10 @@ def perform(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]
     progress.stage("Performing")
     performance = engine.perform(PerformRequest(score, style), on_step=progress.share)
     if kind == "musicxml":
-        progress.note("MusicXML holds the written score; tempo and touch are in the MIDI formats.")
+        progress.note("MusicXML holds the written score; tempo and touch are in MIDI and in --format played.")
         data = save_musicxml(score)
+    elif kind == "played":
+        data = save_as_played(score, performance)
     else:
         data = write_midi(performance) if kind == "midi" else write_midi_locked(score, performance)
     write_output(out, data)
@@ -184,26 +187,49 @@ def convert(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]
     from engine.music.io.midi import write_midi_locked
     from engine.untrusted.saving import save_musicxml
 
-    kind = FORMAT_OF_SUFFIX.get(arguments.output.suffix.lower())
+    kind = (FORMAT_OF_SUFFIX | PAGES).get(arguments.output.suffix.lower())
     if kind is None:
-        raise BadInput(f'"{arguments.output.name}" is not a kind of file we write; end it with .mid or .musicxml.')
+        raise BadInput(
+            f'"{arguments.output.name}" is not a kind of file we write; end it with .mid or .musicxml, with .mei, or '
+            "with .svg or .html for engraved pages."
+        )
     if arguments.input.suffix.lower() not in SCORE_SUFFIXES:
         raise BadInput(f'"{arguments.input.name}" is not a score; {", ".join(sorted(SCORE_SUFFIXES))} are read.')
     check_output(arguments.output, [arguments.input])
     progress.stage("Reading")
     score = open_score_file(arguments.input, progress.note)
     progress.stage("Writing")
-    if kind == "musicxml":
-        data = save_musicxml(score)
+    if kind in PAGES.values():
+        files = _pages(score, kind, arguments.output)
+    elif kind == "musicxml":
+        files = {arguments.output: save_musicxml(score)}
     else:
         written = score.marks["written_velocity"]
         velocity = np.where(written > 0, written, LOOSE_VELOCITY)
-        data = write_midi_locked(score, replace(deadpan(score), velocity=velocity))
-    write_output(arguments.output, data)
+        files = {arguments.output: write_midi_locked(score, replace(deadpan(score), velocity=velocity))}
+    for path, data in files.items():
+        check_output(path, [arguments.input])
+        write_output(path, data)
     return {
-        "output": str(arguments.output), "format": kind, "notes": len(score), "measures": len(score.measures),
+        "output": str(next(iter(files))), "format": kind, "notes": len(score), "measures": len(score.measures),
         "remarks": to_json(score.remarks),
     }  # fmt: skip
+
+
+def _pages(score: Score, kind: str, out: Path) -> dict[Path, bytes]:
+    """The score as MEI, as SVG (OUT-1.svg, OUT-2.svg ... when it has several pages) or as one page to print."""
+    from engine.music.document.pages import print_page
+    from engine.untrusted.saving import save_mei, save_svg
+
+    if kind == "mei":
+        return {out: save_mei(score)}
+    pages = save_svg(score)
+    if kind == "html":
+        return {out: print_page(score, pages)}
+    return {
+        out.with_name(f"{out.stem}-{k}{out.suffix}") if len(pages) > 1 else out: page.encode()
+        for k, page in enumerate(pages, 1)
+    }
 
 
 def metrics(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:

@@ -100,8 +100,9 @@ def build_parser(*families: Callable[[Any], None]) -> argparse.ArgumentParser:
     p.add_argument("--no-ornaments", action="store_true", help="leave trills, mordents, turns and tremolos out")
     p.add_argument("--seed", type=int, default=0, help="the same seed gives the same notes (default 0)")
     p.add_argument(
-        "--format", choices=("midi", "locked", "musicxml"),
-        help="midi: as played; locked: bars and beats for a DAW; musicxml: the score; by default from OUT's ending",
+        "--format", choices=("midi", "locked", "musicxml", "played"),
+        help="midi: as played; locked: bars and beats for a DAW; musicxml: the score; played: MusicXML with the "
+        "playing in it; by default from OUT's ending",
     )  # fmt: skip
     p.add_argument("--checkpoints", type=Path, metavar="FOLDER", help="models to use instead of the repository's")
 
@@ -118,7 +119,9 @@ def build_parser(*families: Callable[[Any], None]) -> argparse.ArgumentParser:
     add_output(p, "OUT.html")
 
     compare_commands.add_commands(add)
-    p = add("convert", commands.convert, "Write a score as MusicXML, or evenly played as MIDI.")
+    p = add(
+        "convert", commands.convert, "Write a score as MusicXML, MEI, SVG, a page to print, or evenly played as MIDI."
+    )
     p.add_argument("input", type=Path, metavar="IN")
     p.add_argument("output", type=Path, metavar="OUT")
 

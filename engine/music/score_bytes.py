@@ -8,7 +8,7 @@ from dataclasses import fields
 import numpy as np
 
 from engine.music.remarks import from_text, to_text
-from engine.music.types import Marks, Measures, PageEvents, Score
+from engine.music.types import Marks, Measures, PageEvents, Performance, Score
 
 _PLAIN = {"title": str, "composer": str, "tempo_bpm": float}  # the fields of a Score that are not arrays
 
@@ -45,3 +45,23 @@ def score_from_bytes(data: bytes) -> Score:
             )  # fmt: skip
     except (KeyError, OSError, EOFError, TypeError) as error:
         raise ValueError("these bytes are not a Score; write them with score_to_bytes") from error
+
+
+def pair_to_bytes(score: Score, performance: Performance) -> bytes:
+    """A Score and a Performance as bytes."""
+    out = io.BytesIO()
+    np.savez(
+        out, score=np.frombuffer(score_to_bytes(score), np.uint8),
+        **{f.name: getattr(performance, f.name) for f in fields(Performance)},
+    )  # fmt: skip
+    return out.getvalue()
+
+
+def pair_from_bytes(data: bytes) -> tuple[Score, Performance]:
+    """The inverse of `pair_to_bytes`. Raises ValueError for anything else; never runs code from the bytes."""
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as z:
+            performance = Performance(**{f.name: z[f.name] for f in fields(Performance)})
+            return score_from_bytes(z["score"].tobytes()), performance
+    except (KeyError, OSError, EOFError, TypeError) as error:
+        raise ValueError("these bytes are not a score with its performance; write them with pair_to_bytes") from error

@@ -115,7 +115,7 @@ class ReaderChild:
     def read(self, kind: str, data: bytes, check: Callable[[], None] | None = None) -> Score:
         """Parse `data` within 8 s of computing, 20 s on the clock and 1.5 GB.
 
-        kind   "musicxml", "mei" or "kern"; "xml" for one of the first two, counted through first
+        kind   "musicxml", "mei", "kern" or "abc"; "xml" for one of the first two, counted through first
         check  called several times a second; when it raises, the process is ended and the exception goes on
         Raises BadInput, which says what went wrong.
         """
@@ -253,6 +253,10 @@ def _read(kind: str, data: bytes) -> Score:
         return replace(notation.read_musicxml(data), document=zlib.compress(data))
     if kind == "kern":
         return kern.read_kern(data)
+    if kind == "abc":
+        from engine.music.document.abc import read_abc
+
+        return read_abc(data)
     assert kind == "mei"
     return notation.read_mei(data)
 

@@ -1,13 +1,15 @@
-"""Saving a score as MusicXML in a child process, since the file that is patched came from outside."""
+"""Saving a score as MusicXML, MEI or SVG in a child process, since the file that is patched came from outside."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
+from engine.music.io.engrave import clean_svg
 from engine.music.io.write_musicxml import write_musicxml
-from engine.music.score_bytes import score_to_bytes
-from engine.music.types import BadInput, Score
-from engine.process.notation_reader import READING
+from engine.music.score_bytes import pair_to_bytes, score_to_bytes
+from engine.music.types import BadInput, Performance, Score
+from engine.process.notation_reader import ENGRAVING, READING
 from engine.untrusted.scores import call_apart
 
 
@@ -23,3 +25,20 @@ def save_musicxml(score: Score, check: Callable[[], None] | None = None) -> byte
         return call_apart("engine.music.document.patch:saved_bytes", score_to_bytes(score), READING, check)
     except BadInput:
         return write_musicxml(score)
+
+
+def save_as_played(score: Score, performance: Performance, check: Callable[[], None] | None = None) -> bytes:
+    """A score as MusicXML with a performance of it, note for note the score's, for playback. Raises BadInput."""
+    pair = pair_to_bytes(score, performance)
+    return call_apart("engine.music.document.as_played:played_bytes", pair, READING, check)
+
+
+def save_mei(score: Score, check: Callable[[], None] | None = None) -> bytes:
+    """A score as MEI. Raises BadInput when verovio cannot make it."""
+    return call_apart("engine.music.document.pages:mei", score_to_bytes(score), ENGRAVING, check)
+
+
+def save_svg(score: Score, check: Callable[[], None] | None = None) -> list[str]:
+    """A score as engraved A4 pages in SVG, which load nothing. Raises BadInput when it cannot be engraved."""
+    pages = json.loads(call_apart("engine.music.document.pages:svg", score_to_bytes(score), ENGRAVING, check))
+    return [clean_svg(page) for page in pages]

@@ -1,7 +1,8 @@
 """The only door for files from outside: limits first, then reading, then a look at what was read.
 
-MIDI is read here; MusicXML, .mxl, MEI and kern are counted through and parsed in a child process that is killed after
-8 seconds of computing or at 1.5 GB. What is no file of these kinds, or past a limit, raises BadInput: one sentence.
+MIDI is read here. MusicXML, .mxl, MEI, kern and ABC are counted through and parsed in a child process that is killed
+after 8 seconds of computing or at 1.5 GB. What is no file of these kinds, or past a limit, raises BadInput with one
+sentence.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ MAX_ENTRIES = 50  # of an .mxl
 MAX_BAR_QUARTERS = 2_000  # a piece without barlines is one bar
 MAX_RATIO = 200  # unpacked to packed
 _MENDED_QUARTER = 1 / 8  # of a note whose written length came out negative
-_SCORE_KINDS = "MIDI (.mid), MusicXML (.musicxml, .xml, .mxl), Humdrum (.krn) or MEI (.mei)"
+_SCORE_KINDS = "MIDI (.mid), MusicXML (.musicxml, .xml, .mxl), Humdrum (.krn), MEI (.mei) or ABC (.abc)"
 
 
 def open_score(data: bytes, filename: str, check: Callable[[], None] | None = None) -> Score:
@@ -62,6 +63,12 @@ def open_score(data: bytes, filename: str, check: Callable[[], None] | None = No
                 f"{name} has {len(data) / 1e6:.1f} MB; kern files up to {KERN_BYTES / 1e6:.0f} MB are accepted."
             )
         kind = "kern"
+    elif _is_abc(data):
+        if len(data) > KERN_BYTES:
+            raise BadInput(
+                f"{name} has {len(data) / 1e6:.1f} MB; ABC files up to {KERN_BYTES / 1e6:.0f} MB are accepted."
+            )
+        kind = "abc"
     else:
         raise BadInput(f"{name} is not a score that can be read here; choose a file of the kind {_SCORE_KINDS}.")
     with borrow_child(check) as child:
@@ -113,6 +120,12 @@ def _is_xml(data: bytes) -> bool:
 def _is_kern(data: bytes) -> bool:
     head = data[:20_000].removeprefix(b"\xef\xbb\xbf")
     return b"\x00" not in head[:4000] and re.search(rb"(?m)^(.*\t)?\*\*kern", head) is not None
+
+
+def _is_abc(data: bytes) -> bool:
+    """Whether the text has the two fields that every tune has: X: before K:."""
+    head = data[:20_000].removeprefix(b"\xef\xbb\xbf")
+    return b"\x00" not in head[:4000] and re.search(rb"(?m)^X:\s*\d+\s*$[\s\S]*^K:", head) is not None
 
 
 def check_score(score: Score) -> Score:

@@ -24,7 +24,7 @@ from studio.widgets.score.score import ScoreView
 from studio.widgets.takes.takes import TakeStrip
 
 STRENGTHS = ("Tempo", "Timing", "Velocity", "Articulation", "Pedal")
-OPEN_FILES = [".musicxml", ".xml", ".mxl", ".mid", ".midi", ".krn", ".mei", ".match", ".etude"]
+OPEN_FILES = [".musicxml", ".xml", ".mxl", ".mid", ".midi", ".krn", ".mei", ".abc", ".match", ".etude"]
 MIDI_FILES = [".mid", ".midi"]
 PIANISTS = "Default, or a competitor of the Piano-e-Competition, named as in the (n)ASAP corpus"
 SIDES = ("compose", "perform", "render", "compare")  # of the panel, in their order
