@@ -47,7 +47,8 @@ class Facts:
 def facts_from_json(text: str) -> Facts:
     """The inverse of `Facts.as_json`."""
     stored = json.loads(text)
-    stored["notes"] = [tuple(n) for n in stored["notes"]]
+    for name in ("notes", "signs", "remarks"):
+        stored[name] = None if stored[name] is None else [tuple(row) for row in stored[name]]
     return Facts(**stored)
 
 

@@ -1,0 +1,81 @@
+"""The comparison of readers: what counts as a difference, what counts as told, and the table."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from training.bench.reading import __main__ as wall
+from training.bench.reading.compare import compare
+from training.bench.reading.facts import Facts, facts_from_json, our_facts
+from training.bench.reading.table import Row, table
+
+READING = Path(__file__).parents[1] / "data" / "reading"
+
+C, D = (0.0, 1.0, 60, False), (1.0, 1.0, 62, False)
+FACTS = Facts([C, D], [0], [0.0], [(0.0, "mark", "p", None), (0.0, "bpm", 72.0, None)])
+
+
+@pytest.mark.parametrize(
+    ("changed", "differs"),
+    [
+        ({}, set()),
+        ({"notes": [C, (1.01, 1.0, 62, False)]}, set()),
+        ({"notes": [C]}, {"notes", "onsets"}),
+        ({"notes": [C, (1.5, 1.0, 62, False)]}, {"onsets"}),
+        ({"notes": [C, (1.0, 0.5, 62, False)]}, {"durations"}),
+        ({"bars": [0, 0]}, {"repeats"}),
+        ({"signs": [(0.0, "mark", "p", None), (0.0, "bpm", 80.0, None)]}, {"tempo"}),
+        ({"signs": [(0.0, "mark", "ff", None), (0.0, "bpm", 72.0, None)]}, {"dynamics"}),
+        ({"unpitched": 1}, {"notes"}),
+    ],
+)
+def test_each_field(changed, differs):
+    assert set(compare(FACTS, replace(FACTS, **changed)).differs) == differs
+
+
+def test_the_order_of_grace_notes_counts():
+    graces = [(0.0, 0.0, p, True) for p in (81, 79, 77)]
+    here, there = Facts([*graces, C]), Facts([*graces[::-1], C])
+    assert compare(here, here).agrees
+    assert set(compare(here, there).differs) == {"notes"}
+
+
+@pytest.mark.parametrize(
+    ("remark", "same", "right"),
+    [
+        (None, True, True),
+        (None, False, False),
+        ((3, "<cue>", "left out"), False, True),
+        ((0, "<cue>", "left out"), False, False),  # no bar
+        ((3, "", "left out"), False, False),  # no element
+        ((3, "<cue>", "left out"), True, False),  # a remark about nothing
+    ],
+)
+def test_what_is_told(remark, same, right):
+    ours = replace(FACTS, remarks=[remark] if remark else [])
+    assert compare(ours, FACTS if same else replace(FACTS, bars=[0, 0])).right == right
+
+
+def test_table_and_what_is_kept():
+    assert facts_from_json(FACTS.as_json()) == FACTS
+    less = Facts([C], [0], [], [])
+    rows = [Row("kern", Path("a"), compare(FACTS, FACTS)), Row("kern", Path("b"), compare(FACTS, less))]
+    lines = table(rows, "music21").splitlines()
+    assert lines[2] == "| kern | 2 | 50.0 % | 50.0 % | 100.0 % | 100.0 % | 50.0 % | 50.0 % | 50.0 % | 50.0 % |"
+
+
+def test_the_command_reads_real_files(tmp_path, monkeypatch, capsys):
+    """Verovio beside our reader on small MEI files; the second run takes what the first one kept."""
+    names = ("me1-mspace.mei", "me3-btrem.mei", "me9-supplied.mei", "me25-staff-n-order-voice-and-piano.mei")
+    files = [str(READING / name) for name in names]
+    for _ in range(2):
+        monkeypatch.setattr(sys, "argv", ["reading", *files, "--against", "verovio", "--keep", str(tmp_path)])
+        wall.main()
+        row = capsys.readouterr().out.splitlines()[3]
+        assert row == "| MEI | 4 | 75.0 % | 75.0 % | 100.0 % | 100.0 % | - | - | 75.0 % | 100.0 % |"
+    assert len(list((tmp_path / "verovio").glob("*.json"))) == 4
+    assert [remark[:2] for remark in our_facts(READING / names[3]).remarks] == [(1, "part “Voice”")]
