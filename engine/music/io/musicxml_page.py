@@ -1,8 +1,8 @@
 """MusicXML as a `Page`: what stands in each bar, in quarters.
 
-The format: W3C MusicXML 4.0. Decimal values are read wherever the schema allows them. Our own reader: partitura 1.9
-reads decimal durations as nothing, refuses church modes, sorts grace notes by pitch and lets parts run apart (the
-small files in tests/data/reading).
+The format: W3C MusicXML 4.0. Decimal values are read wherever the schema allows them. Our own reader: of eleven
+small files whose notes were counted by hand (tests/data/reading) partitura 1.9 reads 4 right, music21 10.5 9 and this
+reader all; music21 takes seconds a file, too. docs/reading.md compares them on public files.
 """
 
 from __future__ import annotations

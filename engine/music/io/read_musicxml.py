@@ -62,7 +62,8 @@ def read_mei(data: bytes, all_parts: bool = False) -> Score:
 
 def _plain(data: bytes) -> Any:
     """The root of an XML document, its names without namespaces."""
-    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
+    # recover: an xml:id that is no name is an error to libxml2; what is not well-formed was refused by `scan_xml`
+    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, recover=True)
     root = etree.fromstring(data, parser)
     for element in root.iter(etree.Element):
         if "}" in element.tag:

@@ -101,6 +101,8 @@ def _row(path: Path, other: Facts | str) -> Row:
     except BadInput as error:
         found = Comparison({"notes": "refused"}) if other.notes else None
         return Row(kind, path, found, refused=str(error))
+    except Exception as error:  # what the studio would call a damaged file
+        return Row(kind, path, Comparison({"notes": f"{type(error).__name__}: {error}"}), refused=str(error))
     return Row(kind, path, compare(ours, other))
 
 
