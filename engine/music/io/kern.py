@@ -2,7 +2,7 @@
 
 The format: humdrum.org/rep/kern. A line holds what starts at one time, a column (spine) is a staff, split in two by *^
 where it has two voices. Reads notes, ties, graces, articulation, slurs, **dynam, bars, keys, metres, tempi, repeats.
-Our own reader: of two small files counted by hand partitura 1.9 reads none right, music21 10.5 and verovio 6.4 one each;
+Our own reader: of two small files counted by hand partitura 1.9 reads none right, music21 10.5 and verovio 6.4 one;
 the notes and repeats of 15 public files are those of verovio (docs/reading.md).
 """
 
