@@ -62,10 +62,10 @@ def act(visit: Visit, kind: str, draw: random.Random) -> str:
     return ""
 
 
-def stay(visit: Visit, seed: int, until: float) -> None:
-    """Go round the acts until the time is over."""
+def stay(visit: Visit, seed: int, until: float, rounds: int) -> None:
+    """Go round the acts so often, or until the time is over."""
     draw = random.Random(seed)
-    while True:
+    for _ in range(rounds):
         for kind in ACTS:
             if time.monotonic() > until:
                 return
@@ -83,11 +83,11 @@ def stay(visit: Visit, seed: int, until: float) -> None:
                 visit.seconds[kind].append(time.monotonic() - began)
 
 
-def crowd(server: Server, count: int, seconds: float) -> list[Visit]:
+def crowd(server: Server, count: int, seconds: float, rounds: int = 10_000) -> list[Visit]:
     visits = [Visit(Client(server.url)) for _ in range(count)]
     until = time.monotonic() + seconds
     with ThreadPoolExecutor(count) as pool:
-        list(pool.map(lambda k: stay(visits[k], k, until), range(count)))
+        list(pool.map(lambda k: stay(visits[k], k, until, rounds), range(count)))
     return visits
 
 
@@ -129,12 +129,10 @@ def memory_of_visits(server: Server, count: int) -> tuple[float, float]:
     return (full - before) / count, (resident(server.pid) - before) / count
 
 
-def test_six_visitors_are_all_served_and_none_is_forgotten() -> None:
+def test_three_visitors_at_once_are_served_with_everything() -> None:
     with running() as server:
-        visits = crowd(server, 6, 20)
-        assert [visit.failed for visit in visits] == [[]] * 6
-        assert min(visit.acts for visit in visits) >= 1
-        assert sum(len(visit.seconds["slider"]) for visit in visits) >= 6, in_words(visits)
+        visits = crowd(server, 3, 500, rounds=1)
+    assert [(visit.failed, visit.crowded, visit.acts) for visit in visits] == [([], 0, len(ACTS))] * 3
 
 
 @pytest.mark.soak

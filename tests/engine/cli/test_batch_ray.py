@@ -22,6 +22,7 @@ from tests.helpers.command_line import little_piece, run
 
 ROOT = Path(__file__).parents[3]
 PIECES = 12
+HEAD = {"num_cpus": 0, "object_store_memory": 80_000_000, "include_dashboard": False}
 
 
 @pytest.fixture
@@ -38,13 +39,16 @@ def scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="module")
 def cluster() -> Iterator:
     """A cluster of this computer: a head that does nothing but lead, and nodes that tests add."""
+    before = dict(os.environ)
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_raylet_start_wait_time_s": "120"}
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     from ray.cluster_utils import Cluster
 
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": 80_000_000})
+    made = Cluster(initialize_head=True, head_node_args=HEAD)
     yield made
     made.shutdown()
+    os.environ.clear()
+    os.environ |= before
 
 
 def a_node(cluster):  # Ray's, without types
