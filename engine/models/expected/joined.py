@@ -66,10 +66,8 @@ def joined(
     """
     out = mixed.astype(np.float64)
     own, styled = sample - expected, expected - default
-    move = (
-        values.velocity / VELOCITY_SCALE + _centred(styled[:, VELOCITY]) + freedom.velocity * _centred(own[:, VELOCITY])
-    )
-    move = _blended(score, move)
+    move = values.velocity / VELOCITY_SCALE + freedom.velocity * _centred(own[:, VELOCITY])
+    move = _blended(score, move, WITHIN_CHORD) + _blended(score, _centred(styled[:, VELOCITY]), 0.0)
     wider = _widened(values.deviation[1], asked, "contrast")
     loudness = float(expected[:, VELOCITY].mean()) * VELOCITY_SCALE + VELOCITY_CENTRE
     loud = with_dynamics(score, loudness + _unit(move) * values.deviation[1] * wider)
@@ -80,6 +78,8 @@ def joined(
         people = mixed[:, VELOCITY] * VELOCITY_SCALE + VELOCITY_CENTRE
         loud = in_order_of(loud, people, np.zeros(len(score), int))
         loud = loud.mean() + (loud - loud.mean()) * wider / _wider(expected[:, VELOCITY], default[:, VELOCITY])
+    if asked is not None:
+        loud = loud + float(asked[_AXIS["voicing"]]) * _melody(score)
     out[:, VELOCITY] = (loud + level_shift(score) - VELOCITY_CENTRE) / VELOCITY_SCALE
     out[:, ARTICULATION] = in_order_of(
         (1 - freedom.articulation) * _unit(values.articulation) + freedom.articulation * _unit(sample[:, ARTICULATION]),
@@ -121,13 +121,22 @@ def _tempo(
     return (pace(score, grid, curve, own_pace)[beat] + felt + styled.mean() - TEMPO_CENTRE) / TEMPO_SCALE
 
 
-def _blended(score: Score, move: NDArray) -> NDArray[np.float64]:
-    """The movement with less of it within chords: brought to one player's width as a whole, the melody stood out more
-    than pianists let it.
+def _melody(score: Score) -> NDArray[np.float64]:
+    """(n,) what brings the top note of each chord 1 above the mean of its others, the chord's mean unchanged."""
+    index = chords(score).index
+    size = np.bincount(index)[index]
+    top = np.full(index.max() + 1, -1)
+    np.maximum.at(top, index, score.pitch)
+    return np.where(size > 1, (score.pitch == top[index]) - 1 / size, 0.0)
+
+
+def _blended(score: Score, move: NDArray, within: float) -> NDArray[np.float64]:
+    """The movement with the share `within` of it within chords: brought to one player's width as a whole, the melody
+    stood out more than pianists let it.
     """
     index = chords(score).index
     mean = (np.bincount(index, move) / np.bincount(index))[index]
-    return mean + WITHIN_CHORD * (move - mean)
+    return mean + within * (move - mean)
 
 
 def _centred(x: NDArray) -> NDArray:
@@ -139,8 +148,9 @@ def _unit(x: NDArray) -> NDArray:
 
 
 def _widened(deviation: float, asked: NDArray | None, axis: str) -> float:
-    """Factor by which an axis widens or narrows a movement of this deviation; a fifth of it always stays."""
-    return 1.0 if asked is None else max(1.0 + float(asked[_AXIS[axis]]) / deviation, 0.2)
+    """Factor by which an axis widens or narrows a movement of this deviation; it never stands still."""
+    share = 0.0 if asked is None else float(asked[_AXIS[axis]]) / deviation
+    return 1.0 + share if share >= 0 else 1.0 / (1.0 - share)
 
 
 def _wider(styled: NDArray, default: NDArray) -> float:
