@@ -53,7 +53,7 @@ def act(visit: Visit, kind: str, draw: random.Random) -> str:
         client.finish(client.call("roll", "settle", {}), 600)
     elif kind == "edit":
         note = client.roll["notes"][0]
-        client.edit(10_000 + len(visit.seconds["edit"]), [[note[0], 40 + draw.randrange(40), *note[2:]]])
+        client.edit(1, [[note[0], 40 + draw.randrange(40), *note[2:]]])
     elif kind == "compose":
         return client.refusal(client.call("compose", "click", compose_length=32, compose_takes=1), 600)
     elif kind == "render":
