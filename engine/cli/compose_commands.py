@@ -229,6 +229,7 @@ def _finish(
     old: Score | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Play the takes, then write them all: when the work is stopped half way, no file is there."""
+    from engine.music.edition import edited, is_composed
     from engine.music.io.midi import write_midi
     from engine.untrusted.saving import save_musicxml
 
@@ -243,10 +244,12 @@ def _finish(
             performance = _play(engine, score, arguments, progress)
             files.append((played, write_midi(performance)))
             take["duration_sec"] = round(performance.end_sec, 3)
+            page = edited(score, performance)
         else:
-            files.append((played, save_musicxml(score)))
+            page = edited(score, _play(engine, score, arguments, progress)) if is_composed(score) else score
+            files.append((played, save_musicxml(page)))
         if written is not None:
-            files.append((written, save_musicxml(score)))
+            files.append((written, save_musicxml(page)))
             take["musicxml"] = str(written)
         takes.append(take)
     for path, data in files:

@@ -74,4 +74,3 @@ def _opened(arguments: argparse.Namespace, progress: Progress) -> tuple[Score, P
     performance = open_match_file(path)[1] if is_match else open_performance_file(path)
     progress.stage("Aligning")
     return score, performance, align(score, performance, progress.share)
-

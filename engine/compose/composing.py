@@ -7,6 +7,16 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.compose.finishing import (
+    ENDING_BARS,
+    MEAN_IN_BAR,
+    MOST_IN_BAR,
+    Rows,
+    Sheet,
+    begun_at_once,
+    closed,
+    thinned,
+)
 from engine.models.composer.conditions import (
     COMPOSERS,
     DENSITY_EDGES,
@@ -14,6 +24,7 @@ from engine.models.composer.conditions import (
     Conditions,
     composer_of,
     density_class,
+    key_name,
     parse_key,
     period_of,
     tempo_class,
@@ -21,15 +32,18 @@ from engine.models.composer.conditions import (
 from engine.models.composer.generate import Task, Writer
 from engine.models.composer.numpy_network import Weights
 from engine.models.composer.piece_prior import Prior
-from engine.music.engraving.spelling import spell
+from engine.music.edition import COMPOSED
+from engine.music.engraving.hands import too_wide, within_reach
+from engine.music.engraving.lengths import plain_lengths
+from engine.music.engraving.spelling import spell, within_key
 from engine.music.io.alignment import kept_notes
+from engine.music.keys import MAJOR_PROFILE, MINOR_PROFILE, in_minor
 from engine.music.types import MARK_NAMES, Marks, Measures, Score
 from engine.progress import NoteCallback, ProgressCallback
 from engine.requests import MAX_BARS, ComposeRequest, ContinueRequest, InfillRequest, WritingRequest
 from engine.tokens.composer_tokens import (
-    MAJOR_PROFILE,
+    MAX_BAR_TICKS,
     METERS,
-    MINOR_PROFILE,
     NOTE_TICKS,
     TICKS_PER_QUARTER,
     Bars,
@@ -59,11 +73,12 @@ def classes_of(values: dict[str, float]) -> NDArray[np.int64]:
 def compose(model: Weights, prior: Prior, request: ComposeRequest, on_note: NoteCallback | None = None) -> list[Score]:
     """Compose new pieces without a form, one for each take; `compose_form` composes those with one.
 
-    Raises BadInput for a condition or a number that is not accepted.
+    Of a piece of so many bars, and of one in a key that was asked for, the last bars reach the tonic if one of several
+    tries does. Raises BadInput for a condition or a number that is not accepted.
     """
     request.check()
     notes, bars = request.notes, request.bars
-    values = prior.draw(request.conditions, np.random.default_rng([request.seed, 7]))
+    values = draw_values(prior, request.conditions, request.seed, request.passage)
     meter, fifths = METERS[int(values["meter"])], int(values["fifths"])
     num, den = (int(v) for v in meter.split("/"))
     count = bars or MAX_BARS
@@ -81,10 +96,64 @@ def compose(model: Weights, prior: Prior, request: ComposeRequest, on_note: Note
         nothing, np.zeros(0, np.int64), grid, 0, end, fifths, key_shift(fifths), False, 0, 0 if bars else notes,
         classes_of(values | {"density": _ASK_FOR * values["density"]}), _PASSAGE_BARS if request.passage else 0, plan,
     )  # fmt: skip
-    written = run(model, task, m, request, on_note)
+    sheet = Sheet(
+        model, grid, fifths, bool(values["minor"]), task.conditions, plan, (request.temperature, request.top_p)
+    )
+    hidden = MAX_BARS * MAX_BAR_TICKS if request.passage or not bars else sheet.tick(max(count - ENDING_BARS, 0))
+    written = run(model, task, m, request, shown_until(on_note, hidden))
+    about = in_the_manner_of(values)
+    if request.passage:
+        return [new_score(rows, m, values["tempo"], about, tidy=False) for rows in written]
+    most = most_in_bar(request.conditions, num, den)
+    scores = []
+    for take, rows in enumerate(written):
+        rows = begun_at_once(sheet, rows, [request.seed, take]) if bars else rows
+        rows = thinned(sheet, rows, most, [request.seed, take])
+        rows = closed(sheet, rows, [request.seed, take]) if bars or request.conditions.key else rows
+        tell(on_note, take, rows[rows[:, 0] >= hidden], m)
+        scores.append(new_score(rows, m, values["tempo"], about, exact=bool(bars)))
+    return scores
+
+
+def draw_values(prior: Prior, asked: Conditions, seed: int, passage: bool = False) -> dict[str, float]:
+    """What a real piece like the one asked for has; a density that is not asked for leaves bars readable (the middle of
+    a piece, for measurements, apart).
+    """
+    values = prior.draw(asked, np.random.default_rng([seed, 7]))
+    if asked.density or passage:
+        return values
+    num, den = (int(v) for v in METERS[int(values["meter"])].split("/"))
+    return values | {"density": min(values["density"], MEAN_IN_BAR / (4 * num / den))}
+
+
+def most_in_bar(asked: Conditions, num: int, den: int) -> int:
+    """Notes that a bar may hold."""
+    return max(MOST_IN_BAR, round(1.5 * asked.density * 4 * num / den))
+
+
+def in_the_manner_of(values: dict[str, float]) -> str:
+    """The composer whose manner drawn conditions ask for, in words."""
     composer = COMPOSERS[int(values["composer"]) - 1] if values["composer"] else ""
-    about = f"in the manner of {composer}" if composer else ""
-    return [new_score(rows, m, values["tempo"], about) for rows in written]
+    return f"in the manner of {composer}" if composer else ""
+
+
+def shown_until(on_note: NoteCallback | None, tick: int) -> NoteCallback | None:
+    """The callback for notes before a tick: what comes later may be written again."""
+    if on_note is None:
+        return None
+
+    def early(take: int, onset: float, duration: float, pitch: int, staff: int) -> None:
+        if onset * TICKS_PER_QUARTER < tick - 1e-6:
+            on_note(take, onset, duration, pitch, staff)
+
+    return early
+
+
+def tell(on_note: NoteCallback | None, take: int, rows: Rows, m: Measures) -> None:
+    """Call `on_note` with notes that are done."""
+    for tick, pitch, staff, duration in rows.tolist() if on_note is not None else ():
+        quarter = float(_quarter(np.array([tick]), m)[0])
+        on_note(take, quarter, float(NOTE_TICKS[duration] / TICKS_PER_QUARTER), pitch, staff + 1)
 
 
 def continue_score(model: Weights, request: ContinueRequest, on_note: NoteCallback | None = None) -> list[Score]:
@@ -257,10 +326,15 @@ def _lengths(tick: NDArray, pitch: NDArray, duration: NDArray, end: NDArray, oth
     return length
 
 
-def new_score(rows: NDArray[np.int64], m: Measures, tempo: float, about: str, exact: bool = False) -> Score:
+def new_score(
+    rows: NDArray[np.int64], m: Measures, tempo: float, about: str, exact: bool = False, tidy: bool = True
+) -> Score:
     """A Score of its own: cut after the last bar that has notes, a short start turned into a pickup.
 
     exact  keep all bars of `m` as they are
+    tidy   write lengths as a person would; without, they are the Composer's own (for measurements)
+
+    Chords that one hand could not span are divided between the hands, or rolled.
     """
     tick, pitch, staff, duration = rows.T
     if not exact:
@@ -281,12 +355,19 @@ def new_score(rows: NDArray[np.int64], m: Measures, tempo: float, about: str, ex
         number = np.arange(len(m))
         m = replace(m, onset_quarter=first, duration_quarter=duration_quarter, position_quarter=position, number=number)
         onset = onset - whole
+    staff = within_reach(onset, length, pitch, staff + 1)
+    if tidy:
+        bar = np.searchsorted(m.onset_quarter, onset + 1e-6, side="right") - 1
+        length = plain_lengths(onset, length, pitch, staff, (m.onset_quarter + m.duration_quarter)[bar])
+    fifths = int(m.fifths[0])
     marks = np.zeros((len(tick), len(MARK_NAMES)), np.int16)
     marks[:, MARK_NAMES.index("tempo_bpm")] = round(tempo)
-    return Score(
-        onset, length, pitch, spell(pitch, int(m.fifths[0])), staff + 1, np.zeros(len(tick)),
-        np.zeros(len(tick), bool), Marks(marks), m, "", f"Étude, {about}" if about else "Étude", tempo,
+    marks[:, MARK_NAMES.index("arpeggio")] = too_wide(onset, pitch, staff)
+    made = Score(
+        onset, length, pitch, within_key(spell(pitch, fifths), fifths), staff, np.zeros(len(tick)),
+        np.zeros(len(tick), bool), Marks(marks), m, "", f"{COMPOSED}, {about}" if about else COMPOSED, tempo,
     )  # fmt: skip
+    return replace(made, title=f"Composition in {key_name(int(m.fifths[0]), in_minor(made))}")
 
 
 def _merge(score: Score, keep: NDArray[np.bool_], rows: NDArray[np.int64], m: Measures) -> Score:

@@ -10,13 +10,17 @@ from numpy.typing import NDArray
 from engine.compose.composing import (
     Prior,
     classes_of,
+    draw_values,
+    in_the_manner_of,
     make_grid,
     make_measures,
+    most_in_bar,
     new_score,
     run,
+    tell,
 )
+from engine.compose.finishing import ENDING_BARS, Sheet, closed, in_order, thinned
 from engine.compose.form import Form
-from engine.models.composer.conditions import COMPOSERS
 from engine.models.composer.generate import HIGHEST, LOWEST, Task
 from engine.models.composer.numpy_network import Weights
 from engine.music.types import Score
@@ -39,9 +43,8 @@ def compose_form(
     """
     form = request.check().parsed_form
     assert form is not None
-    values = prior.draw(request.conditions, np.random.default_rng([request.seed, 7]))
-    composer = COMPOSERS[int(values["composer"]) - 1] if values["composer"] else ""
-    about = f"in the manner of {composer}" if composer else ""
+    values = draw_values(prior, request.conditions, request.seed)
+    about = in_the_manner_of(values)
     scores = []
     for take in range(request.takes):
         plan = prior.draw_plan(values, form.bars, np.random.default_rng([request.seed, take, 11]), given=form.lags())
@@ -61,10 +64,14 @@ class _Piece:
         self.plan = plan
         self.model, self.form, self.take, self.request, self.on_note = model, form, take, request, on_note
         num, den = (int(v) for v in METERS[int(values["meter"])].split("/"))
-        self.fifths = int(values["fifths"])
+        self.fifths, self.most = int(values["fifths"]), most_in_bar(request.conditions, num, den)
         self.measures = make_measures(0.0, form.bars, num, den, self.fifths, 1)
         self.grid = make_grid(self.measures)
         self.conditions = classes_of(values)
+        self.sheet = Sheet(
+            model, self.grid, self.fifths, bool(values["minor"]), self.conditions, plan,
+            (request.temperature, request.top_p)
+        )  # fmt: skip
         self.rows: NDArray[np.int64] = np.zeros((0, 4), np.int64)
         self.passes = 0
 
@@ -81,6 +88,11 @@ class _Piece:
             if self._returns(k + 1):
                 self._copy(k + 1, form.source(k + 1) or 0)
                 self._gap(end - 1, end, 0)
+        ending = 1 if self._returns(len(form.sections) - 1) else ENDING_BARS
+        rows = closed(self.sheet, self.rows, [self.request.seed, self.take], min(ending, form.sections[-1].bars))
+        if rows is not self.rows:
+            tell(self.on_note, self.take, rows[rows[:, 0] >= self._tick(form.bars - ending)], self.measures)
+        self.rows = rows
 
     def _returns(self, k: int) -> bool:
         return k < len(self.form.sections) and self.form.source(k) is not None
@@ -127,8 +139,13 @@ class _Piece:
         self.passes += 1
         seed = int(np.random.SeedSequence([self.request.seed, self.take, self.passes]).generate_state(1)[0])
         new = run(self.model, task, self.measures, replace(self.request, takes=1, seed=seed), heard)[0]
-        rows = np.concatenate([kept, new])
-        self.rows = rows[np.lexsort((rows[:, 1], rows[:, 0]))]
+        rows = in_order(np.concatenate([kept, new]))
+        first, end = (int(np.searchsorted(self.grid.start, tick)) for tick in (low, high))
+        seeds = [self.request.seed, self.take, self.passes]
+        self.rows = rows if hand else thinned(self.sheet, rows, self.most, seeds, first, end)
+        if self.rows is not rows:
+            inside = (self.rows[:, 0] >= low) & (self.rows[:, 0] < min(high, shown))
+            tell(self.on_note, self.take, self.rows[inside], self.measures)
 
     def _copy(self, k: int, source: int) -> None:
         """Take over the bars of section `source` as section k, transposed as it asks; a longer one is filled later."""

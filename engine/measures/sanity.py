@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.music.keys import MAJOR_PROFILE, MINOR_PROFILE
 from engine.music.types import Score
-from engine.tokens.composer_tokens import MAJOR_PROFILE, MINOR_PROFILE
 
 PATTERN = 8  # notes of the pattern that a stuck piece repeats
 WINDOW = 12  # notes of the passages that are looked up in the training music

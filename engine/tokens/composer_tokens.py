@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from engine.music.keys import minor_fit
 from engine.music.types import Score
 from engine.tokens.tables import DURATION_TICKS, nearest
 
@@ -37,10 +38,6 @@ METERS = (
     "2/4", "3/4", "4/4", "2/2", "3/8", "6/8", "9/8", "12/8", "3/2", "6/4", "4/8", "2/8", "5/4", "4/2", "other",
 )  # fmt: skip
 OTHER_METER = len(METERS) - 1
-
-# Krumhansl and Kessler (1982), probe-tone ratings of the twelve pitch classes above the tonic
-MAJOR_PROFILE = np.array([6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88])
-MINOR_PROFILE = np.array([6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17])
 
 
 def meter_id(ts_num: int, ts_den: int) -> int:
@@ -74,11 +71,7 @@ def key_shift(fifths: int) -> int:
 
 def is_minor(pitch: NDArray, duration: NDArray) -> bool:
     """Whether notes in a signature without sharps or flats are nearer to A minor than to C major (Krumhansl)."""
-    weight = np.bincount(np.asarray(pitch) % 12, weights=duration, minlength=12)
-    if weight.std() == 0:
-        return False
-    minor = np.roll(MINOR_PROFILE, 9)
-    return bool(np.corrcoef(weight, minor)[0, 1] > np.corrcoef(weight, MAJOR_PROFILE)[0, 1])
+    return minor_fit(pitch, duration, 0) > 0
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from engine.compose.form import parse_form
 from engine.limits import COMPOSED_BARS, KEPT_TAKES
 from engine.music.io.alignment import kept_notes
+from engine.music.keys import in_minor
 from engine.music.types import Alignment, BadInput, Performance, Score
 from engine.progress import NoteCallback, ProgressCallback, no_progress
 from engine.requests import ComposeRequest, PerformRequest
@@ -287,10 +288,7 @@ def excerpt(performance: Performance, start_sec: float, end_sec: float) -> Perfo
 
 # ---- in words ----
 def key_of(score: Score) -> str:
-    """The key of the first bar's signature, major or minor by what the notes say: "C minor"."""
+    """The key of the first bar's signature, major or minor by the last bass note, else by all notes: "C minor"."""
     from engine.models.composer.conditions import key_name
-    from engine.tokens.composer_tokens import is_minor, key_shift
 
-    fifths = int(np.clip(score.measures.fifths[0], -7, 7))
-    minor = is_minor(score.pitch + key_shift(fifths), np.maximum(score.duration_quarter, 1 / 24))
-    return key_name(fifths, minor)
+    return key_name(int(np.clip(score.measures.fifths[0], -7, 7)), in_minor(score))

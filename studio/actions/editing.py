@@ -272,6 +272,7 @@ def export(
     kind  midi, locked, musicxml, wav, flac, one of `engine.measures.exports.EXPORTS`, or its ALL
     """
     from engine.measures.exports import ALL, EXPORTS, export_all
+    from engine.music.edition import edited
     from engine.music.io.midi import write_midi, write_midi_locked
     from engine.untrusted.saving import save_musicxml
 
@@ -283,7 +284,7 @@ def export(
     if kind == "locked":
         return f"{name}-score-locked.mid", write_midi_locked(*locked_pair(session))
     if kind == "musicxml":
-        return f"{name}.musicxml", save_musicxml(session.score)
+        return f"{name}.musicxml", save_musicxml(edited(session.score, session.rendered))
     if kind in EXPORTS or kind == ALL:
         played = session.score, session.performance, session.alignment
         if kind == ALL:

@@ -101,6 +101,7 @@ def _writing(desk: Desk) -> tuple[Callable, ...]:
         )  # fmt: skip
 
     def written(score: Score, asked: ComposeRequest, performance: Performance) -> tuple[Answer, Answer, dict]:
+        from engine.music.edition import edited
         from engine.music.io.midi import write_midi
         from engine.untrusted.saving import save_musicxml
 
@@ -113,7 +114,7 @@ def _writing(desk: Desk) -> tuple[Callable, ...]:
         }  # fmt: skip
         name = f"etude-{asked.seed}"
         return (
-            given(f"{name}.musicxml", save_musicxml(score)),
+            given(f"{name}.musicxml", save_musicxml(edited(score, performance))),
             given(f"{name}.mid", write_midi(performance)),
             about,
         )

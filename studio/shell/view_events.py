@@ -7,6 +7,7 @@ from typing import Any
 
 import gradio as gr
 
+from engine.music.edition import edited
 from engine.music.io.engrave import WIDTHS
 from engine.music.types import BadInput
 from studio.actions import corpus
@@ -33,12 +34,13 @@ def connect_score(page: Page, desk: Desk) -> None:
         session, number, width = document.session, data.get("page"), data.get("width")
         if session.score is None or type(number) is not int or width not in WIDTHS:
             return gr.skip()
-        score, doc, digest = session.score, session.doc, session.score.digest
+        score, doc, digest, rendered = session.score, session.doc, session.score.digest, session.rendered
         if data.get("digest") != digest:
             return score_address(doc, digest)
 
         def work(job: Job) -> Callable[[], dict]:
-            engraving = desk.engraving(score, width, job.step)
+            page = score if rendered is None else edited(score, rendered)
+            engraving = desk.engraving(page, width, job.step)
             return lambda: score_pages(doc, score, engraving, number)
 
         job = document.jobs.start("engrave", "Engraving", work, same=(digest, width, number))

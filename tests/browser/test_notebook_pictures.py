@@ -9,9 +9,7 @@ from tests.helpers.command_line import little_piece
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-SEEN = (
-    "nodes => nodes.map(n => n.getBoundingClientRect()).filter(box => box.width > 0 && box.height > 0).length"
-)
+SEEN = "nodes => nodes.map(n => n.getBoundingClientRect()).filter(box => box.width > 0 && box.height > 0).length"
 
 
 def test_a_page_a_roll_and_a_player(browser: "Browser", tmp_path: Path) -> None:

@@ -61,13 +61,34 @@ def within_reach(onset: NDArray, duration: NDArray, pitch: NDArray, staff: NDArr
     starts = np.flatnonzero(np.concatenate([[True], np.diff(onset) > 1e-9]))
     for first, stop in zip(starts, [*starts[1:], len(pitch)], strict=True):
         rows = np.arange(first, stop)
-        if len(set(out[rows].tolist())) != 1 or np.ptp(pitch[rows]) <= _REACH:
-            continue
-        held = np.flatnonzero(end[:first] > onset[first] + 1e-9)
-        if (out[held] != out[first]).any():
-            continue
         rows = rows[np.argsort(pitch[rows], kind="stable")]
+        hands = [rows[out[rows] == hand] for hand in (2, 1)]
+        widths = [np.ptp(pitch[found]) if len(found) else 0 for found in hands]
+        held = np.flatnonzero(end[:first] > onset[first] + 1e-9)
+        alone = not (len(hands[0]) and len(hands[1]))
+        if max(widths) <= _REACH or (alone and (out[held] != out[first]).any()):
+            continue
         chord = pitch[rows]
-        cut = min(range(1, len(rows)), key=lambda k: max(np.ptp(chord[:k]), np.ptp(chord[k:])))
-        out[rows[:cut]], out[rows[cut:]] = 2, 1
+        cut = min(range(1, len(rows)), key=lambda k: _width_of_cut(chord, k))
+        if _width_of_cut(chord, cut) < max(widths):
+            out[rows[:cut]], out[rows[cut:]] = 2, 1
+    return out
+
+
+def _width_of_cut(chord: NDArray, cut: int) -> int:
+    """Semitones of the wider part of an ascending chord that is divided between two hands."""
+    return max(int(np.ptp(chord[:cut])), int(np.ptp(chord[cut:])))
+
+
+def too_wide(onset: NDArray, pitch: NDArray, staff: NDArray) -> NDArray[np.bool_]:
+    """(n,) the notes of chords that one hand has to roll: those of one staff that begin together and pass a tenth.
+
+    >>> too_wide(np.array([0, 0, 0, 1]), np.array([36, 48, 64, 36]), np.array([2, 2, 2, 2])).tolist()
+    [True, True, True, False]
+    """
+    out = np.zeros(len(pitch), bool)
+    _, chord = np.unique(np.stack([np.round(onset * 480), staff]), axis=1, return_inverse=True)
+    order = np.argsort(chord, kind="stable")
+    for rows in np.split(order, np.flatnonzero(np.diff(chord[order])) + 1):
+        out[rows] = np.ptp(pitch[rows]) > _REACH if len(rows) else False
     return out

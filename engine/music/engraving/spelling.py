@@ -9,6 +9,7 @@ FIFTHS = {"F": -1, "C": 0, "G": 1, "D": 2, "A": 3, "E": 4, "B": 5}  # each lette
 # Position on the line of fifths (F -1, C 0, G 1 ...) of the interval of 0..11 semitones above a tonic: P1 m2 M2 m3 ...
 _INTERVAL = np.array([0, -5, 2, -3, 4, -1, 6, 1, -4, 3, -2, 5])
 _FIRST_NAME = np.array([0, 7, 2, -3, 4, -1, 6, 1, -4, 3, -2, 5])  # C C# D Eb E F F# G Ab A Bb B
+_FAR = 7  # fifths from the middle of a key beyond which a name is replaced
 _BEFORE, _AFTER = 10, 40  # notes of context, Meredith's values
 
 
@@ -52,3 +53,15 @@ def spelling_of_pitch(pitch: NDArray, spelling: NDArray) -> NDArray[np.int8]:
     """Replace each name that does not sound its pitch by the plain one (C, C#, D, Eb ...), both (n,)."""
     chroma = np.asarray(pitch, int) % 12
     return np.where((np.asarray(spelling, int) * 7) % 12 == chroma, spelling, _FIRST_NAME[chroma]).astype(np.int8)
+
+
+def within_key(spelling: NDArray, fifths: int) -> NDArray[np.int8]:
+    """Names with those that lie far from a key signature replaced by their enharmonic: E for F flat in C major.
+
+    spelling  (n,) tonal pitch classes on the line of fifths
+
+    >>> within_key(np.array([-8, -3, 6, 10]), 0).tolist()
+    [4, -3, 6, -2]
+    """
+    off = np.asarray(spelling, int) - (fifths + 2.5)  # the major scale's middle and a little sharper, as minor needs
+    return (np.asarray(spelling, int) - 12 * np.sign(off) * (np.abs(off) > _FAR)).astype(np.int8)

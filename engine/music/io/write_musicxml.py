@@ -8,6 +8,7 @@ from itertools import product
 
 import numpy as np
 
+from engine.music.edition import mode
 from engine.music.engraving.clefs import SIGNS, choose_clefs
 from engine.music.engraving.layout import STEPS, Chord, Layout
 from engine.music.engraving.note_values import (
@@ -22,6 +23,7 @@ from engine.music.engraving.note_values import (
 from engine.music.io.directions import directions
 from engine.music.types import TREMOLO, Score
 
+SOFTWARE = "Étude"
 _ACCIDENTALS = {-2: "flat-flat", -1: "flat", 0: "natural", 1: "sharp", 2: "double-sharp"}
 _ORNAMENTS = {1: "trill-mark", 2: "mordent", 3: "turn", 4: "inverted-mordent", 5: "inverted-turn"}
 _ARTICULATIONS = (
@@ -37,7 +39,8 @@ def write_musicxml(score: Score) -> bytes:
     """Write a score as partwise MusicXML 4.0, UTF-8, repeats unfolded as the Score has them.
 
     Read back, every note has its onset, duration, pitch, name, staff and grace flag; voices keep their numbers where no
-    two notes of one overlap. Tempo words and rit./accel. are not written: a Score has only their classes.
+    two notes of one overlap. Rit. and accel. are not written, tempo words for composed scores only: of others a Score
+    has the classes.
     """
     return Writer(score).document()
 
@@ -61,9 +64,10 @@ class Writer:
         root = ET.Element("score-partwise", version="4.0")
         if self.score.title:
             ET.SubElement(ET.SubElement(root, "work"), "work-title").text = _printable(self.score.title)
+        about = ET.SubElement(root, "identification")
         if self.score.composer:
-            creator = ET.SubElement(ET.SubElement(root, "identification"), "creator", type="composer")
-            creator.text = _printable(self.score.composer)
+            ET.SubElement(about, "creator", type="composer").text = _printable(self.score.composer)
+        ET.SubElement(ET.SubElement(about, "encoding"), "software").text = SOFTWARE
         score_part = ET.SubElement(ET.SubElement(root, "part-list"), "score-part", id="P1")
         ET.SubElement(score_part, "part-name", {"print-object": "no"}).text = "Piano"
         part = ET.SubElement(root, "part", id="P1")
@@ -136,7 +140,10 @@ class Writer:
         if bar == 0:
             ET.SubElement(out, "divisions").text = str(self.page.divisions)
         if changed[0]:
-            ET.SubElement(ET.SubElement(out, "key"), "fifths").text = str(int(m.fifths[known]))
+            key = ET.SubElement(out, "key")
+            ET.SubElement(key, "fifths").text = str(int(m.fifths[known]))
+            if name := mode(self.score):
+                ET.SubElement(key, "mode").text = name
         if changed[1] or changed[2]:
             time = ET.SubElement(out, "time")
             ET.SubElement(time, "beats").text = str(int(m.ts_num[known]))

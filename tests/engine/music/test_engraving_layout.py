@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from engine.music.engraving.clefs import choose_clefs
-from engine.music.engraving.hands import within_reach
+from engine.music.engraving.hands import too_wide, within_reach
 from engine.music.engraving.note_values import Pulse, beam_groups, note_values, rest_values
 from engine.music.engraving.voices import separate
 from engine.music.io.read_musicxml import read_musicxml
@@ -129,9 +129,16 @@ def test_notes_of_no_staff_go_by_hand() -> None:
 def test_a_chord_that_no_hand_spans_is_shared() -> None:
     onset, length = np.array([0, 0, 0, 1, 1, 2, 2, 2]), np.array([1, 1, 1, 1, 1, 1, 1, 1])
     pitch, staff = np.array([36, 48, 64, 50, 62, 40, 60, 72]), np.array([2, 2, 2, 2, 2, 2, 2, 1])
-    assert within_reach(onset, length, pitch, staff).tolist() == [2, 2, 1, 2, 2, 2, 2, 1]
+    assert within_reach(onset, length, pitch, staff).tolist() == [2, 2, 1, 2, 2, 2, 1, 1]
     held = np.array([3, 3, 3, 1, 1, 1, 1, 1])  # the hand that took over is busy until the third beat is over
     assert within_reach(onset[:7], held[:7], pitch[:7], staff[:7]).tolist() == [2, 2, 1, 2, 2, 2, 2]
+
+
+def test_chords_wider_than_a_tenth_are_rolled() -> None:
+    """C2-C4-E5 has to be rolled; a tenth, and the same notes in two hands, have not."""
+    onset, pitch = np.array([0, 0, 0, 1, 1, 2, 2]), np.array([36, 60, 76, 36, 52, 36, 76])
+    staff = np.array([2, 2, 2, 2, 2, 2, 1])
+    assert too_wide(onset, pitch, staff).tolist() == [True] * 3 + [False] * 4
 
 
 # ---- clefs

@@ -43,9 +43,7 @@ def test_a_recorded_upright_is_played_on_the_upright(preview: Preview, notes: Pe
 
 
 def test_another_piano_that_is_hardly_nearer_is_not_taken(preview: Preview, notes: Performance) -> None:
-    grand, upright = (
-        energies(played(preview, notes, name, SECONDS * SAMPLE_RATE)) for name in ("grand", "upright")
-    )
+    grand, upright = (energies(played(preview, notes, name, SECONDS * SAMPLE_RATE)) for name in ("grand", "upright"))
     between = np.sqrt(grand * upright)  # as far from both, in dB
     assert nearest_piano(between, {"grand": grand, "upright": upright}) == "grand"
     assert nearest_piano(between, {"upright": upright, "grand": grand}) == "upright"
