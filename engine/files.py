@@ -95,12 +95,15 @@ def write_output(path: Path, data: bytes) -> None:
         raise BadInput(f"{path} could not be written ({error.strerror}); the old file, if any, is untouched.") from None
 
 
-def open_score_file(path: Path, note: Callable[[str], None] | None = None) -> Score:
-    """Read a score; `note` gets a line for each kind of remark of the reader. Raises BadInput."""
+def open_score_file(path: Path, note: Callable[[str], None] | None = None, all_parts: bool = False) -> Score:
+    """Read a score; `note` gets a line for each kind of remark of the reader. Raises BadInput.
+
+    all_parts  play a song's voice beside its piano
+    """
     from engine.music.remarks import remark_lines
     from engine.untrusted.scores import open_score
 
-    score = open_score(read_input(path), path.name)
+    score = open_score(read_input(path), path.name, all_parts=all_parts)
     if note is not None:
         for line in remark_lines(score.remarks):
             note(line)

@@ -107,7 +107,7 @@ def perform(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]
     preset = find_preset(arguments.checkpoints, arguments.style) if arguments.style is not None else ()
     strength = parse_strength(arguments.strength)
     progress.stage("Reading")
-    score = open_score_file(arguments.score, progress.note)
+    score = open_score_file(arguments.score, progress.note, arguments.with_voice)
     progress.stage("Loading")
     from engine.engine import Engine  # only now: a file that cannot be read is refused before torch is imported
 
@@ -197,7 +197,7 @@ def convert(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]
         raise BadInput(f'"{arguments.input.name}" is not a score; {", ".join(sorted(SCORE_SUFFIXES))} are read.')
     check_output(arguments.output, [arguments.input])
     progress.stage("Reading")
-    score = open_score_file(arguments.input, progress.note)
+    score = open_score_file(arguments.input, progress.note, arguments.with_voice)
     progress.stage("Writing")
     if kind in PAGES.values():
         files = _pages(score, kind, arguments.output)

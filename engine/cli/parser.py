@@ -88,6 +88,7 @@ def build_parser(*families: Callable[[Any], None]) -> argparse.ArgumentParser:
     p = add("perform", commands.perform, "Play a score as a pianist would.")
     p.add_argument("score", type=Path, metavar="SCORE", help="MusicXML, .mxl, MIDI, Humdrum kern or MEI")
     add_output(p, "OUT.mid")
+    p.add_argument("--with-voice", action="store_true", help="of a song play the voice, too, not the piano alone")
     base = p.add_mutually_exclusive_group()
     base.add_argument("--style", metavar="NAME", help="a style of `etude styles`")
     base.add_argument("--style-from", type=Path, metavar="PERF.mid", help="the style of this performance of SCORE")
@@ -124,6 +125,7 @@ def build_parser(*families: Callable[[Any], None]) -> argparse.ArgumentParser:
     )
     p.add_argument("input", type=Path, metavar="IN")
     p.add_argument("output", type=Path, metavar="OUT")
+    p.add_argument("--with-voice", action="store_true", help="of a song keep the voice, too, not the piano alone")
 
     p = add("metrics", commands.metrics, "Measure a folder of music against another, or against human performances.")
     p.add_argument("folder", type=Path, metavar="DIR", help="MIDI performances and scores; subfolders too")

@@ -60,6 +60,7 @@ ENGRAVING = Refusals(
 )
 
 
+ALL_PARTS = "+all"
 TOO_BIG, DAMAGED = "too big", "damaged"  # of a call, whose sentences only the caller knows
 
 
@@ -115,7 +116,8 @@ class ReaderChild:
     def read(self, kind: str, data: bytes, check: Callable[[], None] | None = None) -> Score:
         """Parse `data` within 8 s of computing, 20 s on the clock and 1.5 GB.
 
-        kind   "musicxml", "mei", "kern" or "abc"; "xml" for one of the first two, counted through first
+        kind   "musicxml", "mei", "kern" or "abc"; "xml" for one of the first two, counted through first; with
+               `ALL_PARTS` behind it a song's voice is read, too
         check  called several times a second; when it raises, the process is ended and the exception goes on
         Raises BadInput, which says what went wrong.
         """
@@ -247,18 +249,23 @@ def _read(kind: str, data: bytes) -> Score:
     from engine.music.io import kern, xml_scan
     from engine.music.io import read_musicxml as notation
 
+    all_parts = kind.endswith(ALL_PARTS)
+    kind = kind.removesuffix(ALL_PARTS)
     if kind == "xml":
         kind = xml_scan.scan_xml(data)
     if kind == "musicxml":
-        return replace(notation.read_musicxml(data), document=zlib.compress(data))
+        score = notation.read_musicxml(data, all_parts)
+        if all_parts:  # a document is patched by what is read of it without the voice
+            return score
+        return replace(score, document=zlib.compress(data))
     if kind == "kern":
-        return kern.read_kern(data)
+        return kern.read_kern(data, all_parts)
     if kind == "abc":
         from engine.music.document.abc import read_abc
 
         return read_abc(data)
     assert kind == "mei"
-    return notation.read_mei(data)
+    return notation.read_mei(data, all_parts)
 
 
 def _engrave(kind: str, data: bytes) -> bytes:

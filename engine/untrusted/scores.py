@@ -30,7 +30,7 @@ from engine.music.io.midi import read_midi_performance, read_midi_score
 from engine.music.io.xml_scan import stream_xml
 from engine.music.remarks import bounded
 from engine.music.types import BadInput, Performance, Score
-from engine.process.notation_reader import Refusals
+from engine.process.notation_reader import ALL_PARTS, Refusals
 from engine.process.reader_pool import borrow_child
 
 MAX_ENTRIES = 50  # of an .mxl
@@ -40,10 +40,13 @@ _MENDED_QUARTER = 1 / 8  # of a note whose written length came out negative
 _SCORE_KINDS = "MIDI (.mid), MusicXML (.musicxml, .xml, .mxl), Humdrum (.krn), MEI (.mei) or ABC (.abc)"
 
 
-def open_score(data: bytes, filename: str, check: Callable[[], None] | None = None) -> Score:
+def open_score(
+    data: bytes, filename: str, check: Callable[[], None] | None = None, all_parts: bool = False
+) -> Score:
     """Read a score from bytes that anyone may have sent; what it is is seen from the bytes, not from the name.
 
-    check  called several times a second; an exception that it raises ends the reading
+    check      called several times a second; an exception that it raises ends the reading
+    all_parts  play a song's voice beside its piano; otherwise it is left out, and a remark says so
     Raises BadInput. Safe to call from several threads; at most two notation files are parsed at one time.
     """
     name = shown(filename)
@@ -72,7 +75,7 @@ def open_score(data: bytes, filename: str, check: Callable[[], None] | None = No
     else:
         raise BadInput(f"{name} is not a score that can be read here; choose a file of the kind {_SCORE_KINDS}.")
     with borrow_child(check) as child:
-        score = child.read(kind, data, check)
+        score = child.read(kind + ALL_PARTS * all_parts, data, check)
     return check_score(score)
 
 

@@ -61,7 +61,7 @@ def test_one_note_for_each_written_note(score, played):
 def test_a_printed_tempo_is_kept_in_thin_music(engine, bpm):
     """Twelve bars of quarters in one voice, within 15 % of the mark."""
     score = read_musicxml_file(DATA / "reading" / f"p1-quarter-{bpm}.musicxml")
-    played = engine.perform(score)
+    played = engine.perform(PerformRequest(score))
     quarters, seconds = np.ptp(score.onset_quarter), np.ptp(played.onset_sec)
     assert 60 * quarters / seconds == pytest.approx(bpm, rel=0.15)
 
@@ -69,7 +69,7 @@ def test_a_printed_tempo_is_kept_in_thin_music(engine, bpm):
 def test_grace_notes_are_struck_as_they_stand(engine):
     score = read_musicxml_file(DATA / "reading" / "g2-descending-graces.musicxml")
     for seed in (0, 3):
-        played = engine.perform(score, Style(seed=seed))
+        played = engine.perform(PerformRequest(score, Style(seed=seed)))
         order = np.argsort(played.onset_sec, kind="stable")
         assert played.pitch[order].tolist() == [60, 81, 79, 77, 76, 74, 72, 74, 72, 71, 72]
         assert np.diff(played.onset_sec[order]).min() > 0.039

@@ -14,7 +14,7 @@ from typing import Any
 
 from engine.music.engraving.spelling import FIFTHS
 from engine.music.io.words import UNITS, jumps
-from engine.music.io.written import Bar, Note, Page, Part, Sign
+from engine.music.io.written import FASTEST_MARK, SLOWEST_MARK, Bar, Note, Page, Part, Sign
 from engine.music.types import TREMOLO
 
 _STEPS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
@@ -26,6 +26,10 @@ _ARTICULATIONS = {
     "accent": ("accent", 1), "stress": ("accent", 1), "soft-accent": ("accent", 1), "strong-accent": ("accent", 2),
     "staccato": ("staccato", 1), "detached-legato": ("staccato", 1), "staccatissimo": ("staccato", 2),
     "spiccato": ("staccato", 2), "tenuto": ("tenuto", 1),
+}  # fmt: skip
+_ACCIDENTALS = {
+    "sharp": 1, "natural": 0, "flat": -1, "double-sharp": 2, "sharp-sharp": 2, "flat-flat": -2, "natural-sharp": 1,
+    "natural-flat": -1,
 }  # fmt: skip
 _MOST = Fraction(100_000)
 
@@ -188,6 +192,8 @@ def _note(element: Any, onset: Fraction, i: int, page: Page, s: _State) -> Fract
     whole = int(alter) if alter.denominator == 1 else round(alter)
     if alter.denominator != 1:
         page.remark(i, "<alter>", "quarter tones are rounded to semitones")
+    elif _ACCIDENTALS.get((element.findtext("accidental") or "").strip(), whole) != whole:
+        page.remark(i, "<accidental>", "a printed accidental contradicts the pitch of its note; the pitch is played")
     if length == 0 and not grace:
         page.remark(i, "<duration>", "a note without length is left out")
         return length
@@ -311,7 +317,10 @@ def _metronome(element: Any, at: Fraction, bar: Bar, i: int, page: Page) -> None
     units = _beat_units(element)
     count = re.search(r"\d+(\.\d+)?", element.findtext("per-minute") or "")
     if count and len(units) == 1:
-        bar.signs.append(Sign(at, "bpm", float(count[0]) * float(units[0])))
+        bpm = float(count[0]) * float(units[0])
+        bar.signs.append(Sign(at, "bpm", bpm))
+        if not SLOWEST_MARK < bpm < FASTEST_MARK:
+            page.remark(i, "<metronome>", f"a tempo of {bpm:g} quarters a minute is not kept")
     elif len(units) == 2 and units[0]:
         bar.signs.append(Sign(at, "ratio", float(units[1] / units[0])))
 

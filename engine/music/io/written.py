@@ -21,6 +21,7 @@ from engine.music.io.words import A_TEMPO, FASTER, IMPULSES, LOUDER, SLOWER, SOF
 from engine.music.types import MARK_NAMES, BadInput, Marks, Measures, Remark, Score
 
 _KEYBOARD = re.compile(r"piano|klavier|pno|pf\b|keyboard|harpsichord|cembalo|clavecin|celesta|harp|organ", re.I)
+SLOWEST_MARK, FASTEST_MARK = 5, 1000  # quarters a minute, both excluded: what is no metronome mark
 
 
 @dataclass
@@ -150,20 +151,33 @@ def score_of(page: Page, all_parts: bool = False) -> Score:
     zero = starts[1] if first.position and len(page.bars) > 1 else Fraction(0)
     notes = [(k, n) for k, bar in enumerate(page.bars) for n in bar.notes]
     table = _marks(page, [float(starts[k] + n.at - zero) for k, n in notes], float(zero), notes)
-    return _played(page, bar_order(page), notes, table, hand)
+    if page.order is None:
+        _guessed_repeats(page)
+    return _played(page, _order(page), notes, table, hand)
 
 
 def _nominal(bar: Bar) -> Fraction:
     return Fraction(4 * bar.meter[0], bar.meter[1])
 
 
-def bar_order(page: Page) -> list[int]:
-    """Indices of the bars as played."""
+def _order(page: Page) -> list[int]:
     order = page.order or playing_order([bar.order for bar in page.bars])
     if sum(len(page.bars[k].notes) for k in order) > MAX_SCORE_NOTES:
         page.remarks.append(Remark(page.number(0), "repeat", "the repeats are not played; the score would be too long"))
         return list(range(len(page.bars)))
     return order
+
+
+def _guessed_repeats(page: Page) -> None:
+    """A remark for each repeat sign, after another one, whose passage has no beginning."""
+    begun, repeated = False, False
+    for k, bar in enumerate(page.bars):
+        begun = begun or bar.order.forward
+        if not bar.order.backward or (bar.order.endings and 1 not in bar.order.endings):
+            continue
+        if repeated and not begun:
+            page.remark(k, "repeat", "this repeat has no beginning; it is played from the end of the one before")
+        begun, repeated = False, True
 
 
 def _hands(page: Page, all_parts: bool) -> dict[tuple[int, int], int]:
@@ -187,10 +201,11 @@ def _hands(page: Page, all_parts: bool) -> dict[tuple[int, int], int]:
     for k in parts:
         if all(p != k for p, _ in hand):
             first = next(i for i, bar in enumerate(page.bars) if any(n.part == k for n in bar.notes))
+            name = page.parts[k].name or f"part {k + 1}"
             if all_parts:
                 hand |= {(p, s): 1 for p, s in used if p == k}
+                page.remark(first, f"part “{name}”", "this part is played with the upper staff of the keyboard part")
             else:
-                name = page.parts[k].name or f"part {k + 1}"
                 page.remark(first, f"part “{name}”", "this part is left out; the keyboard part is played")
     return hand
 
@@ -239,7 +254,7 @@ def fill_signs(table: np.ndarray, at: np.ndarray, directions: list[Direction]) -
                 levels.append((place, velocity))
         if kind == "wedge":
             wedges.append((start, end or start + WORD_REACH, int(value)))
-        elif kind == "bpm" and 5 < float(value) < 1000:
+        elif kind == "bpm" and SLOWEST_MARK < float(value) < FASTEST_MARK:
             bpms.append((start, float(value)))
         elif kind == "ratio" and bpms:
             bpms.append((start, bpms[-1][1] * float(value)))
@@ -259,7 +274,7 @@ def fill_signs(table: np.ndarray, at: np.ndarray, directions: list[Direction]) -
         if word and "poco a poco" not in text.lower():
             words.append((start, word))
         bpm, ratio = metronome(text)
-        if 5 < bpm < 1000:
+        if SLOWEST_MARK < bpm < FASTEST_MARK:
             bpms.append((start, bpm))
         elif ratio and bpms:
             bpms.append((start, bpms[-1][1] * float(ratio)))

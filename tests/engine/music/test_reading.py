@@ -88,6 +88,11 @@ def test_hands_metres_and_keys():
     everything = read_musicxml((CASES / "v1-voice-and-piano.musicxml").read_bytes(), all_parts=True)
     np.testing.assert_array_equal(everything.pitch, [48, 64, 79])
     np.testing.assert_array_equal(everything.staff, [2, 1, 1])
+    assert [(r.bar, r.text) for r in everything.remarks] == [
+        (1, "this part is played with the upper staff of the keyboard part")
+    ]
+    by_choice = open_score((CASES / "v1-voice-and-piano.musicxml").read_bytes(), "a.musicxml", all_parts=True)
+    np.testing.assert_array_equal(by_choice.pitch, [48, 64, 79])
     m = read("m3-additive-3+2-8.musicxml").measures
     assert (m.ts_num.tolist(), m.ts_den.tolist(), m.onset_quarter.tolist()) == ([5, 5], [8, 8], [0, 2.5])
     assert read("k1-mode-dorian.musicxml").measures.fifths.tolist() == [0]
@@ -223,6 +228,30 @@ def test_a_transposing_part_sounds_where_it_sounds():
     key = "<attributes><divisions>1</divisions><key><fifths>2</fifths></key>" + transpose
     score = read_musicxml(document(key + whole("D4")))
     assert (score.pitch.tolist(), score.spelling.tolist(), score.measures.fifths.tolist()) == ([60], [0], [0])
+
+
+def test_a_voice_over_a_piano_in_kern_is_left_out():
+    lines = (
+        "**kern | **kern | **kern", "*part2 | *part2 | *part1", '*I"Piano | *I"Piano | *I"Voice',
+        "*staff3 | *staff2 | *staff1", "=1 | =1 | =1", "1C | 1e | 1gg", "== | == | ==", "*- | *- | *-",
+    )  # fmt: skip
+    score = open_score("\n".join(lines).replace(" | ", "\t").encode(), "a.krn")
+    assert (score.pitch.tolist(), score.staff.tolist()) == ([48, 64], [2, 1])
+    assert [(r.bar, r.element) for r in score.remarks] == [(1, "part “Voice”")]
+
+
+def test_a_repeat_without_a_beginning_is_guessed_and_said():
+    back = '<barline location="right"><repeat direction="backward"/></barline>'
+    score = read_musicxml(document(HEAD + whole("C4") + back, whole("D4"), whole("E4") + back))
+    assert score.pitch.tolist() == [60, 60, 62, 64, 62, 64]
+    assert [(r.bar, r.element) for r in score.remarks] == [(3, "repeat")]
+
+
+def test_an_accidental_that_contradicts_its_pitch_is_said():
+    note = whole("A4").replace("<voice>", "<accidental>sharp</accidental><voice>")
+    score = read_musicxml(document(HEAD + note))
+    assert score.pitch.tolist() == [69]
+    assert [(r.bar, r.element) for r in score.remarks] == [(1, "<accidental>")]
 
 
 def test_quarter_tones_are_rounded_and_said():

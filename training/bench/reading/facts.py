@@ -9,7 +9,7 @@ from pathlib import Path
 from engine.music.io.kern import kern_page
 from engine.music.io.midi import read_midi_score
 from engine.music.io.read_musicxml import mei_page, musicxml_page
-from engine.music.io.written import Page, bar_order, directions_of, score_of
+from engine.music.io.written import Page, directions_of, score_of
 from engine.music.io.xml_scan import scan_xml
 from engine.music.remarks import bounded
 from engine.music.types import Score
@@ -62,7 +62,7 @@ def our_facts(path: Path) -> Facts:
     score = check_score(score_of(page))
     starts = [float(s) for s in page.starts()[:-1]]
     signs = [(start, kind, value, end) for start, end, kind, value in directions_of(page)]
-    return Facts(_notes(score), bar_order(page), starts, signs, remarks=_remarks(score))
+    return Facts(_notes(score), page.played_bars, starts, signs, remarks=_remarks(score))
 
 
 def page_of_file(data: bytes) -> Page:
