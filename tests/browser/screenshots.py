@@ -1,4 +1,4 @@
-"""Pictures of every side of the panel, in use, for docs/: `python tests/browser/screenshots.py [ADDRESS]`.
+"""Pictures of every side of the panel, in use, for docs/images/: `python tests/browser/screenshots.py [ADDRESS]`.
 
 With a server of its own if none is named. Few colours, so that each stays under 250 kB.
 """
@@ -19,8 +19,8 @@ MOST_BYTES = 250_000
 
 
 def save(page: Page, name: str) -> Path:
-    """What is on the screen, as docs/panel-NAME.png."""
-    path = ROOT / "docs" / f"panel-{name}.png"
+    """What is on the screen, as docs/images/panel-NAME.png."""
+    path = ROOT / "docs" / "images" / f"panel-{name}.png"
     picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
     for colours in (128, 64, 32, 16):
         picture.quantize(colours, dither=Image.Dither.NONE).save(path, optimize=True)
