@@ -12,14 +12,11 @@ ROWS = [
 
 
 def test_every_feature_names_a_test_that_exists() -> None:
-    assert len(ROWS) == 53
-    for feature, need, where, shown in ROWS:
+    assert len(ROWS) > 50
+    for feature, *_, where, shown in ROWS:
         assert where, feature
-        assert need in ("M", "S"), feature
-        if need == "M":
-            assert shown, feature
-            assert "not done" not in where, feature
+        assert shown, feature
         for file, _, name in re.findall(r"`([\w/]+\.py)(::(\w+))?`", shown):
             assert (HERE / file).is_file(), file
             assert not name or f"def {name}(" in (HERE / file).read_text(encoding="utf-8"), f"{file}::{name}"
-        assert shown == "" or re.fullmatch(r"`(\w+/)*test_\w+\.py(::test_\w+)?`", shown), feature
+        assert re.fullmatch(r"`(\w+/)*test_\w+\.py(::test_\w+)?`", shown), feature

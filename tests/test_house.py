@@ -19,7 +19,16 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 def test_requirements_equal_pyproject() -> None:
     lines = [line.strip() for line in (ROOT / "requirements.txt").read_text().splitlines()]
-    assert [line for line in lines if line and line[0] not in "#-"] == PROJECT["dependencies"]
+    listed = [line for line in lines if line and line[0] not in "#-"]
+    assert [line for line in listed if not line.startswith("torch>")] == PROJECT["dependencies"][1:]
+
+
+def test_the_torch_of_a_space_has_the_gpu_build_that_zero_gpu_lists() -> None:
+    """A CPU build, as from PyTorch's own index, ends a ZeroGPU Space at `import spaces`."""
+    text = (ROOT / "requirements.txt").read_text()
+    assert "torch>=2.8,<2.12\n" in text
+    assert "index-url" not in text
+    assert PROJECT["dependencies"][0] == "torch>=2.8"
 
 
 def test_gradio_is_pinned() -> None:
