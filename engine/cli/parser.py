@@ -35,6 +35,7 @@ EXAMPLES = """examples:
   etude import-weights midi-valle best-valid-loss.pt
   etude batch perform scores/ -o performances/ --style WangA
   etude batch render performances/ -o sounds/ --prompt goldberg --jobs 2
+  etude space push OWNER/etude
   etude styles --json
 """
 
@@ -61,6 +62,7 @@ def build_parser(*families: Callable[[Any], None]) -> argparse.ArgumentParser:
         import_commands,
         listen_commands,
         sound_commands,
+        space_commands,
     )
 
     raw = argparse.RawDescriptionHelpFormatter
@@ -137,6 +139,7 @@ def build_parser(*families: Callable[[Any], None]) -> argparse.ArgumentParser:
 
     export_commands.add_commands(add)
     listen_commands.add_commands(add)
+    space_commands.add_commands(add)
     for add_commands in families:
         add_commands(add)
     p = add("styles", commands.styles, "List the style axes and the named styles.")
