@@ -4,7 +4,7 @@
     performance = etude.perform(score, style="WangA", tempo=+1)
     performance.save("fugue.mid")
 
-Every name is imported when it is first used, so that `import etude` takes no time. examples/notebook.md shows them at work.
+Every name is imported when it is first used, so that `import etude` takes no time; see examples/notebook.md.
 """
 
 from __future__ import annotations
