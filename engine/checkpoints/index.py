@@ -18,7 +18,7 @@ _NAMED = os.environ.get("ETUDE_CHECKPOINTS")
 CHECKPOINTS = Path(_NAMED).absolute() if _NAMED else Path(__file__).resolve().parents[2] / "checkpoints"
 IMPORTED_KINDS = ("midi-valle", "piano-encodec")
 EXPECTED = "expected-v2"
-PIANIST, COMPOSER, CODEC, RENDERER = "pianist-v1", "composer-v1", "piano-codec-v2", "renderer-v3"
+PIANIST, COMPOSER, CODEC, RENDERER = "pianist-v1", "composer-v2", "piano-codec-v2", "renderer-v3"
 TAGGER = "phrase-tagger-v1"
 FITTED_DIGEST = "fitted-2"  # version of the fitted piano, which has no weights
 

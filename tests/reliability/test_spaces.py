@@ -199,7 +199,7 @@ def test_without_weights_it_starts_and_says_so(_full: bool, soak_report: Reporte
         client.predict(performance=played(tmp_path), api_name="/render")  # the fitted piano has no weights
         sound, _ = client.predict(performance=played(tmp_path), api_name="/preview")
         prompts = client.predict(api_name="/list_prompts")
-    named = [name for name in ("composer-v1", "pianist-v1", "-v1") if any(name in text for text in missing)]
+    named = [name for name in ("composer-v2", "pianist-v1", "-v2") if any(name in text for text in missing)]
     written = sorted(p.name for p in app.rglob("*") if p.suffix in (".pyi", ".pyc"))
     soak_report(
         25, "start without network, GPU, ffmpeg, weights, home; read-only folder",

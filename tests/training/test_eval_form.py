@@ -43,10 +43,10 @@ def test_the_command_prints_a_table_and_keeps_its_figures(tmp_path, monkeypatch,
     monkeypatch.setattr(sys, "argv", arguments)
     eval_form.main()
     printed = capsys.readouterr().out
-    assert "| composer-v1, A1 A1 | 1 |" in printed
+    assert "| composer-v2, A1 A1 | 1 |" in printed
     assert "| real scores |" in printed
     assert "| dances |" in printed
-    found = json.loads((tmp_path / "composer-v1-A1-A1.json").read_text())
+    found = json.loads((tmp_path / "composer-v2-A1-A1.json").read_text())
     assert found["bars"] == [2]
     assert found["about"]["weights"] == open_composer(CHECKPOINTS / COMPOSER).digest
 
@@ -73,7 +73,7 @@ def test_obedience_is_the_share_of_the_bars_asked_for():
     assert found.found.startswith("50.0 [0.0, 100.0]")
     assert not found.reached
     assert eval_form.obedience_target([a_piece(up, up, down)], [Plan.open(3)]) is None
-    assert eval_form.drawn_plans(Engine.load().composer, 1, 0) == []  # the shipped Composer has none
+    assert len(eval_form.drawn_plans(Engine.load().composer, 2, 0)) == 2
 
 
 def test_ranges_are_two_sided():

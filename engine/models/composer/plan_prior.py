@@ -24,6 +24,9 @@ SAME = 1  # class of a lag: the same as the bar before; 0 is no return, 1 + L a 
 LAG_CLASSES = 2 + MAX_LAG
 SHIFTS = 2 * MAX_TRANSPOSE + 1
 NEAR, EXACT = 0.6, 0.9  # likeness that stands for each class of return
+# Nats added to a return from eight bars back or more. The Composer follows about two thirds of what a plan asks for, so
+# that plans as real pieces have them would give pieces with less form; chosen on composed pieces (training/LOG.md).
+FAR, MORE_FAR = 8, 0.5
 _SINCE_PHRASE = 16
 # of the bar before: lag, likeness, transposition, phrase end, cadence; of this bar: its place; of the piece: conditions
 BEFORE_SIZES = (LAG_CLASSES, 3, SHIFTS + 1, 2, len(CADENCES))
@@ -163,6 +166,9 @@ class PlanPrior(nn.Module):
         if given >= 0:
             return given
         logits = self.lag(h).clone()
+        logits[1 + FAR :] += MORE_FAR
+        if before >= FAR:
+            logits[SAME] += MORE_FAR
         logits[SAME + 1 + bar :] = -torch.inf  # nothing lies that far back
         if before <= 0 or before > bar:
             logits[SAME] = -torch.inf
