@@ -100,7 +100,7 @@ def test_other_weights_are_refused(installed: Path, tmp_path: Path, server: Thre
     code = (
         "from pathlib import Path; from etude import BundleError\n"
         "from etude.engine.checkpoints.weights import weights_file\n"
-        "for name in ('expected-v1', 'nothing-v1'):\n"
+        "for name in ('expected-v2', 'nothing-v1'):\n"
         "    try: weights_file(Path(name), '0' * 64)\n"
         "    except BundleError as error: print(error)"
     )

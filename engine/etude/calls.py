@@ -53,11 +53,12 @@ def compose(
     Raises BadInput for a condition that is not known.
     """
     from engine.models.composer.conditions import TOP_P, Conditions
+    from engine.requests import ComposeRequest
 
     asked = Conditions(composer, period, key, meter, tempo, density).check()
     top_p = TOP_P if top_p is None else top_p
-    made = load().compose(asked, notes, bars, 1, seed, temperature, top_p, on_step=on_step, form=form)
-    return Score.of(made[0])
+    request = ComposeRequest(asked, notes, bars, seed=seed, temperature=temperature, top_p=top_p, form=form)
+    return Score.of(load().compose(request, on_step=on_step)[0])
 
 
 def perform(
@@ -74,6 +75,8 @@ def perform(
     seed              the same seed and settings give the same notes
     Raises BadInput for a style or a value that is not known.
     """
+    from engine.requests import PerformRequest
+
     engine = load()
     base = style_of(style, score) if isinstance(style, types.Performance) else _named(style)
     sliders = {
@@ -82,7 +85,7 @@ def perform(
     }  # fmt: skip
     much = strength if isinstance(strength, Strength) else Strength(*[strength] * 5)
     wanted = engine.style([sliders[axis.name] for axis in AXES], base, much, seed)
-    return Performance.of(engine.perform(score, wanted, on_step=on_step), Score.of(score))
+    return Performance.of(engine.perform(PerformRequest(score, wanted), on_step), Score.of(score))
 
 
 def _named(name: str) -> tuple[float, ...]:
@@ -117,13 +120,16 @@ def render(
     prompt  a name of `prompts()`, a sound file or an AudioClip of 3 s or more, whose first 6 s count
     method  "fitted", "product" or "paper", see docs/models.md
     """
+    from engine.requests import RenderRequest
+
     engine = load()
     wanted = _prompt(prompt)
     if method == "fitted" and wanted.notes is None:
         from dataclasses import replace
 
         wanted = replace(wanted, notes=engine.transcribe(wanted.clip))
-    return AudioClip.of(engine.render(performance, wanted, seed, temperature, profile=method, on_step=on_step))
+    request = RenderRequest(performance, wanted, seed, temperature, profile=method)
+    return AudioClip.of(engine.render(request, on_step))
 
 
 def _prompt(prompt: str | Path | types.AudioClip) -> Prompt:

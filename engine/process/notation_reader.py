@@ -136,7 +136,7 @@ class ReaderChild:
 
     def ask(
         self, kind: str, data: bytes, refusals: Refusals, check: Callable[[], None] | None = None,
-        wait: float = WAIT_SECONDS,
+        wait: float | None = None,
     ) -> bytes:  # fmt: skip
         """The child's answer to one request, under the limits of `read`. Raises BadInput with one of `refusals`."""
         self.start(check)
@@ -145,7 +145,7 @@ class ReaderChild:
         self.jobs += 1
         try:
             write_frame(self.process.stdin, f"{kind} {READ_SECONDS}".encode().ljust(HEAD_BYTES) + data)
-            answer = self._next_frame(wait, check)
+            answer = self._next_frame(WAIT_SECONDS if wait is None else wait, check)
         except TimeoutError as error:
             self.stop()
             raise BadInput(refusals.too_slow) from error

@@ -8,6 +8,7 @@ from pathlib import Path
 import gradio as gr
 import pytest
 
+from engine.measures.exports import ALL, EXPORTS
 from studio.actions.editing import OF_PIECE
 from studio.page.answers import LONGEST_NAME, example_menu
 from studio.panels.perform.events import SHOWN
@@ -43,7 +44,7 @@ def test_whatever_acts_on_the_piece_waits_while_a_take_is_shown(page: gr.Blocks)
     assert held == {
         "start-phone", "render", "compare-pin", "compare-play", "compare-files", "compare-example", "human-example",
         "human-file", "continue", "infill-bars", "infill-notes", "save-midi", "save-locked", "save-musicxml",
-        "save-wav", "save-flac",
+        "save-wav", "save-flac", *(f"save-{kind}" for kind in (*EXPORTS, ALL)),
     }  # fmt: skip
     for sentence in SHOWN.values():
         assert sentence.endswith(".")

@@ -108,7 +108,7 @@ def same(a: object, b: object, name: str = "") -> None:
         return  # the votes of a visit stand once, with the piece on the stand
     if hasattr(a, "__dataclass_fields__"):
         for f in fields(a):  # type: ignore[arg-type]
-            if f.name not in ("rev", "docs", "family"):  # counted anew
+            if f.name not in ("rev", "docs", "family", "document"):  # counted anew, or not kept in a project
                 same(getattr(a, f.name), getattr(b, f.name), f"{name}.{f.name}")
     elif isinstance(a, np.ndarray):
         assert isinstance(b, np.ndarray)

@@ -79,9 +79,12 @@ def genre_of(title: str, id: str = "") -> str:
 
 
 def read_genres(data: Path, data2: Path | None = None) -> dict[str, int]:
-    """Class of the genre of every score of the packs, by id; songs have none."""
+    """Class of the genre of every score of the packs, by id; songs have none, nor has a folder without its list."""
     out = {}
     for path in (data / "splits.csv", *((data2 / "splits-additions.csv",) if data2 else ())):
+        if not path.exists():
+            print(f"{path} is not there: its scores have no genre")
+            continue
         with path.open(encoding="utf-8", newline="") as f:
             for row in csv.DictReader(f):
                 if row["source"].startswith(("nasap", "scores/")) and "Lieder" not in row["source"]:

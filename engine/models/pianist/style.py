@@ -46,7 +46,7 @@ def units(deviation: NDArray) -> tuple[str, ...]:
 
     deviation  (9,) in the units of `descriptors`
 
-    >>> units(np.array([0.265, 0.106, 5.37, 2.05, 0.297, 0.289, 4.28, 7.13, 0.135]))[:3]
+    >>> units(np.array([0.265, 0.106, 5.41, 2.05, 0.297, 0.289, 4.28, 7.13, 0.135]))[:3]
     ('20 % of the tempo', '8 % of a beat', '5.4 velocities (1.5 dB)')
     """
     d = np.asarray(deviation, float)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import engine.etude as etude
+from engine.requests import PerformRequest
 from tests.helpers.command_line import little_piece
 from tests.test_house import ROOT
 
@@ -50,7 +51,7 @@ def test_reprs_are_one_line(score: etude.Score, performance: etude.Performance) 
 def test_sliders_and_seeds_are_those_of_the_engine(score: etude.Score, performance: etude.Performance) -> None:
     engine = etude.load()
     style = engine.style([1.0], engine.presets["WangA"], seed=2)
-    assert engine.perform(score, style).digest == performance.digest
+    assert engine.perform(PerformRequest(score, style)).digest == performance.digest
     with pytest.raises(etude.BadInput, match='There is no style "nobody"'):
         etude.perform(score, style="nobody")
 
