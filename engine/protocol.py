@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from engine.models.pianist.style import Axis
-from engine.music.types import Alignment, AudioClip, Performance, Score, Strength, Style
+from engine.music.types import DEFAULT_FREEDOM, Alignment, AudioClip, Performance, Score, Strength, Style
 from engine.progress import NoteCallback, ProgressCallback
 from engine.requests import PerformRequest, RenderRequest, WritingRequest
 
@@ -37,8 +37,9 @@ class EngineApi(Protocol):
     def wait(self, on_step: ProgressCallback) -> None: ...
 
     def style(
-        self, z_axes: Sequence[float] = (), base: Sequence[float] = (), strength: Strength = Strength(), seed: int = 0
-    ) -> Style: ...
+        self, z_axes: Sequence[float] = (), base: Sequence[float] = (), strength: Strength = Strength(), seed: int = 0,
+        freedom: float = DEFAULT_FREEDOM, ornaments: bool = False,
+    ) -> Style: ...  # fmt: skip
 
     def weights(self, profile: str = "fitted") -> str: ...
 

@@ -151,7 +151,9 @@ def shown_until(on_note: NoteCallback | None, tick: int) -> NoteCallback | None:
 
 def tell(on_note: NoteCallback | None, take: int, rows: Rows, m: Measures) -> None:
     """Call `on_note` with notes that are done."""
-    for tick, pitch, staff, duration in rows.tolist() if on_note is not None else ():
+    if on_note is None:
+        return
+    for tick, pitch, staff, duration in rows.tolist():
         quarter = float(_quarter(np.array([tick]), m)[0])
         on_note(take, quarter, float(NOTE_TICKS[duration] / TICKS_PER_QUARTER), pitch, staff + 1)
 

@@ -110,7 +110,7 @@ class Performance(types.Performance):
     ) -> Performance:
         """The same performance as this class, of this score."""
         values = [getattr(performance, f.name) for f in fields(types.Performance)]
-        return cls(*values, score, alignment)
+        return cls(*values, score, alignment)  # pyright: ignore[reportCallIssue]
 
     @classmethod
     def open(cls, path: str | Path) -> Performance:

@@ -69,8 +69,8 @@ def _sound_of(performance: types.Performance) -> str:
 def _until(performance: types.Performance, sec: float) -> types.Performance:
     """The notes that begin before a time."""
     early, down = performance.onset_sec < sec, performance.pedal_sec < sec
-    columns = (getattr(performance, n)[early] for n in ("onset_sec", "duration_sec", "pitch", "velocity"))
-    return types.Performance(*columns, performance.pedal_sec[down], performance.pedal_value[down])
+    sounding = [getattr(performance, n)[early] for n in ("onset_sec", "duration_sec", "pitch", "velocity")]
+    return types.Performance(*sounding, performance.pedal_sec[down], performance.pedal_value[down])  # pyright: ignore
 
 
 def player_html(clip: types.AudioClip) -> str:

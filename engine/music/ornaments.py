@@ -62,7 +62,7 @@ def with_ornaments(score: Score, performance: Performance) -> Performance:
     extra: list[tuple[float, float, int, int]] = []
     for i in rows.tolist():
         end = score.onset_quarter[i] + score.duration_quarter[i]
-        at = np.interp([score.onset_quarter[i], end], quarter, sec)
+        at = np.asarray(np.interp(np.array([score.onset_quarter[i], end]), quarter, sec))
         if end > quarter[-1]:
             at[1] = sec[-1] + (end - quarter[-1]) * (sec[-1] - sec[-2]) / max(quarter[-1] - quarter[-2], 1e-6)
         length = max(float(at[1] - at[0]), 2 * SHORTEST_SEC)

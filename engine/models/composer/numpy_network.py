@@ -127,7 +127,9 @@ class Network:
             x = x + layer.out(mixed.transpose(1, 2).reshape(size, time, width))
             if layer.reference is not None and references is not None:
                 _, bar_key, bar_value = layer.reference.split(y, references.time)
-                self.bar_keys[i][:, :time], self.bar_values[i][:, :time] = bar_key.numpy(), bar_value.numpy()
+                for kept, new in ((self.bar_keys[i], bar_key), (self.bar_values[i], bar_value)):
+                    assert kept is not None
+                    kept[:, :time] = new.numpy()
                 x = x + layer.reference(y, references)
             x = x + layer.down(F.relu(layer.up(layer.norm_f(x))).square())
         self.at = time

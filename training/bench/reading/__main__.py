@@ -37,7 +37,7 @@ SECONDS = 120  # for one file and the other reader
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("folder", type=Path, nargs="+")
     parser.add_argument("--against", choices=sorted(READERS), required=True)
     parser.add_argument("--keep", type=Path, default=Path("runs/reading"), help="folder of the other reader's results")

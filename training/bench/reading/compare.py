@@ -128,9 +128,9 @@ def _notes(mine: list[Note], other: Facts) -> str:
     if sum(map(len, graces[0].values())) != sum(map(len, graces[1].values())):
         return f"{sum(map(len, graces[0].values()))} grace notes against {sum(map(len, graces[1].values()))}"
     for onset, pitches in graces[0].items() if other.places else ():
-        other = graces[1].get(onset, pitches)
-        if pitches != other and sorted(pitches) == sorted(other):
-            return f"at {onset * _NEAR:g}: grace notes {pitches} against {other}"
+        theirs = graces[1].get(onset, pitches)
+        if pitches != theirs and sorted(pitches) == sorted(theirs):
+            return f"at {onset * _NEAR:g}: grace notes {pitches} against {theirs}"
     return ""
 
 

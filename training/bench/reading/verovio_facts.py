@@ -23,7 +23,8 @@ def verovio_facts(path: Path) -> Facts:
     verovio.enableLog(verovio.LOG_OFF)
     kit = verovio.toolkit()
     kit.setOptions({"mdivAll": True, "expandNever": True})
-    read = kit.loadZipDataBuffer(path.read_bytes()) if path.suffix == ".mxl" else kit.loadFile(str(path))
+    zipped = path.suffix == ".mxl"
+    read = kit.loadZipDataBuffer(path.read_bytes()) if zipped else kit.loadFile(str(path))  # pyright: ignore
     if not read:
         raise ValueError("verovio refuses this file")
     tree = etree.fromstring(kit.getMEI().encode(errors="replace"))

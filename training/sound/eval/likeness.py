@@ -31,7 +31,8 @@ def centroid_correlation(real: AudioClip, made: AudioClip) -> float:
 
 def loudness_correlation(real: AudioClip, made: AudioClip, step_sec: float = 0.1) -> float:
     """Correlation of the levels of each `step_sec`, dB, down to -60 dBFS."""
-    return float(np.corrcoef(*[np.maximum(level_db(c.samples, RATE, step_sec), -60) for c in (real, made)])[0, 1])
+    a, b = (np.maximum(level_db(c.samples, RATE, step_sec), -60) for c in (real, made))
+    return float(np.corrcoef(a, b)[0, 1])
 
 
 def decays(clip: AudioClip) -> NDArray[np.float64]:
