@@ -30,11 +30,14 @@ def roll_document(session: Session) -> str:
     grid   [[quarter, ...], [ms, ...]] where the beats fall
     pedal  [[from, to], ...]; own_pedal says whose it is
     past, future  titles of the pieces before and after this one, the nearest of each; null for none
+    past_own, future_own  whether these are versions of this piece: a take was accepted between them
     family        which renders belong to the piece, see Session
     """
     history = {
         "past": session.past[-1].title if session.past else None,
         "future": session.future[0].title if session.future else None, "family": session.family,
+        "past_own": bool(session.past) and session.past[-1].family == session.family,
+        "future_own": bool(session.future) and session.future[0].family == session.family,
     }  # fmt: skip
     if session.rendered is None:
         empty = {"id": 0, "n": 0, "notes": [], "base": {}, "grid": [[0, 1], [0, 1000]], "pedal": [], "own_pedal": False}

@@ -96,12 +96,15 @@ function unshelve(id, at) {
   turning = 0;
   [undo, redo] = left && left.take === at ? [left.undo, left.redo] : [[], []];
 }
-function turn(back) {        // no edit is left: leaving the piece is another matter, so it takes another press
+const go = back => { turning = performance.now(); trigger('history', { back }); };
+function turn(back) {        // no edit is left: an accepted take is undone like an edit; another piece takes another press
   const held = performance.now() - stepped < 350, title = back ? doc.past : doc.future;
-  if (held || title === null || (turning && performance.now() - turning < 3000)) return;
+  if (title === null || (turning && performance.now() - turning < 3000)) return;
+  if (back ? doc.past_own : doc.future_own) { go(back); return; }
+  if (held) return;
   $('.ask .what').textContent = back ? 'No edit is left to undo.' : 'No edit is left to redo.';
   $('.ask .yes').textContent = `${back ? 'Back' : 'Forward'} to “${(title || 'Untitled').slice(0, 40)}”`;
-  $('.ask .yes').onclick = () => { answered(); turning = performance.now(); trigger('history', { back }); };
+  $('.ask .yes').onclick = () => { answered(); go(back); };
   $('.ask').hidden = false; showJobs();
 }
 function answered() { $('.ask').hidden = true; showJobs(); }

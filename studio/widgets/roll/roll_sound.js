@@ -91,7 +91,7 @@ function receiveNotes(value) {
   pedal = next.pedal; ownPedal = next.own_pedal;
   const moved = take !== value.take;
   if (!same) shelve(doc.id);
-  doc = { id: next.id, n: next.n, past: next.past, future: next.future, family: next.family, grid: next.grid, pianistPedal: ownPedal ? (same ? doc.pianistPedal : []) : pedal };
+  doc = { id: next.id, n: next.n, past: next.past, future: next.future, past_own: next.past_own, future_own: next.future_own, family: next.family, grid: next.grid, pianistPedal: ownPedal ? (same ? doc.pianistPedal : []) : pedal };
   take = value.take; freshest = value.rev; arrived = true; document.body.dataset.piece = next.id ? 'here' : 'none';
   if (same) {
     if (moved) backToPiece();
