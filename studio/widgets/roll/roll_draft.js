@@ -102,7 +102,7 @@ function turn(back) {        // no edit is left: an accepted take is undone like
   if (title === null || (turning && performance.now() - turning < 3000)) return;
   if (back ? doc.past_own : doc.future_own) { go(back); return; }
   if (held) return;
-  $('.ask .what').textContent = back ? 'No edit is left to undo.' : 'No edit is left to redo.';
+  $('.ask .question').textContent = back ? 'No edit is left to undo.' : 'No edit is left to redo.';
   $('.ask .yes').textContent = `${back ? 'Back' : 'Forward'} to “${(title || 'Untitled').slice(0, 40)}”`;
   $('.ask .yes').onclick = () => { answered(); go(back); };
   $('.ask').hidden = false; showJobs();
