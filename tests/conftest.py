@@ -27,7 +27,10 @@ os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")  # compiling takes a minute 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-os.environ.setdefault("ETUDE_STATE_DIR", os.path.join(tempfile.gettempdir(), f"etude-tests-{os.getpid()}"))
+# Each process of tests has folders of its own: servers that share Gradio's folder fill one another's quota.
+for name, kind in (("ETUDE_STATE_DIR", "tests"), ("GRADIO_TEMP_DIR", "uploads")):
+    if "PYTEST_XDIST_WORKER" in os.environ or name not in os.environ:  # a worker inherits its controller's
+        os.environ[name] = os.path.join(tempfile.gettempdir(), f"etude-{kind}-{os.getpid()}")
 
 
 @pytest.fixture(scope="module")
