@@ -11,7 +11,7 @@ import numpy as np
 from engine.music.engraving.spelling import FIFTHS
 from engine.music.io._partitura import load_partitura
 from engine.music.io.score_marks import DYNAMIC_VELOCITY, WORD_REACH, fill_directions, tempo_word
-from engine.music.io.words import A_TEMPO, FASTER, IMPULSES, LOUDER, SLOWER, SOFTER
+from engine.music.io.words import IMPULSES, LOUDER, SOFTER, tempo_change
 from engine.music.types import MARK_NAMES, BadInput, Marks, Measures, Score
 
 _ORNAMENTS = {
@@ -171,12 +171,8 @@ def _direction_marks(parts: Sequence[Any], onset: np.ndarray, table: np.ndarray)
                 wedges.append((start, end or start + WORD_REACH, 1))
             elif isinstance(d, pt.score.DecreasingLoudnessDirection) or SOFTER.search(text):
                 wedges.append((start, end or start + WORD_REACH, -1))
-            if SLOWER.search(text):
-                changes.append((start, end, -1))
-            elif FASTER.search(text):
-                changes.append((start, end, 1))
-            elif A_TEMPO.search(text):
-                changes.append((start, start, 0))
+            if (change := tempo_change(text)) is not None:
+                changes.append((start, end if change else start, change))
             word = tempo_word(text)
             if word and "poco a poco" not in text:
                 words.append((start, word))

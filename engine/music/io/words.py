@@ -101,3 +101,16 @@ def jumps(text: str) -> set[str]:
     if re.fullmatch(r"coda", text):
         return {"coda"}
     return set()
+
+
+def tempo_change(text: str) -> int | None:
+    """1 for words that ask for a faster tempo, -1 for a slower one, 0 for "a tempo", None for others.
+
+    >>> [tempo_change(t) for t in ("poco rit.", "stringendo", "a tempo", "dolce")]
+    [-1, 1, 0, None]
+    """
+    if SLOWER.search(text):
+        return -1
+    if FASTER.search(text):
+        return 1
+    return 0 if A_TEMPO.search(text) else None

@@ -17,7 +17,7 @@ import numpy as np
 from engine.limits import MAX_SCORE_NOTES
 from engine.music.io.playing_order import Signs, playing_order
 from engine.music.io.score_marks import WORD_REACH, fill_directions, tempo_word
-from engine.music.io.words import A_TEMPO, FASTER, IMPULSES, LOUDER, SLOWER, SOFTER, dynamic_marks, level, metronome
+from engine.music.io.words import IMPULSES, LOUDER, SOFTER, dynamic_marks, level, metronome, tempo_change
 from engine.music.types import MARK_NAMES, BadInput, Marks, Measures, Remark, Score
 
 _KEYBOARD = re.compile(r"piano|klavier|pno|pf\b|keyboard|harpsichord|cembalo|clavecin|celesta|harp|organ", re.I)
@@ -264,12 +264,8 @@ def fill_signs(table: np.ndarray, at: np.ndarray, directions: list[Direction]) -
             wedges.append((start, end or start + WORD_REACH, 1))
         elif SOFTER.search(text):
             wedges.append((start, end or start + WORD_REACH, -1))
-        if SLOWER.search(text):
-            changes.append((start, end, -1))
-        elif FASTER.search(text):
-            changes.append((start, end, 1))
-        elif A_TEMPO.search(text):
-            changes.append((start, start, 0))
+        if (change := tempo_change(text)) is not None:
+            changes.append((start, end if change else start, change))
         word = tempo_word(text.lower())
         if word and "poco a poco" not in text.lower():
             words.append((start, word))
