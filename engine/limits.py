@@ -38,6 +38,7 @@ AUDIO_CHANNELS = 8
 PERFORMANCE_NOTES = 20_000  # with those that the visitor adds
 PERFORMANCE_SEC = 3600.0
 COMPOSED_NOTES, COMPOSED_BARS, COMPOSED_TAKES = 2048, 128, 4  # at a time
+REQUEST_NOTES, REQUEST_BARS, REQUEST_TAKES = 4000, 400, 8  # at a time, from the command line and Python
 KEPT_TAKES = 12
 KEPT_RENDERS = 3
 KEPT_RENDER_SEC = 1800.0  # of one render in a project

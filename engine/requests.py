@@ -13,13 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.compose.form import Form, parse_form
+from engine.limits import REQUEST_BARS, REQUEST_NOTES, REQUEST_TAKES
 from engine.models.composer.conditions import TOP_P, Conditions
 from engine.music.types import BadInput, Performance, Score, Style
 
 if TYPE_CHECKING:
     from engine.sound.prompts import Prompt
-
-MAX_NOTES, MAX_BARS, MAX_TAKES = 4000, 400, 8
 
 
 @dataclass(frozen=True)
@@ -153,12 +152,12 @@ WritingRequest = ComposeRequest | ContinueRequest | InfillRequest
 
 def check_sampling(notes: int, bars: int, takes: int, temperature: float, top_p: float, seed: int) -> None:
     """Raise BadInput for a number that is not accepted."""
-    if not 0 <= bars <= MAX_BARS:
-        raise BadInput(f"{bars} bars were asked for; 1 to {MAX_BARS} can be written at a time.")
-    if bars == 0 and not 8 <= notes <= MAX_NOTES:
-        raise BadInput(f"{notes} notes were asked for; 8 to {MAX_NOTES} can be written at a time.")
-    if not 1 <= takes <= MAX_TAKES:
-        raise BadInput(f"{takes} takes were asked for; 1 to {MAX_TAKES} are accepted.")
+    if not 0 <= bars <= REQUEST_BARS:
+        raise BadInput(f"{bars} bars were asked for; 1 to {REQUEST_BARS} can be written at a time.")
+    if bars == 0 and not 8 <= notes <= REQUEST_NOTES:
+        raise BadInput(f"{notes} notes were asked for; 8 to {REQUEST_NOTES} can be written at a time.")
+    if not 1 <= takes <= REQUEST_TAKES:
+        raise BadInput(f"{takes} takes were asked for; 1 to {REQUEST_TAKES} are accepted.")
     if not 0.1 <= temperature <= 2:
         raise BadInput(f"The temperature is {temperature:g}; 0.1 to 2 is accepted, 1 is what the model has learned.")
     if not 0 < top_p <= 1:

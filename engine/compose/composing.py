@@ -17,6 +17,7 @@ from engine.compose.finishing import (
     closed,
     thinned,
 )
+from engine.limits import REQUEST_BARS
 from engine.models.composer.conditions import (
     COMPOSERS,
     DENSITY_EDGES,
@@ -40,7 +41,7 @@ from engine.music.io.alignment import kept_notes
 from engine.music.keys import MAJOR_PROFILE, MINOR_PROFILE, in_minor
 from engine.music.types import MARK_NAMES, Marks, Measures, Score
 from engine.progress import NoteCallback, ProgressCallback
-from engine.requests import MAX_BARS, ComposeRequest, ContinueRequest, InfillRequest, WritingRequest
+from engine.requests import ComposeRequest, ContinueRequest, InfillRequest, WritingRequest
 from engine.tokens.composer_tokens import (
     MAX_BAR_TICKS,
     METERS,
@@ -81,13 +82,13 @@ def compose(model: Weights, prior: Prior, request: ComposeRequest, on_note: Note
     values = draw_values(prior, request.conditions, request.seed, request.passage)
     meter, fifths = METERS[int(values["meter"])], int(values["fifths"])
     num, den = (int(v) for v in meter.split("/"))
-    count = bars or MAX_BARS
+    count = bars or REQUEST_BARS
     m = make_measures(0.0, count, num, den, fifths, 1)
     grid = make_grid(m)
     nothing = make_written(*(np.zeros(0) for _ in range(5)), grid)  # type: ignore[arg-type]
     if not bars:  # a first guess of the length, mended as it is written
         guess = round(notes / (values["density"] * 4 * num / den))
-        first_end = int(np.clip(guess, 1, MAX_BARS))
+        first_end = int(np.clip(guess, 1, REQUEST_BARS))
     else:
         first_end = count
     end = int(grid.start[first_end - 1] + grid.length[first_end - 1])
@@ -99,7 +100,7 @@ def compose(model: Weights, prior: Prior, request: ComposeRequest, on_note: Note
     sheet = Sheet(
         model, grid, fifths, bool(values["minor"]), task.conditions, plan, (request.temperature, request.top_p)
     )
-    hidden = MAX_BARS * MAX_BAR_TICKS if request.passage or not bars else sheet.tick(max(count - ENDING_BARS, 0))
+    hidden = REQUEST_BARS * MAX_BAR_TICKS if request.passage or not bars else sheet.tick(max(count - ENDING_BARS, 0))
     written = run(model, task, m, request, shown_until(on_note, hidden))
     about = in_the_manner_of(values)
     if request.passage:
@@ -169,7 +170,7 @@ def continue_score(model: Weights, request: ContinueRequest, on_note: NoteCallba
     old = score.measures
     num, den, fifths = int(old.ts_num[-1]), int(old.ts_den[-1]), int(old.fifths[-1])
     last_end = float((score.onset_quarter + score.duration_quarter).max())
-    tail = make_measures(old.end_quarter, (bars or MAX_BARS) + 1, num, den, fifths, int(old.number[-1]) + 1)
+    tail = make_measures(old.end_quarter, (bars or REQUEST_BARS) + 1, num, den, fifths, int(old.number[-1]) + 1)
     while tail.onset_quarter[0] + tail.duration_quarter[0] <= last_end - 1e-6 and len(tail) > 1:
         old, tail = _join(old, _slice(tail, 0, 1)), _slice(tail, 1, len(tail))
     if bars and len(tail) > bars:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.limits import REQUEST_BARS
 from engine.models.composer.generate import Task, Writer
 from engine.models.composer.numpy_network import Weights
 from engine.music.keys import last_bass, major_tonic, minor_fit
-from engine.requests import MAX_BARS
 from engine.tokens.composer_tokens import NOTE_TICKS, TICKS_PER_QUARTER, Bars, Written, key_shift, make_written
 from engine.tokens.plan import Plan
 
@@ -99,8 +99,8 @@ def bar_counts(sheet: Sheet, rows: Rows) -> NDArray[np.int64]:
     return np.bincount(bar.clip(0), minlength=len(sheet.grid.start))
 
 
-def thinned(sheet: Sheet, rows: Rows, most: int, seed: list[int], first: int = 0, end: int = MAX_BARS) -> Rows:
-    """Bars `first` to `end` with more than `most` notes written anew, the fullest first, each where a candidate has
+def thinned(sheet: Sheet, rows: Rows, most: int, seed: list[int], first: int = 0, end: int = REQUEST_BARS) -> Rows:
+    """Bars `first` to `end` with more than `most` notes composed again, the fullest first, each where a candidate has
     fewer.
     """
     for k in range(_THIN_BARS):
@@ -123,7 +123,7 @@ def ends_at_home(sheet: Sheet, rows: Rows) -> bool:
 
 
 def closed(sheet: Sheet, rows: Rows, seed: list[int], ending: int = ENDING_BARS) -> Rows:
-    """The piece with an ending that reaches the tonic: the last `ending` bars written anew where they do not, and where
+    """The piece with an ending that reaches the tonic: the last `ending` bars composed again where they do not and
     one of several tries does. Of those the one nearest to the key counts.
     """
     bars = int(np.flatnonzero(bar_counts(sheet, rows))[-1]) + 1

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.limits import REQUEST_BARS
 from engine.music.types import BadInput
 
 DEFAULT_BARS = 8
-MAX_SECTIONS, MAX_SECTION_BARS, MAX_FORM_BARS, MAX_PRIMES, MAX_TRANSPOSE = 24, 64, 400, 3, 12
+MAX_SECTIONS, MAX_SECTION_BARS, MAX_PRIMES, MAX_TRANSPOSE = 24, 64, 3, 12
 NAMED = {
     "AABA": "A8 A'8 B8 A8",
     "ABA'": "A8 B8 A'8",
@@ -135,8 +136,8 @@ def parse_form(text: str) -> Form | None:
         if len(sections) > MAX_SECTIONS:
             raise BadInput(f"The form has more than {MAX_SECTIONS} sections; write fewer, longer ones.")
     form = Form(tuple(sections))
-    if form.bars > MAX_FORM_BARS:
-        raise BadInput(f"The form has {form.bars} bars; at most {MAX_FORM_BARS} can be written at a time.")
+    if form.bars > REQUEST_BARS:
+        raise BadInput(f"The form has {form.bars} bars; at most {REQUEST_BARS} can be written at a time.")
     return form
 
 
