@@ -35,7 +35,7 @@ from engine.music.types import BundleError
 from engine.tokens.composer_tokens import FIELD_SIZES, METERS, NOTE_TICKS, Written
 
 FORMAT_VERSION = 1
-PLAN_WEIGHTS = "plan_prior."  # how the weights of a Composer\'s prior over plans begin
+PLAN_WEIGHTS = "plan_prior."  # how the weights of a Composer's prior over plans begin
 
 
 @dataclass(frozen=True)

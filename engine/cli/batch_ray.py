@@ -33,7 +33,7 @@ class Parcel:
     name     the source in the summary
     files    (file name, bytes) each
     target   the file name of the result
-    weights  the checkpoints with which the result shall be made, see `weights_here`
+    weights  the checkpoints that the result must be made with, see `weights_here`
     """
 
     name: str

@@ -63,7 +63,7 @@ def read_stereo(data: bytes) -> AudioClip:
             "choose a longer one."
         )
     if not np.isfinite(samples).all():
-        raise BadInput("This recording holds values that are not numbers; save it anew as 16-bit WAV or FLAC.")
+        raise BadInput("This recording holds values that are not numbers; save it again as 16-bit WAV or FLAC.")
     samples = samples if samples.shape[1] == 2 else samples.mean(1, keepdims=True)
     samples -= samples.mean(0)
     if samples.shape[1] == 2 and cancel_out(samples):

@@ -93,7 +93,7 @@ def prepare_prompt(
     if not LOWEST_RATE <= rate <= HIGHEST_RATE:
         raise BadInput(f"This recording has {rate} Hz; {LOWEST_RATE} to {HIGHEST_RATE} Hz are read, save it at 44100.")
     if not np.isfinite(clip.samples).all():
-        raise BadInput("This recording holds values that are not numbers; save it anew as 16-bit WAV or FLAC.")
+        raise BadInput("This recording holds values that are not numbers; save it again as 16-bit WAV or FLAC.")
     if clip.duration_sec < SHORTEST_SEC:
         raise BadInput(
             f"This recording lasts {clip.duration_sec:.2f} s; a reference needs at least {SHORTEST_SEC:g} s, "

@@ -65,7 +65,7 @@ def read_recording(
         raise BadInput(f"{path.name} lasts {len(sound) / rate:.2f} s from {start_sec:g} s on; {SHORTEST_SEC:g} s are "
                        "needed, choose a longer recording.")  # fmt: skip
     if not np.isfinite(sound).all():
-        raise BadInput(f"{path.name} holds values that are not numbers; save it anew as 16-bit WAV or FLAC.")
+        raise BadInput(f"{path.name} holds values that are not numbers; save it again as 16-bit WAV or FLAC.")
     mono = sound.mean(1)
     rate_wanted = sample_rate or rate
     return AudioClip(resample(mono, rate, rate_wanted), rate_wanted)

@@ -14,10 +14,10 @@ from engine.untrusted.scores import call_apart
 
 
 def save_musicxml(score: Score, check: Callable[[], None] | None = None) -> bytes:
-    """A score as MusicXML: the file that it was read from, patched where notes changed; else written anew.
+    """A score as MusicXML: the file that it was read from, patched where notes changed; else rewritten.
 
     check  called several times a second; an exception that it raises ends the work
-    A file whose patching passes a limit of `ReaderChild.read` is written anew, too.
+    A file whose patching passes a limit of `ReaderChild.read` is rewritten, too.
     """
     if not score.document:
         return write_musicxml(score)

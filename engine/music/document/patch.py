@@ -1,8 +1,8 @@
 """Save a score into the MusicXML file that it was read from: only bars whose notes changed are touched.
 
 Everything that a `Score` does not hold stays where it was: lyrics, fingering, words, layout, clefs, stems, slurs. A
-note that is not in the file is written anew. Where a bar now differs between two playings of a repeat, the repeats of
-the file are written out first. A score whose bars or marks were changed is not patched, but written anew as a whole.
+note that is not in the file is added. Where a bar now differs between two playings of a repeat, the repeats of
+the file are written out first. A score whose bars or marks were changed is not patched, but rewritten as a whole.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _GRID = 10_080  # times are compared in these parts of a quarter
 
 
 def saved(score: Score) -> bytes:
-    """The score as MusicXML: its own file patched, or written anew when it has none or the change is not of notes."""
+    """The score as MusicXML: its own file patched, or rewritten when it has none or the change is not of notes."""
     if not score.document:
         return write_musicxml(score)
     try:

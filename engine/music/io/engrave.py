@@ -109,7 +109,7 @@ def engrave_here(score: Score, width: int) -> Engraving:
 
 
 def clean_svg(page: str) -> str:
-    """The page written anew from its elements, so that it can do nothing but be looked at.
+    """The page rebuilt from its elements, without scripts or outside links.
 
     What is kept: shapes and text, attributes of ATTRIBUTES, style rules for what is inside this page. Comments,
     processing instructions and CDATA sections are left out: an HTML parser would read elements in them. Handlers, links

@@ -146,7 +146,7 @@ def _actions() -> dict:
             )
             go_on = gr.Button("Continue", elem_id="continue", elem_classes=OF_PIECE, min_width=110)
     with gr.Column(elem_classes=["card", "fields"]):
-        gr.HTML("<p class='hint'>Select notes or bars on the roll or in the score: they are written anew.</p>")
+        gr.HTML("<p class='hint'>Select notes or bars on the roll or in the score: they are composed again.</p>")
         with gr.Row():
             first_bar = gr.Number(1, label="From bar", precision=0, elem_id="infill-first", min_width=60)
             last_bar = gr.Number(1, label="To bar", precision=0, elem_id="infill-last", min_width=60)

@@ -56,7 +56,7 @@ function place(value) {
   asked.delete(value.page);
   const sheet = shown.sheets[value.page];
   if (!sheet || sheet.svg) return;
-  sheet.div.innerHTML = value.svg;                     // written anew by engine.music.io.engrave.clean_svg
+  sheet.div.innerHTML = value.svg;                     // rebuilt by engine.music.io.engrave.clean_svg
   sheet.svg = sheet.div.querySelector('svg');
   for (const g of sheet.svg.querySelectorAll('g.note[id^=note-]')) {
     const [, row, part] = g.id.split('-').map(Number);
