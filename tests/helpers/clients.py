@@ -75,6 +75,7 @@ def running(**environment: str) -> Iterator[Server]:
         port = probe.getsockname()[1]
     folder = Path(tempfile.mkdtemp(prefix="etude-test-"))
     own = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
+    del own["GRADIO_TEMP_DIR"]  # set for the tests' own process; a server's uploads lie below its TMPDIR
     own |= {"PYTHONUNBUFFERED": "1", "TMPDIR": str(folder), "ETUDE_STATE_DIR": str(folder / "state")}
     process = subprocess.Popen([sys.executable, "app.py", "--port", str(port)], cwd=ROOT, env={**own, **environment})
     server = Server(f"http://127.0.0.1:{port}/", process, folder)
