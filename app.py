@@ -32,10 +32,10 @@ def main() -> None:
     except ValueError as error:
         parser.error(str(error))
     engine = open_engine()  # first: its processes load the models while gradio is imported
-    from studio.service.shared_engine import Desk
+    from studio.service.shared_engine import SharedEngine
     from studio.shell.page import launch_studio
 
-    launch_studio(Desk(engine), host=arguments.host, port=arguments.port)
+    launch_studio(SharedEngine(engine), host=arguments.host, port=arguments.port)
 
 
 if __name__ == "__main__":

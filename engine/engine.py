@@ -32,7 +32,7 @@ from engine.models.expected.joined import Freedom, joined
 from engine.models.expected.marks_law import with_marks, without_grace_notes
 from engine.models.expected.performance import ExpectedValues
 from engine.models.pianist.features import score_features
-from engine.models.pianist.pianist import Reader, encode_style, from_channels, mix, to_channels
+from engine.models.pianist.pianist import EncodedScore, encode_style, from_channels, mix, to_channels
 from engine.models.pianist.style import AXES, Axis, moved
 from engine.music.expression import apply_strength, decode_expression, encode_expression, in_written_order, steady_pedal
 from engine.music.io.alignment import align
@@ -80,7 +80,7 @@ class Engine:
 
     def __init__(self, checkpoints: Path):
         self.checkpoints = checkpoints
-        self._readers: OrderedDict[str, Reader] = OrderedDict()
+        self._readers: OrderedDict[str, EncodedScore] = OrderedDict()
         self._values: OrderedDict[str, tuple[ExpectedValues, float]] = OrderedDict()
         self._lock = threading.RLock()
 
@@ -94,7 +94,7 @@ class Engine:
         """True: models load on first use, in the calling thread."""
         return True
 
-    def wait(self, on_step: ProgressCallback) -> None:
+    def wait(self, progress: ProgressCallback) -> None:
         """Return at once; see `ready`."""
 
     @property
@@ -124,15 +124,15 @@ class Engine:
 
     def compose(
         self, request: WritingRequest, on_note: NoteCallback | None = None,
-        on_step: ProgressCallback | None = None,
+        progress: ProgressCallback | None = None,
     ) -> list[Score]:  # fmt: skip
         """Compose, continue or rewrite, as the request says; one score for each take.
 
         on_note  called for each note; raise in it to cancel
-        on_step  called with 0 before each note
+        progress  called with 0 before each note
         Raises BadInput for a request that is not accepted.
         """
-        model, heard = self.composer.model, stepped(on_note, on_step)
+        model, heard = self.composer.model, stepped(on_note, progress)
         if isinstance(request, ContinueRequest):
             return continue_score(model, request, heard)
         if isinstance(request, InfillRequest):
@@ -161,10 +161,10 @@ class Engine:
             raise BadInput(f"The seed is {seed}; use a whole number from 0.")
         return Style(z, strength, int(seed), float(freedom), ornaments)
 
-    def perform(self, request: PerformRequest, on_step: ProgressCallback | None = None) -> Performance:
+    def perform(self, request: PerformRequest, progress: ProgressCallback | None = None) -> Performance:
         """Play a score, or some of its notes: note i of the result is note i of the score.
 
-        on_step  called with the finished share; raise in it to cancel
+        progress  called with the finished share; raise in it to cancel
         Raises BadInput when the style or the kept performance does not fit.
         """
         request.check()
@@ -173,26 +173,26 @@ class Engine:
         if len(z) != size:
             raise BadInput(f"This style has {len(z)} values, this pianist takes {size}; make one with Engine.style.")
         if request.keep is None:
-            x = self._channels(score, z, style, on_step=on_step)
+            x = self._channels(score, z, style, progress=progress)
             played = with_pedal_marks(score, self._decode(score, x, style))
             return with_ornaments(score, played) if style.ornaments else played
         if request.edited_from is not None:
-            return self._perform_edit(request.edited_from, request.keep, score, z, style, on_step)
-        return self._perform_again(score, request.keep, ~np.asarray(request.redo, bool), z, style, on_step)
+            return self._perform_edit(request.edited_from, request.keep, score, z, style, progress)
+        return self._perform_again(score, request.keep, ~np.asarray(request.redo, bool), z, style, progress)
 
     def _perform_again(
         self, score: Score, keep: Performance, known: NDArray[np.bool_], z: NDArray, style: Style,
-        on_step: ProgressCallback | None,
+        progress: ProgressCallback | None,
     ) -> Performance:  # fmt: skip
         """Play the notes that are not `known` (n,) again; all others stay exactly as in `keep`."""
         old = self.expression(score, keep)
-        x = self._channels(score, z, style, to_channels(old), known, on_step)
+        x = self._channels(score, z, style, to_channels(old), known, progress)
         kept = _splice(score, keep, self._decode(score, x, style, steady=False), known)
         return replace(kept, pedal_sec=keep.pedal_sec, pedal_value=keep.pedal_value)  # the foot stays as it was
 
     def _perform_edit(
         self, old: Score, performance: Performance, new: Score, z: NDArray, style: Style,
-        on_step: ProgressCallback | None,
+        progress: ProgressCallback | None,
     ) -> Performance:  # fmt: skip
         """Play an edited score: notes that `new` shares with `old` keep their performance, the others are played among
         them. A passage in the middle takes the time that the old one took there.
@@ -200,7 +200,7 @@ class Engine:
         kept = kept_notes(old, new)
         known = kept >= 0
         if known.sum() < 2:
-            return self.perform(PerformRequest(new, style), on_step)
+            return self.perform(PerformRequest(new, style), progress)
         if known.all() and len(new) == len(old):
             return performance
         source = np.where(known, kept, 0)
@@ -210,7 +210,7 @@ class Engine:
         )  # fmt: skip
         rows = np.flatnonzero(known)
         heard = self.expression(new, carried, Alignment(rows, rows))
-        x = self._channels(new, z, style, to_channels(heard), known, on_step)
+        x = self._channels(new, z, style, to_channels(heard), known, progress)
         fresh = self._decode(new, x, style)
         return _splice(new, replace(carried, pitch=new.pitch), fresh, known)
 
@@ -218,9 +218,9 @@ class Engine:
         """Tempo, timing, velocity, articulation and pedal of a performance; alignment None means note i is note i."""
         return encode_expression(score, performance, alignment or Alignment.identity(len(score)))
 
-    def align(self, score: Score, performance: Performance, on_step: ProgressCallback | None = None) -> Alignment:
+    def align(self, score: Score, performance: Performance, progress: ProgressCallback | None = None) -> Alignment:
         """Which played note is which written one; see `engine.music.io.alignment.align`."""
-        return align(score, performance, on_step)
+        return align(score, performance, progress)
 
     def style_from(
         self, score: Score, performance: Performance, alignment: Alignment | None = None
@@ -274,24 +274,24 @@ class Engine:
 
         return gallery()
 
-    def render(self, request: RenderRequest, on_step: ProgressCallback | None = None) -> AudioClip:
+    def render(self, request: RenderRequest, progress: ProgressCallback | None = None) -> AudioClip:
         """The whole of `render_stream` as one clip."""
-        return AudioClip.joined(self.render_stream(request, on_step))
+        return AudioClip.joined(self.render_stream(request, progress))
 
-    def render_stream(self, request: RenderRequest, on_step: ProgressCallback | None = None) -> Iterator[AudioClip]:
+    def render_stream(self, request: RenderRequest, progress: ProgressCallback | None = None) -> Iterator[AudioClip]:
         """Render a performance with the sound of a prompt, in parts of 0.5 to 4 s as they are made.
 
-        on_step  called with the finished share; raise in it to cancel
+        progress  called with the finished share; raise in it to cancel
         Raises BadInput for a request that is not accepted, and where the weights of the profile are missing.
         """
         renderer, r = self._sounding(request.profile), request
-        return renderer.render_stream(r.performance, r.prompt, r.seed, r.temperature, r.span, on_step)
+        return renderer.render_stream(r.performance, r.prompt, r.seed, r.temperature, r.span, progress)
 
-    def transcribe(self, clip: AudioClip, on_step: ProgressCallback | None = None) -> Performance:
+    def transcribe(self, clip: AudioClip, progress: ProgressCallback | None = None) -> Performance:
         """The notes and pedal heard in a recording; see `engine.sound.transcribe`."""
         from engine.sound.transcribe import transcribe
 
-        return transcribe(clip, on_step)
+        return transcribe(clip, progress)
 
     @cached_property
     def paper(self) -> ValleRenderer:
@@ -327,14 +327,14 @@ class Engine:
 
     def _channels(
         self, score: Score, z: NDArray, style: Style, known_x: NDArray | None = None,
-        known: NDArray[np.bool_] | None = None, on_step: ProgressCallback | None = None,
+        known: NDArray[np.bool_] | None = None, progress: ProgressCallback | None = None,
     ) -> NDArray[np.float32]:  # fmt: skip
         """Channel values (n, 8) of a score in style z: the flow's movement around the expected performance.
 
         known_x, known  channel values (n, 8) of the notes flagged in known (n,), which stay as they are
         """
         reader, sampling, seed = self._reader(score), self.pianist.sampling, style.seed
-        expected, sample = reader.draw(z, seed, sampling, known_x, known, on_step)
+        expected, sample = reader.draw(z, seed, sampling, known_x, known, progress)
         default = reader.expected(np.zeros_like(z), seed) if np.any(z) else expected
         mixed = mix(reader.features, expected, sample, sampling)
         values, level = self._expected(score, reader)
@@ -344,7 +344,7 @@ class Engine:
             out[known] = known_x[known]
         return out
 
-    def _expected(self, score: Score, reader: Reader) -> tuple[ExpectedValues, float]:
+    def _expected(self, score: Score, reader: EncodedScore) -> tuple[ExpectedValues, float]:
         """The expected performance of a score and the reader's own level of tempo; the last few are kept."""
         key = score.digest
         with self._lock:
@@ -356,11 +356,11 @@ class Engine:
                     self._values.popitem(last=False)
             return self._values[key]
 
-    def _reader(self, score: Score) -> Reader:
+    def _reader(self, score: Score) -> EncodedScore:
         key = score.digest
         with self._lock:
             if key not in self._readers:
-                self._readers[key] = Reader(self.pianist.model, score_features(score))
+                self._readers[key] = EncodedScore(self.pianist.model, score_features(score))
                 while len(self._readers) > 1 and self._too_much_is_read():
                     self._readers.popitem(last=False)
             self._readers.move_to_end(key)

@@ -12,7 +12,7 @@ from pathlib import Path
 from engine.music.types import Alignment, BadInput, Performance, Score
 
 FULL = "The disk of the computer that Étude runs on is full, so this was not done; try again when there is room."
-LEAST_ROOM = 2_000_000  # bytes; a disk with less counts as full
+MIN_ROOM = 2_000_000  # bytes; a disk with less counts as full
 READ_LIMIT = 20_000_001  # bytes; one more than any reader accepts, so that a reader says what is wrong
 
 
@@ -54,7 +54,7 @@ def disk_is_full(folder: Path, bytes_: int = 0) -> bool:
     """Whether a folder, which need not exist yet, has no room for so many bytes more."""
     while not folder.exists():
         folder = folder.parent
-    return shutil.disk_usage(folder).free < bytes_ + LEAST_ROOM
+    return shutil.disk_usage(folder).free < bytes_ + MIN_ROOM
 
 
 def put(path: Path, data: bytes) -> None:

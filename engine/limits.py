@@ -31,7 +31,7 @@ MIDI_MINUTES = 30
 NOTATION_BARS = 2_000  # of MusicXML, kern and MEI
 READ_SECONDS = 8  # of computing, so that a busy machine refuses no more than an idle one
 READ_MEMORY_BYTES = 1_500_000_000
-LOWEST_RATE, HIGHEST_RATE = 8_000, 192_000  # Hz of a recording
+MIN_RATE, MAX_RATE = 8_000, 192_000  # Hz of a recording
 AUDIO_CHANNELS = 8
 
 # ---- one visitor
@@ -45,7 +45,7 @@ KEPT_RENDER_SEC = 1800.0  # of one render in a project
 KEPT_PIECES = 10  # of undo in a project, and of redo
 
 # ---- all visitors
-MOST_VISITS = 200  # at one time
+MAX_VISITS = 200  # at one time
 VISITS_OVER = 3  # times that: from there on the least recently used visit goes, whatever it holds
 VISIT_IDLE_SEC = 600.0  # a visit whose page is open is not forgotten before
 VISIT_SEC = 6 * 3600.0  # after it was last used

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
     from engine.music.types import Score
-    from engine.process.remote_engine import WorkerEngine
-    from studio.service.shared_engine import Desk
+    from engine.process.remote_engine import RemoteEngine
+    from studio.service.shared_engine import SharedEngine
     from studio.state.session import Session
     from tests.helpers.pages import Visitor
     from tests.helpers.soak_report import Reporter
@@ -72,38 +72,38 @@ def soak_report(request: pytest.FixtureRequest) -> "Reporter":
 
 
 @pytest.fixture(scope="module")
-def engine() -> "Iterator[WorkerEngine]":
+def engine() -> "Iterator[RemoteEngine]":
     """The engine in processes of its own."""
-    from engine.process.remote_engine import WorkerEngine
+    from engine.process.remote_engine import RemoteEngine
 
-    engine = WorkerEngine()
+    engine = RemoteEngine()
     engine.start()
     yield engine
     engine.close()
 
 
 @pytest.fixture(scope="module")
-def desk(engine: "WorkerEngine") -> "Desk":
+def shared(engine: "RemoteEngine") -> "SharedEngine":
     """What all visitors share, with that engine."""
-    from studio.service.shared_engine import Desk
+    from studio.service.shared_engine import SharedEngine
 
-    return Desk(engine)
+    return SharedEngine(engine)
 
 
 @pytest.fixture(scope="module")
-def score(desk: "Desk") -> "Score":
+def score(shared: "SharedEngine") -> "Score":
     """A short example."""
     from studio.state.examples import EXAMPLES
     from tests.helpers.pages import SHORT
 
-    return desk.read_example(EXAMPLES[SHORT])
+    return shared.read_example(EXAMPLES[SHORT])
 
 
 @pytest.fixture(scope="module")
-def session(desk: "Desk", score: "Score") -> "Session":
+def session(shared: "SharedEngine", score: "Score") -> "Session":
     """A visitor's, with that example opened."""
     from studio.actions import editing as actions
     from studio.state.session import Controls, Session
     from tests.helpers.pages import SHORT
 
-    return actions.open_piece(desk, Session(), score, SHORT, Controls(), SHORT)
+    return actions.open_piece(shared, Session(), score, SHORT, Controls(), SHORT)

@@ -38,7 +38,7 @@ def mb(size: int) -> str:
         ("reference recording", [
             f"up to {mb(L.AUDIO_BYTES)}", {60: "the first minute is read"}[round(clip.LONGEST_SEC)],
             f"{prompts.SHORTEST_SEC:.0f} to {prompts.LONGEST_SEC:.0f} s of it",
-            f"{L.LOWEST_RATE // 1000} to {L.HIGHEST_RATE // 1000} kHz", f"up to {L.AUDIO_CHANNELS} channels",
+            f"{L.MIN_RATE // 1000} to {L.MAX_RATE // 1000} kHz", f"up to {L.AUDIO_CHANNELS} channels",
         ]),
         ("rendering", [f"the last {NUMBERS[L.KEPT_RENDERS]} renders"]),
         ("project file", [
@@ -49,8 +49,8 @@ def mb(size: int) -> str:
             f"{NUMBERS[L.PREVIEWS_AT_ONCE]} previews made", f"at most {L.WAITING_SHORT}", f"and {L.WAITING_LONG} to",
         ]),
         ("a visit", [
-            f"{L.MOST_VISITS} at one time", f"idle for {NUMBERS[round(L.VISIT_IDLE_SEC)]}",
-            f"up to {L.MOST_VISITS * L.VISITS_OVER}", {6: "six hours"}[round(L.VISIT_SEC / 3600)],
+            f"{L.MAX_VISITS} at one time", f"idle for {NUMBERS[round(L.VISIT_IDLE_SEC)]}",
+            f"up to {L.MAX_VISITS * L.VISITS_OVER}", {6: "six hours"}[round(L.VISIT_SEC / 3600)],
             f"not been asked about for {L.ABANDONED_SEC:.0f} s",
         ]),
         ("engine", [

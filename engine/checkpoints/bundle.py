@@ -23,11 +23,11 @@ from engine.models.composer.numpy_network import Weights
 from engine.models.composer.piece_prior import PRIOR_COLUMNS, Prior
 from engine.models.composer.plan_prior import PlanPrior, PlanPriorConfig
 from engine.models.expected.nets import LinearTempo, LinearTouch, TempoNet, TempoShape, TouchNet, TouchShape
-from engine.models.expected.performance import Amplitude, Expected, Scale, known_features, tensors_of
-from engine.models.pianist.pianist import Pianist, PianistConfig, Sampling
+from engine.models.expected.performance import Amplitude, ExpectedPerformance, Scale, known_features, tensors_of
+from engine.models.pianist.pianist import FlowSampling, Pianist, PianistConfig
 from engine.models.pianist.style import AXES
+from engine.models.renderer.guide_decoder import GuideDecoder
 from engine.models.renderer.masked_renderer import MaskedRenderer, RendererConfig
-from engine.models.renderer.sketch_decoder import SketchDecoder
 from engine.models.tagger.decode import Decoding
 from engine.models.tagger.network import Tagger, TaggerConfig
 from engine.models.tagger.tag import Tags, tag
@@ -51,7 +51,7 @@ class PianistBundle:
     """
 
     model: Pianist
-    sampling: Sampling
+    sampling: FlowSampling
     presets: dict[str, tuple[float, ...]]
     sliders: NDArray[np.float64]
     digest: str
@@ -74,7 +74,7 @@ def open_pianist(folder: Path) -> PianistBundle:
         presets = json.loads((folder / "presets.json").read_text())
         model = Pianist(PianistConfig(**config["model"]))
         model.load_state_dict(tensors)
-        sampling = Sampling(**{k: tuple(v) if isinstance(v, list) else v for k, v in config["sampling"].items()})
+        sampling = FlowSampling(**{k: tuple(v) if isinstance(v, list) else v for k, v in config["sampling"].items()})
         sliders = np.array(config["sliders"], float).reshape(len(AXES), len(AXES))
         named = {name: tuple(float(v) for v in z) for name, z in presets.items()}
     if not np.isfinite(sliders).all():
@@ -86,7 +86,7 @@ def open_pianist(folder: Path) -> PianistBundle:
 class ExpectedBundle:
     """The loaded networks of the expected performance; digest and config as of the others."""
 
-    model: Expected
+    model: ExpectedPerformance
     digest: str
     config: dict
 
@@ -121,7 +121,7 @@ def open_expected(folder: Path) -> ExpectedBundle:
         amplitude = Amplitude(*(part[f"amplitude.{k}"].astype(float) for k in ("weight", "low", "high")))
         if amplitude.weight.shape != (5, beat_inputs + 1):
             raise ValueError(f"the amplitude is (5, {beat_inputs + 1}), got {amplitude.weight.shape}")
-        model = Expected(nets["tempo"], nets["touch"], beat_scale, note_scale, amplitude)
+        model = ExpectedPerformance(nets["tempo"], nets["touch"], beat_scale, note_scale, amplitude)
     return ExpectedBundle(model, config["weights_sha256"][:12], config)
 
 
@@ -208,18 +208,18 @@ def open_codec(folder: Path) -> CodecBundle:
     config, tensors = read_folder(folder, "piano codec")
     with fits(folder):
         model = PianoCodec(CodecConfig(**config["model"]))
-        books = tensors.pop("books")
-        for book, vectors in zip(model.quantiser.listed(), books, strict=True):
-            book.codebook.copy_(vectors)
+        codebooks = tensors.pop("books")
+        for codebook, vectors in zip(model.quantiser.listed(), codebooks, strict=True):
+            codebook.codebook.copy_(vectors)
         missing, unexpected = model.load_state_dict(tensors, strict=False)
         if unexpected or any(not name.startswith("quantiser.") for name in missing):
             raise ValueError(f"missing {missing[:3]}, unexpected {unexpected[:3]}")
     return CodecBundle(model.eval(), config["weights_sha256"][:12], config)
 
 
-def books_digest(books: torch.Tensor) -> str:
+def codebooks_digest(codebooks: torch.Tensor) -> str:
     """What ties a renderer to its codec: a hash of the codebooks (K, size, latent), hex."""
-    return hashlib.sha256(books.half().numpy().tobytes()).hexdigest()[:16]
+    return hashlib.sha256(codebooks.half().numpy().tobytes()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -230,7 +230,7 @@ class RendererBundle:
     """
 
     model: MaskedRenderer
-    decoder: SketchDecoder | None
+    decoder: GuideDecoder | None
     digest: str
     config: dict
 
@@ -238,19 +238,19 @@ class RendererBundle:
 def open_renderer(folder: Path, codec: CodecBundle) -> RendererBundle:
     """Load a renderer's folder; it speaks the codes of one codec only. Raises BundleError as open_pianist does."""
     config, tensors = read_folder(folder, "renderer")
-    books = torch.stack([b.codebook for b in codec.model.quantiser.listed()])
-    if config.get("codec") != books_digest(books):
+    codebooks = torch.stack([b.codebook for b in codec.model.quantiser.listed()])
+    if config.get("codec") != codebooks_digest(codebooks):
         raise BundleError(
             f"Checkpoint {folder.name} was trained on another codec than the one here; use the two that came together."
         )
     with fits(folder):
-        model, decoder = MaskedRenderer(RendererConfig(**config["model"]), books), None
+        model, decoder = MaskedRenderer(RendererConfig(**config["model"]), codebooks), None
         of_decoder = {k.removeprefix("decoder."): tensors.pop(k) for k in list(tensors) if k.startswith("decoder.")}
         if of_decoder:
-            decoder = SketchDecoder(codec.model, model.config.width).eval()
+            decoder = GuideDecoder(codec.model, model.config.width).eval()
             decoder.load_state_dict(of_decoder)
         missing, unexpected = model.load_state_dict(tensors, strict=False)
-        if unexpected or set(missing) - {"books", "scale"}:
+        if unexpected or set(missing) - {"codebooks", "scale"}:
             raise ValueError(f"missing {missing[:3]}, unexpected {unexpected[:3]}")
     return RendererBundle(model.eval(), decoder, config["weights_sha256"][:12], config)
 

@@ -122,7 +122,7 @@ def encodec_from(weights: dict, name: str) -> PianoEncodec:
         raise BadInput(f"{name} has no encoder.model.0.conv.conv.weight_v; an EnCodec of audiocraft is accepted.")
     _check_recipe(recipe, name)
     kernels = [(int(k.split(".")[2]), v.shape[2]) for k, v in tensors.items() if k.endswith("convtr.convtr.weight_v")]
-    books = [v.shape for k, v in tensors.items() if k.endswith("_codebook.embed")]
+    codebooks = [v.shape for k, v in tensors.items() if k.endswith("_codebook.embed")]
     config = SEANetConfig(
         filters=tensors[first].shape[0],
         ratios=tuple(kernel // 2 for _, kernel in sorted(kernels)),
@@ -130,9 +130,10 @@ def encodec_from(weights: dict, name: str) -> PianoEncodec:
         lstm_layers=sum(".lstm.weight_ih_l" in k for k in tensors) // 2,
         padding=_setting(recipe, "seanet", "pad_mode") or "constant",
     )
-    if config.hop_length != 640 or not books or books[0][0] != CODEBOOK_SIZE or len(books) != NUM_CODEBOOKS:
-        found = f"{config.hop_length} samples a frame and {len(books)} books of {books[0][0] if books else 0}"
-        raise BadInput(f"{name} has {found}; 640 samples and 4 books of 2048, as at 32 kHz, are accepted.")
+    if config.hop_length != 640 or not codebooks or codebooks[0][0] != CODEBOOK_SIZE or len(codebooks) != NUM_CODEBOOKS:
+        size = codebooks[0][0] if codebooks else 0
+        found = f"{config.hop_length} samples a frame and {len(codebooks)} codebooks of {size}"
+        raise BadInput(f"{name} has {found}; 640 samples and 4 codebooks of 2048, as at 32 kHz, are accepted.")
     codec = PianoEncodec(config)
     fit(codec, tensors, name)
     return codec.eval()
@@ -195,8 +196,8 @@ def open_encodec(folder: Path) -> EncodecBundle:
     config, tensors = read_folder(folder, "piano-encodec")
     with fits(folder):
         shape = dict(config["model"])
-        books = shape.pop("num_codebooks"), shape.pop("codebook_size")
-        codec = PianoEncodec(SEANetConfig(**shape | {"ratios": tuple(shape["ratios"])}), *books)
+        codebooks = shape.pop("num_codebooks"), shape.pop("codebook_size")
+        codec = PianoEncodec(SEANetConfig(**shape | {"ratios": tuple(shape["ratios"])}), *codebooks)
         codec.load_state_dict(tensors)
     return EncodecBundle(codec.eval(), config["weights_sha256"][:12], config)
 
@@ -230,21 +231,21 @@ def valle_from(weights: dict, name: str) -> Valle:
             raise BadInput(f"{name} was trained with {key} {told[key]}; only {accepted[0]}, as published, is accepted.")
     width = tensors["ar_text_embedding.weight"].shape[0]
     count = len({k.split(".")[2] for k in tensors if k.startswith("ar_decoder.layers.")})
-    books = sum(k.startswith("nar_audio_embeddings.") for k in tensors)
+    codebooks = sum(k.startswith("nar_audio_embeddings.") for k in tensors)
     size = tensors["ar_predict_layer.weight"].shape[0] - 1 if "ar_predict_layer.weight" in tensors else 0
-    pairs = [(f"nar_predict_layers.{j}.weight", f"nar_audio_embeddings.{j + 2}.{ROWS}") for j in range(books - 2)]
+    pairs = [(f"nar_predict_layers.{j}.weight", f"nar_audio_embeddings.{j + 2}.{ROWS}") for j in range(codebooks - 2)]
     tied = all(torch.equal(tensors[a], tensors[b]) for a, b in pairs if a in tensors and b in tensors)
     config = ValleConfig(
         width=width,
         heads=int(told.get("nhead", max(width // 64, 1))),
         layers=count,
-        num_codebooks=books,
+        num_codebooks=codebooks,
         codebook_size=size,
         tied=tied,
         prefix_mode=int(told.get("prefix_mode", 1)),
     )
-    if books < 2 or width % config.heads or config.prefix_mode not in (0, 1, 2, 4):
-        found = f"{books} books, {config.heads} heads and prefix mode {config.prefix_mode}"
+    if codebooks < 2 or width % config.heads or config.prefix_mode not in (0, 1, 2, 4):
+        found = f"{codebooks} codebooks, {config.heads} heads and prefix mode {config.prefix_mode}"
         raise BadInput(f"{name} has {found}; the published 4, 16 and 1, or the like of them, are accepted.")
     model = Valle(config)
     fit(model, tensors, name)

@@ -22,9 +22,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from engine.cli.commands import SCORE_SUFFIXES, Progress
+from engine.cli.commands import SCORE_SUFFIXES, CommandProgress
 from engine.cli.parser import build_parser, join_negative
-from engine.cli.progress import Progress as TerminalProgress
+from engine.cli.progress import CommandProgress as TerminalProgress
 from engine.cli.tasks import Line, Task
 from engine.files import open_performance_file, write_output
 from engine.measures.side_by_side import MOST
@@ -43,7 +43,7 @@ KINDS = {
     "convert": (SCORE_SUFFIXES, ("musicxml", "mid")),
 }
 OWN = ("summary.csv", "batch.json")
-MOST_JOBS = 64
+MAX_JOBS = 64
 
 
 def add_commands(add: Any) -> None:
@@ -58,11 +58,11 @@ def add_commands(add: Any) -> None:
     p.add_argument("--force", action="store_true", help="do again what has been done")
 
 
-def batch(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
+def batch(arguments: argparse.Namespace, progress: CommandProgress) -> dict[str, Any]:
     """`etude batch`."""
     tasks = find_tasks(arguments)
-    if not 1 <= arguments.jobs <= MOST_JOBS:
-        raise BadInput(f"--jobs is {arguments.jobs}; 1 to {MOST_JOBS} is accepted.")
+    if not 1 <= arguments.jobs <= MAX_JOBS:
+        raise BadInput(f"--jobs is {arguments.jobs}; 1 to {MAX_JOBS} is accepted.")
     if arguments.ray and arguments.jobs != 1:
         raise BadInput("--ray uses every processor of the cluster; leave --jobs out.")
     if arguments.kind != "metrics":

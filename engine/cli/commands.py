@@ -23,7 +23,7 @@ LOOSE_VELOCITY = 64  # of a converted note whose loudness is not written
 MAX_SEED = 2**31 - 1
 
 
-class Progress(Protocol):
+class CommandProgress(Protocol):
     """Who is told how far the work is."""
 
     def stage(self, name: str) -> None: ...
@@ -91,7 +91,7 @@ def wanted_style(
     return engine.style(z, base, strength, arguments.seed, arguments.freedom, not plain)
 
 
-def perform(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
+def perform(arguments: argparse.Namespace, progress: CommandProgress) -> dict[str, Any]:
     from engine.music.io.midi import write_midi, write_midi_locked
     from engine.requests import PerformRequest
     from engine.untrusted.saving import save_as_played, save_musicxml
@@ -115,7 +115,7 @@ def perform(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]
     progress.stage("Style")
     style = wanted_style(engine, arguments, score, preset, strength)
     progress.stage("Performing")
-    performance = engine.perform(PerformRequest(score, style), on_step=progress.share)
+    performance = engine.perform(PerformRequest(score, style), progress=progress.share)
     if kind == "musicxml":
         progress.note("MusicXML holds the written score; tempo and touch are in MIDI and in --format played.")
         data = save_musicxml(score)
@@ -133,7 +133,7 @@ def perform(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]
     }  # fmt: skip
 
 
-def preview(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
+def preview(arguments: argparse.Namespace, progress: CommandProgress) -> dict[str, Any]:
     from engine.sound.clip import encode_audio
     from engine.sound.preview import Preview
 
@@ -156,7 +156,7 @@ def preview(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]
     }  # fmt: skip
 
 
-def curves(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
+def curves(arguments: argparse.Namespace, progress: CommandProgress) -> dict[str, Any]:
     from engine.measures.curves import curves_figure
     from engine.music.io.alignment import align
     from engine.music.passes import repeat_remarks
@@ -182,7 +182,7 @@ def curves(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
     return {"output": str(arguments.output), "notes": len(score), "matched": len(found), "remarks": remarks}
 
 
-def convert(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
+def convert(arguments: argparse.Namespace, progress: CommandProgress) -> dict[str, Any]:
     from engine.music.expression import deadpan
     from engine.music.io.midi import write_midi_locked
     from engine.untrusted.saving import save_musicxml
@@ -232,7 +232,7 @@ def _pages(score: Score, kind: str, out: Path) -> dict[Path, bytes]:
     }
 
 
-def metrics(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
+def metrics(arguments: argparse.Namespace, progress: CommandProgress) -> dict[str, Any]:
     from engine.measures import form_metrics
     from engine.measures.corpora import compare, in_words, measure_folder, shipped
 
@@ -258,7 +258,7 @@ def metrics(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]
     }  # fmt: skip
 
 
-def styles(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
+def styles(arguments: argparse.Namespace, progress: CommandProgress) -> dict[str, Any]:
     from engine.checkpoints.index import CHECKPOINTS, styles
     from engine.models.pianist.style import AXES, units
 

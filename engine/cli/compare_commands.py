@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from engine.cli.commands import Progress
+from engine.cli.commands import CommandProgress
 from engine.files import check_output, open_performance_file, open_score_file, write_output
 from engine.measures.csv_text import csv_text
 from engine.measures.side_by_side import (
@@ -47,11 +47,11 @@ def add_commands(add: Any) -> None:
     p.add_argument("--csv", type=Path, metavar="OUT.csv", help="write what was measured as a table, too")
 
 
-def _share(progress: Progress, k: int, of: int, share: float) -> None:
+def _share(progress: CommandProgress, k: int, of: int, share: float) -> None:
     progress.share((k + share) / of)
 
 
-def compare(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
+def compare(arguments: argparse.Namespace, progress: CommandProgress) -> dict[str, Any]:
     from engine.music.io.alignment import align
 
     files = arguments.performances

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.cli.commands import FORMAT_OF_SUFFIX, MAX_SEED, Progress, find_preset
+from engine.cli.commands import FORMAT_OF_SUFFIX, MAX_SEED, CommandProgress, find_preset
 from engine.compose.form import NAMED, parse_form
 from engine.files import check_output, open_score_file, write_output
 from engine.music.remarks import to_json
@@ -101,7 +101,7 @@ def top_p(arguments: argparse.Namespace) -> float:
     return TOP_P if arguments.top_p is None else arguments.top_p
 
 
-def told(progress: Progress, request: WritingRequest) -> NoteCallback:
+def note_progress(progress: CommandProgress, request: WritingRequest) -> NoteCallback:
     """A note callback that moves the progress bar."""
     notes, bars = request.length
     if isinstance(request, InfillRequest):
@@ -116,7 +116,7 @@ def told(progress: Progress, request: WritingRequest) -> NoteCallback:
     return on_note
 
 
-def compose(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
+def compose(arguments: argparse.Namespace, progress: CommandProgress) -> dict[str, Any]:
     """`etude compose`."""
     wanted = _checked(arguments, [])
     form = parse_form(arguments.form)
@@ -128,11 +128,11 @@ def compose(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]
         conditions(arguments), arguments.notes, arguments.bars, arguments.takes, arguments.seed, arguments.temperature,
         top_p(arguments), arguments.form,
     )  # fmt: skip
-    scores = engine.compose(request, on_note=told(progress, request))
+    scores = engine.compose(request, on_note=note_progress(progress, request))
     return _finish(arguments, progress, engine, wanted, scores)
 
 
-def continue_(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
+def continue_(arguments: argparse.Namespace, progress: CommandProgress) -> dict[str, Any]:
     """`etude continue`."""
     wanted = _checked(arguments, [arguments.score])
     progress.stage("Reading")
@@ -143,11 +143,11 @@ def continue_(arguments: argparse.Namespace, progress: Progress) -> dict[str, An
         score, conditions(arguments), arguments.notes, arguments.bars, arguments.takes, arguments.seed,
         arguments.temperature, top_p(arguments),
     )  # fmt: skip
-    scores = engine.compose(request, on_note=told(progress, request))
+    scores = engine.compose(request, on_note=note_progress(progress, request))
     return _finish(arguments, progress, engine, wanted, scores, score)
 
 
-def infill(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
+def infill(arguments: argparse.Namespace, progress: CommandProgress) -> dict[str, Any]:
     """`etude infill`."""
     wanted = _checked(arguments, [arguments.score])
     numbers = parse_bars(arguments.passage)
@@ -160,7 +160,7 @@ def infill(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
         score, selected, span, conditions(arguments), arguments.takes, arguments.seed, arguments.temperature,
         top_p(arguments),
     )  # fmt: skip
-    scores = engine.compose(request, on_note=told(progress, request))
+    scores = engine.compose(request, on_note=note_progress(progress, request))
     return _finish(arguments, progress, engine, wanted, scores, score)
 
 
@@ -217,7 +217,7 @@ def _checked(arguments: argparse.Namespace, inputs: Sequence[Path]) -> Outputs:
     return wanted
 
 
-def _engine(arguments: argparse.Namespace, progress: Progress) -> Engine:
+def _engine(arguments: argparse.Namespace, progress: CommandProgress) -> Engine:
     from engine.engine import Engine
 
     progress.stage("Loading")
@@ -225,7 +225,7 @@ def _engine(arguments: argparse.Namespace, progress: Progress) -> Engine:
 
 
 def _finish(
-    arguments: argparse.Namespace, progress: Progress, engine: Engine, wanted: Outputs, scores: list[Score],
+    arguments: argparse.Namespace, progress: CommandProgress, engine: Engine, wanted: Outputs, scores: list[Score],
     old: Score | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Play the takes, then write them all: when the work is stopped half way, no file is there."""
@@ -257,10 +257,10 @@ def _finish(
     return {"takes": takes, "seed": arguments.seed, "remarks": to_json(old.remarks if old is not None else ())}
 
 
-def _play(engine: Engine, score: Score, arguments: argparse.Namespace, progress: Progress) -> Performance:
+def _play(engine: Engine, score: Score, arguments: argparse.Namespace, progress: CommandProgress) -> Performance:
     base = find_preset(arguments.checkpoints, arguments.style) if arguments.style else ()
     request = PerformRequest(score, engine.style((), base, seed=arguments.seed))
-    return engine.perform(request, on_step=progress.share)
+    return engine.perform(request, progress=progress.share)
 
 
 def _new_notes(old: Score, new: Score) -> int:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from engine.cli.commands import Progress
+from engine.cli.commands import CommandProgress
 from engine.files import (
     check_input,
     check_output,
@@ -35,7 +35,7 @@ def add_commands(add: Any) -> None:
     )  # fmt: skip
 
 
-def export(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
+def export(arguments: argparse.Namespace, progress: CommandProgress) -> dict[str, Any]:
     """`etude export`."""
     out = arguments.output
     kind = arguments.kind or _OF_ENDING.get(out.suffix.lower())
@@ -59,7 +59,7 @@ def export(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _opened(arguments: argparse.Namespace, progress: Progress) -> tuple[Score, Performance, Alignment]:
+def _opened(arguments: argparse.Namespace, progress: CommandProgress) -> tuple[Score, Performance, Alignment]:
     """Score, performance and alignment; those of a match file, unless another score is named."""
     is_match = arguments.performance.suffix.lower() == ".match"
     if not is_match and arguments.score is None:

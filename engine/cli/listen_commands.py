@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from engine.cli.commands import Progress
+from engine.cli.commands import CommandProgress
 from engine.files import check_output, open_performance_file, write_output
 from engine.music.types import BadInput, Performance
 
@@ -25,7 +25,7 @@ def add_commands(add: Any) -> None:
     p.add_argument("--codec", action="store_true", help="the Fréchet distance in the piano codec's latent too")
 
 
-def transcribe(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
+def transcribe(arguments: argparse.Namespace, progress: CommandProgress) -> dict[str, Any]:
     from engine.music.io.midi import write_midi
     from engine.sound.recording import read_recording
     from engine.sound.transcribe import transcribe as hear
@@ -47,7 +47,7 @@ def transcribe(arguments: argparse.Namespace, progress: Progress) -> dict[str, A
     }  # fmt: skip
 
 
-def evaluate_audio(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
+def evaluate_audio(arguments: argparse.Namespace, progress: CommandProgress) -> dict[str, Any]:
     from engine.engine import Engine
     from engine.measures.frechet import codec_latent, musicnn
     from engine.measures.sound_evaluation import evaluate, pairs

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.cli.commands import MAX_SEED, Progress
+from engine.cli.commands import MAX_SEED, CommandProgress
 from engine.files import check_input, check_output, open_performance_file, read_input, write_output
 from engine.music.types import AudioClip, BadInput
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from engine.sound.prompts import Prompt
 
 KINDS = ("wav", "flac")
-LONGEST_CODED_SEC = 900.0
+MAX_CODED_SEC = 900.0
 
 
 def add_commands(add: Any) -> None:
@@ -73,7 +73,7 @@ def wanted_prompt(arguments: argparse.Namespace) -> Prompt:
     return read_prompt(read_input(path), arguments.prompt_start, arguments.prompt_seconds, notes, path.name)
 
 
-def render(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
+def render(arguments: argparse.Namespace, progress: CommandProgress) -> dict[str, Any]:
     out = arguments.output
     kind = sound_kind(out)
     named = [Path(arguments.prompt), *([arguments.prompt_midi] if arguments.prompt_midi else [])]
@@ -98,11 +98,11 @@ def render(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
     )  # fmt: skip
     if request.needs_transcription:
         progress.stage("Listening")
-        request = request.with_prompt_notes(engine.transcribe(prompt.clip, on_step=progress.share))
+        request = request.with_prompt_notes(engine.transcribe(prompt.clip, progress=progress.share))
     for remark in request.prompt.remarks:
         progress.note(remark)
     progress.stage("Rendering")
-    clip = engine.render(request, on_step=progress.share)
+    clip = engine.render(request, progress=progress.share)
     weights = engine.weights(arguments.profile)
     comment = describe_render(request, weights, piece=arguments.performance.stem)
     write_output(out, encode_audio(clip, kind, comment))
@@ -113,7 +113,7 @@ def render(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def codec(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
+def codec(arguments: argparse.Namespace, progress: CommandProgress) -> dict[str, Any]:
     from engine.sound.clip import encode_audio
     from engine.sound.recording import read_recording
     from engine.sound.spectra import level_gain
@@ -130,10 +130,10 @@ def codec(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
     model = Engine.load(arguments.checkpoints).codec.model
     progress.stage("Reading")
     clip = read_recording(arguments.recording, model.sample_rate)
-    if clip.duration_sec > LONGEST_CODED_SEC:
+    if clip.duration_sec > MAX_CODED_SEC:
         raise BadInput(
             f"{arguments.recording.name} lasts {clip.duration_sec / 60:.0f} minutes; up to "
-            f"{LONGEST_CODED_SEC / 60:.0f} are coded at once, cut it."
+            f"{MAX_CODED_SEC / 60:.0f} are coded at once, cut it."
         )
     samples = np.array(clip.samples)
     frames = -(-len(samples) // model.hop_length)
@@ -141,9 +141,9 @@ def codec(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
     padded = np.pad(gain * samples, (0, frames * model.hop_length - len(samples)))
     progress.stage("Encoding")
     with torch.inference_mode():
-        codes = model.encode(torch.from_numpy(padded)[None], on_step=progress.share)
+        codes = model.encode(torch.from_numpy(padded)[None], progress=progress.share)
         progress.stage("Decoding")
-        back = model.decode(codes, on_step=progress.share)[0, : len(samples)].numpy() / gain
+        back = model.decode(codes, progress=progress.share)[0, : len(samples)].numpy() / gain
     made = AudioClip(np.clip(back, -1, 1), model.sample_rate)
     write_output(out, encode_audio(made, kind))
     seconds = max(made.duration_sec, 1e-9)

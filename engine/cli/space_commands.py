@@ -11,7 +11,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from engine.cli.commands import Progress
+from engine.cli.commands import CommandProgress
 from engine.music.types import BadInput
 
 # What the app needs; tests, training and the history stay behind. The Hub refuses binary files in plain git.
@@ -32,7 +32,7 @@ def add_commands(add: Any) -> None:
     p.add_argument("--message", default="Update Étude", metavar="TEXT", help="of the commit")
 
 
-def space(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
+def space(arguments: argparse.Namespace, progress: CommandProgress) -> dict[str, Any]:
     """`etude space push`. The token is that of `hf auth login`, or HF_TOKEN."""
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", arguments.name):
         raise BadInput(f'"{arguments.name}" is not the name of a Space; give OWNER/NAME.')

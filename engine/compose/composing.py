@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from engine.compose.finishing import (
     ENDING_BARS,
+    MAX_IN_BAR,
     MEAN_IN_BAR,
-    MOST_IN_BAR,
     Rows,
     Sheet,
     begun_at_once,
@@ -30,7 +30,7 @@ from engine.models.composer.conditions import (
     period_of,
     tempo_class,
 )
-from engine.models.composer.generate import Task, Writer
+from engine.models.composer.generate import NoteSampler, SamplingTask
 from engine.models.composer.numpy_network import Weights
 from engine.models.composer.piece_prior import Prior
 from engine.music.edition import COMPOSED
@@ -93,7 +93,7 @@ def compose(model: Weights, prior: Prior, request: ComposeRequest, on_note: Note
         first_end = count
     end = int(grid.start[first_end - 1] + grid.length[first_end - 1])
     plan = prior.draw_plan(values, count, np.random.default_rng([request.seed, 11]), first_end)
-    task = Task(
+    task = SamplingTask(
         nothing, np.zeros(0, np.int64), grid, 0, end, fifths, key_shift(fifths), False, 0, 0 if bars else notes,
         classes_of(values | {"density": _ASK_FOR * values["density"]}), _PASSAGE_BARS if request.passage else 0, plan,
     )  # fmt: skip
@@ -129,7 +129,7 @@ def draw_values(prior: Prior, asked: Conditions, seed: int, passage: bool = Fals
 
 def most_in_bar(asked: Conditions, num: int, den: int) -> int:
     """Notes that a bar may hold."""
-    return max(MOST_IN_BAR, round(1.5 * asked.density * 4 * num / den))
+    return max(MAX_IN_BAR, round(1.5 * asked.density * 4 * num / den))
 
 
 def in_the_manner_of(values: dict[str, float]) -> str:
@@ -181,7 +181,7 @@ def continue_score(model: Weights, request: ContinueRequest, on_note: NoteCallba
     end_bar = len(measures) if bars else len(old) + max(1, round(notes / max(values["density"] * 4 * num / den, 1)))
     end_bar = min(end_bar, len(measures))
     end = int(grid.start[end_bar - 1] + grid.length[end_bar - 1])
-    task = Task(
+    task = SamplingTask(
         w, np.zeros(0, np.int64), grid, int(np.ceil(start * TICKS_PER_QUARTER - 1e-6)), end, home, key_shift(home),
         False, 0, 0 if bars else notes, classes_of(values),
     )  # fmt: skip
@@ -206,7 +206,7 @@ def infill(model: Weights, request: InfillRequest, on_note: NoteCallback | None 
     columns = (w.tick, w.pitch, w.staff, w.duration, w.bar, w.source)
     tick, pitch, staff, duration, bar, source = (c[stays] for c in columns)
     kept = Written(tick, pitch, staff, duration, bar, source, grid)
-    task = Task(
+    task = SamplingTask(
         kept, np.flatnonzero(kept.tick >= low), grid, low, high, home, key_shift(home), True, int(hand), 0,
         classes_of(values),
     )  # fmt: skip
@@ -214,12 +214,12 @@ def infill(model: Weights, request: InfillRequest, on_note: NoteCallback | None 
     return [_merge(score, ~selected, rows, score.measures) for rows in written]
 
 
-def stepped(on_note: NoteCallback | None, on_step: ProgressCallback | None) -> NoteCallback:
-    """Before each note, ask `on_step` whether to go on; how much is done only the listener to the notes can tell."""
+def stepped(on_note: NoteCallback | None, progress: ProgressCallback | None) -> NoteCallback:
+    """Before each note, ask `progress` whether to go on; how much is done only the listener to the notes can tell."""
 
     def heard(take: int, onset: float, duration: float, pitch: int, staff: int) -> None:
-        if on_step is not None:
-            on_step(0.0)
+        if progress is not None:
+            progress(0.0)
         if on_note is not None:
             on_note(take, onset, duration, pitch, staff)
 
@@ -299,10 +299,10 @@ def _heard_fifths(pitch: NDArray, duration: NDArray) -> int:
 
 
 def run(
-    model: Weights, task: Task, m: Measures, request: WritingRequest, on_note: NoteCallback | None
+    model: Weights, task: SamplingTask, m: Measures, request: WritingRequest, on_note: NoteCallback | None
 ) -> list[NDArray[np.int64]]:
     """(k, 4) tick, pitch, staff and duration class of each take's new notes."""
-    writer = Writer(model, task, request.takes, request.seed, request.temperature, request.top_p)
+    writer = NoteSampler(model, task, request.takes, request.seed, request.temperature, request.top_p)
     with model.one_thread():
         for take, (tick, pitch, staff, duration) in writer:
             if on_note is not None:

@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.limits import REQUEST_BARS
-from engine.models.composer.generate import Task, Writer
+from engine.models.composer.generate import NoteSampler, SamplingTask
 from engine.models.composer.numpy_network import Weights
 from engine.music.keys import last_bass, major_tonic, minor_fit
 from engine.tokens.composer_tokens import NOTE_TICKS, TICKS_PER_QUARTER, Bars, Written, key_shift, make_written
 from engine.tokens.plan import Plan
 
-MOST_IN_BAR = 40  # notes of a bar, unless a density is asked for that needs more
+MAX_IN_BAR = 40  # notes of a bar, unless a density is asked for that needs more
 MEAN_IN_BAR = 32.0  # notes a bar up to which a density is drawn
 ENDING_BARS = 2
 _CANDIDATES = 8  # of an ending
@@ -64,13 +64,13 @@ class Sheet:
         later = np.flatnonzero(known.tick >= low)
         bars = self.grid if len(later) else _until(self.grid, end)
         plan = None if self.plan is None else self.plan.first(len(bars.start))
-        task = Task(
+        task = SamplingTask(
             known, later, bars, low, high, self.fifths, key_shift(self.fifths), bool(len(later)), 0, 0,
             self.conditions, plan=plan,
         )  # fmt: skip
         number = int(np.random.SeedSequence(seed).generate_state(1)[0])
         temperature = min(self.sampling[0], temperature)
-        writer = Writer(self.model, task, candidates, number, temperature, self.sampling[1])
+        writer = NoteSampler(self.model, task, candidates, number, temperature, self.sampling[1])
         with self.model.one_thread():
             for _ in writer:
                 pass

@@ -21,7 +21,7 @@ from engine.compose.composing import (
 )
 from engine.compose.finishing import ENDING_BARS, Sheet, closed, in_order, thinned
 from engine.compose.form import Form
-from engine.models.composer.generate import HIGHEST, LOWEST, Task
+from engine.models.composer.generate import HIGHEST, LOWEST, SamplingTask
 from engine.models.composer.numpy_network import Weights
 from engine.music.types import Score
 from engine.progress import NoteCallback
@@ -133,7 +133,7 @@ class _Piece:
         later = np.flatnonzero(known.tick >= low) if len(later) else later
         bars = self.grid if gap else _bars_until(self.grid, high)
         plan = None if self.plan is None else self.plan.first(len(bars.start))
-        task = Task(
+        task = SamplingTask(
             known, later, bars, low, high, self.fifths, key_shift(self.fifths), gap, hand, 0, self.conditions, plan=plan
         )  # fmt: skip
         self.passes += 1

@@ -44,7 +44,7 @@ def prompts() -> dict[str, str]:
 def compose(
     composer: str = "", period: str = "", key: str = "", meter: str = "", tempo: float = 0.0, density: float = 0.0,
     *, notes: int = 256, bars: int = 0, form: str = "", seed: int = 0, temperature: float = 1.0,
-    top_p: float | None = None, on_step: ProgressCallback | None = None,
+    top_p: float | None = None, progress: ProgressCallback | None = None,
 ) -> Score:  # fmt: skip
     """Write a new piece. What is left empty, or 0, is open; see `engine.models.composer.conditions.Conditions`.
 
@@ -58,14 +58,14 @@ def compose(
     asked = Conditions(composer, period, key, meter, tempo, density).check()
     top_p = TOP_P if top_p is None else top_p
     request = ComposeRequest(asked, notes, bars, seed=seed, temperature=temperature, top_p=top_p, form=form)
-    return Score.of(load().compose(request, on_step=on_step)[0])
+    return Score.of(load().compose(request, progress=progress)[0])
 
 
 def perform(
     score: types.Score, style: str | types.Performance = "Default", *, tempo: float = 0.0, rubato: float = 0.0,
     loudness: float = 0.0, contrast: float = 0.0, articulation: float = 0.0, spread: float = 0.0, voicing: float = 0.0,
     lead: float = 0.0, pedal: float = 0.0, strength: float | Strength = 1.0, seed: int = 0,
-    on_step: ProgressCallback | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Performance:  # fmt: skip
     """Play a score; note i of the performance is note i of the score.
 
@@ -85,7 +85,7 @@ def perform(
     }  # fmt: skip
     much = strength if isinstance(strength, Strength) else Strength(*[strength] * 5)
     wanted = engine.style([sliders[axis.name] for axis in AXES], base, much, seed)
-    return Performance.of(engine.perform(PerformRequest(score, wanted), on_step), Score.of(score))
+    return Performance.of(engine.perform(PerformRequest(score, wanted), progress), Score.of(score))
 
 
 def _named(name: str) -> tuple[float, ...]:
@@ -113,7 +113,7 @@ def preview(performance: types.Performance, piano: str = "grand") -> AudioClip:
 
 def render(
     performance: types.Performance, prompt: str | Path | types.AudioClip = "goldberg", *, seed: int = 0,
-    temperature: float = 1.0, method: str = "fitted", on_step: ProgressCallback | None = None,
+    temperature: float = 1.0, method: str = "fitted", progress: ProgressCallback | None = None,
 ) -> AudioClip:  # fmt: skip
     """The sound of a performance on the piano of a recording.
 
@@ -129,7 +129,7 @@ def render(
 
         wanted = replace(wanted, notes=engine.transcribe(wanted.clip))
     request = RenderRequest(performance, wanted, seed, temperature, profile=method)
-    return AudioClip.of(engine.render(request, on_step))
+    return AudioClip.of(engine.render(request, progress))
 
 
 def _prompt(prompt: str | Path | types.AudioClip) -> Prompt:
@@ -146,15 +146,15 @@ def _prompt(prompt: str | Path | types.AudioClip) -> Prompt:
     return read_prompt(read_input(path), name=path.name)
 
 
-def transcribe(recording: str | Path | types.AudioClip, on_step: ProgressCallback | None = None) -> Performance:
+def transcribe(recording: str | Path | types.AudioClip, progress: ProgressCallback | None = None) -> Performance:
     """The notes and pedal of a recording of piano music; a file, or an AudioClip, of up to an hour."""
     from engine.sound.transcribe import transcribe as of_clip
 
     clip = recording if isinstance(recording, types.AudioClip) else AudioClip.open(recording)
-    return Performance.of(of_clip(clip, on_step))
+    return Performance.of(of_clip(clip, progress))
 
 
-def align(score: types.Score, performance: types.Performance, on_step: ProgressCallback | None = None) -> Performance:
+def align(score: types.Score, performance: types.Performance, progress: ProgressCallback | None = None) -> Performance:
     """The performance, knowing its score and which of its notes is which written one (`.alignment`).
 
     Raises BadInput when under 30 % of the notes match.
@@ -166,7 +166,7 @@ def align(score: types.Score, performance: types.Performance, on_step: ProgressC
         return performance
     from engine.etude.objects import Alignment
 
-    return Performance.of(performance, Score.of(score), Alignment.of(of_notes(score, performance, on_step)))
+    return Performance.of(performance, Score.of(score), Alignment.of(of_notes(score, performance, progress)))
 
 
 def compare(score: types.Score, performances: Mapping[str, types.Performance]) -> Comparison:

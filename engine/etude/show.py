@@ -16,7 +16,7 @@ from engine.music.types import BadInput
 
 PAGE_WIDTH = 800  # pixels of an engraved page
 PAGES = 2  # shown at once; the others are behind a fold
-LONGEST_SOUND_SEC = 600.0
+MAX_SOUND_SEC = 600.0
 _WIDTH, _NOTE_PX, _PEDAL_PX = 960, 4, 10  # of the roll: its width, the height of a semitone, of the pedal's row
 _HANDS = {0: "#e8590c", 1: "#e8590c", 2: "#1c7ed6"}  # colours by staff
 _PAPER = "background:#fff;color:#222;border:1px solid #ccc;border-radius:6px;padding:8px;max-width:1000px"
@@ -60,7 +60,7 @@ def _sound_of(performance: types.Performance) -> str:
     if not len(performance):
         return ""
     try:
-        clip = Preview().preview(_until(performance, LONGEST_SOUND_SEC))
+        clip = Preview().preview(_until(performance, MAX_SOUND_SEC))
     except BadInput as refusal:
         return f"<p>{html.escape(str(refusal))}</p>"
     return player_html(clip)
@@ -78,7 +78,7 @@ def player_html(clip: types.AudioClip) -> str:
     import soundfile
 
     data = io.BytesIO()
-    samples = clip.samples[: round(LONGEST_SOUND_SEC * clip.sample_rate)]
+    samples = clip.samples[: round(MAX_SOUND_SEC * clip.sample_rate)]
     soundfile.write(data, np.clip(samples, -1, 1), clip.sample_rate, format="MP3")
     coded = base64.b64encode(data.getvalue()).decode()
     return f'<audio controls preload="auto" style="width:100%" src="data:audio/mpeg;base64,{coded}"></audio>'

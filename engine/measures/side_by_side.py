@@ -19,7 +19,7 @@ from engine.music.expression import beat_positions, beat_quarters, chords, encod
 from engine.music.types import Alignment, BadInput, Expression, Performance, Score
 
 MOST = 8  # performances on one picture: as many colours can be told apart
-LEAST_SHARED = 8  # notes, or beats, below which a correlation says nothing
+MIN_SHARED = 8  # notes, or beats, below which a correlation says nothing
 AGREEMENTS = ("tempo", "velocity", "timing", "articulation")
 
 
@@ -186,7 +186,7 @@ def measures_of(score: Score, shape: Shape) -> dict[str, float]:
     return {m.name: float(v) for m, v in zip(MEASURES, values, strict=True)}
 
 
-def pearson(a: NDArray, b: NDArray, least: int = LEAST_SHARED) -> float:
+def pearson(a: NDArray, b: NDArray, least: int = MIN_SHARED) -> float:
     """Correlation of the entries known in both (NaN is unknown); NaN below `least` of them, 0 when one is constant.
 
     >>> pearson(np.array([1, 2, 3, np.nan]), np.array([2, 4, 6, 0]), least=3)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 COLOURS = ("#1e96ff", "#f06900", "#4ba569", "#b41eb4", "#696969", "#d21e2d", "#4b4bff", "#a587b4")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "4px 2px 1px 2px", "8px 3px 2px 3px")
 TAIL = 12  # beats of the fading tail
-MOST_STEPS = 150  # positions of the slider
+MAX_STEPS = 150  # positions of the slider
 _UNITS = ("%{y:.0f} beats/min", "velocity %{y:.0f}", "%{y:.0f} ms", "× %{y:.2f}")
 
 
@@ -90,7 +90,7 @@ def _worm_layout(score: Score, shapes: Sequence[Shape], paths: list) -> dict[str
     starts, labels = barlines(score)
     beat = shapes[0].beat
     first = np.unique(np.clip(np.searchsorted(beat, starts - 1e-3), 0, len(beat) - 1), return_index=True)
-    every = -(-len(first[0]) // MOST_STEPS)
+    every = -(-len(first[0]) // MAX_STEPS)
     moving = list(range(len(shapes), 2 * len(shapes)))
     steps = []
     for at, bar in list(zip(first[0].tolist(), first[1].tolist(), strict=True))[::every]:

@@ -22,7 +22,7 @@ from engine.measures.sound_metrics import (
 from engine.music.types import AudioClip, BadInput, Performance
 from engine.progress import ProgressCallback
 from engine.sound.recording import SUFFIXES, read_recording
-from engine.sound.transcribe import agreement, transcribe
+from engine.sound.transcribe import transcribe, transcription_score
 
 # name of a measure, what a reader sees, digits
 SHOWN = (
@@ -91,7 +91,7 @@ def sound_files(folder: Path) -> dict[str, Path]:
 
 def evaluate(
     files: Sequence[tuple[str, Path, Path]], performances: dict[str, Performance] | None = None, notes: bool = False,
-    embeddings: dict[str, Embedding] | None = None, on_step: ProgressCallback | None = None,
+    embeddings: dict[str, Embedding] | None = None, progress: ProgressCallback | None = None,
 ) -> Evaluation:  # fmt: skip
     """Measure each file against its reference, and all of them against all references.
 
@@ -105,8 +105,8 @@ def evaluate(
         clips.append((reference, made))
         played = (performances or {}).get(reference_path.stem)
         result.rows.append({"file": name, **measures(reference, made, played, notes)})
-        if on_step is not None:
-            on_step((i + 1) / (len(files) + 1))
+        if progress is not None:
+            progress((i + 1) / (len(files) + 1))
     for label, embedding in {"log-mel statistics": log_mel_statistics, **(embeddings or {})}.items():
         try:
             sets = [embed_all(embedding, (pair[k] for pair in clips)) for k in (0, 1)]
@@ -127,7 +127,7 @@ def measures(
         return found
     wanted = played if played is not None else transcribe(reference)
     heard = transcribe(made)
-    match = agreement(wanted, heard)
+    match = transcription_score(wanted, heard)
     found |= {"note_f1": match.f1, "onset_error_ms": match.onset_error_ms}
     found["velocity_correlation"] = match.velocity_correlation
     found["offset_f1"], found["velocity_f1"] = notes_with_offset_and_velocity(wanted, heard)

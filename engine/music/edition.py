@@ -21,11 +21,11 @@ _LEVELS = {"pp": (33, 34.0), "p": (49, 46.0), "mp": (64, 56.0), "mf": (80, 67.0)
 _CHANGE = 16.0  # what a new sign costs, in units of velocity off the sign in force, summed over bars
 _SWELL = 9.0  # units of velocity by which loudness has to rise or fall for a hairpin
 _NEAR = 8.0  # quarters between a hairpin and the change of level that it leads to
-_LONGEST_HAIRPIN, _SHORTEST_HAIRPIN = 8.0, 1.5  # quarters
+_MAX_HAIRPIN, _MIN_HAIRPIN = 8.0, 1.5  # quarters
 _LEGATO_SEC = 0.03  # between two notes that are bound
-_FEWEST_BOUND = 3  # onsets under a slur
+_MIN_BOUND = 3  # onsets under a slur
 _PEDAL_DOWN = 64
-_SHORTEST_PEDAL = 0.5  # beats
+_MIN_PEDAL = 0.5  # beats
 _CHANGE_SEC = 0.35  # a foot that comes down again within this time has changed the pedal
 _EARLY_SEC = 0.06  # by which a pedal may go down before the chord it belongs to
 # beats a minute up to which a word is right
@@ -170,8 +170,8 @@ def _swells(quarter: NDArray, loudness: NDArray) -> list[tuple[int, int, int]]:
     for a, b in pairwise(turns):
         change = smooth[b] - smooth[a]
         length = grid[b] - grid[a]
-        if abs(change) >= _SWELL and length >= _SHORTEST_HAIRPIN:
-            begin = max(grid[a], grid[b] - _LONGEST_HAIRPIN)
+        if abs(change) >= _SWELL and length >= _MIN_HAIRPIN:
+            begin = max(grid[a], grid[b] - _MAX_HAIRPIN)
             found.append((abs(change), begin, grid[b], 1 if change > 0 else -1))
     out: list[tuple[int, int, int]] = []
     for _, begin, end, sign in sorted(found, key=lambda f: (-f[0], f[1])):
@@ -237,7 +237,7 @@ def _bound(line: _Line, barlines: NDArray) -> Iterator[tuple[int, int]]:
         long = k < len(line.onset) and line.onset[k] - line.onset[k - 1] >= max(1.0, 2 * typical)
         bars_full = k < len(line.onset) and bar[k] > bar[first] and (bar[k] - bar[first] >= 2 or k - first >= 6)
         if over or long or bars_full:
-            if k - first >= _FEWEST_BOUND:
+            if k - first >= _MIN_BOUND:
                 yield first, k - 1
             first = k
 
@@ -265,6 +265,6 @@ def _pedal(score: Score, performance: Performance, chords: _Chords) -> list[tupl
         end = float(chords.quarter[stop]) if 0 <= stop < len(chords.quarter) else m.end_quarter
         if out and start < out[-1][1] - 1e-6:
             start = out[-1][1]
-        if end - start >= _SHORTEST_PEDAL * beat - 1e-6:
+        if end - start >= _MIN_PEDAL * beat - 1e-6:
             out.append((start, end, changes))
     return [event for start, end, _ in out for event in ((start, "pedal_down"), (end, "pedal_up"))]

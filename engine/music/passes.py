@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from engine.music.types import Alignment, Measures, Remark, Score
 
-LEAST_SHARE = 0.3  # of the score that a performance contains, else nothing is measured
-LEAST_MATCH = 0.5  # of the notes of the shorter one, score or performance, that match: chance alone finds up to 0.42
+MIN_SHARE = 0.3  # of the score that a performance contains, else nothing is measured
+MIN_MATCH = 0.5  # of the notes of the shorter one, score or performance, that match: chance alone finds up to 0.42
 
 
 def passes(measures: Measures) -> list[range]:

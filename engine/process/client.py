@@ -32,7 +32,7 @@ BEAT_SEC = 0.1  # how often whoever waits is asked whether it still wants to
 SILENT_SEC = 5.0  # without a word of a process that does not compute either: it is frozen
 BUSY_SEC = 30.0  # without a word of one that computes: a single operation may hold the interpreter for seconds
 MEMORY_BYTES = 3_500_000_000
-MOST_STARTS = 5  # by itself, in START_SEC; then it waits until somebody asks
+MAX_STARTS = 5  # by itself, in START_SEC; then it waits until somebody asks
 
 _GONE = ("gone",)
 
@@ -51,10 +51,10 @@ def too_long(seconds: float) -> str:
     return f"This took over {seconds:,.0f} seconds, so it was ended; try again with fewer bars or a shorter piece."
 
 
-class Child:
+class WorkerProcess:
     """One process from its start to its death."""
 
-    def __init__(self, kind: str, folder: Path | None, on_end: Callable[[Child], None]) -> None:
+    def __init__(self, kind: str, folder: Path | None, on_end: Callable[[WorkerProcess], None]) -> None:
         root = str(Path(__file__).resolve().parents[__name__.count(".")])
         path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
         arguments = [sys.executable, "-m", f"{__package__}.worker", kind, str(os.getpid())]
@@ -169,7 +169,7 @@ class Worker:
         self, kind: str, folder: Path | None = None, memory: int = MEMORY_BYTES, grace_sec: float = GRACE_SEC
     ) -> None:
         self.kind, self.folder, self.memory, self.grace_sec = kind, folder, memory, grace_sec
-        self._child: Child | None = None
+        self._child: WorkerProcess | None = None
         self._lock, self._numbers = threading.Lock(), itertools.count(1)
         self._starts: list[float] = []
         self._closed = False
@@ -187,13 +187,13 @@ class Worker:
         child = self._child
         return None if child is None or child.ended.is_set() else child.process.pid
 
-    def start(self) -> Child:
+    def start(self) -> WorkerProcess:
         """The process that runs; a new one if there is none. Returns at once, see `ready`."""
         with self._lock:
             if self._closed:
                 raise EngineStopped(NOT_STARTED)
             if self._child is None or self._child.ended.is_set() or self._child.killed:
-                self._child = Child(self.kind, self.folder, self._ended)
+                self._child = WorkerProcess(self.kind, self.folder, self._ended)
             return self._child
 
     def close(self) -> None:
@@ -205,8 +205,8 @@ class Worker:
             child.ended.wait(5)
         atexit.unregister(self.close)
 
-    def wait(self, on_step: ProgressCallback | None = None) -> Child:
-        """The process, once it is ready; `on_step` is told 0 meanwhile and may raise. Raises EngineStopped."""
+    def wait(self, progress: ProgressCallback | None = None) -> WorkerProcess:
+        """The process, once it is ready; `progress` is told 0 meanwhile and may raise. Raises EngineStopped."""
         until, tries = time.monotonic() + START_SEC, TRIES
         while True:
             child = self.start()
@@ -216,15 +216,15 @@ class Worker:
             if not tries or time.monotonic() > until:
                 child.kill()
                 raise EngineStopped(NOT_STARTED)
-            if on_step is not None:
-                on_step(0.0)
+            if progress is not None:
+                progress(0.0)
 
     def call(
-        self, method: str, *arguments: Any, limit_sec: float, on_step: ProgressCallback | None = None,
+        self, method: str, *arguments: Any, limit_sec: float, progress: ProgressCallback | None = None,
         on_note: Callable[..., None] | None = None, **options: Any,
     ) -> Any:  # fmt: skip
         """The answer of a method that gives one; otherwise as `stream`."""
-        asked = self.stream(method, *arguments, limit_sec=limit_sec, on_step=on_step, on_note=on_note, **options)
+        asked = self.stream(method, *arguments, limit_sec=limit_sec, progress=progress, on_note=on_note, **options)
         while True:
             try:
                 next(asked)
@@ -232,19 +232,19 @@ class Worker:
                 return end.value
 
     def stream(
-        self, method: str, *arguments: Any, limit_sec: float, on_step: ProgressCallback | None = None,
+        self, method: str, *arguments: Any, limit_sec: float, progress: ProgressCallback | None = None,
         on_note: Callable[..., None] | None = None, **options: Any,
     ) -> Iterator[Any]:  # fmt: skip
         """Have the process do something: its parts as they come, its answer as the generator's value.
 
-        on_step, on_note  called here as the job calls them there; on_step also, with the last share, while nothing
+        progress, on_note  called here as the job calls them there; progress also, with the last share, while nothing
                           happens. What they raise stops the job and goes on
         limit_sec         on the clock, then it is ended
         Raises what the method refuses, and EngineStopped.
         """
-        heard = {name: fn for name, fn in (("on_step", on_step), ("on_note", on_note)) if fn is not None}
+        heard = {name: fn for name, fn in (("progress", progress), ("on_note", on_note)) if fn is not None}
         number, over, share = next(self._numbers), False, 0.0
-        child, box = self._reserve(number, on_step)
+        child, box = self._reserve(number, progress)
         until = time.monotonic() + limit_sec
         try:
             child.send("do", number, method, arguments, options, tuple(heard))
@@ -256,10 +256,10 @@ class Worker:
                     if child.silent():
                         child.kill()
                         raise EngineStopped(SILENT)
-                    if on_step is not None:
-                        on_step(share)
+                    if progress is not None:
+                        progress(share)
                 elif message[0] == "call":
-                    share = message[3][0] if message[2] == "on_step" else share
+                    share = message[3][0] if message[2] == "progress" else share
                     heard[message[2]](*message[3])
                 elif message[0] == "part":
                     yield message[2]
@@ -272,15 +272,15 @@ class Worker:
             child.close(number)
             self._slim(child)
 
-    def _reserve(self, number: int, on_step: ProgressCallback | None) -> tuple[Child, queue.SimpleQueue]:
+    def _reserve(self, number: int, progress: ProgressCallback | None) -> tuple[WorkerProcess, queue.SimpleQueue]:
         """The process, ready, and a box in it."""
         while True:
-            child = self.wait(on_step)
+            child = self.wait(progress)
             with self._lock:
                 if child is self._child:  # not exchanged just now
                     return child, child.open(number)
 
-    def _stop(self, child: Child, number: int, box: queue.SimpleQueue) -> None:
+    def _stop(self, child: WorkerProcess, number: int, box: queue.SimpleQueue) -> None:
         """Have the job end; with its process, when it does not obey. Returns when no more is computed."""
         child.send("stop", number)
         until = time.monotonic() + self.grace_sec
@@ -291,18 +291,18 @@ class Worker:
         child.kill()
         child.ended.wait(self.grace_sec)
 
-    def _slim(self, child: Child) -> None:
+    def _slim(self, child: WorkerProcess) -> None:
         """Exchange a process that has grown too large, if nobody waits for it."""
         with self._lock:
             if child is self._child and child.idle and child.memory() > self.memory and not self._closed:
-                self._child = Child(self.kind, self.folder, self._ended)
+                self._child = WorkerProcess(self.kind, self.folder, self._ended)
                 child.kill()
 
-    def _ended(self, child: Child) -> None:
+    def _ended(self, child: WorkerProcess) -> None:
         """A process has died: have the next one ready, but not over and over."""
         now = time.monotonic()
         self._starts = [t for t in self._starts if t > now - START_SEC]
-        if self._closed or child is not self._child or not child.ready.is_set() or len(self._starts) >= MOST_STARTS:
+        if self._closed or child is not self._child or not child.ready.is_set() or len(self._starts) >= MAX_STARTS:
             return
         self._starts.append(now)
         with contextlib.suppress(EngineStopped, OSError):

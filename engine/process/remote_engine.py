@@ -34,7 +34,7 @@ SOUND_SEC = 5.0  # for a second that is rendered, on top of RENDER_SEC; about 0.
 RENDER_SEC = 300.0
 
 
-class WorkerEngine:
+class RemoteEngine:
     """Compose, perform, preview, render: see `engine.engine.Engine`, whose methods these are. Thread-safe.
 
     patience   times the usual limits of time
@@ -60,9 +60,9 @@ class WorkerEngine:
         """The models are loaded: nobody has to wait for more than their work."""
         return self.models.ready
 
-    def wait(self, on_step: ProgressCallback) -> None:
-        """Until the models are loaded; `on_step` is called meanwhile, and may raise. Raises EngineStopped."""
-        self.models.wait(on_step)
+    def wait(self, progress: ProgressCallback) -> None:
+        """Until the models are loaded; `progress` is called meanwhile, and may raise. Raises EngineStopped."""
+        self.models.wait(progress)
 
     def start(self) -> None:
         """Begin to load, without waiting for it."""
@@ -118,22 +118,22 @@ class WorkerEngine:
     # ---- done by the models
     def compose(
         self, request: WritingRequest, on_note: NoteCallback | None = None,
-        on_step: ProgressCallback | None = None,
+        progress: ProgressCallback | None = None,
     ) -> list[Score]:  # fmt: skip
         """Compose, continue or rewrite, as the request says."""
         (notes, bars), takes = request.check().length, request.takes
         limit = self._limit(LEAST_SEC + takes * (BAR_SEC * bars if bars else WRITTEN_SEC * notes))
-        return self.models.call("compose", request, limit_sec=limit, on_note=on_note, on_step=on_step)
+        return self.models.call("compose", request, limit_sec=limit, on_note=on_note, progress=progress)
 
-    def perform(self, request: PerformRequest, on_step: ProgressCallback | None = None) -> Performance:
+    def perform(self, request: PerformRequest, progress: ProgressCallback | None = None) -> Performance:
         """Play a score, or some of its notes."""
         limit = self._limit(LEAST_SEC + NOTE_SEC * len(request.score))
-        return self.models.call("perform", request, limit_sec=limit, on_step=on_step)
+        return self.models.call("perform", request, limit_sec=limit, progress=progress)
 
-    def align(self, score: Score, performance: Performance, on_step: ProgressCallback | None = None) -> Alignment:
+    def align(self, score: Score, performance: Performance, progress: ProgressCallback | None = None) -> Alignment:
         """Which played note is which written one."""
         limit = self._limit(LEAST_SEC + NOTE_SEC * len(score))
-        return self.models.call("align", score, performance, limit_sec=limit, on_step=on_step)
+        return self.models.call("align", score, performance, limit_sec=limit, progress=progress)
 
     def style_from(
         self, score: Score, performance: Performance, alignment: Alignment | None = None
@@ -142,22 +142,22 @@ class WorkerEngine:
         limit = self._limit(LEAST_SEC + NOTE_SEC * len(score))
         return self.models.call("style_from", score, performance, alignment, limit_sec=limit)
 
-    def render_stream(self, request: RenderRequest, on_step: ProgressCallback | None = None) -> Iterator[AudioClip]:
+    def render_stream(self, request: RenderRequest, progress: ProgressCallback | None = None) -> Iterator[AudioClip]:
         """Render a performance with the sound of a prompt, in parts as they are made."""
         end_sec, (start, end) = request.performance.end_sec, request.span
         seconds = (end_sec if end is None else min(end, end_sec)) - start
         slow = 10.0 if request.profile == "paper" else 1.0  # MIDI-VALLE takes seconds for a second
         limit = self._limit(RENDER_SEC + slow * SOUND_SEC * max(0.0, seconds))
-        return self.models.stream("render_stream", request, on_step=on_step, limit_sec=limit)
+        return self.models.stream("render_stream", request, progress=progress, limit_sec=limit)
 
-    def render(self, request: RenderRequest, on_step: ProgressCallback | None = None) -> AudioClip:
+    def render(self, request: RenderRequest, progress: ProgressCallback | None = None) -> AudioClip:
         """The same as one clip."""
-        return AudioClip.joined(self.render_stream(request, on_step))
+        return AudioClip.joined(self.render_stream(request, progress))
 
-    def transcribe(self, clip: AudioClip, on_step: ProgressCallback | None = None) -> Performance:
+    def transcribe(self, clip: AudioClip, progress: ProgressCallback | None = None) -> Performance:
         """The notes and pedal heard in a recording."""
         limit = self._limit(RENDER_SEC + SOUND_SEC * clip.duration_sec)
-        return self.models.call("transcribe", clip, limit_sec=limit, on_step=on_step)
+        return self.models.call("transcribe", clip, limit_sec=limit, progress=progress)
 
     # ---- done by the pianos
     def preview_stream(self, performance: Performance, piano: str = "grand") -> Iterator[AudioClip]:
@@ -181,6 +181,6 @@ def open_engine() -> EngineApi:
         from engine.engine import Engine
 
         return Engine.load()
-    engine = WorkerEngine()
+    engine = RemoteEngine()
     engine.start()
     return engine

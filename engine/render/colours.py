@@ -17,10 +17,10 @@ from engine.sound.bands import COUNT, db
 MIDDLE_KEY = 60  # from here on notes are high
 GROUPS = 4  # low and soft, low and loud, high and soft, high and loud
 RANGE_DB = 50.0  # below the loudest band of the recording: nothing is compared below
-MOST_GAP_DB = 12.0  # of one frame
+MAX_GAP_DB = 12.0  # of one frame
 PRIOR_FRAMES = 60.0  # frames' worth of evidence that a group has the envelope of all
-MOST_SHIFT_DB = 6.0
-LEAST_SHIFT_DB = 0.5  # groups that all differ by less are not told apart
+MAX_SHIFT_DB = 6.0
+MIN_SHIFT_DB = 0.5  # groups that all differ by less are not told apart
 ROUNDS = 2
 SHARED = np.array([1, 2, 3, 4, 3, 2, 1]) / 16.0  # a band's evidence is shared with its neighbours
 
@@ -35,7 +35,7 @@ class Colours:
     @property
     def differ(self) -> bool:
         """Whether any group has an envelope of its own."""
-        return bool(np.abs(self.shift_db).max() >= LEAST_SHIFT_DB)
+        return bool(np.abs(self.shift_db).max() >= MIN_SHIFT_DB)
 
 
 def groups(performance: Performance, boundary: float) -> list[Performance]:
@@ -71,9 +71,9 @@ def fit_colours(wanted: NDArray[np.float64], parts: NDArray[np.float64]) -> NDAr
             made = parts[:, frames, band] * 10 ** (shift[:, band, None] / 10)
             share = made / made.sum(0)
             gap = target[frames, band] - db(made.sum(0))
-            gap = np.clip(gap - np.median(gap), -MOST_GAP_DB, MOST_GAP_DB)
+            gap = np.clip(gap - np.median(gap), -MAX_GAP_DB, MAX_GAP_DB)
             pull = share @ gap - PRIOR_FRAMES * shift[:, band]
             shift[:, band] += np.linalg.solve(share @ share.T + PRIOR_FRAMES * np.eye(GROUPS), pull)
     padded = np.pad(shift, ((0, 0), (3, 3)), mode="edge")
     smooth = np.add.reduce([weight * padded[:, k : k + COUNT] for k, weight in enumerate(SHARED)])
-    return np.clip(smooth, -MOST_SHIFT_DB, MOST_SHIFT_DB)
+    return np.clip(smooth, -MAX_SHIFT_DB, MAX_SHIFT_DB)

@@ -24,7 +24,7 @@ from engine.sound.preview import Preview
 from engine.sound.spectra import level_db, sounding_db
 from engine.sound.stereo import Image
 
-LEAST_GAIN_DB, MOST_GAIN_DB = -40.0, 18.0
+MIN_GAIN_DB, MAX_GAIN_DB = -40.0, 18.0
 UNHEARD_DB = -60.0  # of the loudest band of the dry sound: a band below gives no gain of its own
 SMOOTH = np.array([0.25, 0.5, 0.25])
 EARLY_SEC = 0.015  # of the noise that widens the direct sound
@@ -167,7 +167,7 @@ def played(
 def envelope(wanted: NDArray[np.float64], made: NDArray[np.float64]) -> NDArray[np.float64]:
     """(COUNT,) dB by which the bands of one sound are above those of another, from (frames, COUNT) energies."""
     target, ours = db(wanted.sum(0)), db(made.sum(0))
-    gain = np.clip(target - ours, LEAST_GAIN_DB, MOST_GAIN_DB)
+    gain = np.clip(target - ours, MIN_GAIN_DB, MAX_GAIN_DB)
     heard = ours > ours.max() + UNHEARD_DB
     gain = np.interp(np.arange(COUNT), np.flatnonzero(heard), gain[heard])
     return np.convolve(np.pad(gain, 1, mode="edge"), SMOOTH, "valid")

@@ -25,7 +25,7 @@ from engine.render.rendering import FRAME_RATE, check_drawing, frame_span
 from engine.render.streaming import StreamingRenderer
 from engine.sound.bands import SAMPLE_RATE
 from engine.sound.preview import Preview, round_peaks
-from engine.sound.prompt_remarks import FEWEST_NOTES
+from engine.sound.prompt_remarks import MIN_NOTES
 from engine.sound.prompts import Prompt
 from engine.sound.recording import StreamResampler
 from engine.sound.transcribe import transcribe
@@ -51,7 +51,7 @@ class FittedRenderer(StreamingRenderer):
 
     def render_stream(
         self, performance: Performance, prompt: Prompt, seed: int = 0, temperature: float = 1.0,
-        span: tuple[float, float | None] = (0.0, None), on_step: ProgressCallback | None = None,
+        span: tuple[float, float | None] = (0.0, None), progress: ProgressCallback | None = None,
     ) -> Iterator[AudioClip]:  # fmt: skip
         """Sound at 48 kHz in parts as they are made, of two channels where the prompt has two.
 
@@ -60,7 +60,7 @@ class FittedRenderer(StreamingRenderer):
 
         seed         another seed has other echoes of the same room
         temperature  must be 1: nothing is drawn
-        on_step      called with the finished share after every part; raise in it to cancel
+        progress      called with the finished share after every part; raise in it to cancel
 
         Raises BadInput for an empty or over-long performance, a span out of range, another temperature.
         """
@@ -68,18 +68,18 @@ class FittedRenderer(StreamingRenderer):
         check_drawing(seed, temperature)
         if temperature != 1.0:
             raise BadInput(f"The temperature is {temperature:g}; a fitted piano has none, leave it at 1.")
-        return self._stream(performance, prompt, seed, first, last, on_step or (lambda share: None))
+        return self._stream(performance, prompt, seed, first, last, progress or (lambda share: None))
 
-    def instrument(self, prompt: Prompt, seed: int = 0, on_step: ProgressCallback | None = None) -> Instrument:
+    def instrument(self, prompt: Prompt, seed: int = 0, progress: ProgressCallback | None = None) -> Instrument:
         """The piano fitted to a prompt; its notes are transcribed first where they are not known (seconds)."""
         key = (prompt.digest, seed)
         with self._lock:
             if key in self._fits:
                 self._fits.move_to_end(key)
                 return self._fits[key]
-        notes = prompt.notes if prompt.notes is not None else transcribe(prompt.clip, on_step)
+        notes = prompt.notes if prompt.notes is not None else transcribe(prompt.clip, progress)
         sound = np.array(prompt.clip.samples)
-        if len(notes) < FEWEST_NOTES:
+        if len(notes) < MIN_NOTES:
             made = unfitted(self.preview, sound, prompt.image, seed)
         else:
             made = fit_instrument(self.preview, sound, notes, prompt.image, seed)

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from engine.sound.bands import SAMPLE_RATE, db, energies, over_frequency
 
 QUIET_PERCENT = 10  # the softest frames of a band: between the notes
-LEAST_GAP_DB = 3.0  # by which the recording must be louder there
-MOST_DB = -45.0  # of a band's noise, against the mean of the loudest band: more is music that rings on
+MIN_GAP_DB = 3.0  # by which the recording must be louder there
+MAX_DB = -45.0  # of a band's noise, against the mean of the loudest band: more is music that rings on
 SILENT_DB = -120.0  # a band without noise
 LOOP_SEC = 8.0
 RISE_SEC = 0.2  # noise begins so slowly
@@ -21,9 +21,9 @@ def fit_noise(wanted: NDArray[np.float64], made: NDArray[np.float64]) -> NDArray
     wanted, made  (frames, COUNT) energies of the recording and of the fitted instrument playing its notes
     """
     ours, theirs = (np.percentile(x, QUIET_PERCENT, axis=0) for x in (made, wanted))
-    most = db(wanted.mean(0)).max() + MOST_DB
+    most = db(wanted.mean(0)).max() + MAX_DB
     missing = np.minimum(db(np.maximum(theirs - ours, 0)), most)
-    return np.where(db(theirs) > db(ours) + LEAST_GAP_DB, np.maximum(missing, SILENT_DB), SILENT_DB)
+    return np.where(db(theirs) > db(ours) + MIN_GAP_DB, np.maximum(missing, SILENT_DB), SILENT_DB)
 
 
 def noise_loop(noise_db: NDArray[np.float64], seed: int) -> NDArray[np.float32]:

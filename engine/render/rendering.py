@@ -20,15 +20,15 @@ from torch import Tensor
 
 from engine.models.codec.phase import PhaseFinder
 from engine.models.codec.piano_codec import FLOOR, PianoCodec
-from engine.models.renderer.masked_renderer import MaskedRenderer, Memory
-from engine.models.renderer.sketch_decoder import SketchDecoder
-from engine.models.renderer.spectral_envelope import Recolour, band_energy, colour, prompt_colours
+from engine.models.renderer.guide_decoder import GuideDecoder
+from engine.models.renderer.masked_renderer import MaskedRenderer, PromptCache
+from engine.models.renderer.spectral_envelope import EnvelopeMatcher, band_energy, prompt_envelope, spectral_envelope
 from engine.music.types import AudioClip, BadInput, Performance
 from engine.progress import ProgressCallback
 from engine.render.streaming import StreamingRenderer
+from engine.sound.guide import Guide
 from engine.sound.preview import Preview
 from engine.sound.prompts import Prompt
-from engine.sound.sketch import Sketch
 from engine.tokens.note_frames import WIDTH, note_frames
 
 FRAME_RATE = 50
@@ -40,11 +40,11 @@ FIRST_FRESH = (40, 80, 120)  # the first windows are short: sound starts early
 
 
 @dataclass(frozen=True)
-class Sampling:
+class CodeSampling:
     """How codes are drawn.
 
     passes       over a window; in more than one, the surest frames are decided first
-    coarse       temperature of the first book
+    coarse       temperature of the first codebook
     fine         of the finer ones
     order_noise  in the order of frames
     carry        begin a window with the codes before it
@@ -63,8 +63,8 @@ class Renderer(StreamingRenderer):
     profile = "product"
 
     def __init__(
-        self, codec: PianoCodec, model: MaskedRenderer, digest: str = "", sampling: Sampling = Sampling(),
-        decoder: SketchDecoder | None = None, preview: Preview | None = None,
+        self, codec: PianoCodec, model: MaskedRenderer, digest: str = "", sampling: CodeSampling = CodeSampling(),
+        decoder: GuideDecoder | None = None, preview: Preview | None = None,
     ):  # fmt: skip
         self.decoder, self.preview = decoder, preview or Preview()
         self.codec, self.digest, self.sampling = codec.eval(), digest, sampling
@@ -72,34 +72,34 @@ class Renderer(StreamingRenderer):
 
     def render_stream(
         self, performance: Performance, prompt: Prompt, seed: int = 0, temperature: float = 1.0,
-        span: tuple[float, float | None] = (0.0, None), on_step: ProgressCallback | None = None,
+        span: tuple[float, float | None] = (0.0, None), progress: ProgressCallback | None = None,
     ) -> Iterator[AudioClip]:  # fmt: skip
         """Sound at 32 kHz in parts as they are made; together ceil(50 (end + 2 s)) * 640 samples for a whole piece.
 
         prompt       how it shall sound; with notes, the model is told what is played in it
         temperature  times the usual one: 0 always takes the likeliest codes, up to 1.5
         span         seconds of the performance; the end None is two seconds after the last release
-        on_step      called with the finished share after every pass; raise in it to cancel
+        progress      called with the finished share after every pass; raise in it to cancel
 
         Raises BadInput for an empty or over-long performance, a span or temperature out of range.
         """
         first, last = frame_span(performance, span)
         check_drawing(seed, temperature)
-        return self._stream(performance, prompt, seed, temperature, first, last, on_step)
+        return self._stream(performance, prompt, seed, temperature, first, last, progress)
 
     def _stream(
         self, performance: Performance, prompt: Prompt, seed: int, temperature: float, first: int, last: int,
-        on_step: ProgressCallback | None,
+        progress: ProgressCallback | None,
     ) -> Iterator[AudioClip]:  # fmt: skip
-        report = on_step or (lambda share: None)
-        count, reach = last - first, self.codec.decoder_reach
-        notes = torch.from_numpy(note_frames(performance, FRAME_RATE, first, count + FUTURE + reach))
-        of_prompt = None if prompt.notes is None else Sketch(self.preview, prompt.notes)
+        report = progress or (lambda share: None)
+        count, receptive_field = last - first, self.codec.decoder_receptive_field
+        notes = torch.from_numpy(note_frames(performance, FRAME_RATE, first, count + FUTURE + receptive_field))
+        of_prompt = None if prompt.notes is None else Guide(self.preview, prompt.notes)
         with torch.inference_mode():
             memory = self._read(prompt, of_prompt)
             colours, recolour = self._colours(prompt, of_prompt)
         codes = torch.zeros(0, self.codec.num_codebooks, dtype=torch.int64)
-        sketch = Sketch(self.preview, performance)
+        guide = Guide(self.preview, performance)
         phases, shown = PhaseFinder(), 0  # shown: frames whose spectra went to the phase finder
         for start, fresh in windows(count):
             ahead = min(FUTURE, max(count - start - fresh, 0))
@@ -110,14 +110,14 @@ class Renderer(StreamingRenderer):
 
             with torch.inference_mode():
                 piece = notes[start - past : start + fresh + ahead]
-                drawn = self._sketch_codes(sketch, first + start - past, first + start + fresh + ahead)
+                drawn = self._guide_codes(guide, first + start - past, first + start + fresh + ahead)
                 random = torch.Generator().manual_seed((seed * 1_000_003 + start) % (1 << 62))
                 given = codes[start - past :] if self.sampling.carry else codes[:0]
                 written = self._write(given, piece, drawn, memory, random, temperature, step)
                 codes = torch.cat([codes, written[past : past + fresh]])
-                done = len(codes) if len(codes) == count else max(len(codes) - reach, shown)
-                low, high = max(shown - reach, 0), min(done + reach, len(codes))
-                heard = self._sketch_spectra(sketch, first + low, first + high)
+                done = len(codes) if len(codes) == count else max(len(codes) - receptive_field, shown)
+                low, high = max(shown - receptive_field, 0), min(done + receptive_field, len(codes))
+                heard = self._guide_spectra(guide, first + low, first + high)
                 log = self._spectra(codes[low:high], heard, notes[low:high], memory[2], colours)
                 made, heard = (x[shown - low : done - low].flatten(0, 1).numpy() for x in (log.exp(), heard))
             sound = phases.push(recolour.add(made, heard))
@@ -127,52 +127,52 @@ class Renderer(StreamingRenderer):
         yield AudioClip(np.clip(phases.finish(), -1, 1), self.codec.sample_rate)
         report(1.0)
 
-    def _spectra(self, codes: Tensor, sketch: Tensor, notes: Tensor, style: Tensor, colours: Tensor) -> Tensor:
+    def _spectra(self, codes: Tensor, guide: Tensor, notes: Tensor, style: Tensor, colours: Tensor) -> Tensor:
         """Log magnitudes (F, 2, 1025) of frames of codes (F, K)."""
         latent = self.codec.quantiser.decode(codes[None])
         if self.decoder is None:
             log = self.codec.spectra(latent, notes[None])
         else:
-            log = self.decoder(latent, sketch.clamp(min=FLOOR).log()[None], notes[None], style, colours)
+            log = self.decoder(latent, guide.clamp(min=FLOOR).log()[None], notes[None], style, colours)
         return log[0].float().clamp(math.log(FLOOR), 8)
 
-    def _read(self, prompt: Prompt, of_prompt: Sketch | None) -> tuple[Memory, Tensor, Tensor]:
+    def _read(self, prompt: Prompt, of_prompt: Guide | None) -> tuple[PromptCache, Tensor, Tensor]:
         codes = self.codec.encode(torch.from_numpy(np.array(prompt.clip.samples))[None], 1)[0].T[:PROMPT_FRAMES]
         frames = len(codes)
-        heard, sketch = torch.zeros(frames, WIDTH), torch.zeros_like(codes)
+        heard, guide = torch.zeros(frames, WIDTH), torch.zeros_like(codes)
         if prompt.notes is not None and of_prompt is not None:
             heard = torch.from_numpy(note_frames(prompt.notes, FRAME_RATE, 0, frames))
-            sketch = self._sketch_codes(of_prompt, 0, frames)
+            guide = self._guide_codes(of_prompt, 0, frames)
         noted = torch.tensor([prompt.notes is not None])
         valid = torch.ones(1, frames, dtype=torch.bool)
-        return self.model.read_prompt(codes[None], heard[None], sketch[None], noted, valid)
+        return self.model.read_prompt(codes[None], heard[None], guide[None], noted, valid)
 
-    def _sketch_spectra(self, sketch: Sketch, start: int, end: int) -> Tensor:
+    def _guide_spectra(self, guide: Guide, start: int, end: int) -> Tensor:
         """Magnitudes (end - start, 2, 1025) of frames of the sketch."""
         low, hop = start - 2, self.codec.hop_length
-        sound = torch.from_numpy(sketch.sound(low * hop, (end + 2) * hop))
+        sound = torch.from_numpy(guide.sound(low * hop, (end + 2) * hop))
         return self.codec.magnitudes(sound[None])[0].unflatten(0, (-1, 2))[2:-2]
 
-    def _colours(self, prompt: Prompt, of_prompt: Sketch | None) -> tuple[Tensor, Recolour]:
+    def _colours(self, prompt: Prompt, of_prompt: Guide | None) -> tuple[Tensor, EnvelopeMatcher]:
         """What the decoder is told of the prompt's colour; what brings a rendering to it, when its notes are known."""
         frames = len(prompt.clip.samples) // self.codec.hop_length
         samples = torch.from_numpy(np.array(prompt.clip.samples[: frames * self.codec.hop_length]))
-        sound, sketch, wanted = self.codec.magnitudes(samples[None])[0].numpy(), None, None
+        sound, guide, wanted = self.codec.magnitudes(samples[None])[0].numpy(), None, None
         if of_prompt is not None and prompt.notes is not None and len(prompt.notes):
-            sketch = self._sketch_spectra(of_prompt, 0, frames).flatten(0, 1).numpy()
-            wanted = colour(band_energy(sound), band_energy(sketch))
-        return torch.from_numpy(prompt_colours(sound, sketch))[None], Recolour(wanted, FLOOR)
+            guide = self._guide_spectra(of_prompt, 0, frames).flatten(0, 1).numpy()
+            wanted = spectral_envelope(band_energy(sound), band_energy(guide))
+        return torch.from_numpy(prompt_envelope(sound, guide))[None], EnvelopeMatcher(wanted, FLOOR)
 
-    def _sketch_codes(self, sketch: Sketch, start: int, end: int) -> Tensor:
-        """Codes (end - start, K) of frames of the sketch, encoded with what stands on both sides."""
-        reach, hop = self.codec.encoder_reach, self.codec.hop_length
-        low = start - reach
-        sound = torch.from_numpy(sketch.sound(low * hop, (end + reach) * hop))
+    def _guide_codes(self, guide: Guide, start: int, end: int) -> Tensor:
+        """Codes (end - start, K) of frames of the guide, encoded with what stands on both sides."""
+        receptive_field, hop = self.codec.encoder_receptive_field, self.codec.hop_length
+        low = start - receptive_field
+        sound = torch.from_numpy(guide.sound(low * hop, (end + receptive_field) * hop))
         return self.codec.encode(sound[None], 1)[0].T[start - low : end - low]
 
     def _write(
-        self, past: Tensor, notes: Tensor, sketch: Tensor, prompt: tuple[Memory, Tensor, Tensor],
-        random: torch.Generator, temperature: float, on_step: ProgressCallback,
+        self, past: Tensor, notes: Tensor, guide: Tensor, prompt: tuple[PromptCache, Tensor, Tensor],
+        random: torch.Generator, temperature: float, progress: ProgressCallback,
     ) -> Tensor:  # fmt: skip
         """Codes (F, K) of a window whose first len(past) frames are given; the surest frames are decided first."""
         model, sampling = self.model, self.sampling
@@ -185,25 +185,25 @@ class Renderer(StreamingRenderer):
             open_ = torch.nonzero(~known)[:, 0]
             if not len(open_):  # a short window is full before the last pass
                 break
-            h = model.hear(codes[None], known[None], notes[None], sketch[None], prompt)[0, open_]
+            h = model.hidden_states(codes[None], known[None], notes[None], guide[None], prompt)[0, open_]
             drawn, sure = codes[open_], torch.zeros(len(open_))
-            for book in range(model.config.num_codebooks):
-                heat = temperature * (sampling.coarse if book == 0 else sampling.fine)
-                log = model.logits(h, drawn, book).float().log_softmax(-1)
-                drawn[:, book] = draw(log, heat, random)
-                if book < 2:
-                    sure += log.gather(1, drawn[:, book : book + 1])[:, 0]
+            for codebook in range(model.config.num_codebooks):
+                heat = temperature * (sampling.coarse if codebook == 0 else sampling.fine)
+                log = model.logits(h, drawn, codebook).float().log_softmax(-1)
+                drawn[:, codebook] = sample_codes(log, heat, random)
+                if codebook < 2:
+                    sure += log.gather(1, drawn[:, codebook : codebook + 1])[:, 0]
             left = int(free * math.cos(math.pi / 2 * (i + 1) / sampling.passes)) if i + 1 < sampling.passes else 0
             noise = -torch.log(-torch.log(torch.rand(len(open_), generator=random).clamp(1e-9, 1 - 1e-7)))
             sure += sampling.order_noise * noise * (1 - (i + 1) / sampling.passes)
             keep = sure.topk(max(len(open_) - left, 1)).indices
             codes[open_[keep]] = drawn[keep]
             known[open_[keep]] = True
-            on_step((i + 1) / sampling.passes)
+            progress((i + 1) / sampling.passes)
         return codes
 
 
-def draw(log: Tensor, temperature: float, random: torch.Generator) -> Tensor:
+def sample_codes(log: Tensor, temperature: float, random: torch.Generator) -> Tensor:
     """One class a row of log-probabilities (N, size); temperature 0 takes the likeliest."""
     if temperature == 0:
         return log.argmax(-1)

@@ -23,17 +23,17 @@ class StreamingRenderer(ABC):
     @abstractmethod
     def render_stream(
         self, performance: Performance, prompt: Prompt, seed: int = 0, temperature: float = 1.0,
-        span: tuple[float, float | None] = (0.0, None), on_step: ProgressCallback | None = None,
+        span: tuple[float, float | None] = (0.0, None), progress: ProgressCallback | None = None,
     ) -> Iterator[AudioClip]:  # fmt: skip
         """The performance with the prompt's sound, part by part.
 
         span     seconds of the performance; the end None is two seconds after the last release
-        on_step  called with the finished share; raise in it to cancel
+        progress  called with the finished share; raise in it to cancel
         """
 
     def render(
         self, performance: Performance, prompt: Prompt, seed: int = 0, temperature: float = 1.0,
-        span: tuple[float, float | None] = (0.0, None), on_step: ProgressCallback | None = None,
+        span: tuple[float, float | None] = (0.0, None), progress: ProgressCallback | None = None,
     ) -> AudioClip:  # fmt: skip
         """The whole of `render_stream` as one clip."""
-        return AudioClip.joined(self.render_stream(performance, prompt, seed, temperature, span, on_step))
+        return AudioClip.joined(self.render_stream(performance, prompt, seed, temperature, span, progress))

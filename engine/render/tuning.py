@@ -11,11 +11,11 @@ from engine.music.types import Performance
 from engine.sound.bands import SAMPLE_RATE
 
 FEWEST = 5  # partials; below, the sampled piano keeps its tuning
-REACH_CENTS = 60.0
+RECEPTIVE_FIELD_CENTS = 60.0
 PARTIALS = np.arange(1, 6)
 AFTER_SEC, WINDOW_SEC = 0.05, 0.4
 SIZE = 1 << 16
-MOST_STRETCH = 4.0  # cents an octave
+MAX_STRETCH = 4.0  # cents an octave
 PRIOR_WEIGHT = 8.0  # partials' worth of evidence that there is no stretch beyond the samples' own
 MIDDLE_KEY = 64
 
@@ -59,12 +59,12 @@ def fit_tuning(recording: NDArray, dry: NDArray, notes: Performance) -> Tuning:
     rest = cents[near] - offset
     basis = np.stack([np.ones_like(octave), octave], 1)
     shift, stretch = np.linalg.solve(basis.T @ basis + np.diag([0.0, PRIOR_WEIGHT]), basis.T @ rest)
-    return Tuning(offset + float(shift), float(np.clip(stretch, -MOST_STRETCH, MOST_STRETCH)))
+    return Tuning(offset + float(shift), float(np.clip(stretch, -MAX_STRETCH, MAX_STRETCH)))
 
 
 def _peak(spectrum: NDArray[np.float64], hz: float) -> float | None:
     """Frequency of the partial near `hz`, by a parabola through its logarithm; None unless it stands out."""
-    ratio, width = 2 ** (REACH_CENTS / 1200), SAMPLE_RATE / SIZE
+    ratio, width = 2 ** (RECEPTIVE_FIELD_CENTS / 1200), SAMPLE_RATE / SIZE
     low, high = int(hz / ratio / width), int(hz * ratio / width) + 2
     at = low + int(spectrum[low:high].argmax())
     around = spectrum[max(int(hz * 2 ** (-2 / 12) / width), 1) : int(hz * 2 ** (2 / 12) / width) + 2]

@@ -1,8 +1,8 @@
 """The `paper` profile: rendering with MIDI-VALLE's own decoders and codec, from weights that a user has imported.
 
-A prompt of three seconds, sound and notes, then segments of the performance: book 0 frame by frame, three passes for
-the finer books, and one stream of the codec's decoder over all of them. What the released system does wrong is put
-right by default and can be had back (engine.models.midi_valle.decode.Behaviour).
+A prompt of three seconds, sound and notes, then segments of the performance: codebook 0 frame by frame, three passes
+for the finer codebooks, and one stream of the codec's decoder over all of them. What the released system does wrong is
+put right by default and can be had back (engine.models.midi_valle.decode.Behaviour).
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from engine.tokens.octuple import cut, cut_points, encode, join
 PROMPT_FRAMES = 150
 FADE_SAMPLES = 640  # 20 ms, the published cross-fade
 LONG_FORMS = ("carry", "independent")
-COARSE_SHARE = 0.9  # of a segment's time that book 0 takes
+COARSE_SHARE = 0.9  # of a segment's time that codebook 0 takes
 
 
 @dataclass(frozen=True)
-class Heard:
+class EncodedPrompt:
     """What a segment continues: codes (P, K) and the notes in them, seconds from their start."""
 
     codes: Tensor
@@ -73,7 +73,7 @@ class ValleRenderer(StreamingRenderer):
 
     def render_stream(
         self, performance: Performance, prompt: Prompt, seed: int = 0, temperature: float = 1.0,
-        span: tuple[float, float | None] = (0.0, None), on_step: ProgressCallback | None = None,
+        span: tuple[float, float | None] = (0.0, None), progress: ProgressCallback | None = None,
     ) -> Iterator[AudioClip]:  # fmt: skip
         """Sound at 32 kHz, segment by segment; together ceil(50 (end + 2 s)) * 640 samples for a whole piece.
 
@@ -87,7 +87,7 @@ class ValleRenderer(StreamingRenderer):
         if len(edges) < 2:
             raise BadInput("The published cutting leaves a piece under 15 s without a segment; set keep_tail for it.")
         heat = self.behaviour.temperature * temperature, self.behaviour.fine_temperature * temperature
-        return self._stream(performance, prompt, seed, heat, edges, on_step or (lambda share: None))
+        return self._stream(performance, prompt, seed, heat, edges, progress or (lambda share: None))
 
     def edges(self, first: int, last: int) -> list[int]:
         """Frames where segments begin and end, the first and the last included.
@@ -100,7 +100,7 @@ class ValleRenderer(StreamingRenderer):
         count = math.ceil((last - first) / (FRAME_RATE * room))
         return [first + round((last - first) * i / count) for i in range(count + 1)]
 
-    def hear(self, prompt: Prompt) -> Heard:
+    def encode_prompt(self, prompt: Prompt) -> EncodedPrompt:
         """The first three seconds of a prompt."""
         samples = torch.from_numpy(prompt.clip.samples[: PROMPT_FRAMES * self.codec.hop_length].copy())
         with torch.inference_mode():
@@ -111,18 +111,18 @@ class ValleRenderer(StreamingRenderer):
 
             notes = transcribe(prompt.clip)
         piece = cut(notes, 0.0, len(codes) / FRAME_RATE, published=not self.behaviour.clip_notes)
-        return Heard(codes, piece.notes)
+        return EncodedPrompt(codes, piece.notes)
 
     def _stream(
         self, performance: Performance, prompt: Prompt, seed: int, heat: tuple[float, float], edges: list[int],
-        on_step: ProgressCallback,
+        progress: ProgressCallback,
     ) -> Iterator[AudioClip]:  # fmt: skip
-        heard, stream = self.hear(prompt), DecodeStream(self.codec)
+        heard, stream = self.encode_prompt(prompt), DecodeStream(self.codec)
         fader, whole = Fader(), edges[-1] - edges[0]
         for start, end in pairwise(edges):
 
             def step(share: float, start: int = start, end: int = end) -> None:
-                on_step(min((start - edges[0] + share * (end - start)) / whole, 1.0))
+                progress(min((start - edges[0] + share * (end - start)) / whole, 1.0))
 
             random = torch.Generator().manual_seed((seed * 1_000_003 + start) % (1 << 62))
             codes = self.segment(performance, heard, start, end, heat, random, step)
@@ -133,16 +133,16 @@ class ValleRenderer(StreamingRenderer):
                     sound = fader.push(self.codec.decode(codes.T[None])[0].numpy())
             if self.long_form == "carry" and len(codes) >= PROMPT_FRAMES:
                 past = cut(performance, end / FRAME_RATE - 3.0, end / FRAME_RATE)
-                heard = Heard(codes[-PROMPT_FRAMES:], past.notes)
+                heard = EncodedPrompt(codes[-PROMPT_FRAMES:], past.notes)
             if len(sound):
                 yield AudioClip(np.clip(sound, -1, 1), self.codec.sample_rate)
         rest = stream.finish().numpy() if self.behaviour.exact_joins else fader.finish()
         yield AudioClip(np.clip(rest, -1, 1), self.codec.sample_rate)
-        on_step(1.0)
+        progress(1.0)
 
     def segment(
-        self, performance: Performance, heard: Heard, start: int, end: int, heat: tuple[float, float],
-        random: torch.Generator, on_step: ProgressCallback,
+        self, performance: Performance, heard: EncodedPrompt, start: int, end: int, heat: tuple[float, float],
+        random: torch.Generator, progress: ProgressCallback,
     ) -> Tensor:  # fmt: skip
         """Codes (F, K) of the frames from start to end, continuing what was heard."""
         rules, absolute = self.behaviour, self.model.config.absolute_time
@@ -154,11 +154,11 @@ class ValleRenderer(StreamingRenderer):
         coarse = list[Tensor]()
         for code in decode_coarse(self.model, tokens, heard.codes, wanted, heat[0], rules.top_k, random):
             coarse.append(code)
-            on_step(COARSE_SHARE * min(len(coarse) / (end - start), 1.0))
+            progress(COARSE_SHARE * min(len(coarse) / (end - start), 1.0))
         if not coarse:
             return heard.codes[:0]
         codes = decode_fine(self.model, tokens, heard.codes, torch.stack(coarse), heat[1], random, rows)
-        on_step(1.0)
+        progress(1.0)
         return codes
 
 

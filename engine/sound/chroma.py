@@ -15,7 +15,7 @@ HOP = 512
 OCTAVES, BINS = 7, 36  # bins an octave
 C1_HZ = 440 * 2 ** ((24 - 69) / 12)
 PEAK_FFT = 2048
-LOWEST_PEAK_HZ, HIGHEST_PEAK_HZ = 150.0, 4000.0
+MIN_PEAK_HZ, MAX_PEAK_HZ = 150.0, 4000.0
 
 
 def stft(samples: NDArray, size: int, hop: int, window: NDArray | None = None) -> NDArray:
@@ -80,7 +80,7 @@ def tuning(samples: NDArray[np.float32], sample_rate: int) -> float:
     over = s * (s > 0.1 * s.max(0))
     peak = (over[1:-1] > over[:-2]) & (over[1:-1] >= over[2:])
     centre = np.fft.rfftfreq(PEAK_FFT, 1 / sample_rate)[1:-1, None]
-    peak &= (centre >= LOWEST_PEAK_HZ) & (centre < HIGHEST_PEAK_HZ)
+    peak &= (centre >= MIN_PEAK_HZ) & (centre < MAX_PEAK_HZ)
     if not peak.any():
         return 0.0
     hz = (centre + shift * sample_rate / PEAK_FFT)[peak]

@@ -8,7 +8,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from engine.limits import AUDIO_BYTES, AUDIO_CHANNELS, HIGHEST_RATE, LOWEST_RATE
+from engine.limits import AUDIO_BYTES, AUDIO_CHANNELS, MAX_RATE, MIN_RATE
 from engine.music.types import AudioClip, BadInput
 from engine.sound.containers import HEAD, decode, demuxer
 
@@ -97,9 +97,7 @@ def _decoded(data: bytes) -> tuple[NDArray[np.float32], int]:
 
 def check_shape(sample_rate: int, channels: int) -> None:
     """Raises BadInput for a rate or a number of channels that is not read."""
-    if not LOWEST_RATE <= sample_rate <= HIGHEST_RATE:
-        raise BadInput(
-            f"This recording has {sample_rate} Hz; {LOWEST_RATE} to {HIGHEST_RATE} Hz are read, save it at 44100."
-        )
+    if not MIN_RATE <= sample_rate <= MAX_RATE:
+        raise BadInput(f"This recording has {sample_rate} Hz; {MIN_RATE} to {MAX_RATE} Hz are read, save it at 44100.")
     if channels > AUDIO_CHANNELS:
         raise BadInput(f"This recording has {channels} channels; up to {AUDIO_CHANNELS} are read, save it as stereo.")

@@ -28,7 +28,7 @@ TAIL_SEC = 2.0
 UNDAMPED_KEY = 90
 BLOCK = 256  # samples that one matrix product makes of all partials
 FADE_DB = 70.0  # a note is computed until it has fallen so far
-HIGHEST_HZ = 14000.0
+MAX_HZ = 14000.0
 GAIN = 0.05  # brings real performances to the level of the sampled pianos
 
 
@@ -91,7 +91,7 @@ def strings(key: int) -> tuple[NDArray, NDArray, NDArray, NDArray, float]:
     stiffness = np.exp(0.0926 * key - 13.64) + np.exp(-0.0847 * key - 5.82)  # treble and bass bridge (Rauhala 2007)
     n = np.arange(1, 160)
     partial = n * f0 * np.sqrt((1 + stiffness * n**2) / (1 + stiffness))
-    n, partial = n[partial < HIGHEST_HZ], partial[partial < HIGHEST_HZ]
+    n, partial = n[partial < MAX_HZ], partial[partial < MAX_HZ]
     cents = np.array([0.0] if key < 33 else [-0.4, 0.4] if key < 48 else [-0.45, 0.05, 0.5])
     bridge = 1 / (1 + (75 / partial) ** 4)  # the soundboard is too small for the lowest bass
     size = np.abs(np.sin(np.pi * n / 8.1 + 0.05 * rng.standard_normal(len(n)))) / n**0.45 * bridge

@@ -11,7 +11,7 @@ import numpy as np
 from engine.music.types import AudioClip, BadInput, Performance
 from engine.sound.modal import play_strings
 from engine.sound.preview import Preview
-from engine.sound.spectra import LEVEL_DB, MOST_PEAK, level_gain
+from engine.sound.spectra import LEVEL_DB, MAX_PEAK, level_gain
 
 Player = Callable[[Performance], AudioClip]
 
@@ -46,7 +46,7 @@ def bank_player(folder: Path) -> Player:
         if not opened:
             opened.append(Bank.load(folder))
         samples = play(opened[0], performance)
-        return AudioClip(samples / max(1.0, float(np.abs(samples).max(initial=0.0)) / MOST_PEAK), SAMPLE_RATE)
+        return AudioClip(samples / max(1.0, float(np.abs(samples).max(initial=0.0)) / MAX_PEAK), SAMPLE_RATE)
 
     return sound
 

@@ -28,7 +28,7 @@ FADE_SEC = 0.5  # the end of the tail fades, so that a pedal never lifted ends w
 PEDAL_WAIT_SEC = 6.0  # how long after the last key the tail waits for a pedal still down
 LONGEST_SEC = 3600.0
 POLYPHONY = 96  # against 256, the dense end of an étude differs at -50 dB and takes half the time
-MOST_IDLE = 4
+MAX_IDLE = 4
 KNEE = 0.8  # peaks above are rounded, never clipped
 PEDAL, KEY_UP, KEY_DOWN = 0, 1, 2  # in this order at the same moment: the pedal catches what the keys let go
 
@@ -160,7 +160,7 @@ class Preview:
         _silence(synth)
         with self._lock:
             idle = self._idle.setdefault(piano, [])
-            if len(idle) < MOST_IDLE:
+            if len(idle) < MAX_IDLE:
                 idle.append(synth)
                 return
         synth.delete()

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from engine.music.types import Performance
 
 FLAT_SHARE = 1e-4  # of the samples lie on the highest or lowest value; recordings that are not clipped have 1e-5
-FEWEST_NOTES = 5
+MIN_NOTES = 5
 BAND_HZ = 500.0
-LEAST_HZ = 5600.0  # quiet recordings of pianos reach 6.4 kHz; what was saved at 8 or 11 kHz does not
+MIN_HZ = 5600.0  # quiet recordings of pianos reach 6.4 kHz; what was saved at 8 or 11 kHz does not
 MUTE_DB = -75.0  # of a band against the loudest one: nothing is in it
 WINDOW = 4096
 
@@ -23,7 +23,7 @@ def remarks_on_sound(samples: NDArray[np.float32], rate: int) -> tuple[str, ...]
             "The peaks of this reference are cut flat: it was recorded too loud, and its distortion is taken for "
             "colour; choose a softer part or another recording."
         )
-    if (highest := highest_hz(samples, rate)) < LEAST_HZ:
+    if (highest := highest_hz(samples, rate)) < MIN_HZ:
         found.append(
             f"This reference has no sound above {highest / 1000:.1f} kHz, so the rendering will be dull; choose a "
             "recording saved at 44100 Hz."
@@ -33,10 +33,10 @@ def remarks_on_sound(samples: NDArray[np.float32], rate: int) -> tuple[str, ...]
 
 def remarks_on_notes(notes: Performance) -> tuple[str, ...]:
     """Remarks on what is played in a reference, when that is known."""
-    if len(notes) >= FEWEST_NOTES:
+    if len(notes) >= MIN_NOTES:
         return ()
     return (
-        f"Piano notes found in this reference: {len(notes)}, at least {FEWEST_NOTES} are expected; it may not be a "
+        f"Piano notes found in this reference: {len(notes)}, at least {MIN_NOTES} are expected; it may not be a "
         "piano, choose an excerpt in which a piano alone is played.",
     )
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.limits import HIGHEST_RATE, LOWEST_RATE
+from engine.limits import MAX_RATE, MIN_RATE
 from engine.music.types import AudioClip, BadInput, Performance, digest
 from engine.sound.clip import SILENCE, read_audio, read_stereo
 from engine.sound.prompt_remarks import remarks_on_notes, remarks_on_sound
@@ -28,9 +28,9 @@ from engine.sound.stereo import Image, measure_image
 
 SAMPLE_RATE = 32_000
 SHORTEST_SEC, LONGEST_SEC = 3.0, 10.0
-MOST_PEAK = 0.89  # -1 dBFS: a prompt with high peaks stays under LEVEL_DB rather than clip
-MOST_GAIN_DB = 36.0  # a recording that needs more is hiss
-MOST_CLIPPED = 0.01  # share of samples at full scale
+MAX_PEAK = 0.89  # -1 dBFS: a prompt with high peaks stays under LEVEL_DB rather than clip
+MAX_GAIN_DB = 36.0  # a recording that needs more is hiss
+MAX_CLIPPED = 0.01  # share of samples at full scale
 EDGE_SEC = 0.005  # both ends fade for so long: no click
 FRAME_SEC = 0.05
 QUIET_DB = -45.0  # below the loudest frame: what lies under it at the start is waiting, not music
@@ -90,8 +90,8 @@ def prepare_prompt(
     rate = clip.sample_rate
     if not np.isfinite([start_sec, seconds]).all() or not SHORTEST_SEC <= seconds <= LONGEST_SEC:
         raise BadInput(f"The excerpt is {seconds:g} s long; {SHORTEST_SEC:g} to {LONGEST_SEC:g} s are accepted.")
-    if not LOWEST_RATE <= rate <= HIGHEST_RATE:
-        raise BadInput(f"This recording has {rate} Hz; {LOWEST_RATE} to {HIGHEST_RATE} Hz are read, save it at 44100.")
+    if not MIN_RATE <= rate <= MAX_RATE:
+        raise BadInput(f"This recording has {rate} Hz; {MIN_RATE} to {MAX_RATE} Hz are read, save it at 44100.")
     if not np.isfinite(clip.samples).all():
         raise BadInput("This recording holds values that are not numbers; save it again as 16-bit WAV or FLAC.")
     if clip.duration_sec < SHORTEST_SEC:
@@ -108,7 +108,7 @@ def prepare_prompt(
     first = min(first + _waiting(clip.samples[first : first + round(seconds * rate)], rate), latest)
     excerpt = clip.samples[first : first + round(seconds * rate)]
     clipped = clipped_share(AudioClip(excerpt, rate))
-    if clipped > MOST_CLIPPED:
+    if clipped > MAX_CLIPPED:
         raise BadInput(
             f"{clipped:.0%} of this excerpt is clipped; choose another part, or record it again more softly."
         )
@@ -194,11 +194,11 @@ def _waiting(samples: NDArray[np.float32], rate: int) -> int:
 
 
 def _levelled(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The excerpt at LEVEL_DB: pauses do not count, and peaks stay under MOST_PEAK."""
+    """The excerpt at LEVEL_DB: pauses do not count, and peaks stay under MAX_PEAK."""
     samples = samples - samples.mean(dtype=np.float64)
     mean_db = sounding_db(_frames_db(samples, SAMPLE_RATE))
-    gain = 10 ** (min(LEVEL_DB - mean_db, MOST_GAIN_DB) / 20)
-    return (samples * min(gain, MOST_PEAK / np.abs(samples).max())).astype(np.float32)
+    gain = 10 ** (min(LEVEL_DB - mean_db, MAX_GAIN_DB) / 20)
+    return (samples * min(gain, MAX_PEAK / np.abs(samples).max())).astype(np.float32)
 
 
 def _faded(samples: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -8,7 +8,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from engine.limits import AUDIO_CHANNELS, HIGHEST_RATE, LOWEST_RATE
+from engine.limits import AUDIO_CHANNELS, MAX_RATE, MIN_RATE
 from engine.music.types import AudioClip, BadInput
 from engine.sound.clip import FORMATS, READ, SHORTEST_SEC
 from engine.sound.containers import HEAD, decode, demuxer
@@ -75,10 +75,10 @@ def _decoded(path: Path, start_sec: float, seconds: float) -> tuple[NDArray[np.f
     """(num_samples, channels) and Hz. Raises BadInput."""
 
     def check(rate: int, channels: int) -> None:
-        if not LOWEST_RATE <= rate <= HIGHEST_RATE or channels > AUDIO_CHANNELS:
+        if not MIN_RATE <= rate <= MAX_RATE or channels > AUDIO_CHANNELS:
             raise BadInput(
                 f"{path.name} has {channels} channels at {rate} Hz; up to {AUDIO_CHANNELS} channels "
-                f"at {LOWEST_RATE} to {HIGHEST_RATE} Hz are read, save it as stereo at 44100 Hz."
+                f"at {MIN_RATE} to {MAX_RATE} Hz are read, save it as stereo at 44100 Hz."
             )
 
     try:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from engine.sound.chroma import hann
 
 LEVEL_DB = -23.0  # dBFS of what sounds: where the preview pianos and the recordings lie, and sounds are brought to
-MOST_PEAK = 0.98
+MAX_PEAK = 0.98
 BLOCK_FRAMES = 2000  # frames at a time: memory stays under 300 MB for an hour of sound
 
 
@@ -92,7 +92,7 @@ def sounding_db(level: NDArray[np.float64]) -> float:
 
 def level_gain(samples: NDArray[np.float32], sample_rate: int, db: float = LEVEL_DB) -> float:
     """What to multiply a sound with so that what sounds comes to `db` dBFS (`sounding_db`), or as near as its peak,
-    times the gain, stays under MOST_PEAK; 1 for silence.
+    times the gain, stays under MAX_PEAK; 1 for silence.
 
     >>> tone = np.sin(np.arange(32000) / 10).astype(np.float32)
     >>> round(level_gain(tone, 32000, -23.01), 3)
@@ -101,4 +101,4 @@ def level_gain(samples: NDArray[np.float32], sample_rate: int, db: float = LEVEL
     level = level_db(samples, sample_rate, 0.05)
     if not len(level) or level.max() <= -90:
         return 1.0
-    return float(min(10 ** ((db - sounding_db(level)) / 20), MOST_PEAK / np.abs(samples).max()))
+    return float(min(10 ** ((db - sounding_db(level)) / 20), MAX_PEAK / np.abs(samples).max()))

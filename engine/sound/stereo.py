@@ -11,7 +11,7 @@ from engine.sound.bands import in_bands, spectra
 
 WIDEST_DB = 3.0  # of the side against the middle
 NARROWEST_DB = -30.0
-MOST_LEAN = 0.7
+MAX_LEAN = 0.7
 SILENT = 1e-3  # of the middle's energy: a recording whose side has less is mono
 
 
@@ -34,6 +34,6 @@ def measure_image(left: NDArray, right: NDArray) -> Image | None:
     beside = in_bands((np.abs(side) ** 2).sum(0))
     if beside.sum() < SILENT * energy.sum():
         return None
-    lean = np.clip(in_bands((side * middle.conj()).real.sum(0)) / energy, -MOST_LEAN, MOST_LEAN)
+    lean = np.clip(in_bands((side * middle.conj()).real.sum(0)) / energy, -MAX_LEAN, MAX_LEAN)
     width = np.clip(beside / energy - lean**2, 10 ** (NARROWEST_DB / 10), 10 ** (WIDEST_DB / 10))
     return Image(tuple(np.round(lean, 4).tolist()), tuple(np.round(width, 5).tolist()))

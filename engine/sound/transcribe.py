@@ -30,11 +30,11 @@ LONGEST_SEC = 3600.0
 _lock = threading.Lock()  # one transcription at a time: each takes two gigabytes
 
 
-def transcribe(clip: AudioClip, on_step: ProgressCallback | None = None) -> Performance:
+def transcribe(clip: AudioClip, progress: ProgressCallback | None = None) -> Performance:
     """The notes, velocities and sustain pedal that are heard in a clip of piano music, sorted by (onset, pitch).
 
     clip     any sample rate and length; 16 s are read at a time, at about 0.7 s of one core per second
-    on_step  told the share done, 0 to 1, before each window; what it raises ends the work
+    progress  told the share done, 0 to 1, before each window; what it raises ends the work
     returns  seconds from the clip's start; velocities 1..127; pedal events of value 127 (down) and 0 (up)
     Raises BadInput when transkun is not installed and for over an hour of sound.
     """
@@ -44,10 +44,10 @@ def transcribe(clip: AudioClip, on_step: ProgressCallback | None = None) -> Perf
     with _lock:
         model = _load()
         windows = -(-int((clip.duration_sec + 2 * (WINDOW_SEC - STEP_SEC)) * 1000) // int(STEP_SEC * 1000))
-        return _performance(_hear(model, clip, max(windows, 1), on_step))
+        return _performance(_hear(model, clip, max(windows, 1), progress))
 
 
-def _hear(model: Any, clip: AudioClip, windows: int, on_step: ProgressCallback | None) -> list[Any]:
+def _hear(model: Any, clip: AudioClip, windows: int, progress: ProgressCallback | None) -> list[Any]:
     import soxr
     import torch
 
@@ -58,8 +58,8 @@ def _hear(model: Any, clip: AudioClip, windows: int, on_step: ProgressCallback |
 
     def counted(*args: Any, **options: Any) -> Any:  # transkun has no notion of progress: count its windows
         nonlocal done
-        if on_step is not None:
-            on_step(min(done / windows, 1.0))
+        if progress is not None:
+            progress(min(done / windows, 1.0))
         done += 1
         return hear_window(model, *args, **options)
 
@@ -127,8 +127,8 @@ class _mel_filters:
 
 
 @dataclass(frozen=True)
-class Agreement:
-    """How well the notes that were heard are those that were played; see `agreement`.
+class TranscriptionScore:
+    """How well the notes that were heard are those that were played; see `transcription_score`.
 
     precision, recall, f1  of notes: same pitch, onset within the tolerance
     onset_error_ms         mean distance of the matched onsets, milliseconds (0 without a match)
@@ -177,7 +177,9 @@ def match_notes(
     return table[:, 0], table[:, 1]
 
 
-def agreement(reference: Performance, estimate: Performance, onset_tolerance: float = ONSET_TOLERANCE) -> Agreement:
+def transcription_score(
+    reference: Performance, estimate: Performance, onset_tolerance: float = ONSET_TOLERANCE
+) -> TranscriptionScore:
     """Compare the notes heard with the notes played. Nothing heard where nothing was played counts as 1."""
     mine, theirs = match_notes(reference, estimate, onset_tolerance)
     played, heard, matched = len(reference), len(estimate), len(mine)
@@ -186,7 +188,7 @@ def agreement(reference: Performance, estimate: Performance, onset_tolerance: fl
     late = (estimate.onset_sec[theirs] - reference.onset_sec[mine]) * 1000
     loud = reference.velocity[mine].astype(float), estimate.velocity[theirs].astype(float)
     varied = matched > 2 and min(v.std() for v in loud) > 0
-    return Agreement(
+    return TranscriptionScore(
         precision, recall, 1.0 if silent else 2 * matched / (played + heard),
         float(np.abs(late).mean()) if matched else 0.0, float(late.mean()) if matched else 0.0,
         float(np.corrcoef(*loud)[0, 1]) if varied else float("nan"), played, heard, matched,
@@ -203,5 +205,5 @@ def note_f1(
     >>> note_f1(c_and_e, only_c)
     (1.0, 0.5, 0.6666666666666666)
     """
-    found = agreement(reference, estimate, onset_tolerance)
+    found = transcription_score(reference, estimate, onset_tolerance)
     return found.precision, found.recall, found.f1

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from engine.music.dampers import damped_sec
 from engine.music.types import Performance
 
-LOWEST_KEY, KEYS = 21, 88
+MIN_KEY, KEYS = 21, 88
 CHANNELS = 5  # a key: onset, its velocity, sounding, how much of it is left, release
 WIDTH = KEYS * CHANNELS + 1  # and the pedal
 
@@ -33,14 +33,9 @@ def note_frames(performance: Performance, frame_rate: float, start: int, frames:
     if len(performance):
         onset = performance.onset_sec * frame_rate - start
         damped = damped_sec(performance, performance.end_sec + 2.0) * frame_rate - start
-        near = (
-            (damped > -1)
-            & (onset < frames)
-            & (performance.pitch >= LOWEST_KEY)
-            & (performance.pitch < LOWEST_KEY + KEYS)
-        )
+        near = (damped > -1) & (onset < frames) & (performance.pitch >= MIN_KEY) & (performance.pitch < MIN_KEY + KEYS)
         for i in np.flatnonzero(near).tolist():
-            _add(table, float(onset[i]), float(damped[i]), int(performance.pitch[i]) - LOWEST_KEY,
+            _add(table, float(onset[i]), float(damped[i]), int(performance.pitch[i]) - MIN_KEY,
                  float(performance.velocity[i]) / 127, frame_rate)  # fmt: skip
     return np.concatenate([table.reshape(frames, -1), pedal[:, None]], 1)
 

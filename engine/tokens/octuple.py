@@ -26,8 +26,8 @@ TICKS_PER_SECOND = 192
 BAR_TICKS = 384
 LOWEST, HIGHEST = 21, 108
 VELOCITIES = np.linspace(0, 127, 65)[1:].astype(int)  # 1, 3, 5, ... 127
-LONGEST_TICKS = 1152
-LONGEST_IOI = 383
+MAX_TICKS = 1152
+MAX_IOI = 383
 IOI_ZERO = 384  # value index of no time since the previous note
 BARS = 16  # that the model has rows for
 SIZES = (92, 68, 1156, 772, 388, 20)  # identifiers of each field in the model, specials included
@@ -46,11 +46,11 @@ def encode(performance: Performance, absolute_time: bool = True) -> NDArray[np.i
     """
     fits = (performance.pitch >= LOWEST) & (performance.pitch <= HIGHEST)
     onset = np.maximum(_ticks(performance.onset_sec[fits]), 0)
-    duration = np.clip(_ticks(performance.duration_sec[fits]), 1, LONGEST_TICKS)
+    duration = np.clip(_ticks(performance.duration_sec[fits]), 1, MAX_TICKS)
     pitch, velocity = performance.pitch[fits], performance.velocity[fits]
     order = np.lexsort((pitch, performance.onset_sec[fits]))
     onset, duration, pitch, velocity = onset[order], duration[order], pitch[order], velocity[order]
-    ioi = np.clip(np.diff(onset, prepend=onset[:1]), -LONGEST_IOI, LONGEST_IOI)
+    ioi = np.clip(np.diff(onset, prepend=onset[:1]), -MAX_IOI, MAX_IOI)
     loudness = len(VELOCITIES) - 1 - np.abs(velocity[:, None] - VELOCITIES[::-1]).argmin(1)
     bar = np.minimum(onset // BAR_TICKS, BARS - 1)
     columns = (pitch - LOWEST, loudness, duration - 1, ioi + IOI_ZERO, onset % BAR_TICKS, bar)
@@ -112,7 +112,7 @@ def cut_points(end_sec: float, longest: float | None = None, keep_tail: bool = T
 
 
 @dataclass(frozen=True)
-class Segment:
+class OctupleSegment:
     """A cut of a performance.
 
     notes      times in seconds from `start_sec`
@@ -126,7 +126,7 @@ class Segment:
     end_sec: float
 
 
-def cut(performance: Performance, start_sec: float, end_sec: float, published: bool = False) -> Segment:
+def cut(performance: Performance, start_sec: float, end_sec: float, published: bool = False) -> OctupleSegment:
     """The notes of a window. A note that sounds into it begins at 0 and is marked as continued.
 
     published  a note that sounds beyond the end of the window is left out, one that sounds into it keeps its whole
@@ -147,7 +147,7 @@ def cut(performance: Performance, start_sec: float, end_sec: float, published: b
         performance.pedal_sec[foot] - start_sec,
         performance.pedal_value[foot],
     )
-    return Segment(notes, into[chosen], start_sec, end_sec)
+    return OctupleSegment(notes, into[chosen], start_sec, end_sec)
 
 
 def _ticks(seconds: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -40,9 +40,7 @@ _MENDED_QUARTER = 1 / 8  # of a note whose written length came out negative
 _SCORE_KINDS = "MIDI (.mid), MusicXML (.musicxml, .xml, .mxl), Humdrum (.krn), MEI (.mei) or ABC (.abc)"
 
 
-def open_score(
-    data: bytes, filename: str, check: Callable[[], None] | None = None, all_parts: bool = False
-) -> Score:
+def open_score(data: bytes, filename: str, check: Callable[[], None] | None = None, all_parts: bool = False) -> Score:
     """Read a score from bytes that anyone may have sent; what it is is seen from the bytes, not from the name.
 
     check      called several times a second; an exception that it raises ends the reading

@@ -21,7 +21,7 @@ from studio.actions.compared import Entry
 from studio.actions.document import Document
 from studio.actions.editing import Change
 from studio.actions.rendering import Render, aligned_grid
-from studio.service.shared_engine import Desk
+from studio.service.shared_engine import SharedEngine
 from studio.state.pins import Pin
 from studio.state.session import Controls, Grid, Session
 
@@ -82,11 +82,13 @@ def grid_of_entry(session: Session, entry: Entry) -> Grid:
     return entry.grid or aligned_grid(session.score, entry.performance, entry.alignment)
 
 
-def sound_of(desk: Desk, entry: Entry, piano: str, step: ProgressCallback = no_progress) -> tuple[AudioClip, float]:
+def sound_of(
+    shared: SharedEngine, entry: Entry, piano: str, step: ProgressCallback = no_progress
+) -> tuple[AudioClip, float]:
     """What an entry sounds like, and at which second of its performance the sound begins."""
     if entry.render is not None:
         return entry.render.clip(), entry.render.request.span[0]
-    return desk.preview(entry.performance, piano, step), 0.0
+    return shared.preview(entry.performance, piano, step), 0.0
 
 
 def shapes(session: Session, drawn: list[Entry]) -> tuple[list[Shape], list[int], str]:
@@ -143,26 +145,28 @@ def _with_pin(session: Session, name: str, kind: str, performance: Performance, 
     return replace(session, comparison=kept.pinned(name, kind, session.score.digest, performance, alignment))
 
 
-def pin_pianist(desk: Desk, session: Session, preset: str, seed: int, step: ProgressCallback = no_progress) -> Change:
+def pin_pianist(
+    shared: SharedEngine, session: Session, preset: str, seed: int, step: ProgressCallback = no_progress
+) -> Change:
     """Play the piece as a named pianist would, and keep that."""
     if session.score is None:
         raise BadInput(actions.NOTHING_OPEN)
     controls = replace(session.controls, preset=preset, blend=0.0, axes=(), strength=(100.0,) * 5, seed=seed)
-    request = PerformRequest(session.score, actions.style_of(desk, session, controls))
-    performance = desk.perform(request, step)
+    request = PerformRequest(session.score, actions.style_of(shared, session, controls))
+    performance = shared.perform(request, step)
     whole = Alignment.identity(len(session.score))
     return _pinning(session, [(f"{preset}, seed {seed}", "pianist", performance, whole)])
 
 
 def pin_files(
-    desk: Desk, session: Session, files: list[tuple[str, Performance]], step: ProgressCallback = no_progress
+    shared: SharedEngine, session: Session, files: list[tuple[str, Performance]], step: ProgressCallback = no_progress
 ) -> Change:
     """Keep performances that were opened, matched with the score. Raises BadInput when one is of another piece."""
     if session.score is None:
         raise BadInput(actions.NOTHING_OPEN)
     found = []
     for name, performance in files:
-        reference = actions.set_reference(desk, session, performance, name, step)(session).reference
+        reference = actions.set_reference(shared, session, performance, name, step)(session).reference
         assert reference is not None
         found.append((Path(name).stem[:60] or "A file", "file", performance, reference.alignment))
     return _pinning(session, found)

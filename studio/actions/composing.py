@@ -19,7 +19,7 @@ from engine.music.types import Alignment, BadInput, Performance, Score
 from engine.progress import NoteCallback, ProgressCallback, no_progress
 from engine.requests import ComposeRequest, PerformRequest
 from studio.actions.editing import NOTHING_OPEN, Change, grid_of, open_piece
-from studio.service.shared_engine import Desk
+from studio.service.shared_engine import SharedEngine
 from studio.state import history
 from studio.state.session import Controls, NoteEdit, Reference, Selection, Session, Take, replay
 
@@ -38,9 +38,11 @@ def as_form(text: object) -> dict:
     return {"form": str(plan), "bars": plan.bars}
 
 
-def compose(desk: Desk, request: ComposeRequest, on_note: NoteCallback, step: ProgressCallback = no_progress) -> Change:
+def compose(
+    shared: SharedEngine, request: ComposeRequest, on_note: NoteCallback, step: ProgressCallback = no_progress
+) -> Change:
     """Compose new pieces."""
-    scores = desk.compose(request, on_note, step)
+    scores = shared.compose(request, on_note, step)
     takes = [
         Take(
             0, "compose", *_titled(score, f"Composition in {key_of(score)}"), request.seed,
@@ -52,13 +54,17 @@ def compose(desk: Desk, request: ComposeRequest, on_note: NoteCallback, step: Pr
 
 
 def continue_piece(
-    desk: Desk, session: Session, settings: ComposeRequest, on_note: NoteCallback, step: ProgressCallback = no_progress
+    shared: SharedEngine,
+    session: Session,
+    settings: ComposeRequest,
+    on_note: NoteCallback,
+    step: ProgressCallback = no_progress,
 ) -> Change:
     """Continue the piece after its last note."""
     score, base = opened_score(session), history.alone(session)
     title = session.title if session.title.endswith(", continued") else f"{session.title}, continued"
     takes = []
-    for new in desk.compose(settings.continuing(score), on_note, step):
+    for new in shared.compose(settings.continuing(score), on_note, step):
         fresh = kept_notes(score, new) < 0
         start = float(new.onset_quarter[fresh].min()) if fresh.any() else score.measures.end_quarter
         span = (start, max(start, new.measures.end_quarter))
@@ -67,12 +73,12 @@ def continue_piece(
 
 
 def infill(
-    desk: Desk, session: Session, region: Region, settings: ComposeRequest, on_note: NoteCallback,
+    shared: SharedEngine, session: Session, region: Region, settings: ComposeRequest, on_note: NoteCallback,
     step: ProgressCallback = no_progress,
 ) -> Change:  # fmt: skip
     """Rewrite the region and leave every other note as it is."""
     score, base = opened_score(session), history.alone(session)
-    scores = desk.compose(settings.rewriting(score, region.selected, region.span), on_note, step)
+    scores = shared.compose(settings.rewriting(score, region.selected, region.span), on_note, step)
     takes = [
         Take(0, "infill", *_titled(new, session.title), settings.seed, region.span, kept_notes(score, new) < 0, base)
         for new in scores
@@ -185,18 +191,18 @@ def take_of(session: Session, number: object) -> Take:
 
 
 def played(
-    desk: Desk, session: Session, take: Take, controls: Controls, step: ProgressCallback = no_progress
+    shared: SharedEngine, session: Session, take: Take, controls: Controls, step: ProgressCallback = no_progress
 ) -> Session:
     """The take on the stand, played. Of a continued or filled in piece, the kept notes sound as they did, with the
     visitor's edits and in the style in which that piece is played; something new is played as the panel says.
     """
     if take.kind == "compose":
-        return open_piece(desk, session, take.score, take.title, controls, step=step)
+        return open_piece(shared, session, take.score, take.title, controls, step=step)
     source = session if session.doc == take.base.doc else take.base
     assert source.score is not None
     assert source.rendered is not None
     request = PerformRequest(take.score, source.style, keep=source.rendered, edited_from=source.score)
-    rendered = desk.perform(request, step)
+    rendered = shared.perform(request, step)
     grid = grid_of(take.score, rendered)
     carried = _carried(source, take)
     opened = replay(carried, rendered, grid)
@@ -240,10 +246,10 @@ def _carried_reference(reference: Reference | None, new_of: NDArray) -> Referenc
 
 
 def accept(
-    desk: Desk, session: Session, number: object, controls: Controls, step: ProgressCallback = no_progress
+    shared: SharedEngine, session: Session, number: object, controls: Controls, step: ProgressCallback = no_progress
 ) -> Change:
     """Put a take in the place of the piece; undo brings the piece back."""
-    opened = played(desk, session, take_of(session, number), controls, step)
+    opened = played(shared, session, take_of(session, number), controls, step)
     return lambda now: history.replaced(now, opened, same_family=True)
 
 

@@ -15,11 +15,11 @@ import numpy as np
 
 from engine.limits import PERFORMANCE_NOTES, PERFORMANCE_SEC
 from engine.music.expression import beat_times
-from engine.music.passes import LEAST_SHARE, found_share
+from engine.music.passes import MIN_SHARE, found_share
 from engine.music.types import AudioClip, BadInput, Performance, Score, Strength, Style
 from engine.progress import ProgressCallback, no_progress
 from engine.requests import PerformRequest
-from studio.service.shared_engine import Desk
+from studio.service.shared_engine import SharedEngine
 from studio.state.session import FIELDS, Controls, Grid, NoteEdit, Reference, Session, replay
 
 Change = Callable[[Session], Session]
@@ -29,15 +29,15 @@ OF_PIECE = "of-piece"  # class of a button that acts on the piece: the roll hold
 NOTHING_OPEN = "No score is open yet: choose an example or open a MIDI or MusicXML file first."
 
 
-def style_of(desk: Desk, session: Session, controls: Controls) -> Style:
+def style_of(shared: SharedEngine, session: Session, controls: Controls) -> Style:
     """Turn the style panel into a Style."""
-    first, second = (_preset(desk, session, name) for name in (controls.preset, controls.second))
+    first, second = (_preset(shared, session, name) for name in (controls.preset, controls.second))
     size = max(len(first), len(second))
     base = tuple(
         (1 - controls.blend) * a + controls.blend * b
         for a, b in zip(_padded(first, size), _padded(second, size), strict=True)
     )
-    return desk.engine.style(
+    return shared.engine.style(
         tuple(controls.axes),
         base=base,
         strength=Strength(*(value / 100 for value in controls.strength)),
@@ -50,25 +50,25 @@ def _padded(z: Sequence[float], size: int) -> tuple[float, ...]:
     return tuple(z) + (0.0,) * (size - len(z))
 
 
-def _preset(desk: Desk, session: Session, name: str) -> tuple[float, ...]:
+def _preset(shared: SharedEngine, session: Session, name: str) -> tuple[float, ...]:
     if name == BORROWED:
         if session.score is None or session.reference is None:
             raise BadInput("There is no human performance to borrow a style from; open one, or choose another preset.")
-        return desk.style_from(session.score, session.reference.performance, session.reference.alignment)
-    if name not in desk.presets:
+        return shared.style_from(session.score, session.reference.performance, session.reference.alignment)
+    if name not in shared.presets:
         raise BadInput("That preset is not known here; choose one from the list.")
-    return desk.presets[name]
+    return shared.presets[name]
 
 
 def open_piece(
-    desk: Desk, session: Session, score: Score, title: str, controls: Controls, example: str = "",
+    shared: SharedEngine, session: Session, score: Score, title: str, controls: Controls, example: str = "",
     step: ProgressCallback = no_progress,
 ) -> Session:  # fmt: skip
     """Put a new score on the stand and play it; edits and reference of the piece before are gone."""
     number = session.docs + 1
     fresh = Session(score=score, title=title, controls=controls, example=example, doc=number, docs=number)
-    style = style_of(desk, fresh, controls)
-    rendered = desk.perform(PerformRequest(score, style), step)
+    style = style_of(shared, fresh, controls)
+    rendered = shared.perform(PerformRequest(score, style), step)
     return replay(replace(fresh, style=style), rendered, grid_of(score, rendered))
 
 
@@ -83,13 +83,13 @@ def grid_of(score: Score, rendered: Performance) -> Grid:
     return Grid.through(quarter, sec)
 
 
-def restyle(desk: Desk, session: Session, controls: Controls, step: ProgressCallback = no_progress) -> Change:
+def restyle(shared: SharedEngine, session: Session, controls: Controls, step: ProgressCallback = no_progress) -> Change:
     """Play the same score in another style; what the visitor edited by hand is put back on top."""
     if session.score is None:
         raise BadInput(NOTHING_OPEN)
     score, doc = session.score, session.doc
-    style = style_of(desk, session, controls)
-    rendered = desk.perform(PerformRequest(score, style), step)
+    style = style_of(shared, session, controls)
+    rendered = shared.perform(PerformRequest(score, style), step)
     grid = grid_of(score, rendered)
 
     def change(now: Session) -> Session:
@@ -100,7 +100,9 @@ def restyle(desk: Desk, session: Session, controls: Controls, step: ProgressCall
     return change
 
 
-def reperform(desk: Desk, session: Session, ids: Sequence[int], step: ProgressCallback = no_progress) -> Change:
+def reperform(
+    shared: SharedEngine, session: Session, ids: Sequence[int], step: ProgressCallback = no_progress
+) -> Change:
     """Play only the selected notes again, with a new seed; all others stay as they are, to the millisecond."""
     if session.score is None or session.rendered is None:
         raise BadInput(NOTHING_OPEN)
@@ -112,7 +114,7 @@ def reperform(desk: Desk, session: Session, ids: Sequence[int], step: ProgressCa
     seed = session.style.seed + session.take + 1  # the same seed would give the same notes again
     style = replace(session.style, seed=seed)
     request = PerformRequest(session.score, style, keep=session.in_score_order(), redo=redo)
-    played = desk.perform(request, step)
+    played = shared.perform(request, step)
     score, doc, take = session.score, session.doc, session.take
 
     def change(now: Session) -> Session:
@@ -228,14 +230,14 @@ def _exact(base: NoteEdit | None, before: NoteEdit | None, note: NoteEdit, own: 
 
 
 def set_reference(
-    desk: Desk, session: Session, performance: Performance, name: str, step: ProgressCallback = no_progress
+    shared: SharedEngine, session: Session, performance: Performance, name: str, step: ProgressCallback = no_progress
 ) -> Change:
     """Lay a human performance beside the score."""
     if session.score is None:
         raise BadInput(NOTHING_OPEN)
-    alignment = desk.align(session.score, performance, step)
+    alignment = shared.align(session.score, performance, step)
     share = found_share(session.score, alignment)
-    if share < LEAST_SHARE or len(np.unique(session.score.onset_quarter[alignment.score_index])) < 2:
+    if share < MIN_SHARE or len(np.unique(session.score.onset_quarter[alignment.score_index])) < 2:
         raise BadInput(f"Only {share:.0%} of the score is found in this performance; open a performance of this piece.")
     doc = session.doc
     reference = Reference(performance, alignment, name)
@@ -247,14 +249,14 @@ def remove_reference(session: Session) -> Session:
     return replace(session, reference=None)
 
 
-def sound(desk: Desk, session: Session, piano: str, step: ProgressCallback = no_progress) -> AudioClip:
+def sound(shared: SharedEngine, session: Session, piano: str, step: ProgressCallback = no_progress) -> AudioClip:
     """What the performance sounds like, edits included."""
     if session.rendered is None:
         raise BadInput(NOTHING_OPEN)
     performance = session.performance
     if not len(performance):
         raise BadInput("Every note has been deleted, so there is nothing to hear; undo, or reset the edits.")
-    return desk.preview(performance, piano, step)
+    return shared.preview(performance, piano, step)
 
 
 def audio_bytes(clip: AudioClip, kind: str) -> bytes:
@@ -265,7 +267,7 @@ def audio_bytes(clip: AudioClip, kind: str) -> bytes:
 
 
 def export(
-    desk: Desk, session: Session, kind: str, piano: str, step: ProgressCallback = no_progress
+    shared: SharedEngine, session: Session, kind: str, piano: str, step: ProgressCallback = no_progress
 ) -> tuple[str, bytes]:
     """A file to take away: its name and its bytes.
 
@@ -290,7 +292,7 @@ def export(
         if kind == ALL:
             return f"{name}-data.zip", export_all(*played, name)
         return f"{name}{EXPORTS[kind].ending}", EXPORTS[kind].make(*played)
-    return f"{name}.{kind}", audio_bytes(sound(desk, session, piano, step), kind)
+    return f"{name}.{kind}", audio_bytes(sound(shared, session, piano, step), kind)
 
 
 def locked_pair(session: Session) -> tuple[Score, Performance]:

@@ -30,13 +30,13 @@ from engine.sound.clip import encode_audio, to_int16
 from engine.sound.recording import StreamResampler, resample
 from studio.actions import editing as actions
 from studio.service.jobs import Job, Jobs
-from studio.service.shared_engine import Desk
+from studio.service.shared_engine import SharedEngine
 from studio.state.session import Grid, Reference, Session
 
 PART_SEC = 20.0  # the most that one answer brings
 SAMPLE_RATE = 48000  # Hz of every render on the page, whichever method made it
 COMPARED = ("preview", "human", "prompt")
-LEAST_SPAN_SEC = 0.5
+MIN_SPAN_SEC = 0.5
 
 
 class Render:
@@ -224,13 +224,13 @@ class Renders:
                 self._number += 1
                 self._kept[self._number] = one(self._number)
 
-    def begin(self, desk: Desk, session: Session, request: RenderRequest, folder: Path) -> Render:
+    def begin(self, shared: SharedEngine, session: Session, request: RenderRequest, folder: Path) -> Render:
         """Start a render; the one that is still being made is stopped. Raises BadInput."""
         if session.score is None or session.rendered is None:
             raise BadInput(actions.NOTHING_OPEN)
         if not len(request.performance):
             raise BadInput("Every note has been deleted, so there is nothing to render; undo, or reset the edits.")
-        weights = desk.render_weights(request.profile)
+        weights = shared.render_weights(request.profile)
         with self._lock:
             self._number += 1
             render = self._kept[self._number] = Render(self._number, session, request, folder, weights)
@@ -241,12 +241,12 @@ class Renders:
 
         def work(job: Job) -> Callable[[], Any]:
             ready.wait(10)
-            desk.await_models(job)
+            shared.await_models(job)
             if request.needs_transcription:
                 job.begin("Listening to the reference")
-                render.request = request.with_prompt_notes(desk.transcribe(request.prompt.clip, job.step))
+                render.request = request.with_prompt_notes(shared.transcribe(request.prompt.clip, job.step))
                 job.begin("Rendering")
-            for clip in desk.render(render.request, render.step):
+            for clip in shared.render(render.request, render.step):
                 render.add(clip)
                 render.step(render.made / max(1, render.total))
             render.finish()
@@ -261,15 +261,17 @@ class Renders:
         self.jobs.stop()
 
 
-def compared(desk: Desk, render: Render, which: str, piano: str, step: ProgressCallback = no_progress) -> AudioClip:
+def compared(
+    shared: SharedEngine, render: Render, which: str, piano: str, step: ProgressCallback = no_progress
+) -> AudioClip:
     """What a render is compared with: the same notes on a preview piano, the human performance on it, the prompt."""
     if which == "prompt":
         return render.request.prompt.clip
     if which == "preview":
-        return desk.preview(render.performance, piano, step)
+        return shared.preview(render.performance, piano, step)
     if which != "human" or render.reference is None:
         raise BadInput("There is nothing of that kind to compare with; open a human performance first.")
-    return desk.preview(render.reference.performance, piano, step)
+    return shared.preview(render.reference.performance, piano, step)
 
 
 def human_grid(session: Session) -> Grid | None:
@@ -291,7 +293,7 @@ def span_of_bars(session: Session, first: int, last: int) -> tuple[float, float]
     if session.score is None or session.grid is None:
         raise BadInput(actions.NOTHING_OPEN)
     a, b = (float(session.grid.sec_at(quarter)) for quarter in quarters_of_bars(session.score, first, last))
-    return max(0.0, a - 0.1), max(a + LEAST_SPAN_SEC, b)
+    return max(0.0, a - 0.1), max(a + MIN_SPAN_SEC, b)
 
 
 def quarters_of_bars(score: Score, first: int, last: int) -> tuple[float, float]:

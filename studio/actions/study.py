@@ -27,7 +27,7 @@ QUESTIONS = {
 }
 HIGHEST = 7
 LETTERS = "ABCDEFGH"
-MOST_VOTES = 5_000
+MAX_VOTES = 5_000
 CSV_HEADER = (
     "time", "piece", "listener", "question", "pair", "order_shown", "choice", "rating", "bars", "seed", "trial",
 )  # fmt: skip
@@ -100,7 +100,7 @@ def answered(
 def with_vote(session: Session, vote: Vote) -> Session:
     """The session after one more vote."""
     comparison = session.comparison
-    return replace(session, comparison=replace(comparison, votes=(*comparison.votes, vote)[-MOST_VOTES:]))
+    return replace(session, comparison=replace(comparison, votes=(*comparison.votes, vote)[-MAX_VOTES:]))
 
 
 def tally(votes: Sequence[Vote]) -> list[tuple[str, str]]:

@@ -42,10 +42,10 @@ from studio.api.values import (
     weights,
 )
 from studio.project.apart import audio_apart
-from studio.service.shared_engine import Desk
+from studio.service.shared_engine import SharedEngine
 
 KINDS = (*EXPORTS, ALL)  # of export
-AT_ONCE = 4  # calls that are worked on; the desk lets one play, one compose and one render at a time
+AT_ONCE = 4  # calls that are worked on; the shared engine lets one play, one compose and one render at a time
 _BROKEN = "Something went wrong in the studio, so this was not done; try again, or with another file."
 
 
@@ -54,11 +54,11 @@ def has_mcp() -> bool:
     return importlib.util.find_spec("mcp") is not None
 
 
-def connect_api(desk: Desk) -> None:
+def connect_api(shared: SharedEngine) -> None:
     """Add the endpoints; called once, inside an open gr.Blocks."""
-    for work in (*_writing(desk), *_playing(desk), *_listening(desk)):
+    for work in (*_writing(shared), *_playing(shared), *_listening(shared)):
         gr.api(_said(work), api_name=work.__name__, concurrency_limit=AT_ONCE, concurrency_id="api")
-    for listing in _lists(desk):
+    for listing in _lists(shared):
         gr.api(_said(listing), api_name=listing.__name__, queue=False)
 
 
@@ -81,7 +81,7 @@ def _said(work: Callable) -> Callable:
 
 
 # ---- writing
-def _writing(desk: Desk) -> tuple[Callable, ...]:
+def _writing(shared: SharedEngine) -> tuple[Callable, ...]:
     def request(
         composer: Any, period: Any, key: Any, meter: Any, tempo: Any, density: Any, notes: Any, bars: Any, seed: Any,
         temperature: Any, top_p: Any,
@@ -143,8 +143,8 @@ def _writing(desk: Desk) -> tuple[Callable, ...]:
         asked = request(composer, period, key, meter, tempo, density, notes, bars, seed, temperature, top_p)
         asked = replace(asked, **as_form(form))
         step = time_limit()
-        score = desk.compose(asked, _on_note(step), step)[0]
-        return written(score, asked, desk.perform(PerformRequest(score, _style(desk)), step))
+        score = shared.compose(asked, _on_note(step), step)[0]
+        return written(score, asked, shared.perform(PerformRequest(score, _style(shared)), step))
 
     def continue_piece(
         score: Upload | str, notes: int = 128, bars: int = 0, seed: int = 0, temperature: float = 1.0,
@@ -162,8 +162,8 @@ def _writing(desk: Desk) -> tuple[Callable, ...]:
         """
         asked = request("", "", "", "", 0, 0, notes, bars, seed, temperature, top_p)
         old, step = as_score(score), time_limit()
-        new = desk.compose(asked.continuing(old), _on_note(step), step)[0]
-        return written(new, asked, desk.perform(PerformRequest(new, _style(desk)), step))
+        new = shared.compose(asked.continuing(old), _on_note(step), step)[0]
+        return written(new, asked, shared.perform(PerformRequest(new, _style(shared)), step))
 
     def infill(
         score: Upload | str, first_bar: int, last_bar: int, staff: Literal["both", "upper", "lower"] = "both",
@@ -187,8 +187,8 @@ def _writing(desk: Desk) -> tuple[Callable, ...]:
         bars = as_whole(first_bar, "first_bar", 0, 100_000), as_whole(last_bar, "last_bar", 0, 100_000)
         old, step = as_score(score), time_limit()
         selected, span = passage(old, bars, hand)
-        new = desk.compose(asked.rewriting(old, selected, span), _on_note(step), step)[0]
-        return written(new, asked, desk.perform(PerformRequest(new, _style(desk)), step))
+        new = shared.compose(asked.rewriting(old, selected, span), _on_note(step), step)[0]
+        return written(new, asked, shared.perform(PerformRequest(new, _style(shared)), step))
 
     return compose, continue_piece, infill
 
@@ -197,14 +197,15 @@ def _on_note(step: ProgressCallback) -> Callable[..., None]:
     return lambda *note: step(0.0)
 
 
-def _style(desk: Desk, name: str = "Default", sliders: tuple[float, ...] = (), strength: float = 1.0, seed: int = 0,
+def _style(shared: SharedEngine, name: str = "Default", sliders: tuple[float, ...] = (), strength: float = 1.0, seed:
+int = 0,
            base: tuple[float, ...] | None = None) -> Style:  # fmt: skip
-    latent = desk.presets[as_text(name, "The style", tuple(desk.presets))] if base is None else base
-    return desk.engine.style(sliders, base=latent, strength=Strength(*[strength] * 5), seed=seed)
+    latent = shared.presets[as_text(name, "The style", tuple(shared.presets))] if base is None else base
+    return shared.engine.style(sliders, base=latent, strength=Strength(*[strength] * 5), seed=seed)
 
 
 # ---- playing
-def _playing(desk: Desk) -> tuple[Callable, ...]:
+def _playing(shared: SharedEngine) -> tuple[Callable, ...]:
     def perform(
         score: Upload | str, style: str = "Default", sliders: list[float] | None = None, strength: float = 1.0,
         seed: int = 0, like: Upload | str | None = None, form: Literal["midi", "locked"] = "midi",
@@ -222,16 +223,16 @@ def _playing(desk: Desk) -> tuple[Callable, ...]:
         """
         from engine.music.io.midi import write_midi, write_midi_locked
 
-        moved = _sliders(desk, sliders)
+        moved = _sliders(shared, sliders)
         much, number = as_number(strength, "The strength", 0, 1.5), as_whole(seed, "The seed", 0, MAX_SEED)
         kind = as_text(form, "form", ("midi", "locked"))
         opened, step = as_score(score), time_limit()
         base = None
         if like not in (None, ""):
             human = as_performance(like, "The performance in like")
-            base = desk.style_from(opened, human, desk.align(opened, human, step))
-        chosen = _style(desk, style, moved, much, number, base)
-        played = desk.perform(PerformRequest(opened, chosen), step)
+            base = shared.style_from(opened, human, shared.align(opened, human, step))
+        chosen = _style(shared, style, moved, much, number, base)
+        played = shared.perform(PerformRequest(opened, chosen), step)
         data = write_midi(played) if kind == "midi" else write_midi_locked(opened, played)
         about = {
             "notes": len(played), "duration_sec": round(played.end_sec, 3), "seed": number,
@@ -251,9 +252,9 @@ def _playing(desk: Desk) -> tuple[Callable, ...]:
             piano: grand, upright, player or system
             form: wav or flac
         """
-        chosen = as_text(piano, "The piano", tuple(desk.pianos))
+        chosen = as_text(piano, "The piano", tuple(shared.pianos))
         kind = as_text(form, "form", ("wav", "flac"))
-        clip = desk.preview(as_performance(performance), chosen, time_limit())
+        clip = shared.preview(as_performance(performance), chosen, time_limit())
         return sound_file(clip, "preview", kind), {**_sound(clip), "piano": chosen}
 
     def render(
@@ -289,12 +290,12 @@ def _playing(desk: Desk) -> tuple[Callable, ...]:
         asked = RenderRequest(
             played, _prompt(prompt, recording, recording_start, recording_seconds, recording_midi),
             as_whole(seed, "The seed", 0, MAX_SEED), as_number(temperature, "The temperature", 0, 1.5),
-            (first, last or None), profile=as_text(profile, "The profile", desk.profiles),
+            (first, last or None), profile=as_text(profile, "The profile", shared.profiles),
         )  # fmt: skip
-        digest = desk.render_weights(asked.profile)
+        digest = shared.render_weights(asked.profile)
         if asked.needs_transcription:
-            asked = asked.with_prompt_notes(desk.transcribe(asked.prompt.clip, time_limit()))
-        clip = AudioClip.joined(desk.render(asked, time_limit()))
+            asked = asked.with_prompt_notes(shared.transcribe(asked.prompt.clip, time_limit()))
+        clip = AudioClip.joined(shared.render(asked, time_limit()))
         comment = describe_render(asked, digest)
         about = {
             **_sound(clip), "prompt": asked.prompt.name, "credit": asked.prompt.credit, "seed": asked.seed,
@@ -306,10 +307,10 @@ def _playing(desk: Desk) -> tuple[Callable, ...]:
     return perform, preview, render
 
 
-def _sliders(desk: Desk, sliders: Any) -> tuple[float, ...]:
+def _sliders(shared: SharedEngine, sliders: Any) -> tuple[float, ...]:
     values = [] if sliders is None else sliders
-    if not isinstance(values, list) or len(values) > len(desk.axes):
-        raise BadInput(f"sliders is not a list of up to {len(desk.axes)} numbers; leave it out, or send one.")
+    if not isinstance(values, list) or len(values) > len(shared.axes):
+        raise BadInput(f"sliders is not a list of up to {len(shared.axes)} numbers; leave it out, or send one.")
     return tuple(as_number(v, "A slider", -3, 3) for v in values)
 
 
@@ -330,7 +331,7 @@ def _sound(clip: AudioClip) -> dict[str, Any]:
 
 
 # ---- listening and measuring
-def _listening(desk: Desk) -> tuple[Callable, ...]:
+def _listening(shared: SharedEngine) -> tuple[Callable, ...]:
     def metrics(performance: Upload | str) -> list[dict]:
         """Measure a performance beside human performances of (n)ASAP. Returns a row for each measure.
 
@@ -350,7 +351,7 @@ def _listening(desk: Desk) -> tuple[Callable, ...]:
         from engine.music.io.midi import write_midi
 
         clip = audio_apart(as_file(recording, "The recording")[0]).mono()
-        heard = desk.transcribe(clip, time_limit())
+        heard = shared.transcribe(clip, time_limit())
         if not len(heard):
             raise BadInput("No piano notes are heard in this recording; choose a recording of a piano.")
         return given("heard.mid", write_midi(heard)), {"notes": len(heard), **_sound(clip)}
@@ -373,7 +374,7 @@ def _listening(desk: Desk) -> tuple[Callable, ...]:
         if score not in (None, ""):
             written = as_score(score)
             played = own[1] if own else open_performance(data, name)
-            pairs = desk.align(written, played, step)
+            pairs = shared.align(written, played, step)
         elif own is not None:
             written, played, pairs = own
         else:
@@ -388,11 +389,11 @@ def _listening(desk: Desk) -> tuple[Callable, ...]:
 
 
 # ---- what there is to choose from
-def _lists(desk: Desk) -> tuple[Callable, ...]:
+def _lists(shared: SharedEngine) -> tuple[Callable, ...]:
     def list_styles() -> dict:
         """The sliders and the named styles of perform: labels, what each end means, values of every style."""
-        axes = [{"name": a.name, "label": a.label, "low": a.low, "high": a.high} for a in desk.axes]
-        return {"sliders": axes, "styles": {name: list(z) for name, z in desk.presets.items()}}
+        axes = [{"name": a.name, "label": a.label, "low": a.low, "high": a.high} for a in shared.axes]
+        return {"sliders": axes, "styles": {name: list(z) for name, z in shared.presets.items()}}
 
     def list_prompts() -> list[dict]:
         """The reference sounds of render, with their credits."""
@@ -408,6 +409,6 @@ def _lists(desk: Desk) -> tuple[Callable, ...]:
         from engine.models.composer.conditions import COMPOSERS, KEYS, METER_NAMES, PERIODS
 
         named = {"composers": COMPOSERS, "periods": PERIODS, "keys": KEYS, "meters": METER_NAMES}
-        return {**{name: list(values) for name, values in named.items()}, "pianos": list(desk.pianos)}
+        return {**{name: list(values) for name, values in named.items()}, "pianos": list(shared.pianos)}
 
     return list_styles, list_prompts, list_conditions

@@ -24,7 +24,7 @@ from engine.music.types import AudioClip, BadInput, Performance, Score
 from engine.progress import ProgressCallback
 from studio.gradio_compat.server import upload_folder
 
-LONGEST_CALL_SEC = 300.0
+MAX_CALL_SEC = 300.0
 MAX_SEED = 2**31 - 1
 _DATA = re.compile(r"data:[\w.+/-]{0,80}(?:;[\w=.-]{1,60}){0,3};base64,", re.ASCII)
 
@@ -144,11 +144,11 @@ def weights(kind: str) -> str:
 
 
 def time_limit() -> ProgressCallback:
-    """A step for long work, which ends it after LONGEST_CALL_SEC."""
-    until = time.monotonic() + LONGEST_CALL_SEC
+    """A step for long work, which ends it after MAX_CALL_SEC."""
+    until = time.monotonic() + MAX_CALL_SEC
 
     def step(share: float) -> None:
         if time.monotonic() > until:
-            raise BadInput(f"This took more than {LONGEST_CALL_SEC:.0f} s and was stopped; ask for less at a time.")
+            raise BadInput(f"This took more than {MAX_CALL_SEC:.0f} s and was stopped; ask for less at a time.")
 
     return step

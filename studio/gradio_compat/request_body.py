@@ -11,7 +11,7 @@ from starlette.types import Message, Receive
 from engine.limits import UPLOAD_IDLE_SEC
 
 WHOLE_SEC = 300.0  # for all of it
-MOST_VALUES = 500_000  # commas and brackets: JSON of many small values takes a hundred times its bytes in memory
+MAX_VALUES = 500_000  # commas and brackets: JSON of many small values takes a hundred times its bytes in memory
 LARGE = 200_000  # bytes of JSON that are looked through before they are parsed
 
 
@@ -78,8 +78,8 @@ async def whole_json(body: Body) -> Receive:
         if not message.get("more_body", False):
             break
     data = b"".join(parts)
-    if len(data) > LARGE and sum(data.count(mark) for mark in (b",", b"[", b"{")) > MOST_VALUES:
-        raise Refused(413, f"The request holds more than {MOST_VALUES:,} values; send fewer notes.")
+    if len(data) > LARGE and sum(data.count(mark) for mark in (b",", b"[", b"{")) > MAX_VALUES:
+        raise Refused(413, f"The request holds more than {MAX_VALUES:,} values; send fewer notes.")
     sent = False
 
     async def receive() -> Message:

@@ -29,7 +29,7 @@ from studio.gradio_compat.session_memory import page_open
 
 HEARTBEAT = "/gradio_api/heartbeat/"  # a page holds this connection for as long as it is open
 ENVELOPE = 16_384  # bytes that a form adds to its file
-MOST_QUESTION = UPLOAD_BYTES * 4 // 3 + ENVELOPE  # bytes of a call by name: a file may be in it as base64
+MAX_QUESTION = UPLOAD_BYTES * 4 // 3 + ENVELOPE  # bytes of a call by name: a file may be in it as base64
 _UNUSABLE = (
     "This could not be done: what was sent is not what the page sends, or the studio has a fault, which its log "
     "shows; reload the page and try again."
@@ -42,7 +42,7 @@ _FOREIGN = "A page of another site sent this request; open the studio by its own
 _NO_ROUTE = "There is no such address here."
 
 
-class Door:
+class RequestGuard:
     """The app with these manners. An answer 500 becomes 422; 507 says that there is no room for an upload."""
 
     def __init__(self, app: ASGIApp, most_bytes: int = ALL_UPLOADS_BYTES, any_route: bool = False) -> None:
@@ -69,7 +69,7 @@ class Door:
                 await self._upload(scope, receive, send)
             else:
                 event = path.endswith(("/run/predict", "/queue/join"))
-                body = Body(receive, EVENT_BYTES if event else MOST_QUESTION)
+                body = Body(receive, EVENT_BYTES if event else MAX_QUESTION)
                 await self._answered(scope, await whole_json(body), send)
         except Refused as refused:
             await _say(send, refused.status, refused.sentence, path.endswith("/upload"))

@@ -17,7 +17,7 @@ from studio.actions import editing as actions
 from studio.actions.document import Document
 from studio.page.wire import curves, draft_value, job_state, roll_value
 from studio.service.jobs import Job
-from studio.service.shared_engine import Desk
+from studio.service.shared_engine import SharedEngine
 from studio.shell.layout import Page, preset_names
 from studio.state.examples import EMPTY, EXAMPLES, MINE
 from studio.state.session import Controls, Session
@@ -25,14 +25,14 @@ from studio.widgets.score.score import score_address
 from studio.widgets.takes.takes import strip_value
 
 PRIVATE = {"queue": False, "show_progress": "hidden", "api_visibility": "private", "trigger_mode": "multiple"}
-LONGEST_NAME = 60  # characters of a title in a menu
+MAX_NAME = 60  # characters of a title in a menu
 FIRST_WAIT, NEXT_WAIT, DRAFT_WAIT = 0.6, 0.5, 0.12  # seconds
 
 Shown = dict  # component to new value; a component left out stays as it is
 Work = Callable[[Job], Callable[[], Shown]]
 
 
-def said(page: Page) -> Callable[[Callable[..., Shown]], Callable[..., Shown]]:
+def show_refusals(page: Page) -> Callable[[Callable[..., Shown]], Callable[..., Shown]]:
     """Let the page say a refusal, or a missing checkpoint, as a one-sentence notice; nothing else changes."""
 
     def wrap(fn: Callable[..., Shown]) -> Callable[..., Shown]:
@@ -154,7 +154,7 @@ def example_menu(session: Session) -> Any:
     names = [(name, name) for name in (*EXAMPLES, EMPTY)]
     if session.score is None or session.example in EXAMPLES:
         return gr.update(choices=names, value=session.example if session.score is not None else EMPTY)
-    return gr.update(choices=[(session.title[:LONGEST_NAME] or "Untitled", MINE), *names], value=MINE)
+    return gr.update(choices=[(session.title[:MAX_NAME] or "Untitled", MINE), *names], value=MINE)
 
 
 def drawn_curves(session: Session, show_human: bool) -> Any:
@@ -167,10 +167,10 @@ def drawn_curves(session: Session, show_human: bool) -> Any:
         return gr.skip()
 
 
-def human_controls(page: Page, session: Session, desk: Desk, controls: Controls) -> Shown:
+def human_controls(page: Page, session: Session, shared: SharedEngine, controls: Controls) -> Shown:
     """Text and buttons of the human performance, and the preset menus that depend on it."""
     has = session.reference is not None
-    names = preset_names(desk, has)
+    names = preset_names(shared, has)
     example = EXAMPLES.get(session.example)
     return {
         page.human_text: session.reference.name if session.reference else "None yet",

@@ -24,10 +24,10 @@ from studio.project.values import Damaged, keyed, parse, text, whole, written
 FORMAT, FORMAT_VERSION = "etude-project", 1
 SUFFIX = ".etude"
 HEAD = "project.json"
-MOST_ENTRIES = 600
-MOST_JSON = 8_000_000  # bytes of one entry
-MOST_ALL_JSON = 40_000_000
-MOST_RATIO = 500  # unpacked to packed, of an entry that is not small
+MAX_ENTRIES = 600
+MAX_JSON = 8_000_000  # bytes of one entry
+MAX_ALL_JSON = 40_000_000
+MAX_RATIO = 500  # unpacked to packed, of an entry that is not small
 SMALL = 2_000  # bytes, packed
 _NAME = re.compile(r"(?:[a-z]{1,20}/)?[a-z0-9]{1,20}\.(?:json|flac)")
 _CHUNK = 65_536
@@ -51,8 +51,8 @@ def pack(members: Mapping[str, bytes], about: Mapping[str, Any]) -> bytes:
             entry.compress_type = zipfile.ZIP_STORED if name.endswith(".flac") else zipfile.ZIP_DEFLATED
             archive.writestr(entry, data, compresslevel=6)
     json_bytes = sum(len(data) for name, data in members.items() if name.endswith(".json"))
-    fits = len(members) < MOST_ENTRIES and json_bytes + len(head) <= MOST_ALL_JSON
-    large = any(len(data) > MOST_JSON for name, data in members.items() if name.endswith("n"))
+    fits = len(members) < MAX_ENTRIES and json_bytes + len(head) <= MAX_ALL_JSON
+    large = any(len(data) > MAX_JSON for name, data in members.items() if name.endswith("n"))
     if not fits or large or made.tell() > PROJECT_BYTES:
         raise BadInput(
             f"This project would have {made.tell() / 1e6:.0f} MB, more than the {PROJECT_BYTES / 1e6:.0f} MB that can "
@@ -84,15 +84,15 @@ def unpack(data: bytes) -> tuple[dict[str, Any], dict[str, bytes]]:
 
 def _listed(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     found = archive.infolist()
-    if len(found) > MOST_ENTRIES:
-        raise BadInput(f"This project file has {len(found)} entries; a project has up to {MOST_ENTRIES}.")
+    if len(found) > MAX_ENTRIES:
+        raise BadInput(f"This project file has {len(found)} entries; a project has up to {MAX_ENTRIES}.")
     entries = {entry.filename: entry for entry in found}
     if HEAD not in entries:
         raise BadInput(f"This is not a project of Étude; open a file that Save project made ({SUFFIX}).")
     if len(entries) != len(found) or not all(_NAME.fullmatch(name) for name in entries):
         raise Damaged("it has entries that no project has")
     claimed = sum(entry.file_size for entry in found)
-    if claimed > MOST_ALL_JSON + PROJECT_BYTES:
+    if claimed > MAX_ALL_JSON + PROJECT_BYTES:
         raise BadInput(f"This project claims {claimed / 1e6:,.0f} MB when unpacked; that is too large to be one.")
     return entries
 
@@ -102,7 +102,7 @@ def _read(archive: zipfile.ZipFile, entries: Mapping[str, zipfile.ZipInfo], name
     entry = entries[name]
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or entry.flag_bits & 0x1:
         raise Damaged(f"{name} is packed in an unusual way")
-    limit = min(MOST_JSON if name.endswith(".json") else PROJECT_BYTES, MOST_RATIO * max(entry.compress_size, SMALL))
+    limit = min(MAX_JSON if name.endswith(".json") else PROJECT_BYTES, MAX_RATIO * max(entry.compress_size, SMALL))
     parts, size = [], 0
     with archive.open(entry) as stream:
         while chunk := stream.read(_CHUNK):
@@ -140,7 +140,7 @@ def _members(
         if not same:
             raise Damaged(f"{name} does not match its checksum")
         json_bytes += len(data) if name.endswith(".json") else 0
-        if json_bytes > MOST_ALL_JSON:
+        if json_bytes > MAX_ALL_JSON:
             raise Damaged("it unpacks to more than a project can have")
         members[name] = data
     return members

@@ -21,14 +21,14 @@ from engine.music.types import BadInput
 from engine.sound.prompts import Prompt
 from studio.actions.document import Document
 from studio.project.container import pack, unpack
-from studio.project.music import Shelf, Unshelf, prompt_table, read_prompt
+from studio.project.music import MemberReader, MemberWriter, prompt_table, read_prompt
 from studio.project.pieces import Pieces, read_piece, read_take, take_table
 from studio.project.renders import KeptRender, kept, read_render, render_table, restored
 from studio.project.values import Damaged, keyed, listed, parse, real, text, written
 from studio.state import history
 from studio.state.session import Session, Take
 
-MOST_SETTINGS = 100
+MAX_SETTINGS = 100
 Setting = str | float | bool | None
 
 
@@ -99,19 +99,19 @@ def _slim(project: Project, pieces: int, renders: int) -> tuple[Project, tuple[s
 
 
 def _packed(project: Project) -> bytes:
-    s, shelf, numbers = _families_counted(project.session), Shelf(), _Numbers()
-    pieces = Pieces(shelf, numbers)
-    shelf.members["document.json"] = b""  # first in the file
+    s, archive, numbers = _families_counted(project.session), MemberWriter(), _Numbers()
+    pieces = Pieces(archive, numbers)
+    archive.members["document.json"] = b""  # first in the file
     table = {
         "past": [pieces.put(piece) for piece in s.past], "present": pieces.put(s, votes=True),
         "future": [pieces.put(piece) for piece in s.future],
-        "takes": [take_table(take, shelf, pieces) for take in s.takes[-KEPT_TAKES:]],
-        "renders": [render_table(r, numbers.known(r.doc), shelf) for r in project.renders],
-        "prompt": None if project.prompt is None else prompt_table(project.prompt, shelf),
+        "takes": [take_table(take, archive, pieces) for take in s.takes[-KEPT_TAKES:]],
+        "renders": [render_table(r, numbers.known(r.doc), archive) for r in project.renders],
+        "prompt": None if project.prompt is None else prompt_table(project.prompt, archive),
         "settings": dict(sorted(project.settings.items())),
     }  # fmt: skip
-    shelf.members["document.json"] = written(table)
-    return pack(shelf.members, {"checkpoints": dict(project.checkpoints)})
+    archive.members["document.json"] = written(table)
+    return pack(archive.members, {"checkpoints": dict(project.checkpoints)})
 
 
 def _families_counted(session: Session) -> Session:
@@ -158,27 +158,27 @@ def read_project(data: bytes) -> Project:
 
 
 def _read(head: Mapping[str, Any], members: Mapping[str, bytes]) -> Project:
-    shelf = Unshelf(members)
+    archive = MemberReader(members)
     if "document.json" not in members:
         raise Damaged("document.json is missing")
     t = keyed(
         parse(members["document.json"]), "past", "present", "future", "takes", "renders", "prompt", "settings"
     )  # fmt: skip
-    past = tuple(read_piece(name, shelf) for name in listed(t["past"], KEPT_PIECES, "past"))
-    future = tuple(read_piece(name, shelf) for name in listed(t["future"], KEPT_PIECES, "future"))
-    takes = tuple(read_take(take, i, shelf) for i, take in enumerate(listed(t["takes"], KEPT_TAKES, "takes"), 1))
-    present = read_piece(t["present"], shelf)
+    past = tuple(read_piece(name, archive) for name in listed(t["past"], KEPT_PIECES, "past"))
+    future = tuple(read_piece(name, archive) for name in listed(t["future"], KEPT_PIECES, "future"))
+    takes = tuple(read_take(take, i, archive) for i, take in enumerate(listed(t["takes"], KEPT_TAKES, "takes"), 1))
+    present = read_piece(t["present"], archive)
     pieces = {piece.doc: piece for piece in (*(take.base for take in takes), *past, *future, present) if piece.doc}
-    renders = tuple(read_render(r, pieces, shelf) for r in listed(t["renders"], KEPT_RENDERS, "renders"))
+    renders = tuple(read_render(r, pieces, archive) for r in listed(t["renders"], KEPT_RENDERS, "renders"))
     session = replace(present, past=past, future=future, takes=takes, docs=max(pieces, default=0))
-    prompt = None if t["prompt"] is None else read_prompt(t["prompt"], shelf)
+    prompt = None if t["prompt"] is None else read_prompt(t["prompt"], archive)
     weights = {text(k, "weights"): text(v, "weights") for k, v in keyed(head.get("checkpoints", {})).items()}
     return Project(session, prompt, renders, _settings(t["settings"]), weights)
 
 
 def _settings(table: object) -> dict[str, Setting]:
     found = keyed(table)
-    if len(found) > MOST_SETTINGS:
+    if len(found) > MAX_SETTINGS:
         raise Damaged("it has too many settings")
     for name, value in found.items():
         text(name, "setting", 50)

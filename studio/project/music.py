@@ -1,6 +1,6 @@
 """Scores, performances and prompts as members of a project file, bit for bit as they were.
 
-A `Shelf` holds each of them once, however many pieces, takes and renders use it.
+A `MemberWriter` holds each of them once, however many pieces, takes and renders use it.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ from engine.sound.stereo import Image
 from studio.project.values import Damaged, column, keyed, parse, real, rising, text, written
 from studio.state.session import Grid
 
-MOST_NOTES = 40_000  # of a performance: the notes of the score and those that the visitor added
+MAX_NOTES = 40_000  # of a performance: the notes of the score and those that the visitor added
 MOST_SEC = 200_000.0  # the slowest style of the longest score
-MOST_PEDAL = 400_000
+MAX_PEDAL = 400_000
 _INT16 = 32_767
 _PERFORMANCE: Limits = {
     "onset_sec": (-60, MOST_SEC, np.float64),
@@ -49,7 +49,7 @@ _PERFORMANCE: Limits = {
 }
 
 
-class Shelf:
+class MemberWriter:
     """Members by name while a project is written: the same music is put there once."""
 
     def __init__(self) -> None:
@@ -77,7 +77,7 @@ class Shelf:
         return self._names[digest]
 
 
-class Unshelf:
+class MemberReader:
     """The other way: music by the name of its member, each read once. Raises Damaged."""
 
     def __init__(self, members: Mapping[str, bytes]) -> None:
@@ -179,11 +179,11 @@ def read_performance(table: object) -> Performance:
     """The performance of performance_table. Raises Damaged."""
     found = keyed(table, *_PERFORMANCE, "pedal_sec", "pedal_value")
     n = len(column(found["pitch"], "pitch", *_PERFORMANCE["pitch"]))
-    if n > MOST_NOTES:
+    if n > MAX_NOTES:
         raise Damaged(f"it has {n} notes")
     columns = {name: column(found[name], name, *limits, n) for name, limits in _PERFORMANCE.items()}
     sec = rising(column(found["pedal_sec"], "pedal_sec", -60, MOST_SEC, np.float64), "pedal_sec")
-    if len(sec) > MOST_PEDAL:
+    if len(sec) > MAX_PEDAL:
         raise Damaged(f"it has {len(sec)} changes of pedal")
     value = column(found["pedal_value"], "pedal_value", 0, 127, np.int16, len(sec))
     return Performance(**columns, pedal_sec=sec, pedal_value=value)
@@ -234,12 +234,12 @@ def read_flac(data: bytes, longest_sec: float, kinds: Collection[tuple[int, int]
     return np.asarray(samples, np.int16)
 
 
-def prompt_table(prompt: Prompt, shelf: Shelf) -> dict[str, Any]:
+def prompt_table(prompt: Prompt, archive: MemberWriter) -> dict[str, Any]:
     """A prompt as JSON; its sound and notes go on the shelf."""
     key = next((name for name, ours in gallery().items() if ours.digest == prompt.digest), "")
-    notes = None if prompt.notes is None else shelf.performance(prompt.notes)
+    notes = None if prompt.notes is None else archive.performance(prompt.notes)
     return {
-        "key": key, "name": prompt.name, "credit": prompt.credit, "sound": shelf.prompt(prompt), "notes": notes,
+        "key": key, "name": prompt.name, "credit": prompt.credit, "sound": archive.prompt(prompt), "notes": notes,
         **_image_table(prompt.image),
     }  # fmt: skip
 
@@ -257,15 +257,15 @@ def _read_image(table: object) -> Image | None:
     return Image(tuple(lean.tolist()), tuple(width.tolist()))
 
 
-def read_prompt(table: object, shelf: Unshelf) -> Prompt:
+def read_prompt(table: object, archive: MemberReader) -> Prompt:
     """The prompt of prompt_table: one of ours itself, if it still sounds the same here. Raises Damaged."""
     image = _read_image(table)
     found = keyed(table, "key", "name", "credit", "sound", "notes", *(("lean", "width") if image is not None else ()))
-    samples = shelf.prompt_samples(found["sound"])
+    samples = archive.prompt_samples(found["sound"])
     ours = gallery().get(text(found["key"], "key"))
     if ours is not None and np.array_equal(to_int16(ours.clip), samples):
         return ours
-    notes = None if found["notes"] is None else shelf.performance(found["notes"])
+    notes = None if found["notes"] is None else archive.performance(found["notes"])
     clip = AudioClip(samples.astype(np.float32) / _INT16, SAMPLE_RATE)
     try:
         return Prompt(clip, notes, text(found["name"], "name"), text(found["credit"], "credit"), image)

@@ -14,22 +14,22 @@ import numpy as np
 
 from engine.music.types import DEFAULT_FREEDOM, Score, Strength, Style
 from studio.project.music import (
+    MAX_NOTES,
     MAX_QUARTERS,
-    MOST_NOTES,
     MOST_SEC,
-    Shelf,
-    Unshelf,
+    MemberReader,
+    MemberWriter,
     alignment_table,
     grid_table,
     read_alignment,
     read_grid,
 )
 from studio.project.values import Damaged, column, keyed, listed, parse, real, rising, text, whole, written
-from studio.state.pins import KINDS, MOST_PINS, Comparison, Pin, Vote
+from studio.state.pins import KINDS, MAX_PINS, Comparison, Pin, Vote
 from studio.state.session import FIELDS, Controls, NoteEdit, Reference, Session, Take
 
-MOST_VOTES = 5_000
-MOST_COUNT = 10**9
+MAX_VOTES = 5_000
+MAX_COUNT = 10**9
 TAKE_KINDS = ("compose", "continue", "infill")
 Doc = Callable[[int], int]
 
@@ -37,22 +37,22 @@ Doc = Callable[[int], int]
 class Pieces:
     """Sessions written as members of their own, `pieces/N.json`."""
 
-    def __init__(self, shelf: Shelf, doc: Doc) -> None:
-        self._shelf, self._doc, self._count = shelf, doc, 0
+    def __init__(self, archive: MemberWriter, doc: Doc) -> None:
+        self._archive, self._doc, self._count = archive, doc, 0
 
     def put(self, session: Session, votes: bool = False) -> str:
         """The name under which a piece stands; its own history and takes are left out."""
         self._count += 1
         name = f"pieces/{self._count}.json"
-        self._shelf.members[name] = written(self._table(session, votes))
+        self._archive.members[name] = written(self._table(session, votes))
         return name
 
     def _table(self, s: Session, votes: bool) -> dict[str, Any]:
-        shelf = self._shelf
+        archive = self._archive
         return {
             "title": s.title, "example": s.example, "doc": self._doc(s.doc), "take": s.take, "family": s.family,
-            "score": None if s.score is None else shelf.score(s.score),
-            "rendered": None if s.rendered is None else shelf.performance(s.rendered), "grid": grid_table(s.grid),
+            "score": None if s.score is None else archive.score(s.score),
+            "rendered": None if s.rendered is None else archive.performance(s.rendered), "grid": grid_table(s.grid),
             "controls": {f.name: _plain(getattr(s.controls, f.name)) for f in fields(Controls)},
             "style": {
                 "z": list(s.style.z), "seed": s.style.seed, "freedom": s.style.freedom,
@@ -63,7 +63,7 @@ class Pieces:
                 for i, e in s.edits.items()
             ],
             "deleted": sorted(s.deleted), "pedal": None if s.pedal is None else [list(span) for span in s.pedal],
-            "reference": reference_table(s.reference, shelf), "comparison": _comparison(s.comparison, shelf, votes),
+            "reference": reference_table(s.reference, archive), "comparison": _comparison(s.comparison, archive, votes),
         }  # fmt: skip
 
 
@@ -71,19 +71,19 @@ def _plain(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value
 
 
-def reference_table(reference: Reference | None, shelf: Shelf) -> dict[str, Any] | None:
+def reference_table(reference: Reference | None, archive: MemberWriter) -> dict[str, Any] | None:
     """A human performance as JSON."""
     if reference is None:
         return None
-    name, played = reference.name, shelf.performance(reference.performance)
+    name, played = reference.name, archive.performance(reference.performance)
     return {"name": name, "performance": played, "alignment": alignment_table(reference.alignment)}
 
 
-def _comparison(comparison: Comparison, shelf: Shelf, votes: bool) -> dict[str, Any]:
+def _comparison(comparison: Comparison, archive: MemberWriter, votes: bool) -> dict[str, Any]:
     pins = [
         {
             "number": pin.number, "name": pin.name, "kind": pin.kind, "digest": pin.digest,
-            "performance": shelf.performance(pin.performance), "alignment": alignment_table(pin.alignment),
+            "performance": archive.performance(pin.performance), "alignment": alignment_table(pin.alignment),
         }
         for pin in comparison.pins
     ]  # fmt: skip
@@ -94,60 +94,60 @@ def _comparison(comparison: Comparison, shelf: Shelf, votes: bool) -> dict[str, 
     }  # fmt: skip
 
 
-def take_table(take: Take, shelf: Shelf, pieces: Pieces) -> dict[str, Any]:
+def take_table(take: Take, archive: MemberWriter, pieces: Pieces) -> dict[str, Any]:
     """A take as JSON, without its number: that is its place."""
     return {
         "kind": take.kind, "title": take.title, "seed": take.seed, "span": list(take.span), "family": take.family,
-        "score": shelf.score(take.score), "fresh": take.fresh.astype(int).tolist(),
+        "score": archive.score(take.score), "fresh": take.fresh.astype(int).tolist(),
         "base": None if take.base.score is None else pieces.put(take.base),
     }  # fmt: skip
 
 
 # ---- the way back ----
-def read_piece(name: object, shelf: Unshelf) -> Session:
+def read_piece(name: object, archive: MemberReader) -> Session:
     """The Session of a member that Pieces.put wrote. Raises Damaged."""
-    data = shelf.data(name, "pieces")
+    data = archive.data(name, "pieces")
     try:
-        return _session(parse(data), shelf)
+        return _session(parse(data), archive)
     except Damaged as damage:
         raise Damaged(f"{name}: {damage}") from damage
 
 
-def _session(table: object, shelf: Unshelf) -> Session:
+def _session(table: object, archive: MemberReader) -> Session:
     t = keyed(
         table, "title", "example", "doc", "take", "score", "rendered", "grid", "controls", "style", "edits", "deleted",
         "pedal", "reference", "comparison",
     )  # fmt: skip
     bare = Session(
         title=text(t["title"], "title"), example=text(t["example"], "example"), doc=whole(t["doc"], "doc", 0, 10_000),
-        take=whole(t["take"], "take", 0, MOST_COUNT), controls=_controls(t["controls"]), style=_style(t["style"]),
+        take=whole(t["take"], "take", 0, MAX_COUNT), controls=_controls(t["controls"]), style=_style(t["style"]),
         family=_family(t),
     )  # fmt: skip
     if t["score"] is None:
         if any(t[name] for name in ("rendered", "grid", "edits", "deleted", "pedal", "reference")):
             raise Damaged("it has notes and no score")
         return bare
-    score, rendered = shelf.score(t["score"]), shelf.performance(t["rendered"])
+    score, rendered = archive.score(t["score"]), archive.performance(t["rendered"])
     if len(rendered) != len(score):
         raise Damaged(f"{len(rendered)} notes are played of the {len(score)} that are written")
     edits = _edits(t["edits"])
-    if len(score) + sum(i > len(score) for i in edits) > MOST_NOTES:
+    if len(score) + sum(i > len(score) for i in edits) > MAX_NOTES:
         raise Damaged("it has more notes than a performance can have")
     deleted = column(t["deleted"], "deleted", 1, len(score), np.int64)
-    comparison = _read_comparison(t["comparison"], shelf)
+    comparison = _read_comparison(t["comparison"], archive)
     here = [pin.alignment.score_index for pin in comparison.pins if pin.digest == score.digest]
     if any((index >= len(score)).any() for index in here):
         raise Damaged("it compares notes that the score does not have")
     return replace(
         bare, score=score, rendered=rendered, grid=read_grid(t["grid"]), edits=edits,
         deleted=frozenset(deleted.tolist()), pedal=_pedal(t["pedal"]),
-        reference=read_reference(t["reference"], score, shelf), comparison=comparison,
+        reference=read_reference(t["reference"], score, archive), comparison=comparison,
     )  # fmt: skip
 
 
 def _family(table: Mapping[str, Any]) -> int:
     """A piece's family; all are of one in a project from before there were several."""
-    return whole(table.get("family", 0), "family", 0, MOST_COUNT)
+    return whole(table.get("family", 0), "family", 0, MAX_COUNT)
 
 
 def _controls(table: object) -> Controls:
@@ -175,7 +175,7 @@ def _style(table: object) -> Style:
 
 def _edits(rows: object) -> Mapping[int, NoteEdit]:
     edits = {}
-    for row in listed(rows, MOST_NOTES, "edits"):
+    for row in listed(rows, MAX_NOTES, "edits"):
         i, pitch, onset, duration, velocity, own = (*listed(row, 6, "edit"), *[None] * 6)[:6]
         names = {text(name, "own") for name in listed(own, len(FIELDS), "own")}
         if not names <= set(FIELDS):
@@ -190,40 +190,40 @@ def _edits(rows: object) -> Mapping[int, NoteEdit]:
 def _pedal(spans: object) -> tuple[tuple[float, float], ...] | None:
     if spans is None:
         return None
-    pairs = [column(span, "pedal", 0, MOST_SEC, np.float64, 2) for span in listed(spans, MOST_NOTES, "pedal")]
+    pairs = [column(span, "pedal", 0, MOST_SEC, np.float64, 2) for span in listed(spans, MAX_NOTES, "pedal")]
     if pairs:
         rising(np.concatenate(pairs), "pedal")
     return tuple((float(a), float(b)) for a, b in pairs)
 
 
-def read_reference(table: object, score: Score | None, shelf: Unshelf) -> Reference | None:
+def read_reference(table: object, score: Score | None, archive: MemberReader) -> Reference | None:
     """The human performance of reference_table, of this score if it is there. Raises Damaged."""
     if table is None:
         return None
     t = keyed(table, "name", "performance", "alignment")
-    played = shelf.performance(t["performance"])
-    found = read_alignment(t["alignment"], MOST_NOTES if score is None else len(score), len(played))
+    played = archive.performance(t["performance"])
+    found = read_alignment(t["alignment"], MAX_NOTES if score is None else len(score), len(played))
     if score is not None and len(np.unique(score.onset_quarter[found.score_index])) < 2:
         raise Damaged("its human performance has nothing in common with the score")
     return Reference(played, found, text(t["name"], "name"))
 
 
-def _read_comparison(table: object, shelf: Unshelf) -> Comparison:
+def _read_comparison(table: object, archive: MemberReader) -> Comparison:
     t = keyed(table, "pins", "left_out", "votes", "last_number")
-    pins = tuple(_pin(pin, shelf) for pin in listed(t["pins"], MOST_PINS, "pins"))
+    pins = tuple(_pin(pin, archive) for pin in listed(t["pins"], MAX_PINS, "pins"))
     left_out = frozenset(text(key, "left_out") for key in listed(t["left_out"], 100, "left_out"))
-    votes = tuple(_vote(vote) for vote in listed(t["votes"], MOST_VOTES, "votes"))
-    return Comparison(pins, left_out, votes, whole(t["last_number"], "last_number", 0, MOST_COUNT))
+    votes = tuple(_vote(vote) for vote in listed(t["votes"], MAX_VOTES, "votes"))
+    return Comparison(pins, left_out, votes, whole(t["last_number"], "last_number", 0, MAX_COUNT))
 
 
-def _pin(table: object, shelf: Unshelf) -> Pin:
+def _pin(table: object, archive: MemberReader) -> Pin:
     t = keyed(table, *(f.name for f in fields(Pin)))
     if t["kind"] not in KINDS:
         raise Damaged("it compares something of an unknown kind")
-    played = shelf.performance(t["performance"])
+    played = archive.performance(t["performance"])
     return Pin(
-        whole(t["number"], "number", 1, MOST_COUNT), text(t["name"], "name"), t["kind"], text(t["digest"], "digest"),
-        played, read_alignment(t["alignment"], MOST_NOTES, len(played)),
+        whole(t["number"], "number", 1, MAX_COUNT), text(t["name"], "name"), t["kind"], text(t["digest"], "digest"),
+        played, read_alignment(t["alignment"], MAX_NOTES, len(played)),
     )  # fmt: skip
 
 
@@ -231,19 +231,19 @@ def _vote(table: object) -> Vote:
     t = keyed(table, *(f.name for f in fields(Vote)))
     words = {name: text(t[name], name) for name in ("time", "piece", "listener", "question", "bars")}
     names = {name: tuple(text(v, name) for v in listed(t[name], 100, name)) for name in ("shown", "choice")}
-    seed, trial = whole(t["seed"], "seed", 0, 2**62), whole(t["trial"], "trial", 0, MOST_COUNT)
+    seed, trial = whole(t["seed"], "seed", 0, 2**62), whole(t["trial"], "trial", 0, MAX_COUNT)
     return Vote(**words, **names, rating=whole(t["rating"], "rating", 0, 7), seed=seed, trial=trial)
 
 
-def read_take(table: object, number: int, shelf: Unshelf) -> Take:
+def read_take(table: object, number: int, archive: MemberReader) -> Take:
     """The take of take_table. Raises Damaged."""
     t = keyed(table, "kind", "title", "seed", "span", "score", "fresh", "base")
     if t["kind"] not in TAKE_KINDS or (t["kind"] != "compose" and t["base"] is None):
         raise Damaged("a take is of an unknown kind")
-    score = shelf.score(t["score"])
+    score = archive.score(t["score"])
     start, end = column(t["span"], "span", -MAX_QUARTERS, 2 * MAX_QUARTERS, np.float64, 2).tolist()
     return Take(
         number, t["kind"], score, text(t["title"], "title"), whole(t["seed"], "seed", 0, 2**31 - 1), (start, end),
         column(t["fresh"], "fresh", 0, 1, np.int8, len(score)).astype(bool),
-        Session() if t["base"] is None else read_piece(t["base"], shelf), _family(t),
+        Session() if t["base"] is None else read_piece(t["base"], archive), _family(t),
     )  # fmt: skip

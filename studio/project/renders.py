@@ -16,10 +16,10 @@ from engine.render.provenance import read_description
 from engine.requests import RenderRequest
 from studio.actions.rendering import SAMPLE_RATE, Render
 from studio.project.music import (
-    MOST_NOTES,
+    MAX_NOTES,
     MOST_SEC,
-    Shelf,
-    Unshelf,
+    MemberReader,
+    MemberWriter,
     alignment_table,
     grid_table,
     prompt_table,
@@ -33,7 +33,7 @@ from studio.project.values import Damaged, flag, keyed, real, text, whole
 from studio.service.jobs import Job
 from studio.state.session import Grid, Reference, Session
 
-MOST_COMMENT = 20_000
+MAX_COMMENT = 20_000
 KINDS = ((1, 32000), (1, SAMPLE_RATE), (2, SAMPLE_RATE))  # channels and Hz of kept sounds; the first up to v0.3
 
 
@@ -88,26 +88,26 @@ def comment_of(flac: bytes) -> str:
     """How a sound was made, as it stands in the file; "" where that is none of ours."""
     with soundfile.SoundFile(io.BytesIO(flac)) as file:
         comment = file.comment
-    return comment if len(comment) <= MOST_COMMENT and read_description(flac) else ""
+    return comment if len(comment) <= MAX_COMMENT and read_description(flac) else ""
 
 
-def render_table(saved: KeptRender, doc: int, shelf: Shelf) -> dict[str, Any]:
+def render_table(saved: KeptRender, doc: int, archive: MemberWriter) -> dict[str, Any]:
     """A kept render as JSON; its sound goes on the shelf."""
     request = saved.request
-    name = f"renders/{1 + sum(member.startswith('renders/') for member in shelf.members)}.flac"
-    shelf.members[name] = saved.flac
+    name = f"renders/{1 + sum(member.startswith('renders/') for member in archive.members)}.flac"
+    archive.members[name] = saved.flac
     return {
         "title": saved.title, "doc": doc, "sound": name, "complete": saved.complete, "weights": saved.weights,
         "seed": request.seed, "temperature": float(request.temperature), "span": list(request.span),
         "part": request.part,
-        "profile": request.profile, "listen": request.transcribe, "prompt": prompt_table(request.prompt, shelf),
-        "performance": shelf.performance(request.performance), "alignment": alignment_table(saved.alignment),
+        "profile": request.profile, "listen": request.transcribe, "prompt": prompt_table(request.prompt, archive),
+        "performance": archive.performance(request.performance), "alignment": alignment_table(saved.alignment),
         "grid": grid_table(saved.grid), "human_grid": grid_table(saved.human_grid),
-        "reference": reference_table(saved.reference, shelf),
+        "reference": reference_table(saved.reference, archive),
     }  # fmt: skip
 
 
-def read_render(table: object, pieces: Mapping[int, Session], shelf: Unshelf) -> KeptRender:
+def read_render(table: object, pieces: Mapping[int, Session], archive: MemberReader) -> KeptRender:
     """The render of render_table, of one of these pieces by document number, or of none. Raises Damaged."""
     t = keyed(
         table, "title", "doc", "sound", "complete", "weights", "seed", "temperature", "span", "part", "profile",
@@ -115,23 +115,23 @@ def read_render(table: object, pieces: Mapping[int, Session], shelf: Unshelf) ->
     )  # fmt: skip
     doc = whole(t["doc"], "doc", 0, 10_000)
     score = pieces[doc].score if doc in pieces else None
-    played = shelf.performance(t["performance"])
-    flac = shelf.data(t["sound"], "renders")
+    played = archive.performance(t["performance"])
+    flac = archive.data(t["sound"], "renders")
     if not len(read_flac(flac, KEPT_RENDER_SEC, KINDS)):
         raise Damaged("a render has no sound")
     return KeptRender(
-        text(t["title"], "title"), doc if score is not None else 0, _request(t, played, shelf),
+        text(t["title"], "title"), doc if score is not None else 0, _request(t, played, archive),
         text(t["weights"], "weights"),
-        read_alignment(t["alignment"], len(score) if score is not None else MOST_NOTES, len(played)),
-        read_grid(t["grid"]), read_reference(t["reference"], score, shelf),
+        read_alignment(t["alignment"], len(score) if score is not None else MAX_NOTES, len(played)),
+        read_grid(t["grid"]), read_reference(t["reference"], score, archive),
         None if t["human_grid"] is None else read_grid(t["human_grid"]), flag(t["complete"], "complete"), flac,
     )  # fmt: skip
 
 
-def _request(t: Mapping[str, Any], played: Performance, shelf: Unshelf) -> RenderRequest:
+def _request(t: Mapping[str, Any], played: Performance, archive: MemberReader) -> RenderRequest:
     start, end = (*t["span"], None, None)[:2] if isinstance(t["span"], list) else (None, None)
     return RenderRequest(
-        played, read_prompt(t["prompt"], shelf), whole(t["seed"], "seed", 0, 2**62),
+        played, read_prompt(t["prompt"], archive), whole(t["seed"], "seed", 0, 2**62),
         real(t["temperature"], "temperature", 0, 10),
         (real(start, "span", -60, MOST_SEC), None if end is None else real(end, "span", -60, MOST_SEC)),
         text(t["part"], "part"), text(t["profile"], "profile"), flag(t["listen"], "listen"),

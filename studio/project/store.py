@@ -1,8 +1,8 @@
 """Every visitor's work on the server's disk, so that a reload or a restart brings it back; no gradio here.
 
-A `Store` is a folder of project files, one for each tab of a visitor's browser, under names that only that browser
-knows the secret of.
-A `Keeper` writes them a moment after something has changed, one after the other, in a thread of its own.
+A `SessionStore` is a folder of project files, one for each tab of a visitor's browser, under names that only that
+browser knows the secret of. A `Autosaver` writes them a moment after something has changed, one after the other, in a
+thread of its own.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from studio.service.retention import Retention
 if TYPE_CHECKING:
     from studio.actions.document import Document
 
-LEAST_REST = 10  # times as long as this visitor's last writing took
+MIN_REST = 10  # times as long as this visitor's last writing took
 CANNOT = "What you do here cannot be kept on this server, so save the project before you leave"
 _TOKEN, _TAB = re.compile(r"[A-Za-z0-9_-]{20,64}"), re.compile(r"[A-Za-z0-9_-]{8,64}")
 
@@ -57,7 +57,7 @@ def new_token() -> str:
     return secrets.token_urlsafe(24)
 
 
-class Store:
+class SessionStore:
     """The folder. Nothing is raised for what cannot be read; writing raises BadInput with a sentence."""
 
     def __init__(self, folder: Path, most_bytes: int = KEPT_BYTES, most_age_sec: float = KEPT_SEC) -> None:
@@ -144,14 +144,14 @@ def _written_at(path: Path) -> int:
         return 0
 
 
-class Keeper:
+class Autosaver:
     """Writes visitors' documents when they have been left alone for a moment.
 
     make  a document's file, or None when nothing of the visitor's own is in it
     """
 
     def __init__(
-        self, store: Store, make: Callable[[Document], bytes | None], wait_sec: float = KEEP_AFTER_SEC
+        self, store: SessionStore, make: Callable[[Document], bytes | None], wait_sec: float = KEEP_AFTER_SEC
     ) -> None:
         self.store, self._make, self._wait_sec = store, make, wait_sec
         self._condition, self._thread = threading.Condition(), None
@@ -267,4 +267,4 @@ class Keeper:
                     traceback.print_exc()
                 self._said = True
                 document.unkept = str(problem) if isinstance(problem, BadInput) else f"{CANNOT}."
-            self._rest_sec[key] = LEAST_REST * (time.monotonic() - began)
+            self._rest_sec[key] = MIN_REST * (time.monotonic() - began)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-MOST_TEXT = 1000  # characters of a title or a name
+MAX_TEXT = 1000  # characters of a title or a name
 _PLAIN = (int, float)
 
 
@@ -52,7 +52,7 @@ def listed(value: object, most: int, name: str = "list") -> list:
     return value
 
 
-def text(value: object, name: str, most: int = MOST_TEXT) -> str:
+def text(value: object, name: str, most: int = MAX_TEXT) -> str:
     """A text of at most so many characters, all of which can be written down."""
     if not isinstance(value, str) or len(value) > most:
         raise Damaged(f"its {name} is no text of up to {most} characters")

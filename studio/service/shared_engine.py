@@ -13,8 +13,8 @@ from engine.models.pianist.style import units
 from engine.music.types import Alignment, AudioClip, BadInput, BundleError, Performance, Score
 from engine.progress import NoteCallback, ProgressCallback, no_progress
 from engine.requests import ComposeRequest, PerformRequest, RenderRequest, WritingRequest
+from studio.service.admission import AdmissionGate
 from studio.service.jobs import Job
-from studio.service.turns import Turns
 from studio.state.examples import EXAMPLES, FIRST, Example
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Memory:
+class LruCache:
     """The last few results of pure functions, by the digests of what went in. Safe to share: results are frozen."""
 
     def __init__(self, size: int) -> None:
@@ -46,18 +46,18 @@ class Memory:
         return value
 
 
-class Desk:
+class SharedEngine:
     """One per process. Nothing of a visitor is kept here, only answers that depend on their questions alone.
 
-    engine  an Engine in this process, which is also the default, or a WorkerEngine with processes of its own
+    engine  an Engine in this process, which is also the default, or a RemoteEngine with processes of its own
     """
 
     def __init__(self, engine: EngineApi | None = None) -> None:
         self._engine, self._loading = engine, threading.Lock()
-        self.pianist, self.pianos_free = Turns(1, WAITING_SHORT), Turns(PREVIEWS_AT_ONCE, WAITING_SHORT)
-        self.composer, self.renderer = Turns(1), Turns(1)
-        self._performances, self._clips, self._other = Memory(64), Memory(4), Memory(32)
-        self._engravings = Memory(16)
+        self.pianist, self.pianos_free = AdmissionGate(1, WAITING_SHORT), AdmissionGate(PREVIEWS_AT_ONCE, WAITING_SHORT)
+        self.composer, self.renderer = AdmissionGate(1), AdmissionGate(1)
+        self._performances, self._clips, self._other = LruCache(64), LruCache(4), LruCache(32)
+        self._engravings = LruCache(16)
 
     @property
     def engine(self) -> EngineApi:
@@ -144,7 +144,7 @@ class Desk:
 
         def make() -> Performance:
             with self.pianist.turn(step):
-                return self.engine.perform(request, on_step=step)
+                return self.engine.perform(request, progress=step)
 
         if request.redo is not None:
             return make()
@@ -156,7 +156,7 @@ class Desk:
     ) -> list[Score]:
         """Compose, continue or rewrite; `on_note` and `step` may raise to cancel, `step` also while others compose."""
         with self.composer.turn(step):
-            return self.engine.compose(request, on_note=on_note, on_step=step)
+            return self.engine.compose(request, on_note=on_note, progress=step)
 
     def preview(self, performance: Performance, piano: str, step: ProgressCallback = no_progress) -> AudioClip:
         """The sound of a performance; `step` as in perform."""
@@ -176,12 +176,12 @@ class Desk:
     def render(self, request: RenderRequest, step: ProgressCallback = no_progress) -> Iterator[AudioClip]:
         """The performance with a prompt's sound, in parts as they are made; `step` as in perform."""
         with self.renderer.turn(step):
-            yield from self.engine.render_stream(request, on_step=step)
+            yield from self.engine.render_stream(request, progress=step)
 
     def transcribe(self, clip: AudioClip, step: ProgressCallback = no_progress) -> Performance:
         """The notes that are heard in a recording; `step` as in perform."""
         with self.renderer.turn(step):
-            return self.engine.transcribe(clip, on_step=step)
+            return self.engine.transcribe(clip, progress=step)
 
     def engraving(self, score: Score, width: int, step: ProgressCallback = no_progress) -> Engraving:
         """The score on pages of so many pixels; `step` may raise to cancel."""

@@ -14,7 +14,7 @@ from studio.actions.editing import BORROWED, DEFAULT, OF_PIECE
 from studio.panels.compare.layout import ComparePanel, CompareStage, build_compare, build_stage
 from studio.panels.compose.layout import ComposePanel, build_compose
 from studio.panels.render.layout import RenderPanel, build_render
-from studio.service.shared_engine import Desk
+from studio.service.shared_engine import SharedEngine
 from studio.shell.help import Help, build_help
 from studio.shell.welcome import Welcome, build_welcome
 from studio.state.examples import EMPTY, EXAMPLES, FIRST
@@ -87,7 +87,7 @@ class Page:
         return [self.roll, self.takes, self.score, self.curves, self.example, *human, *self.controls]
 
 
-def build(desk: Desk) -> Page:
+def build(shared: SharedEngine) -> Page:
     """Lay the page out, inside an open gr.Blocks."""
     document = gr.State(Document(), time_to_live=VISIT_SEC, delete_callback=Document.close)
     with gr.Row(elem_id="top", equal_height=True):
@@ -118,7 +118,7 @@ def build(desk: Desk) -> Page:
             listen = Listen(elem_id="listen")
             takes = TakeStrip(elem_id="takes")
             compare = build_stage()
-            piano, downloads = _take_away(desk)
+            piano, downloads = _take_away(shared)
             with gr.Accordion("Score", open=False, elem_id="score-box", elem_classes="card"):
                 score = ScoreView(elem_id="score")
             with gr.Column(elem_id="curves-box", elem_classes="card"):
@@ -128,12 +128,12 @@ def build(desk: Desk) -> Page:
             help_box = build_help()
         with gr.Column(scale=1, min_width=330, elem_id="panel"), gr.Tabs(elem_id="desk", selected="perform") as tabs:
             with gr.Tab("Compose", id="compose", elem_id="compose-tab", render_children=True):
-                compose = build_compose(desk)
+                compose = build_compose(shared)
             with gr.Tab("Perform", id="perform", elem_id="perform-tab"):
-                style = _style(desk)
+                style = _style(shared)
                 strengths, human, discard = _strength(), _human(), _edits()
             with gr.Tab("Render", id="render", elem_id="render-tab", render_children=True):
-                render = build_render(desk)
+                render = build_render(shared)
             with gr.Tab("Compare", id="compare", elem_id="compare-tab", render_children=True) as compare_tab:
                 compare_panel = build_compare()
     gr.HTML(_credits(), elem_id="credits")
@@ -146,9 +146,9 @@ def build(desk: Desk) -> Page:
     )  # fmt: skip
 
 
-def _take_away(desk: Desk) -> tuple[gr.Dropdown, dict[str, gr.Button]]:
+def _take_away(shared: SharedEngine) -> tuple[gr.Dropdown, dict[str, gr.Button]]:
     with gr.Row(elem_id="take-away", equal_height=True):
-        pianos = desk.pianos
+        pianos = shared.pianos
         piano = gr.Dropdown(
             [(label, name) for name, label in pianos.items()], value=next(iter(pianos), None),
             label="Piano", show_label=False, container=False, filterable=False, elem_id="piano", min_width=220, scale=2,
@@ -172,7 +172,7 @@ def _take_away(desk: Desk) -> tuple[gr.Dropdown, dict[str, gr.Button]]:
     return piano, downloads
 
 
-def _style(desk: Desk) -> dict:
+def _style(shared: SharedEngine) -> dict:
     names = [DEFAULT]  # the others come with the first piece: reading them loads the model
     with gr.Column(elem_classes="card"):
         gr.HTML("<h2>Style</h2>", elem_classes="heading")
@@ -189,7 +189,7 @@ def _style(desk: Desk) -> dict:
                 -3, 3, 0, step=0.05, label=axis.label, info=f"{axis.low} ⟷ {axis.high}; 1 is {unit}",
                 elem_id=f"axis-{axis.name}", elem_classes="axis", buttons=[],
             )
-            for axis, unit in zip(desk.axes, desk.units, strict=True)
+            for axis, unit in zip(shared.axes, shared.units, strict=True)
         )  # fmt: skip
         with gr.Row(elem_id="seed-row", equal_height=True):
             seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=2**31 - 1, elem_id="seed", min_width=90)
@@ -267,6 +267,6 @@ def _credits() -> str:
     )
 
 
-def preset_names(desk: Desk, borrowed: bool) -> list[str]:
+def preset_names(shared: SharedEngine, borrowed: bool) -> list[str]:
     """The entries of the preset menus."""
-    return [*desk.presets, *([BORROWED] if borrowed else [])]
+    return [*shared.presets, *([BORROWED] if borrowed else [])]

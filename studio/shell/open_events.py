@@ -17,7 +17,7 @@ from studio.actions import editing as actions
 from studio.actions.document import Document
 from studio.page.answers import Shown, begin, human_controls, panel_values, redraw
 from studio.service.jobs import Job
-from studio.service.shared_engine import Desk
+from studio.service.shared_engine import SharedEngine
 from studio.shell.layout import Page
 from studio.state import history
 from studio.state.examples import EMPTY, EXAMPLES
@@ -27,39 +27,41 @@ Read = Callable[[Job], tuple[Score, str, Reference | None]]  # score, title, the
 
 
 def opening(
-    page: Page, desk: Desk, document: Document, read: Read, show: bool, controls: Controls, example: str = ""
+    page: Page, shared: SharedEngine, document: Document, read: Read, show: bool, controls: Controls, example: str = ""
 ) -> Shown:
     """Read a score and play it; example  its name, "" for an upload"""
 
     def work(job: Job) -> Callable[[], Shown]:
         score, title, human = read(job)
         job.begin("Playing")
-        desk.await_models(job)
-        opened = actions.open_piece(desk, document.session, score, title, controls, example, job.step)
+        shared.await_models(job)
+        opened = actions.open_piece(shared, document.session, score, title, controls, example, job.step)
         opened = replace(opened, reference=human)
         session = document.update(job.unless_stopped(lambda now: history.replaced(now, opened)))
         document.jobs.stop("play", "human", "sound")
         note = f"{len(score):,} notes"
         return lambda: {
             **redraw(page, session, show, score=True, note=note),
-            **human_controls(page, session, desk, controls),
+            **human_controls(page, session, shared, controls),
         }
 
     return {**panel_values(page, controls), **begin(page, document, "open", "Opening", work)}
 
 
-def opening_example(page: Page, desk: Desk, document: Document, name: object, show: bool, controls: Controls) -> Shown:
+def opening_example(
+    page: Page, shared: SharedEngine, document: Document, name: object, show: bool, controls: Controls
+) -> Shown:
     """Open an example by its name. Raises BadInput for one that there is not."""
     if name not in EXAMPLES:
         raise BadInput("That example is not known here; choose one from the list.")
     example = EXAMPLES[str(name)]
     return opening(
-        page, desk, document, lambda job: (desk.read_example(example, job.step), example.title, None), show, controls,
-        example.title,
+        page, shared, document, lambda job: (shared.read_example(example, job.step), example.title, None), show,
+        controls, example.title,
     )  # fmt: skip
 
 
-def opening_nothing(page: Page, desk: Desk, document: Document, show: bool, controls: Controls) -> Shown:
+def opening_nothing(page: Page, shared: SharedEngine, document: Document, show: bool, controls: Controls) -> Shown:
     """Clear the stand."""
     document.jobs.stop()
     session = document.update(lambda now: history.replaced(now, Session(controls=controls, example=EMPTY)))
@@ -67,11 +69,13 @@ def opening_nothing(page: Page, desk: Desk, document: Document, show: bool, cont
     return {
         **panel_values(page, controls),
         **redraw(page, session, show, score=True, note=note),
-        **human_controls(page, session, desk, controls),
+        **human_controls(page, session, shared, controls),
     }
 
 
-def opening_file(page: Page, desk: Desk, document: Document, file: Path, show: bool, controls: Controls) -> Shown:
+def opening_file(
+    page: Page, shared: SharedEngine, document: Document, file: Path, show: bool, controls: Controls
+) -> Shown:
     """Open a score from a file that anyone may have sent; the performance in a match file is the human performance."""
     data = file.read_bytes()
 
@@ -82,4 +86,4 @@ def opening_file(page: Page, desk: Desk, document: Document, file: Path, show: b
         score = open_score(data, file.name, job.step)
         return score, score.title or file.stem, None
 
-    return opening(page, desk, document, read, show, controls)
+    return opening(page, shared, document, read, show, controls)

@@ -12,7 +12,7 @@ from pathlib import Path
 import gradio as gr
 from starlette.middleware import Middleware
 
-from engine.limits import MOST_VISITS, UPLOAD_BYTES
+from engine.limits import MAX_VISITS, UPLOAD_BYTES
 from engine.untrusted.scores import warm_up
 from studio.api.endpoints import connect_api, has_mcp
 from studio.gradio_compat.error_words import answer_in_words
@@ -22,14 +22,14 @@ from studio.gradio_compat.server import LAUNCH_OPTIONS, stop_accepting
 from studio.gradio_compat.session_memory import slim_sessions
 from studio.gradio_compat.sessions import forget_safely
 from studio.gradio_compat.unload import connect_leaving
-from studio.gradio_compat.uploads import Door
+from studio.gradio_compat.uploads import RequestGuard
 from studio.panels.compare.events import connect_compare
 from studio.panels.compose.events import connect_compose
 from studio.panels.perform.events import connect
 from studio.panels.project.events import connect_projects, kept_file
 from studio.panels.render.events import connect_render
-from studio.project.store import Keeper, Store, state_folder
-from studio.service.shared_engine import Desk
+from studio.project.store import Autosaver, SessionStore, state_folder
+from studio.service.shared_engine import SharedEngine
 from studio.service.visit_folders import VISITS
 from studio.shell.layout import build
 from studio.shell.view_events import connect_views
@@ -39,24 +39,24 @@ _HERE = Path(__file__).parent
 LAST_WAIT = 0.5  # seconds that answers on their way have when the server ends
 
 
-def build_studio(desk: Desk, keeper: Keeper) -> gr.Blocks:
+def build_studio(shared: SharedEngine, autosaver: Autosaver) -> gr.Blocks:
     """The studio as a gradio app, not yet served."""
     with gr.Blocks(title="Étude", analytics_enabled=False, fill_width=True, delete_cache=(600, 3600)) as demo:
-        connect_api(desk)  # first, so that no event of the page takes an endpoint's name
-        page = build(desk)
-        connect(page, desk)
-        connect_projects(demo, page, desk, keeper)
-        connect_welcome(page, desk)
-        connect_compose(page, desk)
-        connect_render(page, desk)
-        connect_compare(page, desk)
-        connect_views(page, desk)
+        connect_api(shared)  # first, so that no event of the page takes an endpoint's name
+        page = build(shared)
+        connect(page, shared)
+        connect_projects(demo, page, shared, autosaver)
+        connect_welcome(page, shared)
+        connect_compose(page, shared)
+        connect_render(page, shared)
+        connect_compare(page, shared)
+        connect_views(page, shared)
         connect_leaving(demo, page.document)
     demo.queue(max_size=32, default_concurrency_limit=1)
     return demo
 
 
-def launch_studio(desk: Desk, host: str = "127.0.0.1", port: int = 7860, block: bool = True) -> gr.Blocks:
+def launch_studio(shared: SharedEngine, host: str = "127.0.0.1", port: int = 7860, block: bool = True) -> gr.Blocks:
     """Build the page and serve it, with the limits that a public server needs; the models load meanwhile."""
     fetch_nothing()
     slim_sessions()
@@ -64,10 +64,10 @@ def launch_studio(desk: Desk, host: str = "127.0.0.1", port: int = 7860, block: 
     one_file_a_request()
     forget_safely()
     VISITS.sweep()
-    keeper = Keeper(Store(state_folder()), kept_file)
-    demo = build_studio(desk, keeper)
+    autosaver = Autosaver(SessionStore(state_folder()), kept_file)
+    demo = build_studio(shared, autosaver)
     threading.Thread(target=warm_up, daemon=True).start()  # the process that reads scores
-    threading.Thread(target=_warm, args=(desk,), daemon=True).start()
+    threading.Thread(target=_warm, args=(shared,), daemon=True).start()
     demo.launch(
         server_name=host,
         server_port=port,
@@ -76,7 +76,7 @@ def launch_studio(desk: Desk, host: str = "127.0.0.1", port: int = 7860, block: 
         strict_cors=True,
         show_error=False,
         enable_monitoring=False,
-        state_session_capacity=MOST_VISITS,
+        state_session_capacity=MAX_VISITS,
         run_history=False,
         footer_links=["api", "settings"],
         theme=_theme(),
@@ -85,17 +85,17 @@ def launch_studio(desk: Desk, host: str = "127.0.0.1", port: int = 7860, block: 
         ssr_mode=False,
         mcp_server=has_mcp(),
         **LAUNCH_OPTIONS,
-        app_kwargs={"middleware": [Middleware(Door)]},
+        app_kwargs={"middleware": [Middleware(RequestGuard)]},
         prevent_thread_lock=True,
     )
     atexit.register(VISITS.close)
-    atexit.register(keeper.flush)  # before that: it is called first
+    atexit.register(autosaver.flush)  # before that: it is called first
     if block:
-        _serve(demo, keeper)
+        _serve(demo, autosaver)
     return demo
 
 
-def _serve(demo: gr.Blocks, keeper: Keeper) -> None:
+def _serve(demo: gr.Blocks, autosaver: Autosaver) -> None:
     """Until SIGTERM or Ctrl-C; what visitors changed a moment ago is written before the process ends by it."""
     told: list[int] = []
 
@@ -111,18 +111,18 @@ def _serve(demo: gr.Blocks, keeper: Keeper) -> None:
         while True:
             time.sleep(3600)
     except KeyboardInterrupt:
-        keeper.flush()
+        autosaver.flush()
     stop_accepting(demo)
     time.sleep(LAST_WAIT)
-    keeper.flush()  # what came meanwhile
+    autosaver.flush()  # what came meanwhile
     VISITS.close()
     signal.signal(told[0], signal.SIG_DFL)
     os.kill(os.getpid(), told[0])
 
 
-def _warm(desk: Desk) -> None:
+def _warm(shared: SharedEngine) -> None:
     try:
-        desk.warm()
+        shared.warm()
     except (RuntimeError, ValueError) as error:  # the page says so too, to whoever opens a piece
         print(f"Étude cannot play yet: {error}", flush=True)
 

@@ -15,18 +15,18 @@ from studio.actions.document import Document
 from studio.gradio_compat.event_data import event_data
 from studio.page.answers import FIRST_WAIT, PRIVATE
 from studio.service.jobs import Job
-from studio.service.shared_engine import Desk
+from studio.service.shared_engine import SharedEngine
 from studio.shell.layout import Page
 from studio.widgets.score.score import score_address, score_pages, score_refusal, score_wait
 
 
-def connect_views(page: Page, desk: Desk) -> None:
+def connect_views(page: Page, shared: SharedEngine) -> None:
     """Attach the events of both; called once, inside an open gr.Blocks."""
-    connect_score(page, desk)
+    connect_score(page, shared)
     connect_corpus(page)
 
 
-def connect_score(page: Page, desk: Desk) -> None:
+def connect_score(page: Page, shared: SharedEngine) -> None:
     """Pages are engraved when the view asks for one; it asks only while it can be seen."""
 
     def want(event: gr.EventData, document: Document) -> dict:
@@ -40,7 +40,7 @@ def connect_score(page: Page, desk: Desk) -> None:
 
         def work(job: Job) -> Callable[[], dict]:
             page = score if rendered is None else edited(score, rendered)
-            engraving = desk.engraving(page, width, job.step)
+            engraving = shared.engraving(page, width, job.step)
             return lambda: score_pages(doc, score, engraving, number)
 
         job = document.jobs.start("engrave", "Engraving", work, same=(digest, width, number))

@@ -15,10 +15,10 @@ from engine.music.types import BadInput
 from engine.sound.prompts import gallery
 from studio.actions import editing as actions
 from studio.actions.document import Document
-from studio.page.answers import PRIVATE, Shown, plain_controls, said
+from studio.page.answers import PRIVATE, Shown, plain_controls, show_refusals
 from studio.panels.render.events import MORE_WAIT, as_request
 from studio.panels.render.layout import PARTS, credit_line
-from studio.service.shared_engine import Desk
+from studio.service.shared_engine import SharedEngine
 from studio.shell.help import PARTS as HELP
 from studio.shell.help import help_text
 from studio.shell.layout import Page
@@ -33,7 +33,7 @@ STAND_IN = "gymnopedie"  # of the gallery, until the visitor has a recording of 
 BARS = 4  # rendered: the sound begins after a second, and is not long in coming
 
 
-def connect_welcome(page: Page, desk: Desk) -> None:
+def connect_welcome(page: Page, shared: SharedEngine) -> None:
     """Attach the events of the card; called once, inside an open gr.Blocks."""
     start, inputs = page.welcome, [page.document, page.human_show]
     tours = {name: button.click for name, button in start.tours.items()}
@@ -41,22 +41,22 @@ def connect_welcome(page: Page, desk: Desk) -> None:
     def plain(preset: str = actions.DEFAULT) -> Controls:
         return replace(plain_controls(page), preset=preset)
 
-    @said(page)
+    @show_refusals(page)
     def fugue(document: Document, show: bool) -> Shown:
-        controls = plain(PIANIST if PIANIST in desk.presets else actions.DEFAULT)
-        shown = opening_example(page, desk, document, FIRST, show, controls)
+        controls = plain(PIANIST if PIANIST in shared.presets else actions.DEFAULT)
+        shown = opening_example(page, shared, document, FIRST, show, controls)
         return {**shown, page.tabs: gr.Tabs(selected="perform")}
 
     tours["fugue"](fugue, inputs, [*page.outputs, page.tabs], **PRIVATE)
 
-    @said(page)
+    @show_refusals(page)
     def musicxml(document: Document, show: bool) -> Shown:
-        shown = opening_file(page, desk, document, FOLDER / MUSICXML, show, plain())
+        shown = opening_file(page, shared, document, FOLDER / MUSICXML, show, plain())
         return {**shown, page.tabs: gr.Tabs(selected="perform")}
 
     tours["musicxml"](musicxml, inputs, [*page.outputs, page.tabs], **PRIVATE)
-    connect_nocturne(page, desk, plain())
-    connect_phone(page, desk)
+    connect_nocturne(page, shared, plain())
+    connect_phone(page, shared)
 
     def closing(browser: Any) -> tuple:
         return gr.update(visible=False), {**(browser if isinstance(browser, dict) else {}), "start": False}
@@ -73,13 +73,13 @@ def pressing(name: str) -> str:
     return f"() => {{ const press = left => {{ {found} if (left) setTimeout(press, 100, left - 1); }}; press(50); }}"
 
 
-def connect_nocturne(page: Page, desk: Desk, controls: Controls) -> None:
+def connect_nocturne(page: Page, shared: SharedEngine, controls: Controls) -> None:
     """Compose after Chopin on an empty page."""
     c = page.compose
 
-    @said(page)
+    @show_refusals(page)
     def nocturne(document: Document, show: bool) -> Shown:
-        shown = opening_nothing(page, desk, document, show, controls)
+        shown = opening_nothing(page, shared, document, show, controls)
         slow = {c.who: "composer:Chopin", c.key: "", c.meter: "12/8", c.tempo: "60", c.density: "", c.takes: 1}
         slow |= {c.seed: "", c.temperature: 1, c.length: 8, c.unit: "bars"}
         return {**shown, **slow, page.tabs: gr.Tabs(selected="compose")}
@@ -90,19 +90,19 @@ def connect_nocturne(page: Page, desk: Desk, controls: Controls) -> None:
     ).then(None, None, None, js=pressing("compose"))
 
 
-def connect_phone(page: Page, desk: Desk) -> None:
+def connect_phone(page: Page, shared: SharedEngine) -> None:
     """Render the first bars like a recording; the visitor's own takes its place. The panel's bars stay as they are."""
     r = page.render
 
-    @said(page)
+    @show_refusals(page)
     def phone(document: Document, *settings: Any) -> Shown:
         score = document.session.score
         if score is None:
             raise BadInput(actions.NOTHING_OPEN)
         number = score.measures.number
         bars = int(number[0]), int(number[min(BARS, len(number)) - 1])
-        request = as_request(document, gallery()[STAND_IN], (False, PARTS[1], *bars, *settings), desk.profiles)
-        made = document.renders.begin(desk, document.session, request, document.folder())
+        request = as_request(document, gallery()[STAND_IN], (False, PARTS[1], *bars, *settings), shared.profiles)
+        made = document.renders.begin(shared, document.session, request, document.folder())
         made.wait(0, MORE_WAIT)
         note = f"{request.part.capitalize()} in an old recording’s sound. For yours: Sound like, A recording of my own…"
         return {

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from engine.music.types import Alignment, BadInput, Performance
 
-MOST_PINS = 8
+MAX_PINS = 8
 KINDS = ("pinned", "pianist", "file")
 
 
@@ -73,9 +73,9 @@ class Comparison:
     last_number: int = 0
 
     def pinned(self, name: str, kind: str, digest: str, performance: Performance, alignment: Alignment) -> Comparison:
-        """One more pin; a name that is taken gets a number. Raises BadInput when MOST_PINS are kept already."""
-        if len(self.pins) >= MOST_PINS:
-            raise BadInput(f"{MOST_PINS} performances are kept already; remove one before adding another.")
+        """One more pin; a name that is taken gets a number. Raises BadInput when MAX_PINS are kept already."""
+        if len(self.pins) >= MAX_PINS:
+            raise BadInput(f"{MAX_PINS} performances are kept already; remove one before adding another.")
         names, plain, k = {pin.name for pin in self.pins}, name, 2
         while name in names:
             name, k = f"{plain} ({k})", k + 1

@@ -15,7 +15,7 @@ from playwright.sync_api import Page
 
 from tests.helpers.pages import ROOT, Visitor, chromium, serving, visit
 
-MOST_BYTES = 250_000
+MAX_BYTES = 250_000
 
 
 def save(page: Page, name: str) -> Path:
@@ -24,7 +24,7 @@ def save(page: Page, name: str) -> Path:
     picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
     for colours in (128, 64, 32, 16):
         picture.quantize(colours, dither=Image.Dither.NONE).save(path, optimize=True)
-        if path.stat().st_size < MOST_BYTES:
+        if path.stat().st_size < MAX_BYTES:
             break
     return path
 

@@ -217,10 +217,10 @@ def test_a_rendering_can_be_cancelled(engine, score, played):
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        engine.perform(PerformRequest(score, engine.style(seed=3)), on_step=step)
+        engine.perform(PerformRequest(score, engine.style(seed=3)), progress=step)
     assert 0 < shares[-1] < 1
     assert shares == sorted(shares)
-    assert_same(engine.perform(PerformRequest(score, engine.style(seed=3)), on_step=shares.append), played)
+    assert_same(engine.perform(PerformRequest(score, engine.style(seed=3)), progress=shares.append), played)
     assert shares[-1] == 1
 
 

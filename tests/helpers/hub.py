@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import unquote, urlparse
 
 TOKEN = "hf_of_a_test"
-MOST_BYTES = 10_000_000  # of a file that is no LFS file
+MAX_BYTES = 10_000_000  # of a file that is no LFS file
 
 
 @dataclass
@@ -98,14 +98,12 @@ def serving() -> Iterator[Hub]:
 
         def mode(self, asked: dict) -> dict:
             sample = base64.b64decode(asked.get("sample") or "")
-            large = b"\0" in sample or asked["size"] > MOST_BYTES
+            large = b"\0" in sample or asked["size"] > MAX_BYTES
             mode = "lfs" if large else "regular"
             return {"path": asked["path"], "uploadMode": mode, "shouldIgnore": False, "oid": None}
 
         def batch(self, asked: dict) -> dict:
-            made = [
-                {**o, "actions": {"upload": {"href": f"{hub.address}/put/{o['oid']}"}}} for o in asked["objects"]
-            ]
+            made = [{**o, "actions": {"upload": {"href": f"{hub.address}/put/{o['oid']}"}}} for o in asked["objects"]]
             return {"transfer": "basic", "objects": made}
 
         def put_large(self, digest: str, data: bytes) -> None:
@@ -120,7 +118,7 @@ def serving() -> Iterator[Hub]:
                 value = line["value"]
                 if line["key"] == "file":
                     new[value["path"]] = base64.b64decode(value["content"])
-                    if b"\0" in new[value["path"]] or len(new[value["path"]]) > MOST_BYTES:
+                    if b"\0" in new[value["path"]] or len(new[value["path"]]) > MAX_BYTES:
                         return self.reply({"error": f"{value['path']}: binary files go through LFS"}, 400)
                 elif line["key"] == "lfsFile":
                     new[value["path"]] = hub.large[value["oid"]]

@@ -15,7 +15,7 @@ from statistics import median
 import pytest
 
 from studio.gradio_compat.session_memory import FORGET_SEC
-from studio.service.turns import CROWDED
+from studio.service.admission import CROWDED
 from studio.state.examples import EXAMPLES
 from tests.helpers.clients import Client, Server, percentile, resident, running
 from tests.helpers.soak_report import Reporter

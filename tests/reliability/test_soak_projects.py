@@ -25,7 +25,7 @@ from engine.untrusted.scores import open_score
 from studio.actions import editing as actions
 from studio.actions.document import Document
 from studio.project.document import Project, adopt, project_of, read_project, write_project
-from studio.project.store import Keeper, Store, new_token
+from studio.project.store import Autosaver, SessionStore, new_token
 from studio.state.examples import EXAMPLES
 from studio.state.session import Grid, Session
 from tests.engine.music.test_midi import assert_sentence, mutate, sorted_notes
@@ -39,20 +39,20 @@ from tests.studio.test_project_files import a_session, changed, members, zipped
 
 
 def _keep_for_ever(folder: str, token: str) -> None:
-    """What the server's Keeper does, again and again: two works in turn."""
-    keeper = Keeper(Store(Path(folder)), lambda document: write_project(project_of(document))[0])
+    """What the server's Autosaver does, again and again: two works in turn."""
+    autosaver = Autosaver(SessionStore(Path(folder)), lambda document: write_project(project_of(document))[0])
     document, works = Document(), [a_session("Old" * 300), a_session("New" * 300)]
-    keeper.attend(document, token)
+    autosaver.attend(document, token)
     while True:
         for work in works:
             document.update(lambda now, work=work: work)
-            keeper.flush(token)
+            autosaver.flush(token)
 
 
 def killed_keepers(folder: Path, count: int) -> list[str]:
     """Kill a process that keeps without pause at so many random moments; titles of what is found, "" for damage."""
     token, found, draw = new_token(), [], random.Random(19)
-    store, context = Store(folder), multiprocessing.get_context("fork")
+    store, context = SessionStore(folder), multiprocessing.get_context("fork")
     assert store.usable()
     store.write(token, write_project(Project(a_session("Old" * 300)))[0])
     for _ in range(count):
@@ -111,11 +111,11 @@ def killed_servers(state: Path, count: int) -> list[str]:
 
 def kept_pitch(state: Path, token: str) -> int:
     """The first note's pitch in what is kept of a visitor; 0 when nothing is kept yet."""
-    data = Store(state).read(token)
+    data = SessionStore(state).read(token)
     return 0 if data is None else int(read_project(data).session.performance.pitch[0])
 
 
-def test_a_keeper_killed_at_random_moments(tmp_path: Path) -> None:
+def test_a_autosaver_killed_at_random_moments(tmp_path: Path) -> None:
     assert set(killed_keepers(tmp_path / "keeper", 8)) <= {"Old", "New"}
 
 

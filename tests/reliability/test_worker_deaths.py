@@ -17,14 +17,14 @@ import pytest
 from engine.music.types import BadInput, Score
 from engine.process import client
 from engine.process.client import STOPPED, EngineStopped
-from engine.process.remote_engine import WorkerEngine
+from engine.process.remote_engine import RemoteEngine
 from engine.progress import Cancelled
 from engine.requests import PerformRequest, RenderRequest
 from engine.untrusted.engrave import engrave
 from studio.actions import editing as actions
 from studio.actions.document import Document
 from studio.actions.rendering import Renders
-from studio.service.shared_engine import Desk
+from studio.service.shared_engine import SharedEngine
 from studio.state.examples import EXAMPLES
 from studio.state.session import Controls, Session
 from tests.engine.process.test_worker import LONG, SHORT, prompt
@@ -46,14 +46,14 @@ def ends_within(pid: int, seconds: float) -> bool:
     return False
 
 
-def kill_while_rendering(desk: Desk, session: Session, folder: Path, how: int) -> tuple[float, str]:
+def kill_while_rendering(shared: SharedEngine, session: Session, folder: Path, how: int) -> tuple[float, str]:
     """Kill the engine under a render: seconds until the render says so, and what it says."""
     document, renders = Document(), Renders()
     document.update(lambda now: session)
-    render = renders.begin(desk, session, RenderRequest(session.performance, prompt(), 1), folder)
+    render = renders.begin(shared, session, RenderRequest(session.performance, prompt(), 1), folder)
     render.wait(0, 200)
     assert render.made > 0
-    pid = desk.engine.models.pid  # type: ignore[union-attr]
+    pid = shared.engine.models.pid  # type: ignore[union-attr]
     assert pid is not None
     os.kill(pid, how)
     began = time.monotonic()
@@ -64,28 +64,28 @@ def kill_while_rendering(desk: Desk, session: Session, folder: Path, how: int) -
 
 
 def test_a_killed_engine_is_a_sentence_and_the_next_job_works(
-    desk: Desk, score: Score, session: Session, tmp_path: Path
+    shared: SharedEngine, score: Score, session: Session, tmp_path: Path
 ) -> None:
     """Test 17. A native crash looks the same from outside: the process is gone."""
-    seconds, said = kill_while_rendering(desk, session, tmp_path, signal.SIGSEGV)
+    seconds, said = kill_while_rendering(shared, session, tmp_path, signal.SIGSEGV)
     assert said == STOPPED
     assert seconds < 3
-    again = actions.open_piece(desk, Session(), score, SHORT, Controls(seed=77), SHORT)
+    again = actions.open_piece(shared, Session(), score, SHORT, Controls(seed=77), SHORT)
     assert again.rendered is not None
-    assert desk.preview(session.performance, "grand").duration_sec > 5
+    assert shared.preview(session.performance, "grand").duration_sec > 5
 
 
 @pytest.mark.soak
 def test_killed_over_and_over(
-    desk: Desk, score: Score, session: Session, tmp_path: Path, soak_report: Reporter
+    shared: SharedEngine, score: Score, session: Session, tmp_path: Path, soak_report: Reporter
 ) -> None:
-    times, sentences, engine = [], set(), desk.engine
-    assert isinstance(engine, WorkerEngine)
+    times, sentences, engine = [], set(), shared.engine
+    assert isinstance(engine, RemoteEngine)
     for i in range(20):
-        seconds, said = kill_while_rendering(desk, session, tmp_path, signal.SIGKILL)
+        seconds, said = kill_while_rendering(shared, session, tmp_path, signal.SIGKILL)
         times.append(seconds)
         sentences.add(said)
-        played = actions.open_piece(desk, Session(), score, SHORT, Controls(seed=1000 + i), SHORT)
+        played = actions.open_piece(shared, Session(), score, SHORT, Controls(seed=1000 + i), SHORT)
         assert played.rendered is not None
     engraved = kills_while_engraving(10)
     soak_report(
@@ -98,8 +98,8 @@ def test_killed_over_and_over(
 
 def kills_while_engraving(count: int) -> str:
     """Kill the engraver in the middle of a long score, so many times; the next one is engraved."""
-    desk = Desk()
-    long, short = (desk.read_example(EXAMPLES[name]) for name in (LONG, SHORT))
+    shared = SharedEngine()
+    long, short = (shared.read_example(EXAMPLES[name]) for name in (LONG, SHORT))
     good = 0
     for _ in range(count):
         engrave(short)  # it runs, so that what is asked after below is the engraving
@@ -131,22 +131,22 @@ def children_of(parent: int, module: str) -> list[int]:
 
 def ended_after(score: Score) -> float:
     """Seconds until a job is ended whose process does not move any more, as in an endless loop of native code."""
-    engine = WorkerEngine(patience=0.02, grace_sec=0.5)  # a sixtieth of the usual time
+    engine = RemoteEngine(patience=0.02, grace_sec=0.5)  # a sixtieth of the usual time
     try:
-        desk = Desk(engine)
+        shared = SharedEngine(engine)
         engine.wait(lambda share: None)
         pid = engine.models.pid
         assert pid is not None
         os.kill(pid, signal.SIGSTOP)
         began = time.monotonic()
         with pytest.raises(EngineStopped, match="so it was ended; try again"):
-            desk.perform(PerformRequest(score, engine.style(seed=3)))
+            shared.perform(PerformRequest(score, engine.style(seed=3)))
         took = time.monotonic() - began
         assert ends_within(pid, 1)
         engine.patience = 1.0
-        with desk.pianist.turn(lambda share: None):  # its turn is free
+        with shared.pianist.turn(lambda share: None):  # its turn is free
             pass
-        assert len(desk.perform(PerformRequest(score, engine.style(seed=3)))) == len(score)
+        assert len(shared.perform(PerformRequest(score, engine.style(seed=3)))) == len(score)
     finally:
         engine.close()
     return took
@@ -170,7 +170,7 @@ def test_work_that_takes_too_long_is_ended_again_and_again(score: Score, soak_re
     )  # fmt: skip
 
 
-def test_a_cancel_that_is_not_obeyed_ends_the_process(engine: WorkerEngine, score: Score) -> None:
+def test_a_cancel_that_is_not_obeyed_ends_the_process(engine: RemoteEngine, score: Score) -> None:
     engine.wait(lambda share: None)
     engine.models.grace_sec, pid = 0.5, engine.models.pid
     assert pid is not None
@@ -182,7 +182,7 @@ def test_a_cancel_that_is_not_obeyed_ends_the_process(engine: WorkerEngine, scor
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        engine.perform(PerformRequest(score), on_step=step)
+        engine.perform(PerformRequest(score), progress=step)
     assert time.monotonic() - began < 5
     engine.models.grace_sec = 5.0
     assert ends_within(pid, 1)
@@ -190,7 +190,7 @@ def test_a_cancel_that_is_not_obeyed_ends_the_process(engine: WorkerEngine, scor
 
 
 def test_a_frozen_process_is_replaced_after_seconds(
-    engine: WorkerEngine, score: Score, monkeypatch: pytest.MonkeyPatch
+    engine: RemoteEngine, score: Score, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that computes without a word has longer: native code may hold the interpreter."""
     engine.wait(lambda share: None)
@@ -212,7 +212,7 @@ def test_a_frozen_process_is_replaced_after_seconds(
 
 
 def test_a_process_that_has_grown_is_exchanged_when_nobody_waits(score: Score) -> None:
-    engine = WorkerEngine(memory=1)
+    engine = RemoteEngine(memory=1)
     try:
         engine.wait(lambda share: None)
         first = engine.models.pid
@@ -228,8 +228,8 @@ def test_a_process_that_has_grown_is_exchanged_when_nobody_waits(score: Score) -
 
 PARENT = """
 import sys, time
-from engine.process.remote_engine import WorkerEngine
-engine = WorkerEngine()
+from engine.process.remote_engine import RemoteEngine
+engine = RemoteEngine()
 engine.start()
 print(engine.models.pid, engine.sound.pid, flush=True)
 time.sleep(600)
@@ -245,7 +245,7 @@ def test_the_processes_live_only_as_long_as_the_server() -> None:
     assert all(ends_within(pid, 20) for pid in pids)
 
 
-def test_several_wait_and_all_are_told(engine: WorkerEngine, session: Session) -> None:
+def test_several_wait_and_all_are_told(engine: RemoteEngine, session: Session) -> None:
     engine.wait(lambda share: None)
     said: list[str] = []
 

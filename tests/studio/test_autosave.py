@@ -15,7 +15,7 @@ from engine.limits import BROWSER_TABS
 from engine.music.types import BadInput
 from studio.actions.document import Document
 from studio.project.document import read_project
-from studio.project.store import Keeper, Store, new_token, tab_of
+from studio.project.store import Autosaver, SessionStore, new_token, tab_of
 from studio.state.session import Session
 from tests.helpers.clients import Client, _config, running
 
@@ -23,7 +23,7 @@ ONE, TWO, THREE = "one-one-one", "two-two-two", "three-three"
 
 
 def test_each_tab_has_its_own_and_a_new_one_the_newest(tmp_path: Path) -> None:
-    store, token = Store(tmp_path), new_token()
+    store, token = SessionStore(tmp_path), new_token()
     store.write(token, b"before there were tabs")
     assert store.read(token, ONE) == b"before there were tabs"
     for tab in (ONE, TWO):
@@ -35,7 +35,7 @@ def test_each_tab_has_its_own_and_a_new_one_the_newest(tmp_path: Path) -> None:
 
 
 def test_a_browser_keeps_so_many_tabs(tmp_path: Path) -> None:
-    store, token, other = Store(tmp_path), new_token(), new_token()
+    store, token, other = SessionStore(tmp_path), new_token(), new_token()
     store.write(other, b"another's", ONE)
     for number in range(BROWSER_TABS + 3):
         time.sleep(0.01)
@@ -51,19 +51,19 @@ def test_what_is_no_tab_is_none(value: object) -> None:
 
 
 def test_two_tabs_do_not_overwrite_each_other(tmp_path: Path) -> None:
-    keeper = Keeper(Store(tmp_path), lambda document: document.session.title.encode(), wait_sec=60)
+    autosaver = Autosaver(SessionStore(tmp_path), lambda document: document.session.title.encode(), wait_sec=60)
     token, documents = new_token(), {tab: Document() for tab in (ONE, TWO, THREE)}
     for tab, document in documents.items():
-        keeper.attend(document, token, tab)
+        autosaver.attend(document, token, tab)
     for tab in (ONE, TWO):
         documents[tab].update(lambda now, tab=tab: Session(title=tab))
-        keeper.flush(token)
+        autosaver.flush(token)
         time.sleep(0.02)
-    assert keeper.store.read(token, ONE) == b"one-one-one"
-    assert keeper.store.read(token, TWO) == b"two-two-two"
-    assert [p.read_bytes() for p in keeper.others(documents[ONE])] == [b"two-two-two"]
-    assert [p.read_bytes() for p in keeper.others(documents[THREE])] == [b"two-two-two", b"one-one-one"]
-    assert keeper.others(Document()) == []
+    assert autosaver.store.read(token, ONE) == b"one-one-one"
+    assert autosaver.store.read(token, TWO) == b"two-two-two"
+    assert [p.read_bytes() for p in autosaver.others(documents[ONE])] == [b"two-two-two"]
+    assert [p.read_bytes() for p in autosaver.others(documents[THREE])] == [b"two-two-two", b"one-one-one"]
+    assert autosaver.others(Document()) == []
 
 
 def test_flushing_waits_for_what_is_being_written(tmp_path: Path) -> None:
@@ -74,13 +74,13 @@ def test_flushing_waits_for_what_is_being_written(tmp_path: Path) -> None:
         time.sleep(0.5)
         return b"all of it"
 
-    keeper, token, document = Keeper(Store(tmp_path), slowly, wait_sec=0), new_token(), Document()
-    keeper.attend(document, token)
+    autosaver, token, document = Autosaver(SessionStore(tmp_path), slowly, wait_sec=0), new_token(), Document()
+    autosaver.attend(document, token)
     document.update(lambda now: now)
     while not began:
         time.sleep(0.01)
-    keeper.flush()
-    assert keeper.store.read(token) == b"all of it"
+    autosaver.flush()
+    assert autosaver.store.read(token) == b"all of it"
 
 
 def arrive(client: Client, browser: dict | None) -> dict:
@@ -117,7 +117,7 @@ def test_an_edit_just_before_the_server_ends_is_kept(tmp_path: Path) -> None:
         except subprocess.TimeoutExpired:
             pytest.fail("the server did not end")
         print(f"ended after {time.monotonic() - began:.1f} s")
-    kept = Store(Path(state)).read(browser["token"])
+    kept = SessionStore(Path(state)).read(browser["token"])
     assert kept is not None
     session = read_project(kept).session
     assert session.edits[note[0]].pitch == note[1] + 1
@@ -126,4 +126,4 @@ def test_an_edit_just_before_the_server_ends_is_kept(tmp_path: Path) -> None:
 def test_a_store_without_a_folder_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(BadInput, match="cannot be kept"):
-        Store(tmp_path / "file").write(new_token(), b"x", ONE)
+        SessionStore(tmp_path / "file").write(new_token(), b"x", ONE)

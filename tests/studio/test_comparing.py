@@ -18,10 +18,10 @@ from studio.actions import editing as actions
 from studio.actions.compared import Study
 from studio.actions.document import Document
 from studio.actions.study import answered, begin_study, order_of, tally, votes_csv, with_vote
-from studio.service.shared_engine import Desk
+from studio.service.shared_engine import SharedEngine
 from studio.state import history
 from studio.state.examples import EXAMPLES
-from studio.state.pins import MOST_PINS, Comparison
+from studio.state.pins import MAX_PINS, Comparison
 from studio.state.session import Controls, Grid, Session
 from studio.widgets.compare.compare import look, study_value
 from tests.engine.cli.test_cli import little_piece
@@ -42,11 +42,11 @@ def a_session(doc: int = 1) -> Session:
 
 def test_pins_have_names_of_their_own_and_an_end() -> None:
     session = a_session()
-    for _ in range(MOST_PINS):
+    for _ in range(MAX_PINS):
         session = comparing.pin_now(session, NOON)
     names = [pin.name for pin in comparing.pins(session)]
     assert names[:3] == ["Default, seed 0, 12:00", "Default, seed 0, 12:00 (2)", "Default, seed 0, 12:00 (3)"]
-    assert len(set(names)) == MOST_PINS
+    assert len(set(names)) == MAX_PINS
     with pytest.raises(BadInput, match="8 performances"):
         comparing.pin_now(session, NOON)
     session = comparing.unpinned("pin1")(session)
@@ -192,13 +192,13 @@ def test_what_no_study_can_be_is_said() -> None:
 
 
 def test_named_pianists_and_files_are_pinned() -> None:
-    desk, example = Desk(), EXAMPLES["Bach, Prelude in C, BWV 846"]
-    score = desk.read_example(example)
-    session = actions.open_piece(desk, Session(), score, example.title, Controls(), example.title)
-    name = next(n for n in desk.presets if n != "Default")
-    session = comparing.pin_pianist(desk, session, name, 3)(session)
+    shared, example = SharedEngine(), EXAMPLES["Bach, Prelude in C, BWV 846"]
+    score = shared.read_example(example)
+    session = actions.open_piece(shared, Session(), score, example.title, Controls(), example.title)
+    name = next(n for n in shared.presets if n != "Default")
+    session = comparing.pin_pianist(shared, session, name, 3)(session)
     human = open_performance(example.human_bytes(), example.human)
-    session = comparing.pin_files(desk, session, [("hers.mid", human)])(session)
+    session = comparing.pin_files(shared, session, [("hers.mid", human)])(session)
     assert [(p.name, p.kind) for p in session.comparison.pins] == [(f"{name}, seed 3", "pianist"), ("hers", "file")]
     assert session.comparison.pins[0].performance.digest != session.performance.digest
     document = Document()
@@ -206,8 +206,8 @@ def test_named_pianists_and_files_are_pinned() -> None:
     drawn = comparing.entries(document)
     shapes, slots, refused = comparing.shapes(session, drawn)
     assert (len(shapes), slots, refused) == (3, [0, 1, 2], "")
-    clip, start = comparing.sound_of(desk, drawn[2], "grand")
+    clip, start = comparing.sound_of(shared, drawn[2], "grand")
     assert (start, round(clip.duration_sec)) == (0.0, pytest.approx(human.end_sec, abs=6))
     other = Performance(human.onset_sec, human.duration_sec, 127 - human.pitch, human.velocity)
     with pytest.raises(BadInput):
-        comparing.pin_files(desk, session, [("other.mid", other)])
+        comparing.pin_files(shared, session, [("other.mid", other)])

@@ -23,7 +23,7 @@ from studio.page.wire import draft_value, roll_document, roll_value, take_draft
 from studio.panels.compose.events import as_number, as_request
 from studio.panels.compose.layout import who_menu
 from studio.service.jobs import Job, Jobs
-from studio.service.shared_engine import Desk
+from studio.service.shared_engine import SharedEngine
 from studio.state import history
 from studio.state.examples import EXAMPLES
 from studio.state.session import FIELDS, Controls, Selection, Session
@@ -39,22 +39,22 @@ def unheard(take: int, onset: float, duration: float, pitch: int, staff: int) ->
 
 
 @pytest.fixture(scope="module")
-def desk() -> Desk:
-    return Desk()
+def shared() -> SharedEngine:
+    return SharedEngine()
 
 
 @pytest.fixture(scope="module")
-def opened(desk: Desk) -> Session:
+def opened(shared: SharedEngine) -> Session:
     """The shortest example on the stand."""
-    piece = actions.open_piece(desk, Session(), desk.read_example(EXAMPLES[SHORT]), SHORT, Controls(), SHORT)
+    piece = actions.open_piece(shared, Session(), shared.read_example(EXAMPLES[SHORT]), SHORT, Controls(), SHORT)
     return history.replaced(Session(), piece)
 
 
 @pytest.fixture(scope="module")
-def composed(desk: Desk) -> Session:
+def composed(shared: SharedEngine) -> Session:
     """Two takes of four bars, nothing on the stand."""
     return composing.compose(
-        desk, ComposeRequest(Conditions(meter="3/4", key="G major"), bars=4, takes=2, seed=3), unheard
+        shared, ComposeRequest(Conditions(meter="3/4", key="G major"), bars=4, takes=2, seed=3), unheard
     )(Session())
 
 
@@ -63,7 +63,7 @@ def score_of(session: Session) -> Score:
     return session.score
 
 
-def test_composing_from_nothing(desk: Desk, composed: Session) -> None:
+def test_composing_from_nothing(shared: SharedEngine, composed: Session) -> None:
     assert composed.score is None
     one, two = composed.takes
     assert (one.number, two.number, one.kind, one.seed) == (1, 2, "compose", 3)
@@ -71,7 +71,7 @@ def test_composing_from_nothing(desk: Desk, composed: Session) -> None:
     assert len(one.score.measures) == 4
     assert "3/4, 4 bars" in figures(one)
     assert one.fresh.all()
-    piece = composing.accept(desk, composed, 1, Controls())(composed)
+    piece = composing.accept(shared, composed, 1, Controls())(composed)
     assert piece.score is one.score
     assert len(piece.performance) == len(one.score)
     assert piece.takes == composed.takes, "the takes stay, another can still be accepted"
@@ -80,10 +80,10 @@ def test_composing_from_nothing(desk: Desk, composed: Session) -> None:
         history.back(piece)
 
 
-def test_the_same_seed_writes_the_same_notes_as_they_came(desk: Desk, composed: Session) -> None:
+def test_the_same_seed_writes_the_same_notes_as_they_came(shared: SharedEngine, composed: Session) -> None:
     heard: list[tuple] = []
     again = composing.compose(
-        desk,
+        shared,
         ComposeRequest(Conditions(meter="3/4", key="G major"), bars=4, takes=2, seed=3),
         lambda *note: heard.append(note),
     )(Session())
@@ -94,9 +94,9 @@ def test_the_same_seed_writes_the_same_notes_as_they_came(desk: Desk, composed: 
 
 
 @pytest.mark.parametrize("kind", ["midi", "locked", "musicxml", "wav"])
-def test_what_was_composed_can_be_taken_away(desk: Desk, composed: Session, kind: str) -> None:
-    piece = composing.accept(desk, composed, 2, Controls())(composed)
-    name, data = actions.export(desk, piece, kind, next(iter(desk.pianos)))
+def test_what_was_composed_can_be_taken_away(shared: SharedEngine, composed: Session, kind: str) -> None:
+    piece = composing.accept(shared, composed, 2, Controls())(composed)
+    name, data = actions.export(shared, piece, kind, next(iter(shared.pianos)))
     assert name.startswith("Composition-in-")
     if kind == "musicxml":
         read = open_score(data, name)
@@ -106,17 +106,17 @@ def test_what_was_composed_can_be_taken_away(desk: Desk, composed: Session, kind
         assert len(open_score(data, name)) == len(score_of(piece))
 
 
-def test_continuing_keeps_the_piece_and_how_it_is_played(desk: Desk, opened: Session) -> None:
+def test_continuing_keeps_the_piece_and_how_it_is_played(shared: SharedEngine, opened: Session) -> None:
     n = len(score_of(opened))
     mine = actions.edit([[1, 60, 5, 300, 99], [n + 1, 72, 1234, 500, 90]], [3], [[500, 900]])(opened)
     request = ComposeRequest(bars=2, takes=1, seed=4)
-    written = composing.continue_piece(desk, mine, request, unheard)(mine)
+    written = composing.continue_piece(shared, mine, request, unheard)(mine)
     take = written.takes[-1]
     assert not take.fresh[:n].any()
     assert take.fresh[n:].all()
     for name in WRITTEN:
         assert np.array_equal(getattr(take.score, name)[:n], getattr(score_of(opened), name)), name
-    longer = composing.accept(desk, written, take.number, Controls())(written)
+    longer = composing.accept(shared, written, take.number, Controls())(written)
     assert longer.title == f"{SHORT}, continued"
     assert longer.rendered is not None
     assert opened.rendered is not None
@@ -133,15 +133,15 @@ def test_continuing_keeps_the_piece_and_how_it_is_played(desk: Desk, opened: Ses
     assert history.forward(back).performance.digest == longer.performance.digest
 
 
-def test_infilling_bars_changes_nothing_else(desk: Desk, opened: Session) -> None:
+def test_infilling_bars_changes_nothing_else(shared: SharedEngine, opened: Session) -> None:
     score = score_of(opened)
     number = score.measures.number
     region = composing.whole_bars(opened, int(number[2]), int(number[3]), "Both hands", Selection())
     m = score.measures
     assert region.span == (m.onset_quarter[2], m.onset_quarter[3] + m.duration_quarter[3])
-    written = composing.infill(desk, opened, region, ComposeRequest(seed=6), unheard)(opened)
+    written = composing.infill(shared, opened, region, ComposeRequest(seed=6), unheard)(opened)
     take = written.takes[-1]
-    new = composing.accept(desk, written, take.number, Controls())(written)
+    new = composing.accept(shared, written, take.number, Controls())(written)
     kept = kept_notes(score, score_of(new))
     assert set(np.flatnonzero(~region.selected)) <= set(kept.tolist()), "every other note is the same in every field"
     assert new.rendered is not None
@@ -156,7 +156,7 @@ def test_infilling_bars_changes_nothing_else(desk: Desk, opened: Session) -> Non
     assert start_sec >= 0
 
 
-def test_one_staff_and_single_notes(desk: Desk, opened: Session) -> None:
+def test_one_staff_and_single_notes(shared: SharedEngine, opened: Session) -> None:
     number = score_of(opened).measures.number
     both = composing.whole_bars(opened, int(number[2]), int(number[2]), "Both hands", Selection()).selected
     hands = [
@@ -171,7 +171,7 @@ def test_one_staff_and_single_notes(desk: Desk, opened: Session) -> None:
     assert selection.bars is not None
     first, last = composing.bars_of(opened, selection) or (0, 0)
     assert number[selection.bars[0]] == first <= last == number[selection.bars[1]]
-    take = composing.infill(desk, opened, region, ComposeRequest(seed=1), unheard)(opened).takes[-1]
+    take = composing.infill(shared, opened, region, ComposeRequest(seed=1), unheard)(opened).takes[-1]
     assert len(take.score) - take.fresh.sum() >= len(score_of(opened)) - 3
     with pytest.raises(BadInput, match="No note is selected"):
         composing.selected_notes(opened, Selection())
@@ -194,7 +194,7 @@ def test_a_repeated_bar_number_means_the_selected_bar(opened: Session) -> None:
     assert composing.whole_bars(twice, 2, 2, "Both hands", chosen).span[0] == m.onset_quarter[9]
 
 
-def test_cancelling_leaves_everything_as_it_was(desk: Desk, opened: Session) -> None:
+def test_cancelling_leaves_everything_as_it_was(shared: SharedEngine, opened: Session) -> None:
     document, job = Document(), Job()
     document.update(lambda now: opened)
 
@@ -205,32 +205,32 @@ def test_cancelling_leaves_everything_as_it_was(desk: Desk, opened: Session) -> 
         job.step(0.5)
 
     with pytest.raises(Cancelled):
-        composing.compose(desk, ComposeRequest(notes=200, takes=2), on_note, job.step)
+        composing.compose(shared, ComposeRequest(notes=200, takes=2), on_note, job.step)
     assert len(job.draft) == 5
     assert document.session is opened
-    assert desk.compose(ComposeRequest(notes=8), unheard), "the composer is free again"
+    assert shared.compose(ComposeRequest(notes=8), unheard), "the composer is free again"
 
 
-def test_accepting_after_the_piece_has_changed(desk: Desk, opened: Session, composed: Session) -> None:
+def test_accepting_after_the_piece_has_changed(shared: SharedEngine, opened: Session, composed: Session) -> None:
     """The take's own piece is carried on with, wherever the visitor has gone meanwhile."""
-    written = composing.continue_piece(desk, opened, ComposeRequest(bars=1, seed=2), unheard)(opened)
+    written = composing.continue_piece(shared, opened, ComposeRequest(bars=1, seed=2), unheard)(opened)
     moved = history.replaced(written, replace(composed, takes=()))
     assert moved.takes == written.takes
-    other = composing.accept(desk, moved, written.takes[-1].number, Controls())(moved)
+    other = composing.accept(shared, moved, written.takes[-1].number, Controls())(moved)
     assert other.title.endswith("continued")
     edited = actions.edit([], [1], False)(written)
-    assert composing.accept(desk, edited, written.takes[-1].number, Controls())(edited).deleted == {1}
+    assert composing.accept(shared, edited, written.takes[-1].number, Controls())(edited).deleted == {1}
     with pytest.raises(BadInput, match="not kept any more"):
-        composing.accept(desk, composing.dismiss(edited, 1), 1, Controls())
+        composing.accept(shared, composing.dismiss(edited, 1), 1, Controls())
 
 
-def test_takes_are_shown_with_their_piece(desk: Desk, opened: Session, composed: Session) -> None:
-    written = composing.continue_piece(desk, opened, ComposeRequest(bars=1, seed=2), unheard)(opened)
-    accepted = composing.accept(desk, written, 1, Controls())(written)
+def test_takes_are_shown_with_their_piece(shared: SharedEngine, opened: Session, composed: Session) -> None:
+    written = composing.continue_piece(shared, opened, ComposeRequest(bars=1, seed=2), unheard)(opened)
+    accepted = composing.accept(shared, written, 1, Controls())(written)
     assert numbers_shown(accepted) == [1], "beside what was made of the piece they stay"
-    another = history.replaced(accepted, composing.accept(desk, composed, 1, Controls())(composed))
+    another = history.replaced(accepted, composing.accept(shared, composed, 1, Controls())(composed))
     assert numbers_shown(another) == []
-    here = composing.compose(desk, ComposeRequest(notes=8), unheard)(another)
+    here = composing.compose(shared, ComposeRequest(notes=8), unheard)(another)
     assert numbers_shown(here) == [2]
     assert numbers_shown(history.back(here)) == [1], "back at the piece before, its takes are back"
     assert numbers_shown(history.forward(history.back(here))) == [2]
@@ -241,10 +241,10 @@ def numbers_shown(session: Session) -> list[int]:
     return [card["number"] for card in json.loads(strip_value(session)["takes"])]
 
 
-def test_history_finds_each_piece_as_it_was_left(desk: Desk, composed: Session) -> None:
-    one = composing.accept(desk, composed, 1, Controls())(composed)
+def test_history_finds_each_piece_as_it_was_left(shared: SharedEngine, composed: Session) -> None:
+    one = composing.accept(shared, composed, 1, Controls())(composed)
     edited = actions.edit([], [2], False)(one)
-    two = composing.accept(desk, edited, 2, Controls())(edited)
+    two = composing.accept(shared, edited, 2, Controls())(edited)
     assert [s.doc for s in (one, two)] == [1, 2]
     back = history.back(two)
     assert (back.doc, back.deleted, back.takes) == (1, {2}, two.takes)
@@ -267,14 +267,14 @@ def test_takes_are_kept_but_not_forever(composed: Session) -> None:
     assert composing.dismiss(many, numbers[3]).takes == (*many.takes[:3], *many.takes[4:])
 
 
-def test_cards_and_drafts(desk: Desk, opened: Session, composed: Session) -> None:
+def test_cards_and_drafts(shared: SharedEngine, opened: Session, composed: Session) -> None:
     cards = json.loads(strip_value(composed)["takes"])
     assert [c["number"] for c in cards] == [1, 2]
     drawn = picture(composed.takes[0])
     assert drawn.startswith("<svg")
     assert len(re.findall(r"M[\d.-]+,[\d.-]+h", drawn)) == len(composed.takes[0].score)
     take = composed.takes[0]
-    played = composing.played(desk, composed, take, Controls())
+    played = composing.played(shared, composed, take, Controls())
     alone = json.loads(take_draft(played, take, 0.0, True))
     assert len(alone["rows"]) == len(take.score)
     job = Jobs().start("compose", "Composing", lambda job: lambda: None, about={"alone": True, "start": 0})
@@ -296,7 +296,7 @@ def test_excerpt_starts_under_the_pedal_that_is_down() -> None:
     assert part.pedal_value.tolist() == [127, 0, 0]
 
 
-def test_the_panel_is_checked(desk: Desk) -> None:
+def test_the_panel_is_checked(shared: SharedEngine) -> None:
     good = ["composer:Chopin", "F minor", "3/4", "96,5", "", 2, "7", 1, 0.97]
     request = as_request(tuple(good), notes=64)
     asked = request.conditions
@@ -319,10 +319,10 @@ def test_the_panel_is_checked(desk: Desk) -> None:
             as_request((*good[:place], value, *good[place + 1 :]))
     with pytest.raises(BadInput, match=r"The length in bars is empty; 1 to 128"):
         as_number(None, 1, 128, "The length in bars")
-    assert ("Chopin", "composer:Chopin") in who_menu(desk)
-    assert ("Baroque (period)", "period:Baroque") in who_menu(desk)
+    assert ("Chopin", "composer:Chopin") in who_menu(shared)
+    assert ("Baroque (period)", "period:Baroque") in who_menu(shared)
     with pytest.raises(BadInput, match="metre"):
-        desk.compose(replace(request, conditions=replace(asked, meter="13/17")), unheard)
+        shared.compose(replace(request, conditions=replace(asked, meter="13/17")), unheard)
 
 
 def test_the_corpus_table(opened: Session) -> None:

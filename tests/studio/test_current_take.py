@@ -10,11 +10,11 @@ import pytest
 
 from engine.measures.exports import ALL, EXPORTS
 from studio.actions.editing import OF_PIECE
-from studio.page.answers import LONGEST_NAME, example_menu
+from studio.page.answers import MAX_NAME, example_menu
 from studio.panels.perform.events import SHOWN
 from studio.panels.project.events import kept_file
-from studio.project.store import Keeper, Store
-from studio.service.shared_engine import Desk
+from studio.project.store import Autosaver, SessionStore
+from studio.service.shared_engine import SharedEngine
 from studio.shell.page import build_studio
 from studio.state.examples import EMPTY, EXAMPLES, FIRST, MINE
 from studio.state.session import Session
@@ -23,7 +23,7 @@ from tests.studio.test_project_files import a_session
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> gr.Blocks:
-    return build_studio(Desk(), Keeper(Store(Path(tmp_path_factory.mktemp("state"))), kept_file))
+    return build_studio(SharedEngine(), Autosaver(SessionStore(Path(tmp_path_factory.mktemp("state"))), kept_file))
 
 
 def test_the_menu_names_what_is_on_the_stand() -> None:
@@ -31,7 +31,7 @@ def test_the_menu_names_what_is_on_the_stand() -> None:
     assert example_menu(replace(a_session(), example=FIRST))["value"] == FIRST
     for session, name in (
         (a_session("Composition in C minor"), "Composition in C minor"), (a_session(""), "Untitled"),
-        (replace(a_session(FIRST), example="of another Étude"), FIRST), (a_session("x" * 500), "x" * LONGEST_NAME),
+        (replace(a_session(FIRST), example="of another Étude"), FIRST), (a_session("x" * 500), "x" * MAX_NAME),
     ):  # fmt: skip
         menu = example_menu(session)
         assert menu["value"] == MINE

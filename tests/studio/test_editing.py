@@ -18,7 +18,7 @@ from engine.untrusted.scores import open_performance, open_score
 from studio.actions import editing as actions
 from studio.actions.document import Document
 from studio.page.wire import curves, roll_document, roll_score, roll_value
-from studio.service.shared_engine import Desk, Memory
+from studio.service.shared_engine import LruCache, SharedEngine
 from studio.state.examples import EXAMPLES, FIRST
 from studio.state.session import FIELDS, Controls, Grid, NoteEdit, Session, replay
 
@@ -26,14 +26,14 @@ SHORT = "Chopin, Prélude op. 28 no. 7"
 
 
 @pytest.fixture(scope="module")
-def desk() -> Desk:
-    return Desk()
+def shared() -> SharedEngine:
+    return SharedEngine()
 
 
 @pytest.fixture(scope="module")
-def session(desk: Desk) -> Session:
+def session(shared: SharedEngine) -> Session:
     """The shortest example, played in the default style."""
-    return actions.open_piece(desk, Session(), desk.read_example(EXAMPLES[SHORT]), SHORT, Controls(), SHORT)
+    return actions.open_piece(shared, Session(), shared.read_example(EXAMPLES[SHORT]), SHORT, Controls(), SHORT)
 
 
 def rows(session: Session) -> dict[int, list[int]]:
@@ -131,13 +131,13 @@ def test_odd_pedals_are_refused(pedal: list) -> None:
         actions.edit([], [], pedal)
 
 
-def test_edits_follow_the_music_into_another_style(desk: Desk, session: Session) -> None:
+def test_edits_follow_the_music_into_another_style(shared: SharedEngine, session: Session) -> None:
     n = len(session.performance)
     pitch, onset, duration, _ = rows(session)[10]
     mine = edited(session, 10, pitch=pitch + 12)
     mine = edited(mine, 20, onset=rows(session)[20][1] + 300)
     mine = actions.edit([[n + 1, 40, onset, duration, 77]], [30], False)(mine)
-    slow = actions.restyle(desk, mine, Controls(axes=(-2.0, *[0.0] * (len(desk.axes) - 1))))(mine)
+    slow = actions.restyle(shared, mine, Controls(axes=(-2.0, *[0.0] * (len(shared.axes) - 1))))(mine)
     assert slow.take == mine.take + 1
     assert slow.grid is not None
     assert mine.grid is not None
@@ -154,16 +154,16 @@ def test_edits_follow_the_music_into_another_style(desk: Desk, session: Session)
     assert actions.discard_edits(slow).performance.digest == slow.rendered.digest
 
 
-def test_a_restyle_overtaken_by_another_piece_changes_nothing(desk: Desk, session: Session) -> None:
-    change = actions.restyle(desk, session, Controls(seed=5))
+def test_a_restyle_overtaken_by_another_piece_changes_nothing(shared: SharedEngine, session: Session) -> None:
+    change = actions.restyle(shared, session, Controls(seed=5))
     other = replace(session, doc=session.doc + 1)
     assert change(other) is other
 
 
-def test_reperform_leaves_the_rest_alone(desk: Desk, session: Session) -> None:
+def test_reperform_leaves_the_rest_alone(shared: SharedEngine, session: Session) -> None:
     mine = edited(session, 50, pitch=rows(session)[50][0] + 1)
     ids = [20, 21, 22, 23]
-    new = actions.reperform(desk, mine, ids)(mine)
+    new = actions.reperform(shared, mine, ids)(mine)
     kept = np.array([i not in ids for i in range(1, len(mine.performance) + 1)])
     for name in FIELDS:
         assert np.array_equal(getattr(new.performance, name)[kept], getattr(mine.performance, name)[kept])
@@ -173,46 +173,46 @@ def test_reperform_leaves_the_rest_alone(desk: Desk, session: Session) -> None:
     assert any(changed)
     assert new.edits.keys() == {50}
     with pytest.raises(BadInput, match="selected"):
-        actions.reperform(desk, mine, [10_000])
+        actions.reperform(shared, mine, [10_000])
 
 
-def test_style_panel(desk: Desk, session: Session) -> None:
-    preset = next(name for name in desk.presets if name != actions.DEFAULT)
-    half = actions.style_of(desk, session, Controls(preset=preset, second=actions.DEFAULT, blend=0.5))
-    assert np.allclose(half.z, np.array(desk.presets[preset]) / 2)
-    none = actions.style_of(desk, session, Controls(strength=(0, 0, 0, 0, 0)))
+def test_style_panel(shared: SharedEngine, session: Session) -> None:
+    preset = next(name for name in shared.presets if name != actions.DEFAULT)
+    half = actions.style_of(shared, session, Controls(preset=preset, second=actions.DEFAULT, blend=0.5))
+    assert np.allclose(half.z, np.array(shared.presets[preset]) / 2)
+    none = actions.style_of(shared, session, Controls(strength=(0, 0, 0, 0, 0)))
     assert none.strength.tempo == 0
-    deadpan = desk.perform(PerformRequest(session.score, none))  # type: ignore[arg-type]
+    deadpan = shared.perform(PerformRequest(session.score, none))  # type: ignore[arg-type]
     assert len(np.unique(deadpan.velocity)) == 1
     with pytest.raises(BadInput, match="preset"):
-        actions.style_of(desk, session, Controls(preset="nobody"))
+        actions.style_of(shared, session, Controls(preset="nobody"))
     with pytest.raises(BadInput, match="human performance"):
-        actions.style_of(desk, session, Controls(preset=actions.BORROWED))
+        actions.style_of(shared, session, Controls(preset=actions.BORROWED))
 
 
-def test_human_reference(desk: Desk) -> None:
+def test_human_reference(shared: SharedEngine) -> None:
     example = EXAMPLES[FIRST]
-    score = desk.read_example(example)
-    session = actions.open_piece(desk, Session(), score, FIRST, Controls(), FIRST)
+    score = shared.read_example(example)
+    session = actions.open_piece(shared, Session(), score, FIRST, Controls(), FIRST)
     human = open_performance(example.human_bytes(), example.human)
-    session = actions.set_reference(desk, session, human, "Shi")(session)
+    session = actions.set_reference(shared, session, human, "Shi")(session)
     assert session.reference is not None
     assert len(session.reference.alignment) > 0.9 * len(score)
     figure = curves(session, True)
     assert sum(trace.name == "human" for trace in figure.data) == 4
     assert not any(trace.name == "human" for trace in curves(session, False).data)
-    borrowed = actions.style_of(desk, session, Controls(preset=actions.BORROWED))
+    borrowed = actions.style_of(shared, session, Controls(preset=actions.BORROWED))
     assert any(borrowed.z)
     wrong = Performance(np.arange(20.0), np.ones(20), np.full(20, 21), np.full(20, 64))
     with pytest.raises(BadInput, match=r"performance of (the same|this) piece"):
-        actions.set_reference(desk, session, wrong, "wrong")
+        actions.set_reference(shared, session, wrong, "wrong")
 
 
 @pytest.mark.parametrize("kind", ["midi", "locked", "musicxml", "wav", "flac"])
-def test_exports(desk: Desk, session: Session, kind: str) -> None:
+def test_exports(shared: SharedEngine, session: Session, kind: str) -> None:
     n = len(session.performance)
     mine = actions.edit([[n + 1, 72, 1234, 500, 90]], [3], False)(session)
-    name, data = actions.export(desk, mine, kind, "grand")
+    name, data = actions.export(shared, mine, kind, "grand")
     assert name.startswith("Chopin-Prelude-op-28-no-7")
     if kind == "midi":
         assert len(read_midi_performance(data)) == n
@@ -224,13 +224,16 @@ def test_exports(desk: Desk, session: Session, kind: str) -> None:
         assert len(open_score(data, name)) == n
 
 
-def test_nothing_left_to_hear_is_said(desk: Desk, session: Session) -> None:
+def test_nothing_left_to_hear_is_said(shared: SharedEngine, session: Session) -> None:
     empty = actions.edit([], list(range(1, len(session.performance) + 1)), False)(session)
-    for act in (lambda: actions.sound(desk, empty, "grand"), lambda: actions.export(desk, empty, "locked", "grand")):
+    for act in (
+        lambda: actions.sound(shared, empty, "grand"),
+        lambda: actions.export(shared, empty, "locked", "grand"),
+    ):
         with pytest.raises(BadInput, match="Every note has been deleted"):
             act()
     with pytest.raises(BadInput, match="No score is open"):
-        actions.export(desk, Session(), "midi", "grand")
+        actions.export(shared, Session(), "midi", "grand")
 
 
 @pytest.mark.parametrize(
@@ -290,7 +293,7 @@ def test_documents_are_never_shared() -> None:
 
 
 def test_memory_keeps_the_latest() -> None:
-    memory, made = Memory(2), []
+    memory, made = LruCache(2), []
     for key in (1, 2, 1, 3, 1, 2):
         memory.recall(key, lambda key=key: made.append(key))
     assert made == [1, 2, 3, 2]

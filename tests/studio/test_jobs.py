@@ -19,9 +19,9 @@ from engine.progress import Cancelled
 from engine.untrusted.scores import open_performance, open_score
 from studio.actions import editing as actions
 from studio.actions.document import Document
+from studio.service.admission import AdmissionGate
 from studio.service.jobs import Job, Jobs
-from studio.service.shared_engine import Desk
-from studio.service.turns import Turns
+from studio.service.shared_engine import SharedEngine
 from studio.state.examples import EXAMPLES
 from studio.state.session import Controls, Session
 
@@ -29,13 +29,13 @@ LONG, SHORT = "Mozart, Sonata K. 332, i", "Chopin, Prélude op. 28 no. 7"
 
 
 @pytest.fixture(scope="module")
-def desk() -> Desk:
-    return Desk()
+def shared() -> SharedEngine:
+    return SharedEngine()
 
 
 @pytest.fixture(scope="module")
-def long_score(desk: Desk) -> Score:
-    return desk.read_example(EXAMPLES[LONG])
+def long_score(shared: SharedEngine) -> Score:
+    return shared.read_example(EXAMPLES[LONG])
 
 
 def forever(job: Job) -> Callable[[], str]:
@@ -113,7 +113,7 @@ def test_a_stopped_change_is_not_made() -> None:
 
 
 def test_turns_are_taken_one_at_a_time_and_not_by_everybody() -> None:
-    turns, at_once, most = Turns(1), [0], [0]
+    turns, at_once, most = AdmissionGate(1), [0], [0]
 
     def work() -> None:
         with turns.turn(lambda share: None):
@@ -151,7 +151,7 @@ def test_turns_are_taken_one_at_a_time_and_not_by_everybody() -> None:
         pass
     with turns.turn(lambda share: None):
         pass
-    full = Turns(1, most_waiting=0)
+    full = AdmissionGate(1, most_waiting=0)
     with pytest.raises(BadInput, match="try again"), full.turn(lambda share: None):
         pass
 
@@ -160,7 +160,7 @@ class Queue:
     """One pianist, held until `free`; jobs of visitors that wait for a turn and note that they had it."""
 
     def __init__(self) -> None:
-        self.turns, self.served, self._open = Turns(1), list[str](), threading.Event()
+        self.turns, self.served, self._open = AdmissionGate(1), list[str](), threading.Event()
         threading.Thread(target=self._hold, daemon=True).start()
         until(lambda: self.turns._free == 0)
 
@@ -220,8 +220,8 @@ def test_the_newest_position_of_a_slider_takes_the_place_of_the_waiting_one() ->
     assert queue.served == ["ann 4", "bob"]
 
 
-def test_playing_stops_at_the_next_step(desk: Desk, long_score: Score) -> None:
-    session = actions.open_piece(desk, Session(), long_score, LONG, Controls())
+def test_playing_stops_at_the_next_step(shared: SharedEngine, long_score: Score) -> None:
+    session = actions.open_piece(shared, Session(), long_score, LONG, Controls())
     shares, began = [], [0.0]
 
     def step(share: float) -> None:
@@ -231,16 +231,16 @@ def test_playing_stops_at_the_next_step(desk: Desk, long_score: Score) -> None:
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        actions.restyle(desk, session, Controls(seed=7), step)
+        actions.restyle(shared, session, Controls(seed=7), step)
     assert time.perf_counter() - began[0] < 1
     assert 0 < shares[-1] < 0.5
     shares.clear()
-    actions.restyle(desk, session, Controls(seed=7), shares.append)
+    actions.restyle(shared, session, Controls(seed=7), shares.append)
     assert shares[-1] == 1
     assert shares == sorted(shares)
 
 
-def test_sound_stops_and_is_the_same_in_parts(desk: Desk, long_score: Score) -> None:
+def test_sound_stops_and_is_the_same_in_parts(shared: SharedEngine, long_score: Score) -> None:
     performance = deadpan(long_score)
 
     def step(share: float) -> None:
@@ -248,12 +248,12 @@ def test_sound_stops_and_is_the_same_in_parts(desk: Desk, long_score: Score) -> 
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        desk.preview(performance, "grand", step)
-    short = deadpan(desk.read_example(EXAMPLES[SHORT]))
+        shared.preview(performance, "grand", step)
+    short = deadpan(shared.read_example(EXAMPLES[SHORT]))
     shares: list[float] = []
-    clip = desk.preview(short, "grand", shares.append)
+    clip = shared.preview(short, "grand", shares.append)
     assert shares[-1] == pytest.approx(1, abs=0.01)
-    assert abs(clip.samples - desk.engine.preview(short, "grand").samples).max() < 1e-4
+    assert abs(clip.samples - shared.engine.preview(short, "grand").samples).max() < 1e-4
 
 
 def test_matching_stops(long_score: Score) -> None:

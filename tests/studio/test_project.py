@@ -23,7 +23,7 @@ from studio.actions.document import Document
 from studio.actions.rendering import Render, span_of_bars
 from studio.project.document import Project, adopt, other_weights, project_of, read_project, write_project
 from studio.service.jobs import Job
-from studio.service.shared_engine import Desk
+from studio.service.shared_engine import SharedEngine
 from studio.state import history
 from studio.state.examples import EXAMPLES, FIRST
 from studio.state.pins import Vote
@@ -33,8 +33,8 @@ CHOPIN = "Chopin, Prélude op. 28 no. 7"
 
 
 @pytest.fixture(scope="module")
-def desk() -> Desk:
-    return Desk()
+def shared() -> SharedEngine:
+    return SharedEngine()
 
 
 def a_render(number: int, session: Session, folder: Path, prompt: Prompt) -> Render:
@@ -57,17 +57,19 @@ def own_prompt() -> Prompt:
 
 
 @pytest.fixture(scope="module")
-def document(desk: Desk) -> Document:
+def document(shared: SharedEngine) -> Document:
     """A document in which everything is used: edits of every kind, history both ways, takes, pins, votes, renders."""
     document = Document()
     example = EXAMPLES[FIRST]
-    fugue = actions.open_piece(desk, Session(), desk.read_example(example), FIRST, Controls(), FIRST)
+    fugue = actions.open_piece(shared, Session(), shared.read_example(example), FIRST, Controls(), FIRST)
     human = open_performance(example.human_bytes(), example.human)
     document.update(lambda now: history.replaced(now, fugue))
-    document.update(actions.set_reference(desk, document.session, human, "Shi"))
-    score = desk.read_example(EXAMPLES[CHOPIN])
-    controls = Controls(seed=7, axes=(0.35, *[0.0] * (len(desk.axes) - 1)), strength=(80.0, 100.0, 120.0, 100.0, 33.0))
-    opened = actions.open_piece(desk, document.session, score, CHOPIN, controls, CHOPIN)
+    document.update(actions.set_reference(shared, document.session, human, "Shi"))
+    score = shared.read_example(EXAMPLES[CHOPIN])
+    controls = Controls(
+        seed=7, axes=(0.35, *[0.0] * (len(shared.axes) - 1)), strength=(80.0, 100.0, 120.0, 100.0, 33.0)
+    )
+    opened = actions.open_piece(shared, document.session, score, CHOPIN, controls, CHOPIN)
     document.update(lambda now: history.replaced(now, opened))
     n = len(score)
     first = document.session.base(1)
@@ -80,9 +82,9 @@ def document(desk: Desk) -> Document:
     vote = Vote("2026-11-22T22:41:05+00:00", CHOPIN, "Clara", "prefer", ("mine", "Shi"), ("mine",), 0, "1-2", 3, 1)
     document.update(lambda now: replace(now, comparison=replace(comparison, votes=(vote,))))
     request = ComposeRequest(notes=16, bars=1, takes=1, seed=5)
-    document.update(composing.continue_piece(desk, document.session, request, lambda *note: None))
-    document.update(composing.compose(desk, replace(request, bars=0), lambda *note: None))
-    document.update(composing.accept(desk, document.session, 1, controls))
+    document.update(composing.continue_piece(shared, document.session, request, lambda *note: None))
+    document.update(composing.compose(shared, replace(request, bars=0), lambda *note: None))
+    document.update(composing.accept(shared, document.session, 1, controls))
     document.update(history.back)
     document.prompt = own_prompt()
     document.settings = {"compose-who": "composer:Chopin", "render-seed": 8, "render-temperature": 0.9, "x": None}
@@ -147,10 +149,10 @@ def test_saved_again_it_is_the_same_byte_for_byte(saved: bytes) -> None:
     document.close()
 
 
-def test_it_can_be_opened_over_other_work_and_is_still_itself(desk: Desk, saved: bytes) -> None:
+def test_it_can_be_opened_over_other_work_and_is_still_itself(shared: SharedEngine, saved: bytes) -> None:
     document = Document()
-    score = desk.read_example(EXAMPLES[FIRST])
-    fugue = actions.open_piece(desk, Session(), score, FIRST, Controls())
+    score = shared.read_example(EXAMPLES[FIRST])
+    fugue = actions.open_piece(shared, Session(), score, FIRST, Controls())
     document.update(lambda now: history.replaced(now, fugue))
     session = adopt(document, read_project(saved))
     assert session.doc > 1
@@ -183,10 +185,10 @@ def test_renders_keep_sound_and_provenance(document: Document, saved: bytes) -> 
     assert not first.folder.exists()
 
 
-def test_a_take_of_a_project_can_be_accepted(desk: Desk, saved: bytes) -> None:
+def test_a_take_of_a_project_can_be_accepted(shared: SharedEngine, saved: bytes) -> None:
     document = Document()
     session = adopt(document, read_project(saved))
-    document.update(composing.accept(desk, session, session.takes[0].number, session.controls))
+    document.update(composing.accept(shared, session, session.takes[0].number, session.controls))
     assert document.session.title.endswith("continued")
     assert document.session.edits[1].pitch == session.edits[1].pitch, "the visitor's edit went along"
     document.close()
@@ -220,10 +222,10 @@ def test_a_project_that_grows_too_large_leaves_renders_out(document: Document) -
     assert len(data) < 20_000_000
 
 
-def test_an_empty_page_with_a_take_is_a_project(desk: Desk) -> None:
+def test_an_empty_page_with_a_take_is_a_project(shared: SharedEngine) -> None:
     document = Document()
     document.update(lambda now: history.replaced(now, Session(example="An empty page")))
-    document.update(composing.compose(desk, ComposeRequest(notes=16, takes=1, seed=5), lambda *note: None))
+    document.update(composing.compose(shared, ComposeRequest(notes=16, takes=1, seed=5), lambda *note: None))
     data, _ = write_project(project_of(document))
     found = read_project(data).session
     assert found.score is None

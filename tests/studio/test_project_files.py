@@ -27,9 +27,9 @@ from engine.music.types import BadInput, Marks, Measures, Performance, Score
 from studio.actions.document import Document
 from studio.page.answers import with_warning
 from studio.project import store as project_store
-from studio.project.container import MOST_ENTRIES, looks_like_project, pack, unpack
+from studio.project.container import MAX_ENTRIES, looks_like_project, pack, unpack
 from studio.project.document import Project, project_of, read_project, write_project
-from studio.project.store import Keeper, Store, new_token, state_folder
+from studio.project.store import Autosaver, SessionStore, new_token, state_folder
 from studio.service.retention import Retention
 from studio.state.session import Grid, NoteEdit, Session
 
@@ -160,7 +160,7 @@ def test_an_edited_checksum(saved: bytes) -> None:
     [
         b"", b"MThd\0\0\0\6", b"<score-partwise/>", b"PK\x03\x04 and nothing more", zipped({"a.txt": b"hello"}),
         zipped({"project.json": b"{}"}), zipped({"project.json": b'{"format": "another"}'}),
-        zipped({"project.json": b"[" * 100_000}), zipped({f"x/{i}.json": b"" for i in range(MOST_ENTRIES + 1)}),
+        zipped({"project.json": b"[" * 100_000}), zipped({f"x/{i}.json": b"" for i in range(MAX_ENTRIES + 1)}),
         b"PK\x03\x04" + b"\0" * 20_000_000,
     ],
 )  # fmt: skip
@@ -290,14 +290,14 @@ def test_a_process_killed_while_it_saves_leaves_the_old_or_the_new_file(tmp_path
 def _save_with_little_room(path: str, data: bytes, answer: Connection) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))  # as a full disk: no file may grow beyond 1,000 bytes
     try:
-        Store(Path(path)).write("a" * 30, data)
+        SessionStore(Path(path)).write("a" * 30, data)
         answer.send("saved")
     except BadInput as refused:
         answer.send(str(refused))
 
 
 def test_a_full_disk_is_a_sentence_and_leaves_no_half_file(tmp_path: Path, saved: bytes) -> None:
-    store = Store(tmp_path)
+    store = SessionStore(tmp_path)
     store.write("a" * 30, b"the old one")
     here, there = multiprocessing.Pipe()
     child = multiprocessing.get_context("fork").Process(
@@ -326,7 +326,7 @@ def test_where_work_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_the_store_is_private_and_forgets_what_was_long_unused(tmp_path: Path) -> None:
-    store, now = Store(tmp_path / "state", most_bytes=3000), [0.0]
+    store, now = SessionStore(tmp_path / "state", most_bytes=3000), [0.0]
     store._retention = Retention(store.folder, lambda: now[0])
     tokens = [new_token() for _ in range(5)]
     for token in tokens[:3]:
@@ -358,7 +358,7 @@ def test_cleaning_touches_only_its_own_files_and_distrusts_the_clock(
         os.utime(tmp_path / name, (0, 0))
     (tmp_path / ".cache").mkdir()
     (tmp_path / f"{'0' * 40}.etude").mkdir()
-    store, tokens = Store(tmp_path), [new_token() for _ in range(5)]
+    store, tokens = SessionStore(tmp_path), [new_token() for _ in range(5)]
     for token in tokens:
         store.write(token, b"work")
         path = store.path(token)
@@ -367,7 +367,7 @@ def test_cleaning_touches_only_its_own_files_and_distrusts_the_clock(
     real = time.time()
     monkeypatch.setattr(time, "time", lambda: real + 31 * 24 * 3600)
     store.write(new_token(), b"after a jump of the clock")
-    Store(tmp_path).prune()
+    SessionStore(tmp_path).prune()
     assert all(store.read(token) == b"work" for token in tokens)
     assert all((tmp_path / name).read_text() == "not ours" for name in names)
     assert (tmp_path / ".cache").is_dir()
@@ -375,7 +375,7 @@ def test_cleaning_touches_only_its_own_files_and_distrusts_the_clock(
 
 def test_a_damaged_index_removes_nothing_and_halves_go_after_an_hour(tmp_path: Path) -> None:
     now, token = [0.0], new_token()
-    store = Store(tmp_path)
+    store = SessionStore(tmp_path)
     store._retention = Retention(tmp_path, lambda: now[0])
     store.write(token, b"work")
     half = tmp_path / f".{'0' * 40}.abcd_123"
@@ -392,7 +392,7 @@ def test_a_damaged_index_removes_nothing_and_halves_go_after_an_hour(tmp_path: P
 
 @pytest.mark.parametrize("token", [None, 7, "", "../../etc/passwd", "a/b", "x" * 19, "x" * 65, "é" * 30, ["x" * 30]])
 def test_what_is_no_token_finds_nothing(tmp_path: Path, token: object) -> None:
-    store = Store(tmp_path)
+    store = SessionStore(tmp_path)
     assert store.read(token) is None
     with pytest.raises(BadInput, match="cannot be kept"):
         store.write(token, b"x")
@@ -400,7 +400,7 @@ def test_what_is_no_token_finds_nothing(tmp_path: Path, token: object) -> None:
 
 def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    store = Store(tmp_path / "file" / "state")
+    store = SessionStore(tmp_path / "file" / "state")
     assert not store.usable()
     assert store.read(new_token()) is None
     with pytest.raises(BadInput, match="cannot be kept"):
@@ -408,10 +408,10 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
 
 
 def test_a_change_is_kept_a_moment_later_and_a_leaving_visitor_at_once(tmp_path: Path) -> None:
-    store, token = Store(tmp_path), new_token()
-    keeper = Keeper(store, lambda document: write_project(project_of(document))[0], wait_sec=0.2)
+    store, token = SessionStore(tmp_path), new_token()
+    autosaver = Autosaver(store, lambda document: write_project(project_of(document))[0], wait_sec=0.2)
     document = Document()
-    keeper.attend(document, token)
+    autosaver.attend(document, token)
     document.update(lambda now: a_session())
     assert store.read(token) is None
     until = time.monotonic() + 20
@@ -419,13 +419,13 @@ def test_a_change_is_kept_a_moment_later_and_a_leaving_visitor_at_once(tmp_path:
         assert time.monotonic() < until, "nothing was kept"
         time.sleep(0.05)
     document.update(lambda now: a_session("Another"))
-    keeper.flush(token)
+    autosaver.flush(token)
     assert read_project(store.read(token) or b"").session.title == "Another"
     document.update(lambda now: a_session("The last"))
-    keeper.leave(document)
+    autosaver.leave(document)
     assert read_project(store.read(token) or b"").session.title == "The last"
     document.update(lambda now: a_session("Later"))
-    keeper.flush()
+    autosaver.flush()
     assert read_project(store.read(token) or b"").session.title == "The last"
 
 
@@ -438,47 +438,47 @@ def test_work_without_a_pause_is_kept_within_ten_seconds(tmp_path: Path, monkeyp
         made[id(document)] = made.get(id(document), 0) + 1
         return b"%d" % document.session.rev
 
-    keeper, documents = Keeper(Store(tmp_path), make, wait_sec=0.5), [Document(), Document()]
+    autosaver, documents = Autosaver(SessionStore(tmp_path), make, wait_sec=0.5), [Document(), Document()]
     tokens = [new_token(), new_token()]
     for document, token in zip(documents, tokens, strict=True):
-        keeper.attend(document, token)
-    keeper._rest_sec[id(documents[0])] = 100.0
+        autosaver.attend(document, token)
+    autosaver._rest_sec[id(documents[0])] = 100.0
     began = time.monotonic()
     while time.monotonic() - began < 3:
         for document in documents:
             document.update(lambda now: replace(now, rev=now.rev + 1))
         time.sleep(0.1)
     for document, token in zip(documents, tokens, strict=True):
-        kept = int(keeper.store.read(token) or 0)
+        kept = int(autosaver.store.read(token) or 0)
         assert document.session.rev - kept <= 15, "at most the last second and a half is missing"
         assert made[id(document)] >= 2
 
 
 def test_two_tabs_without_storage_do_not_overwrite_each_other(tmp_path: Path) -> None:
-    keeper, token = Keeper(Store(tmp_path), lambda document: document.session.title.encode()), new_token()
+    autosaver, token = Autosaver(SessionStore(tmp_path), lambda document: document.session.title.encode()), new_token()
     one, two = Document(), Document()
     for document in (one, two):
-        keeper.attend(document, token)
+        autosaver.attend(document, token)
         document.update(lambda now, document=document: Session(title=f"edit {id(document)}"))
-    keeper.flush()
-    kept = {path.read_bytes() for path in keeper.store.files(token)}
+    autosaver.flush()
+    kept = {path.read_bytes() for path in autosaver.store.files(token)}
     assert kept == {f"edit {id(document)}".encode() for document in (one, two)}
-    keeper.attend(again := Document(), token, "tab-number-1")
-    keeper.attend(reloaded := Document(), token, "tab-number-1")
+    autosaver.attend(again := Document(), token, "tab-number-1")
+    autosaver.attend(reloaded := Document(), token, "tab-number-1")
     again.update(lambda now: Session(title="stale"))
     reloaded.update(lambda now: Session(title="fresh"))
-    keeper.flush()
-    assert keeper.store.read(token, "tab-number-1") == b"fresh", "a reloaded tab takes over its file"
+    autosaver.flush()
+    assert autosaver.store.read(token, "tab-number-1") == b"fresh", "a reloaded tab takes over its file"
 
 
-def test_what_cannot_be_kept_does_not_stop_the_keeper(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_what_cannot_be_kept_does_not_stop_the_autosaver(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     (tmp_path / "file").write_bytes(b"")
-    keeper = Keeper(Store(tmp_path / "file"), lambda document: b"x", wait_sec=0)
+    autosaver = Autosaver(SessionStore(tmp_path / "file"), lambda document: b"x", wait_sec=0)
     document = Document()
-    keeper.attend(document, new_token())
+    autosaver.attend(document, new_token())
     for _ in range(3):
         document.update(lambda now: now)
-        keeper.flush()
+        autosaver.flush()
     assert capsys.readouterr().out.count("could not be kept") == 1, "said once"
     assert with_warning(document, {"note": "12 notes"})["note"].startswith("12 notes. What you do here cannot be kept")
     assert with_warning(document, {}) == {}, "and once on the page"

@@ -20,7 +20,7 @@ from studio.actions.document import Document
 from studio.actions.rendering import SAMPLE_RATE, Renders, compared, human_grid, span_of_bars
 from studio.panels.render.events import as_prompt, as_request
 from studio.panels.render.layout import OWN, PARTS, credit_line, prompt_menu
-from studio.service.shared_engine import Desk
+from studio.service.shared_engine import SharedEngine
 from studio.state.examples import EXAMPLES, FIRST
 from studio.state.session import Controls, Session
 from studio.widgets.listen.listen import Listen, began, part_of
@@ -29,18 +29,18 @@ CHOPIN = "Chopin, Prélude op. 28 no. 7"
 
 
 @pytest.fixture(scope="module")
-def desk() -> Desk:
-    return Desk()
+def shared() -> SharedEngine:
+    return SharedEngine()
 
 
 @pytest.fixture(scope="module")
-def session(desk: Desk) -> Session:
+def session(shared: SharedEngine) -> Session:
     """A short piece on the stand."""
-    return actions.open_piece(desk, Session(), short_score(desk), CHOPIN, Controls(), CHOPIN)
+    return actions.open_piece(shared, Session(), short_score(shared), CHOPIN, Controls(), CHOPIN)
 
 
-def short_score(desk: Desk) -> Score:
-    return desk.read_example(EXAMPLES[CHOPIN])
+def short_score(shared: SharedEngine) -> Score:
+    return shared.read_example(EXAMPLES[CHOPIN])
 
 
 def request(session: Session, **changed: object) -> RenderRequest:
@@ -56,10 +56,12 @@ def wait(render: object, seconds: float = 120) -> None:
         render.wait(10**9, 0.2)  # type: ignore[attr-defined]
 
 
-def test_a_part_is_rendered_and_saved_with_how_it_was_made(desk: Desk, session: Session, tmp_path: Path) -> None:
+def test_a_part_is_rendered_and_saved_with_how_it_was_made(
+    shared: SharedEngine, session: Session, tmp_path: Path
+) -> None:
     renders = Renders()
     span = span_of_bars(session, 1, 1)
-    render = renders.begin(desk, session, request(session, span=span, part="bars 1 to 1"), tmp_path)
+    render = renders.begin(shared, session, request(session, span=span, part="bars 1 to 1"), tmp_path)
     have, files = 0, []
     while not (render.over and have == render.made):
         render.wait(have, 0.5)
@@ -84,25 +86,27 @@ def test_a_part_is_rendered_and_saved_with_how_it_was_made(desk: Desk, session: 
         assert name == f"Chopin-Prelude-op-28-no-7-render-1.{kind}"
         about = read_description(data)
         assert about["seed"] == 3
-        assert about["weights"] == desk.engine.weights("fitted")
+        assert about["weights"] == shared.engine.weights("fitted")
         assert about["prompt"] == gallery()["goldberg"].name
         assert about["notes"] == session.performance.digest
         assert about["span_sec"] == [round(v, 3) for v in span]
 
-    again = renders.begin(desk, session, request(session, span=span), tmp_path)
+    again = renders.begin(shared, session, request(session, span=span), tmp_path)
     wait(again)
     assert np.array_equal(again.samples(), render.samples()), "the same seed, the same sound"
 
 
-def test_cancelling_stops_within_a_second_and_keeps_what_is_there(desk: Desk, session: Session, tmp_path: Path) -> None:
+def test_cancelling_stops_within_a_second_and_keeps_what_is_there(
+    shared: SharedEngine, session: Session, tmp_path: Path
+) -> None:
     renders = Renders()
-    render = renders.begin(desk, session, request(session), tmp_path)
+    render = renders.begin(shared, session, request(session), tmp_path)
     render.wait(0, 60)
     assert render.made > 0
     assert render.job is not None
     render.job.stop("visitor")
     began_at = time.monotonic()
-    with desk.renderer.turn(lambda share: None):  # free again as soon as the computing has ended
+    with shared.renderer.turn(lambda share: None):  # free again as soon as the computing has ended
         assert time.monotonic() - began_at < 5  # a second on an idle machine
     made = render.made
     assert render.over
@@ -112,10 +116,10 @@ def test_cancelling_stops_within_a_second_and_keeps_what_is_there(desk: Desk, se
     assert render.made == made
 
 
-def test_only_the_last_renders_are_kept(desk: Desk, session: Session, tmp_path: Path) -> None:
+def test_only_the_last_renders_are_kept(shared: SharedEngine, session: Session, tmp_path: Path) -> None:
     renders = Renders()
     for _ in range(KEPT_RENDERS + 1):
-        last = renders.begin(desk, session, request(session, span=(0.0, 1.0)), tmp_path)
+        last = renders.begin(shared, session, request(session, span=(0.0, 1.0)), tmp_path)
     assert renders.numbered(1) is None
     assert renders.numbered(KEPT_RENDERS + 1) is last
     assert renders.numbered("1") is None
@@ -128,33 +132,33 @@ def test_only_the_last_renders_are_kept(desk: Desk, session: Session, tmp_path: 
     renders.close()
 
 
-def test_nothing_to_render(desk: Desk, tmp_path: Path, session: Session) -> None:
+def test_nothing_to_render(shared: SharedEngine, tmp_path: Path, session: Session) -> None:
     with pytest.raises(BadInput, match="No score is open"):
-        Renders().begin(desk, Session(), request(session), tmp_path)
+        Renders().begin(shared, Session(), request(session), tmp_path)
     none = actions.edit([], list(range(1, len(session.performance) + 1)), False)(session)
     with pytest.raises(BadInput, match="deleted"):
-        Renders().begin(desk, none, request(none), tmp_path)
+        Renders().begin(shared, none, request(none), tmp_path)
 
 
-def test_what_a_render_is_compared_with(desk: Desk, session: Session, tmp_path: Path) -> None:
-    render = Renders().begin(desk, session, request(session, span=(0.0, 1.0)), tmp_path)
-    assert compared(desk, render, "prompt", "grand") is gallery()["goldberg"].clip
-    preview = compared(desk, render, "preview", "player")
+def test_what_a_render_is_compared_with(shared: SharedEngine, session: Session, tmp_path: Path) -> None:
+    render = Renders().begin(shared, session, request(session, span=(0.0, 1.0)), tmp_path)
+    assert compared(shared, render, "prompt", "grand") is gallery()["goldberg"].clip
+    preview = compared(shared, render, "preview", "player")
     assert preview.duration_sec >= session.performance.end_sec
     with pytest.raises(BadInput, match="human performance"):
-        compared(desk, render, "human", "grand")
+        compared(shared, render, "human", "grand")
     wait(render)
 
 
-def test_the_human_performance_has_the_same_musical_moments(desk: Desk) -> None:
+def test_the_human_performance_has_the_same_musical_moments(shared: SharedEngine) -> None:
     example = EXAMPLES[FIRST]
     from engine.untrusted.scores import open_performance
 
-    score = desk.read_example(example)
-    session = actions.open_piece(desk, Session(), score, FIRST, Controls(), FIRST)
+    score = shared.read_example(example)
+    session = actions.open_piece(shared, Session(), score, FIRST, Controls(), FIRST)
     assert human_grid(session) is None
     human = open_performance(example.human_bytes(), example.human)
-    session = actions.set_reference(desk, session, human, "Shi")(session)
+    session = actions.set_reference(shared, session, human, "Shi")(session)
     grid = human_grid(session)
     assert grid is not None
     assert session.reference is not None
@@ -179,20 +183,20 @@ def test_bars_as_seconds(session: Session) -> None:
         span_of_bars(session, 1, 4000)
 
 
-def test_the_panel_is_checked(desk: Desk, session: Session, tmp_path: Path) -> None:
+def test_the_panel_is_checked(shared: SharedEngine, session: Session, tmp_path: Path) -> None:
     document = Document()
     document.update(lambda now: session)
     prompt = gallery()["goldberg"]
     settings = (False, PARTS[0], 1, 8, 1.0, 0, "product")
-    assert as_request(document, prompt, settings, desk.profiles).span == (0.0, None)
-    bars = as_request(document, prompt, (False, PARTS[1], 1, 2, 0.5, 9, "product"), desk.profiles)
+    assert as_request(document, prompt, settings, shared.profiles).span == (0.0, None)
+    bars = as_request(document, prompt, (False, PARTS[1], 1, 2, 0.5, 9, "product"), shared.profiles)
     assert bars.part == "bars 1 to 2"
     assert (bars.seed, bars.temperature) == (9, 0.5)
     for place, value in ((1, "all"), (4, 7), (4, None), (5, -1), (6, "magic"), (5, "x")):
         odd = [*settings]
         odd[place] = value
         with pytest.raises(BadInput):
-            as_request(document, prompt, tuple(odd), desk.profiles)
+            as_request(document, prompt, tuple(odd), shared.profiles)
 
     assert as_prompt(("goldberg", None, 0, 6, "")) is prompt
     with pytest.raises(BadInput, match="not known here"):
@@ -213,9 +217,9 @@ def test_every_prompt_is_credited() -> None:
     assert "Alciatore" in credit_line("gymnopedie")
 
 
-def test_the_news_fits_the_wire(desk: Desk, session: Session, tmp_path: Path) -> None:
+def test_the_news_fits_the_wire(shared: SharedEngine, session: Session, tmp_path: Path) -> None:
     renders = Renders()
-    render = renders.begin(desk, session, request(session, span=(0.0, 1.0)), tmp_path)
+    render = renders.begin(shared, session, request(session, span=(0.0, 1.0)), tmp_path)
     wait(render)
     value = Listen().postprocess(began(render, renders))
     assert value is not None

@@ -14,7 +14,7 @@ from gradio.state_holder import StateHolder
 from studio.actions.document import Document
 from studio.gradio_compat import sessions
 from studio.gradio_compat.sessions import documents, forget_safely
-from studio.project.store import Keeper, Store, new_token
+from studio.project.store import Autosaver, SessionStore, new_token
 from studio.service.visit_folders import VisitFolders
 from tests.helpers.pages import ROOT
 from tests.studio.test_project_files import a_session
@@ -38,9 +38,9 @@ def visit(holder: StateHolder, name: str) -> Document:
 
 
 def test_invented_names_do_not_end_a_visit(holder: StateHolder, tmp_path: Path) -> None:
-    keeper = Keeper(Store(tmp_path), lambda document: b"work", wait_sec=60)
+    autosaver = Autosaver(SessionStore(tmp_path), lambda document: b"work", wait_sec=60)
     mine = visit(holder, "mine")
-    keeper.attend(mine, new_token())
+    autosaver.attend(mine, new_token())
     mine.update(lambda now: a_session())
     for k in range(205):
         visit(holder, f"invented-{k}")
@@ -53,11 +53,14 @@ def test_what_is_forgotten_is_idle_kept_and_closed(
     holder: StateHolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sessions, "VISITS_OVER", 2)
-    keeper, tokens = Keeper(Store(tmp_path), lambda document: b"work", wait_sec=60), [new_token() for _ in range(12)]
+    autosaver, tokens = (
+        Autosaver(SessionStore(tmp_path), lambda document: b"work", wait_sec=60),
+        [new_token() for _ in range(12)],
+    )
     opened = []
     for k, token in enumerate(tokens[:6]):
         document = visit(holder, str(k))
-        keeper.attend(document, token)
+        autosaver.attend(document, token)
         opened.append((document, document.folder()))
     assert len(holder.session_data) == 6, "all are open: nobody's visit is ended for the sixth"
     opened[0][0].update(lambda now: a_session())  # not written yet
@@ -67,11 +70,11 @@ def test_what_is_forgotten_is_idle_kept_and_closed(
     assert not opened[2][1].exists(), "what is forgotten is closed"
     past = datetime.datetime.now() - datetime.timedelta(seconds=sessions.VISIT_IDLE_SEC + 60)
     holder.time_last_used.update(dict.fromkeys(holder.session_data, past))
-    keeper.attend(visit(holder, "new"), tokens[7])
+    autosaver.attend(visit(holder, "new"), tokens[7])
     assert "1" not in holder.session_data, "the longest idle one with nothing unwritten"
     assert "0" in holder.session_data
     for k in range(8, 30):
-        keeper.attend(visit(holder, str(k)), new_token())
+        autosaver.attend(visit(holder, str(k)), new_token())
     assert len(holder.session_data) <= 10, "there is an end to it"
 
 

@@ -22,7 +22,7 @@ from studio.gradio_compat import request_body
 from studio.gradio_compat import uploads as door
 from studio.gradio_compat.clients import client_of, trusted_proxies
 from studio.gradio_compat.routes import known_host, known_names, known_route, own_origin
-from studio.gradio_compat.uploads import Door, make_room
+from studio.gradio_compat.uploads import RequestGuard, make_room
 from tests.engine.music.test_midi import assert_sentence
 
 
@@ -49,7 +49,7 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TestClient:
     app = Starlette(
         routes=[Route(path, do, methods=["POST", "GET"]) for path, do in {**routes, "/upload": answers}.items()]
     )
-    return TestClient(Door(app, most_bytes=20_000, any_route=True), base_url="http://localhost")
+    return TestClient(RequestGuard(app, most_bytes=20_000, any_route=True), base_url="http://localhost")
 
 
 def test_what_fails_without_a_word_is_a_sentence(client: TestClient) -> None:
@@ -104,7 +104,7 @@ def head(client: str, path: str = "/upload", **more: str) -> Scope:
     return {"type": "http", "method": "POST", "path": path, "headers": headers, "client": (client, 1)}
 
 
-async def asked(door_: Door, scope: Scope, *pieces: bytes, whole: bool = True) -> tuple[int, str]:
+async def asked(door_: RequestGuard, scope: Scope, *pieces: bytes, whole: bool = True) -> tuple[int, str]:
     """The door's answer to a request whose body comes in pieces; without `whole` the rest never comes."""
     left, told = list(pieces), list[Message]()
 
@@ -123,7 +123,7 @@ async def asked(door_: Door, scope: Scope, *pieces: bytes, whole: bool = True) -
 def test_idle_sockets_take_nothing_from_others(client: TestClient, tmp_path: Path) -> None:
     """Bytes that are announced and do not come reserve nothing, and are given up after a while."""
     folder, inner = tmp_path / "gradio", client.app
-    assert isinstance(inner, Door)
+    assert isinstance(inner, RequestGuard)
     left_behind(folder, 1, 4096)
 
     async def attack() -> tuple[int, str]:
@@ -149,7 +149,7 @@ def test_an_upload_that_stalls_is_ended(client: TestClient, monkeypatch: pytest.
 
 def test_what_one_client_may_send(client: TestClient) -> None:
     inner = client.app
-    assert isinstance(inner, Door)
+    assert isinstance(inner, RequestGuard)
 
     async def three() -> tuple[int, str]:
         idle = [asyncio.create_task(asked(inner, head("10.0.0.1"), b"a", whole=False)) for _ in range(2)]
@@ -238,7 +238,7 @@ def test_only_the_routes_in_use_are_open(client: TestClient) -> None:
     assert not any(known_route("GET", path) for path in closed)
     closed = ("process_recording", "vibe-edit", "component_server", "proxy=http://a", "stream/1", "upload/../x")
     assert not any(known_route("POST", f"/gradio_api/{path}") for path in closed)
-    strict = TestClient(Door(client.app), base_url="http://localhost")  # type: ignore[arg-type]
+    strict = TestClient(RequestGuard(client.app), base_url="http://localhost")  # type: ignore[arg-type]
     assert strict.post("/gradio_api/process_recording", content=b"abc").status_code == 404
 
 

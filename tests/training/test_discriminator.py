@@ -1,11 +1,11 @@
-"""The judge of spectra: it learns to tell, the decoder's gradient is the balanced one, a state is resumed."""
+"""The spectrogram discriminator: it learns to tell, the decoder's gradient is the balanced one, a state is resumed."""
 
 from pathlib import Path
 
 import torch
 
 from engine.models.codec.piano_codec import FLOOR, CodecConfig, PianoCodec
-from training.sound.discriminator import ALONE, SHARES, Judged
+from training.sound.discriminator import ALONE, SHARES, AdversarialTraining
 from training.sound.train_codec_adversarial import TRAINED, coded
 
 
@@ -15,26 +15,26 @@ def spectra(seed: int, count: int = 24) -> torch.Tensor:
 
 
 def test_it_learns_to_tell_blurred_spectra_from_true_ones():
-    """The middle of all that could sound has the least distance; a judge hears that no true spectrum is like it."""
+    """The mean of all possible spectra has the least distance; a discriminator learns that no true one is like it."""
     torch.manual_seed(0)
-    judged = Judged(2e-3, "cpu", -5.3)
+    adversarial = AdversarialTraining(2e-3, "cpu", -5.3)
     told = []
     for step in range(18):
         blurred = torch.full((2, 24, 1025), -2.0, requires_grad=True)
-        told.append(float(judged.weigh(blurred, spectra(1000 + step), spectra(step))["told"]))
+        told.append(float(adversarial.weigh(blurred, spectra(1000 + step), spectra(step))["told"]))
     assert told[-1] > told[0] + 0.5
 
 
 def test_before_it_is_listened_to_only_the_distance_counts():
     torch.manual_seed(0)
-    judged, true = Judged(1e-4, "cpu", -5.3), spectra(1)
+    adversarial, true = AdversarialTraining(1e-4, "cpu", -5.3), spectra(1)
     log = spectra(2).requires_grad_()
-    parts = judged.weigh(log, spectra(3), true)
+    parts = adversarial.weigh(log, spectra(3), true)
     assert "adversarial" not in parts
     (alone,) = torch.autograd.grad(parts["error"].new_zeros(()) + parts["loss"], log)
-    judged.step = ALONE
+    adversarial.step = ALONE
     log = spectra(2).requires_grad_()
-    parts = judged.weigh(log, spectra(3), true)
+    parts = adversarial.weigh(log, spectra(3), true)
     assert {"adversarial", "feature"} <= parts.keys()
     (weighed,) = torch.autograd.grad(parts["loss"], log)
     size = [float(g.flatten(1).norm(dim=1).mean()) for g in (alone, weighed)]
@@ -45,14 +45,14 @@ def test_before_it_is_listened_to_only_the_distance_counts():
 
 def test_the_state_is_resumed(tmp_path: Path):
     torch.manual_seed(0)
-    first = Judged(1e-3, "cpu", -5.3)
+    first = AdversarialTraining(1e-3, "cpu", -5.3)
     for step in range(3):
         first.weigh(spectra(step).requires_grad_(), spectra(5), spectra(6))
-    first.save(tmp_path / "judge.pt")
-    again = Judged(1e-3, "cpu", -5.3)
+    first.save(tmp_path / "discriminator.pt")
+    again = AdversarialTraining(1e-3, "cpu", -5.3)
     again.resume(tmp_path / "nothing.pt")
     assert again.step == 0
-    again.resume(tmp_path / "judge.pt")
+    again.resume(tmp_path / "discriminator.pt")
     parts = [j.weigh(spectra(8).requires_grad_(), spectra(5), spectra(6)) for j in (first, again)]
     assert again.step == 4
     torch.testing.assert_close(parts[0]["told"], parts[1]["told"])
@@ -68,7 +68,7 @@ def test_a_codec_is_sharpened_behind_its_codes():
     torch.testing.assert_close(true, codec.magnitudes(samples).clamp(min=FLOOR).log())
     fewer, _ = coded(codec, samples, 4, 1.0)
     first, second = (codec.quantiser.decode(codes[..., :k]) for k in (1, 2))
-    for item in range(8):  # every item has one or two of its three books
+    for item in range(8):  # every item has one or two of its three codebooks
         assert any(torch.allclose(fewer[item], some[item]) for some in (first, second))
     trained = {id(p) for name in TRAINED for p in parameters(getattr(codec, name))}
     rest = [name for name, p in codec.named_parameters() if id(p) not in trained]

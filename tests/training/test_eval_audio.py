@@ -23,13 +23,13 @@ from training.sound.eval.audio import measure
 from training.sound.eval.codec import code_use, through
 from training.sound.eval.goals import goals
 from training.sound.eval.likeness import OCTAVES, attack_differences, decays
-from training.sound.eval.material import CALM, DENSE, RATE, Material, Table, lyra, opus, part
+from training.sound.eval.material import CALM, DENSE, RATE, Material, ReportTable, lyra, opus, part
 from training.sound.eval.picture import side_by_side, spectrogram_image
 from training.sound.eval.recordings import (
     ITSELF,
     MEASURES,
+    HeldOutRecording,
     Measured,
-    Recording,
     bootstrap,
     decay_rows,
     each_rows,
@@ -95,8 +95,8 @@ def codec() -> PianoCodec:
 
 @pytest.fixture(scope="module")
 def renderer(codec: PianoCodec) -> Renderer:
-    books = torch.stack([b.codebook for b in codec.quantiser.books])
-    return Renderer(codec, MaskedRenderer(RendererConfig(32, 2, 2, 64, 32, 16, 4, 64), books))
+    codebooks = torch.stack([b.codebook for b in codec.quantiser.codebooks])
+    return Renderer(codec, MaskedRenderer(RendererConfig(32, 2, 2, 64, 32, 16, 4, 64), codebooks))
 
 
 def test_parts_of_a_performance() -> None:
@@ -110,7 +110,7 @@ def test_parts_of_a_performance() -> None:
 
 
 def test_a_table_is_markdown() -> None:
-    text = Table("T", ("a", "b"), [["x", 0.12345], ["y", 12.0]], ["why"]).markdown()
+    text = ReportTable("T", ("a", "b"), [["x", 0.12345], ["y", 12.0]], ["why"]).markdown()
     assert "### T" in text
     assert "| x | 0.123 |" in text
     assert text.splitlines()[3] == "|---|-------|"
@@ -176,7 +176,7 @@ def test_frechet_rows(material: Material, codec: PianoCodec, renderer: Renderer)
 
 def test_goals_are_looked_up() -> None:
     columns = ("system", "F1", "onset error, ms", "loudness ρ, scale", "length error, s")
-    renderer = Table("", columns, [["sampler (x)", 0.99, 2.0, 0.9, "-"], ["product", 0.91, 20.0, 0.85, 0.0]])
+    renderer = ReportTable("", columns, [["sampler (x)", 0.99, 2.0, 0.9, "-"], ["product", 0.91, 20.0, 0.85, 0.0]])
     found = goals({"renderer": [renderer]})
     assert [row[3] for row in found.rows] == ["yes", "no", "no", "yes", "yes"]
     assert found.rows[1][2] == "≥ 0.92"
@@ -185,16 +185,16 @@ def test_goals_are_looked_up() -> None:
 
 
 def test_goals_of_recordings_are_looked_up() -> None:
-    far = Table("", ("sound", "MTT", "MTT / preview", "MSD", "MSD / preview"), [
+    far = ReportTable("", ("sound", "MTT", "MTT / preview", "MSD", "MSD / preview"), [
         ["sampler (x)", "9.0 (10.0) [8.0, 12.0]", "", "7.0 (8.0) [1.0, 9.0]", ""],
         ["preview", "11.0 (12.0) [8.0, 12.0]", "-", "7.0 (7.0) [1.0, 9.0]", "-"],
         ["fitted", "4.0 (5.0) [3.0, 6.0]", "0.42 [0.3, 0.5]", "5.0 (6.0) [4.0, 7.0]", ""],
     ])  # fmt: skip
-    measures = Table("", ("sound", "F1", "mel, dB", "pre-echo, dB"), [["fitted", 0.98, 3.9, -0.2]])
-    prompts = Table("", ("sound", "nearer own than another", "nearest own"),
+    measures = ReportTable("", ("sound", "F1", "mel, dB", "pre-echo, dB"), [["fitted", 0.98, 3.9, -0.2]])
+    prompts = ReportTable("", ("sound", "nearer own than another", "nearest own"),
                     [["the recording", 0.7, 0.4], ["fitted", 0.8, 0.2]])  # fmt: skip
-    own = Table("", ("player", "fit, s", "real-time factor", "loudness r"), [["mean", 1.2, 0.02, 0.95]])
-    none = Table("", ("sound",), [])
+    own = ReportTable("", ("player", "fit, s", "real-time factor", "loudness r"), [["mean", 1.2, 0.02, 0.95]])
+    none = ReportTable("", ("sound",), [])
     found = goals({"report": [far, measures, none, prompts, none, own]})
     reached = [row[3] for row in found.rows]
     assert reached == ["yes", "yes", "no", "no", "yes", "no", "yes", "yes", "yes", "yes", "yes", "no"]
@@ -202,17 +202,17 @@ def test_goals_of_recordings_are_looked_up() -> None:
 
 
 @pytest.fixture(scope="module")
-def recorded(material: Material) -> list[Recording]:
+def recorded(material: Material) -> list[HeldOutRecording]:
     """Two recordings of twenty seconds with their prompts."""
     found = []
     for name in (CALM[0], DENSE[0]):
         clip, notes = material.real(name, 10.0, 20.0)
         before, heard = material.real(name, 0.0, 7.0)
-        found.append(Recording(name, prepare_prompt(before, 0.0, 6.0, heard), levelled(clip), notes))
+        found.append(HeldOutRecording(name, prepare_prompt(before, 0.0, 6.0, heard), levelled(clip), notes))
     return found
 
 
-def test_a_row_of_recordings_is_kept_and_taken_again(recorded: list[Recording], tmp_path: Path) -> None:
+def test_a_row_of_recordings_is_kept_and_taken_again(recorded: list[HeldOutRecording], tmp_path: Path) -> None:
     embeddings = {"log-mel": log_mel_statistics}
     preview = Preview()
     same = measured(recorded, [r.sound for r in recorded], embeddings, ("notes", "visqol"))

@@ -17,7 +17,7 @@ from engine.tokens.composer_tokens import write_tokens
 from engine.tokens.ecp import encode_score
 from training.composer.prepare import write_pack
 from training.core.gpu_job import STAGES, archive
-from training.core.score_packs import Item
+from training.core.score_packs import PackedScore
 from training.core.shards import MAX_BYTES, ShardError, join_folder, join_shards, write_shards
 from training.xmvae.prepare import Rows, adjacent
 from training.xmvae.segments import FORMAT, PERFORMANCE, SCORE
@@ -37,7 +37,7 @@ def tiny_xmvae(path: Path) -> None:
 
 def tiny_composer(path: Path) -> None:
     prelude = write_tokens(read_musicxml_file(DATA / "bach_prelude_868.musicxml"))
-    write_pack(path, [Item(s, s, "Bach", s, "nasap", prelude) for s in ("train", "validation")])
+    write_pack(path, [PackedScore(s, s, "Bach", s, "nasap", prelude) for s in ("train", "validation")])
 
 
 def tiny_renderer(path: Path) -> None:
@@ -45,7 +45,7 @@ def tiny_renderer(path: Path) -> None:
     codes = random.integers(0, 2048, (clips * frames, 4)).astype(np.int16)
     np.savez(
         path, codes=codes, frame_ptr=np.arange(clips + 1) * frames, gain=np.ones(clips, np.float32), codec="tiny",
-        books=random.normal(size=(4, 2048, 64)).astype(np.float32), session=np.array([0, 0, 1, 1]),
+        codebooks=random.normal(size=(4, 2048, 64)).astype(np.float32), session=np.array([0, 0, 1, 1]),
         piano=np.array(["grand"] * clips), split=np.array(["train"] * 2 + ["validation"] * 2),
         note_ptr=np.arange(clips + 1) * 8, pedal_ptr=np.zeros(clips + 1, int),
         onset_sec=np.tile(np.arange(8) * 0.5, clips), duration_sec=np.full(8 * clips, 0.4),

@@ -22,7 +22,7 @@ from training.pianist.pack import PackWriter
 from training.xmvae import questions
 from training.xmvae.passages import describe, find, onset_of, passages, quantities
 from training.xmvae.questions import MeanPlaying, agreement, among_humans, closeness, deadpan, slope
-from training.xmvae.segments import FORMAT, PERFORMANCE, Corpus
+from training.xmvae.segments import FORMAT, PERFORMANCE, BeatCorpus
 from training.xmvae.style_questions import Sources, transfer
 
 DATA = Path(__file__).parents[1] / "data"
@@ -100,7 +100,7 @@ def test_a_run_of_rows_is_found_only_where_rows_begin():
 
 
 def test_passages_hold_what_everybody_played(pack):
-    corpus = Corpus(pack, PERFORMANCE, "validation")
+    corpus = BeatCorpus(pack, PERFORMANCE, "validation")
     found = passages(corpus, 3)
     assert {p.work for p in found} == {"validation 0", "validation 1"}
     assert all(p.performers == ("AnnaB01M", "CarlD02M", "EvaF03M") for p in found)
@@ -133,7 +133,7 @@ def test_quantities_hand_counted():
 
 
 def test_agreement_of_a_performance_with_itself_is_one_and_of_a_constant_nothing(pack):
-    passage = passages(Corpus(pack, PERFORMANCE, "validation"), 3)[0]
+    passage = passages(BeatCorpus(pack, PERFORMANCE, "validation"), 3)[0]
     only = replace(passage, performers=("x",), played=passage.played[:1])
     np.testing.assert_allclose(agreement(only, [quantities(passage.played[0])]), 1.0)
     np.testing.assert_allclose(agreement(passage, [deadpan(passage.score)]), 0.0)
@@ -221,12 +221,12 @@ def test_transfer_of_what_z_says_and_of_nothing():
 
 
 def test_closeness_of_real_music_to_itself_is_whole(pack):
-    made = [questions.played_notes(s) for _, s in Corpus(pack, PERFORMANCE, "train").segments()]
+    made = [questions.played_notes(s) for _, s in BeatCorpus(pack, PERFORMANCE, "train").segments()]
     assert closeness(made, questions.measure_all(made)).value == pytest.approx(1.0, abs=1e-6)
 
 
 def test_unplayed_notes_of_a_score_have_no_quantities(pack):
-    passage = passages(Corpus(pack, PERFORMANCE, "validation"), 3)[0]
+    passage = passages(BeatCorpus(pack, PERFORMANCE, "validation"), 3)[0]
     silent = passage.played[0].copy()
     silent[:, 4:] = IGN
     assert np.isnan(quantities(silent)["velocity"]).all()

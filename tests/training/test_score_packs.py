@@ -17,7 +17,7 @@ from training.core.corpora import QUARTER
 from training.core.playing_order import ARCHIVES
 from training.core.score_packs import ScorePack, chosen, second_pack
 from training.xmvae.prepare import Rows, add_scores
-from training.xmvae.segments import ACCOMPANIMENT, FORMAT, SCORE, Corpus
+from training.xmvae.segments import ACCOMPANIMENT, FORMAT, SCORE, BeatCorpus
 
 ROOT = Path(__file__).parents[2]
 TUNE = (60, 64, 67, 72)
@@ -164,6 +164,6 @@ def test_tokens_of_the_second_folder_and_the_weight_of_songs(folders, tmp_path: 
     assert rows.sources == ["mutopia", "mutopia", "pianocore", "lieder"]
     assert rows.runs[3].tolist() == rows.runs[0].tolist()
     np.savez(tmp_path / "pack.npz", format=FORMAT, **rows.columns())
-    corpus = Corpus(tmp_path / "pack.npz", SCORE, "train")
+    corpus = BeatCorpus(tmp_path / "pack.npz", SCORE, "train")
     weight = dict(zip(corpus._names, corpus._weight, strict=True))
     assert weight["l1"] / weight["m1"] == pytest.approx(ACCOMPANIMENT)

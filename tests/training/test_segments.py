@@ -19,7 +19,7 @@ from engine.tokens.tables import BEAT_PERIOD, METRIC, NOTE, PITCH, POSITION, VAL
 from training.xmvae import train as train_xmvae
 from training.xmvae import train_prior
 from training.xmvae.prepare import Rows, adjacent, scores
-from training.xmvae.segments import FORMAT, PERFORMANCE, SCORE, Corpus, augment, collate, cut, enclose, values_of
+from training.xmvae.segments import FORMAT, PERFORMANCE, SCORE, BeatCorpus, augment, collate, cut, enclose, values_of
 
 DATA = Path(__file__).parents[1] / "data"
 MATCHES = {
@@ -43,7 +43,7 @@ def pack(tmp_path_factory) -> Path:
 def test_segments_keep_the_limits_and_the_grammar(pack):
     rng = np.random.default_rng(0)
     for kind, columns in ((PERFORMANCE, 8), (SCORE, 4)):
-        corpus = Corpus(pack, kind, "train")
+        corpus = BeatCorpus(pack, kind, "train")
         assert set(corpus.works) == {"w1", "w2", "w3"}
         for segment in [corpus.draw(rng) for _ in range(40)] + [s for _, s in corpus.segments()]:
             assert segment.shape[1] == columns
@@ -53,16 +53,16 @@ def test_segments_keep_the_limits_and_the_grammar(pack):
 
 
 def test_fixed_segments_tell_the_whole_piece_once(pack):
-    corpus = Corpus(pack, SCORE, "validation")
+    corpus = BeatCorpus(pack, SCORE, "validation")
     notes = sum((s[:, 0] == NOTE).sum() for _, s in corpus.segments())
     assert notes == (corpus.pieces[0].tokens[:, 0] == NOTE).sum()
-    again = [s for _, s in Corpus(pack, SCORE, "validation").segments()]
+    again = [s for _, s in BeatCorpus(pack, SCORE, "validation").segments()]
     assert all(np.array_equal(a, b) for (_, a), b in zip(corpus.segments(), again, strict=True))
 
 
 def test_a_run_of_segments_plays_as_the_performance_did(pack):
     score, performance, alignment = read_match(DATA / "bach_fugue_846_Shi05M.match")
-    corpus = Corpus(pack, PERFORMANCE, "train")
+    corpus = BeatCorpus(pack, PERFORMANCE, "train")
     run = next(p.tokens for p in corpus.pieces if p.work == "w1")
     start, end = cut(run)
     k = len(start) // 2  # in the middle of the run, not where the encoder cut
@@ -90,7 +90,7 @@ def test_cut_by_hand():
 
 
 def test_augmentation_moves_all_notes_alike(pack):
-    segment = Corpus(pack, PERFORMANCE, "train").segments()[0][1]
+    segment = BeatCorpus(pack, PERFORMANCE, "train").segments()[0][1]
     note = segment[:, 0] == NOTE
     seen = set()
     for seed in range(30):
@@ -119,7 +119,7 @@ def test_values_by_hand():
 
 
 def test_a_batch_is_padded_to_its_longest(pack):
-    a, b = (s for _, s in Corpus(pack, PERFORMANCE, "train").segments()[:2])
+    a, b = (s for _, s in BeatCorpus(pack, PERFORMANCE, "train").segments()[:2])
     batch = collate([a[:60], b])
     assert batch["tokens"].shape == (2, max(60, len(b)), 8)
     assert batch["pad"].sum() == abs(len(b) - 60)
@@ -127,17 +127,17 @@ def test_a_batch_is_padded_to_its_longest(pack):
 
 
 def test_shares_of_the_compositions_lie_in_one_another(pack):
-    third, whole = (set(Corpus(pack, PERFORMANCE, "train", f).works) for f in (0.34, 1.0))
+    third, whole = (set(BeatCorpus(pack, PERFORMANCE, "train", f).works) for f in (0.34, 1.0))
     assert len(third) == 1
     assert third < whole
-    assert third == set(Corpus(pack, PERFORMANCE, "train", 0.34).works)
+    assert third == set(BeatCorpus(pack, PERFORMANCE, "train", 0.34).works)
 
 
 def test_an_older_pack_is_refused(pack, tmp_path):
     with np.load(pack) as z:
         np.savez(tmp_path / "old.npz", **{k: (0 if k == "format" else z[k]) for k in z.files})
     with pytest.raises(ValueError, match="run prepare_xmvae again"):
-        Corpus(tmp_path / "old.npz", SCORE, "train")
+        BeatCorpus(tmp_path / "old.npz", SCORE, "train")
 
 
 def test_the_score_corpus_is_read(tmp_path):

@@ -14,16 +14,16 @@ from engine.checkpoints.importing import open_encodec
 from engine.models.codec import encodec as sizes
 from engine.models.codec.seanet import SEANetConfig
 from training.midi_valle import train_codec
-from training.midi_valle.train_codec import SoundPack
+from training.midi_valle.train_codec import SplitSound
 from training.sound.codec_losses import (
-    JUDGE_SIZES,
+    DISCRIMINATOR_SIZES,
     WEIGHTS,
     Balancer,
-    Judge,
+    Discriminator,
     MelSpectrum,
     MultiScaleMel,
-    deceive_losses,
-    judge_loss,
+    discriminator_loss,
+    generator_losses,
     mel_filters,
     si_snr_loss,
 )
@@ -101,34 +101,34 @@ def test_the_balancer_remembers_norms() -> None:
     assert float(gradient) == pytest.approx(4 / mean)
 
 
-def test_a_judge_learns_to_tell_and_the_deceiver_hears_of_it() -> None:
+def test_a_discriminator_learns_to_tell_and_the_deceiver_hears_of_it() -> None:
     torch.manual_seed(0)
-    judge = Judge(4, (128,))
-    optimizer = torch.optim.Adam(judge.parameters(), 1e-2)
+    discriminator = Discriminator(4, (128,))
+    optimizer = torch.optim.Adam(discriminator.parameters(), 1e-2)
     t = torch.arange(2000) / 32000
     real = 0.3 * torch.sin(2 * torch.pi * 440 * t).repeat(2, 1)
     fake = noise(2, 2000).requires_grad_()
-    first = float(judge_loss(judge, fake, real).detach())
+    first = float(discriminator_loss(discriminator, fake, real).detach())
     for _ in range(20):
-        loss = judge_loss(judge, fake, real)
+        loss = discriminator_loss(discriminator, fake, real)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     assert fake.grad is None  # the judge's loss does not reach the codec
     assert float(loss.detach()) < 0.5 * first
-    adversarial, feature = deceive_losses(judge, fake, real)
-    assert float(adversarial.detach()) > float(deceive_losses(judge, real, real)[0].detach())
-    assert float(deceive_losses(judge, real, real)[1].detach()) == 0
+    adversarial, feature = generator_losses(discriminator, fake, real)
+    assert float(adversarial.detach()) > float(generator_losses(discriminator, real, real)[0].detach())
+    assert float(generator_losses(discriminator, real, real)[1].detach()) == 0
     (gradient,) = torch.autograd.grad(adversarial + feature, fake)
     assert gradient.abs().max() > 0
 
 
-def test_the_published_judge() -> None:
-    judge = Judge()
-    assert len(judge.scales) == len(JUDGE_SIZES) == 5
+def test_the_published_discriminator() -> None:
+    discriminator = Discriminator()
+    assert len(discriminator.scales) == len(DISCRIMINATOR_SIZES) == 5
     one = 2 * 32 * 27 + 3 * 32 * 32 * 27 + 32 * 32 * 9 + 32 * 9  # weights of a scale: 3 x 9, three more, 3 x 3, 3 x 3
     lengths_and_biases = 5 * 2 * 32 + 2
-    assert sum(p.numel() for p in judge.parameters()) == 5 * (one + lengths_and_biases)
+    assert sum(p.numel() for p in discriminator.parameters()) == 5 * (one + lengths_and_biases)
 
 
 # --- the pack and a run ---
@@ -150,7 +150,7 @@ def test_crops_come_from_one_clip_of_the_split(tmp_path: Path) -> None:
     folder.mkdir()
     np.repeat(np.arange(1, 5), 1000).astype(np.int16).tofile(folder / "audio.i16")
     np.savez(folder / "index.npz", clip_ptr=np.arange(5) * 1000, split=np.array(["train", "validation"] * 2))
-    pack, rng, seen = SoundPack(folder, "train"), np.random.default_rng(0), set()
+    pack, rng, seen = SplitSound(folder, "train"), np.random.default_rng(0), set()
     for _ in range(50):
         values = set(np.round(pack.crop(rng, 900) * 32768).astype(int))
         assert len(values) == 1
@@ -159,7 +159,7 @@ def test_crops_come_from_one_clip_of_the_split(tmp_path: Path) -> None:
     long = pack.crop(rng, 1500)
     assert (long[1000:] == 0).all()
     with pytest.raises(ValueError, match="has no test clips"):
-        SoundPack(folder, "test")
+        SplitSound(folder, "test")
 
 
 def run(pack: Path, out: Path, *more: str) -> list[dict]:
@@ -190,10 +190,10 @@ def test_a_run_learns_resumes_and_leaves_a_codec(tmp_path: Path, monkeypatch: py
     first = run(pack, out, "--steps", "3", *settings)
     logs = run(pack, out, "--steps", "120", *settings)
     assert [line["step"] for line in logs] == [3, 120]
-    assert set(logs[1]["train"]) == {"judge", "adversarial", "feature", "waveform", "multi_mel", "commitment"}
+    assert set(logs[1]["train"]) == {"discriminator", "adversarial", "feature", "waveform", "multi_mel", "commitment"}
     assert logs[1]["train"]["multi_mel"] < first[0]["train"]["multi_mel"]
     codec = open_encodec(out / "bundle").model
-    assert codec.quantizer.books[0].inited.item() == 1
+    assert codec.quantizer.codebooks[0].inited.item() == 1
     state = torch.load(out / "last.pt", weights_only=True)
     assert torch.equal(state["average"]["decoder.model.0.conv.conv.bias"], codec.decoder.model[0].conv["conv"].bias)
     tuned = run(pack, tmp_path / "tuned", "--steps", "1", "--start", str(out / "bundle"), *settings)

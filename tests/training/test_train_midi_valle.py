@@ -23,7 +23,7 @@ from engine.music.types import BadInput, Performance
 from engine.tokens.octuple import SEGMENT_SEED, decode
 from training.midi_valle import data as valle_data
 from training.midi_valle import train as train_valle
-from training.midi_valle.data import Corpus, recordings
+from training.midi_valle.data import SegmentCorpus, recordings
 from training.midi_valle.losses import ar_sums, draw_prefix, losses, nar_sums, random_slices
 from training.midi_valle.scaled_adam import ScaledAdam
 
@@ -108,8 +108,8 @@ def test_empty_and_foreign_folders_are_told(tmp_path: Path) -> None:
 def codec_folder(folder: Path) -> Path:
     torch.manual_seed(0)
     codec = PianoEncodec(SEANetConfig(2, dimension=8, lstm_layers=0), 4, SIZE.codebook_size)
-    for book in codec.quantizer.books:
-        book.embed.normal_(std=0.02)
+    for codebook in codec.quantizer.codebooks:
+        codebook.embed.normal_(std=0.02)
     write_encodec(codec, folder, "a test")
     return folder
 
@@ -129,29 +129,29 @@ def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_segments_are_the_published_draw(pack: Path) -> None:
-    corpus = Corpus(pack, "train")
+    corpus = SegmentCorpus(pack, "train")
     draw = np.random.RandomState(SEGMENT_SEED)
     a, b = draw.uniform(15, 20), draw.uniform(15, 20)
     assert [len(c.codes) for c in corpus.cuts] == [np.ceil(50 * s) for s in (a, b, 40 - a - b)]
     assert corpus.neighbours == [[1], [0, 2], [1]]
     with pytest.raises(BadInput, match="no test segments"):
-        Corpus(pack, "test")
+        SegmentCorpus(pack, "test")
 
 
 def test_micro_batches(pack: Path) -> None:
     rng = np.random.default_rng(0)
-    whole = Corpus(pack, "train").batch(rng)
+    whole = SegmentCorpus(pack, "train").batch(rng)
     seconds = whole["frame_lengths"] / 50
     assert float((seconds + seconds**2 / 10).sum()) <= 200
     assert whole["prefix"] == 0
     assert whole["codes"].shape == (len(seconds), int(whole["frame_lengths"].max()), 4)
     assert whole["tokens"].shape == (len(seconds), int(whole["note_lengths"].max()), 6)
-    prompted = Corpus(pack, "train", prompts=True).batch(rng)
+    prompted = SegmentCorpus(pack, "train", prompts=True).batch(rng)
     assert prompted["prompt"].shape == (len(prompted["frame_lengths"]), 150, 4)
 
 
 def test_spliced_items_keep_notes_and_sound_together(pack: Path) -> None:
-    corpus, rng = Corpus(pack, "train", spliced=True), np.random.default_rng(0)
+    corpus, rng = SegmentCorpus(pack, "train", spliced=True), np.random.default_rng(0)
     batch = corpus.collate([0, 1], rng)
     assert batch["prefix"] == 150
     assert batch["frame_lengths"].max() <= 1000
@@ -219,36 +219,36 @@ def test_ar_loss_item_by_item() -> None:
 @pytest.mark.parametrize("mode", [0, 1, 2, 4])
 @torch.inference_mode()
 def test_nar_loss_item_by_item(mode: int) -> None:
-    model, batch, book = tiny(mode), batch_of(), 2
+    model, batch, codebook = tiny(mode), batch_of(), 2
     g = torch.Generator().manual_seed(5)
     batch["prompt"] = torch.randint(0, 24, (2, 5, 4), generator=g)
     drawn = torch.Generator().manual_seed(7)
     prefix = {0: 0, 1: draw_prefix(batch["frame_lengths"], drawn), 2: 3, 4: 5}[mode]
-    slices, masked = random_slices(batch["codes"], batch["codes"][..., book], batch["frame_lengths"], drawn)
+    slices, masked = random_slices(batch["codes"], batch["codes"][..., codebook], batch["frame_lengths"], drawn)
     total, count = 0.0, 0
     drawn.manual_seed(7)
     if mode == 2:
-        slices, masked = random_slices(batch["codes"], batch["codes"][..., book], batch["frame_lengths"], drawn)
+        slices, masked = random_slices(batch["codes"], batch["codes"][..., codebook], batch["frame_lengths"], drawn)
     for b, length in enumerate((20, 13)):
         codes, notes = batch["codes"][b : b + 1, :length], batch["tokens"][b : b + 1, : int(batch["note_lengths"][b])]
         if mode in (0, 1):
-            y = torch.cat([model.nar_frames(codes[:, :prefix], 4), model.nar_frames(codes[:, prefix:], book)], 1)
-            targets = codes[0, prefix:, book]
+            y = torch.cat([model.nar_frames(codes[:, :prefix], 4), model.nar_frames(codes[:, prefix:], codebook)], 1)
+            targets = codes[0, prefix:, codebook]
         else:
             prompt = (slices if mode == 2 else batch["prompt"])[b : b + 1]
-            y = torch.cat([model.nar_frames(prompt, 4), model.nar_frames(codes, book)], 1)
-            targets = (masked if mode == 2 else batch["codes"][..., book])[b, :length]
-        logits = model.nar_logits(notes, y, book, prefix)[0]
+            y = torch.cat([model.nar_frames(prompt, 4), model.nar_frames(codes, codebook)], 1)
+            targets = (masked if mode == 2 else batch["codes"][..., codebook])[b, :length]
+        logits = model.nar_logits(notes, y, codebook, prefix)[0]
         for t, target in enumerate(targets.tolist()):
             if target >= 0:
                 total, count = total + nats(logits[t], target), count + 1
     drawn.manual_seed(7)
-    sums = nar_sums(model, batch, book, drawn, published=False)
+    sums = nar_sums(model, batch, codebook, drawn, published=False)
     assert int(sums.count) == count
     assert float(sums.loss) == pytest.approx(total, rel=1e-4)
     drawn.manual_seed(7)
     scale = 1.0 if mode == 4 else 33 / (33 - 2 * prefix)
-    published = nar_sums(model, batch, book, drawn)
+    published = nar_sums(model, batch, codebook, drawn)
     assert float(published.loss * published.scale) == pytest.approx(scale * total, rel=1e-4)
 
 

@@ -20,7 +20,7 @@ from engine.music.types import MARK_NAMES, Expression, Marks, Score
 from training.core.loop import WARM_UP_STEPS, learning_rate, prefetch
 from training.pianist import train as train_pianist
 from training.pianist import train_flow
-from training.pianist.batches import READINGS, Corpus, Expected, make_batch
+from training.pianist.batches import READINGS, DescriptorRegression, PianistCorpus, make_batch
 from training.pianist.expected_of_pack import PackValues, as_read
 from training.pianist.export import pianist_of
 from training.pianist.marks import attach_marks
@@ -123,11 +123,11 @@ def small_pack(tmp_path) -> Path:
 
 def test_the_splits_stay_apart(small_pack):
     pack = Pack(small_pack)
-    train, held_out = Corpus(pack, "train"), Corpus(pack, "validation")
+    train, held_out = PianistCorpus(pack, "train"), PianistCorpus(pack, "validation")
     assert (len(train), len(held_out)) == (3, 1)
     assert not set(train.names) & set(held_out.names)
     assert train.weight.sum() == pytest.approx(1)
-    assert len(Corpus(pack, "train", limit=2)) == 2
+    assert len(PianistCorpus(pack, "train", limit=2)) == 2
 
 
 def test_training_runs_saves_and_goes_on(small_pack, tmp_path, monkeypatch):
@@ -182,8 +182,8 @@ def test_the_base_has_the_slopes_and_levels_of_the_performances(small_pack, pack
     pack = Pack(small_pack)
     base, given = base_of_pack(pack, PackValues.load(pack_values))
     assert base.share[1] == pytest.approx(2.0, abs=0.05)  # velocity moves twice as far as the curve
-    corpus, plain = Corpus(pack, "train", given=given), Corpus(pack, "train")
-    expected = Expected.fit(plain, 64)
+    corpus, plain = PianistCorpus(pack, "train", given=given), PianistCorpus(pack, "train")
+    expected = DescriptorRegression.fit(plain, 64)
     b, raw = (make_batch(c, expected, np.random.default_rng(0), 2, 64, augment=True) for c in (corpus, plain))
     full = b["x"].clone()
     full[..., EXPECTED] += b["expected"]
@@ -216,7 +216,7 @@ def test_the_flow_trains_on_the_residual_and_goes_on(small_pack, pack_values, tm
 def test_z_p_of_a_residual_does_not_depend_on_the_score(small_pack):
     model = Pianist(PianistConfig(width=32, feed_forward=64, expected=3)).eval()
     pack = Pack(small_pack)
-    value = torch.from_numpy(Corpus(pack, "train").features[0, pack.item(0).composer].value[None, :32].copy())
+    value = torch.from_numpy(PianistCorpus(pack, "train").features[0, pack.item(0).composer].value[None, :32].copy())
     h = torch.randn(1, 32, 32)
     torch.testing.assert_close(model.style_context(h, value), model.style_context(-h, value))
 

@@ -39,7 +39,7 @@ def timed(work: Callable[[], Any], seconds: float) -> tuple[Any, dict[str, float
 
 
 def bench(seconds: float, int8: bool, config: ValleConfig = PUBLISHED) -> dict[str, dict[str, float]]:
-    """Real-time factors of book 0, of the finer books and of the codec, for one segment after a prompt of 3 s."""
+    """Real-time factors of codebook 0, the finer codebooks and the codec, for one segment after a prompt of 3 s."""
     torch.manual_seed(0)
     rng, frames = np.random.default_rng(0), round(50 * seconds)
     model, codec = Valle(config).eval(), PianoEncodec(CODEC_SIZE, config.num_codebooks, config.codebook_size).eval()

@@ -37,7 +37,7 @@ _BAR_KEYS = ("start", "length", "beat", "first", "meter", "fifths", "offset")
 
 
 @dataclass(frozen=True)
-class Piece:
+class ScorePiece:
     """One score of the pack with what is known of it."""
 
     written: Written
@@ -68,7 +68,7 @@ def _read_plan(c: dict[str, NDArray], bars: slice) -> tuple[NDArray[np.int64], N
     return plan, lag
 
 
-def read_pieces(path: Path, split: str, limit: int = 0) -> list[Piece]:
+def read_pieces(path: Path, split: str, limit: int = 0) -> list[ScorePiece]:
     """The pack's scores of one split."""
     with np.load(path) as z:
         c = {k: z[k] for k in z.files}
@@ -83,11 +83,11 @@ def read_pieces(path: Path, split: str, limit: int = 0) -> list[Piece]:
         facts = {k: str(c[k][i]) for k in ("composer", "period", "work", "source")}
         plan, lag = _read_plan(c, bars)
         more = {k: c[k][i].item() for k in ("genre", "accompaniment") if k in c}
-        out.append(Piece(written, tempo=float(c["tempo"][i]), plan=plan, lag=lag, **facts, **more))
+        out.append(ScorePiece(written, tempo=float(c["tempo"][i]), plan=plan, lag=lag, **facts, **more))
     return out[:limit] if limit else out
 
 
-def piece_weights(pieces: list[Piece]) -> NDArray[np.float64]:
+def piece_weights(pieces: list[ScorePiece]) -> NDArray[np.float64]:
     """How often each piece is drawn: by source, then by work (its size to the 0.7), shared among its editions."""
     by_work = defaultdict(list)
     for i, p in enumerate(pieces):
@@ -104,7 +104,12 @@ def piece_weights(pieces: list[Piece]) -> NDArray[np.float64]:
 
 
 def example(
-    p: Piece, rng: np.random.Generator, window: int, gap_share: float, keep: bool, rows: NDArray[np.int64] | None = None
+    p: ScorePiece,
+    rng: np.random.Generator,
+    window: int,
+    gap_share: float,
+    keep: bool,
+    rows: NDArray[np.int64] | None = None,
 ) -> dict[str, NDArray]:
     """One training example of at most `window` steps; `keep` keeps all conditions and the plan (validation).
 
@@ -211,7 +216,7 @@ def _passage(w: Written, rows: NDArray[np.int64], rng: np.random.Generator) -> t
 
 
 def _conditions(
-    p: Piece, rows: NDArray[np.int64], shift: int, rng: np.random.Generator, keep: bool
+    p: ScorePiece, rows: NDArray[np.int64], shift: int, rng: np.random.Generator, keep: bool
 ) -> NDArray[np.int64]:
     """(7,) condition classes of the notes `rows`; unless `keep`, each is left open now and then."""
     w = p.written
@@ -250,12 +255,12 @@ _COLUMNS = {  # of a row of steps: (shape of a step, type, padding)
     "target_bar": ((2,), np.int64, -2), "time": ((2,), np.float32, 0), "segment": ((), np.int64, -1),
     "index": ((), np.int64, 0),
 }  # fmt: skip
-_LEAST_ROOM = 96  # of a row, to begin another example in it
+_MIN_ROOM = 96  # of a row, to begin another example in it
 _BARS_APART = 100_000  # bar numbers of the examples in one row do not meet
 
 
 def make_batch(
-    pieces: list[Piece], weights: NDArray, rng: np.random.Generator, size: int, window: int,
+    pieces: list[ScorePiece], weights: NDArray, rng: np.random.Generator, size: int, window: int,
     gap_share: float = GAP_SHARE, keep: bool = False,
 ) -> dict[str, Tensor]:  # fmt: skip
     """`size` rows of exactly `window` steps, each filled with one example or several short ones.
@@ -267,7 +272,7 @@ def make_batch(
     out = {k: np.full((size, window, *shape), fill, kind) for k, (shape, kind, fill) in _COLUMNS.items()}
     for i in range(size):
         at = segment = 0
-        while window - at >= min(_LEAST_ROOM, window):
+        while window - at >= min(_MIN_ROOM, window):
             e = example(pieces[rng.choice(len(pieces), p=weights)], rng, window - at, gap_share, keep)
             apart = segment * _BARS_APART
             e["bar"] = np.where(e["bar"] >= 0, e["bar"] + apart, e["bar"])

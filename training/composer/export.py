@@ -17,14 +17,14 @@ from engine.models.composer.composer import Composer, ComposerConfig
 from engine.models.composer.conditions import COMPOSERS, PERIODS
 from engine.models.composer.plan_prior import PlanPrior, PlanPriorConfig
 from engine.tokens.composer_tokens import NOTE_TICKS, OTHER_METER, TICKS_PER_QUARTER, is_minor, key_shift
-from training.composer.batches import Piece, piece_weights, read_pieces
+from training.composer.batches import ScorePiece, piece_weights, read_pieces
 from training.core.finished_run import FinishedRun, report_size
 
 PRIOR_ROWS = 4096
 _NOTES = 256
 
 
-def prior_rows(pieces: list[Piece], count: int, seed: int = 0) -> NDArray[np.float32]:
+def prior_rows(pieces: list[ScorePiece], count: int, seed: int = 0) -> NDArray[np.float32]:
     """What `count` windows of training pieces are like, (count, 7), see `engine.models.composer.piece_prior.Prior`."""
     weights, rng = piece_weights(pieces), np.random.default_rng(seed)
     out = []

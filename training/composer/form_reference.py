@@ -28,14 +28,14 @@ from engine.tokens.genres import DANCES, GENRES
 from training.composer.genres import read_genres
 from training.composer.prepare import nasap_scores
 from training.core.playing_order import unfold
-from training.core.score_packs import Item, first_pack, second_pack
+from training.core.score_packs import PackedScore, first_pack, second_pack
 
 MIN_BARS, MIN_PIECES = 24, 10
 WRITTEN, PLAYED = "with repeats, as written", "with repeats, as played"
 Figures = list[dict[str, float]]
 
 
-def real_scores(data: Path, data2: Path, split: str = "train") -> Iterator[Item]:
+def real_scores(data: Path, data2: Path, split: str = "train") -> Iterator[PackedScore]:
     """One edition of each work of a split, songs left out."""
     nasap = nasap_scores(data / "aligned" / "nasap-aligned.npz")
     seen: set[str] = set()
@@ -46,7 +46,9 @@ def real_scores(data: Path, data2: Path, split: str = "train") -> Iterator[Item]
             yield item
 
 
-def measured(items: Iterable[Item], tagger: TaggerBundle, keep: Path | None) -> Iterator[tuple[Item, Figures]]:
+def measured(
+    items: Iterable[PackedScore], tagger: TaggerBundle, keep: Path | None
+) -> Iterator[tuple[PackedScore, Figures]]:
     """Each score with its figures, as written and, where its source states repeats, as played. Lines of the file `keep`
     are taken as they are; new ones are added.
     """
@@ -63,7 +65,7 @@ def measured(items: Iterable[Item], tagger: TaggerBundle, keep: Path | None) -> 
         yield item, known[item.id]
 
 
-def in_rows(found: Iterable[tuple[Item, Figures]], genres: dict[str, int]) -> dict[str, Figures]:
+def in_rows(found: Iterable[tuple[PackedScore, Figures]], genres: dict[str, int]) -> dict[str, Figures]:
     """Name of a row -> figures of its pieces."""
     rows: dict[str, Figures] = defaultdict(list)
     for item, figures in found:

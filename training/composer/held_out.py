@@ -22,12 +22,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from engine.checkpoints.bundle import open_composer
-from training.composer.batches import Piece, example, read_pieces
+from training.composer.batches import ScorePiece, example, read_pieces
 from training.composer.train import losses
 from training.core.halves import half_of
 
 
-def windows(p: Piece, size: int) -> Iterator[NDArray[np.int64]]:
+def windows(p: ScorePiece, size: int) -> Iterator[NDArray[np.int64]]:
     """Rows of consecutive windows of at most `size` notes, each from the start of a bar where one is near."""
     n, first = len(p.written), 0
     starts = np.flatnonzero(np.diff(p.written.bar, prepend=-1) > 0)
@@ -40,12 +40,12 @@ def windows(p: Piece, size: int) -> Iterator[NDArray[np.int64]]:
         first = end
 
 
-def with_open_plan(p: Piece) -> Piece:
+def with_open_plan(p: ScorePiece) -> ScorePiece:
     """The piece with nothing said of its plan."""
     return replace(p, plan=np.zeros_like(p.plan), lag=np.zeros_like(p.lag))
 
 
-def nats(model: torch.nn.Module, p: Piece, window: int) -> tuple[float, int]:
+def nats(model: torch.nn.Module, p: ScorePiece, window: int) -> tuple[float, int]:
     """(sum of nats, notes) of one score."""
     total, count = 0.0, 0
     for rows in windows(p, window - 2):

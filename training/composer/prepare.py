@@ -33,7 +33,7 @@ from engine.tokens.genres import NO_GENRE
 from training.composer.genres import read_genres
 from training.core.corpora import QUARTER, Nasap
 from training.core.halves import half_of
-from training.core.score_packs import Item, first_pack, played, second_pack
+from training.core.score_packs import PackedScore, first_pack, played, second_pack
 from training.tagger.data import read_labels
 from training.tagger.labels import labelled
 
@@ -49,7 +49,7 @@ _LABELS = {"phrase_end": np.uint8, "cadence": np.uint8}
 NASAP_LICENCE = "CC BY-NC-SA 4.0"
 
 
-def nasap_scores(path: Path) -> Iterator[Item]:
+def nasap_scores(path: Path) -> Iterator[PackedScore]:
     """One performance's score of every (n)ASAP work, the longest, with the median tempo of all of them."""
     nasap = Nasap(path)
     c = nasap.columns
@@ -68,7 +68,7 @@ def nasap_scores(path: Path) -> Iterator[Item]:
         score, _, _ = nasap.load(longest)
         name = str(c["id"][longest])
         tempo = float(np.median(tempi or [0.0]))
-        yield Item(
+        yield PackedScore(
             name, work, name.split("/")[0], str(c["split"][longest]), "nasap", write_tokens(score), NASAP_LICENCE, tempo
         )
 
@@ -80,7 +80,7 @@ def structure(w: Written) -> dict[str, NDArray]:
 
 
 def write_pack(
-    path: Path, found: Iterable[Item], genres: Mapping[str, int] = MappingProxyType({})
+    path: Path, found: Iterable[PackedScore], genres: Mapping[str, int] = MappingProxyType({})
 ) -> dict[str, NDArray]:
     """Write the pack of the scores that are long enough; returns its columns. `genres` has the class of each id."""
     notes: dict[str, list[NDArray]] = defaultdict(list)

@@ -24,7 +24,7 @@ from engine.tokens.plan import CLOSE
 from training.composer.batches import SOURCE_SHARE
 from training.core.loop import Batch, Run, add_arguments, join_processes, train
 
-MOST_BARS = 128
+MAX_BARS = 128
 NAMES = ("lag", "exact", "transpose", "phrase", "cadence")
 _OPEN_SHARE = 0.3  # of metre, period and genre, each
 
@@ -52,7 +52,7 @@ class Plans:
         c, ptr = self.columns, self.columns["bar_ptr"]
         first, last = int(ptr[i]), int(ptr[i + 1])
         count = last - first
-        size = min(count, MOST_BARS)
+        size = min(count, MAX_BARS)
         if rng is not None and count > 24 and rng.random() < 0.5:
             size = int(rng.integers(16, size + 1))
         bars = slice(first, first + size)

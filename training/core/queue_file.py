@@ -23,7 +23,7 @@ class QueueFileError(ValueError):
 
 
 @dataclass(frozen=True)
-class Job:
+class QueueJob:
     """One job of a queue.
 
     name      unique; also the name of its run folder, its log and its bundle
@@ -61,15 +61,15 @@ class Queue:
     """
 
     folder: Path
-    jobs: tuple[Job, ...]
+    jobs: tuple[QueueJob, ...]
     launcher: tuple[str, ...] = ()
     paths: dict[str, str] | None = None
     bundle_minutes: float = BUNDLE_MINUTES
 
-    def job(self, name: str) -> Job:
+    def job(self, name: str) -> QueueJob:
         return next(job for job in self.jobs if job.name == name)
 
-    def words(self, job: Job, root: Path, done_minutes: float = 0.0, torchrun: int = 0) -> list[str]:
+    def words(self, job: QueueJob, root: Path, done_minutes: float = 0.0, torchrun: int = 0) -> list[str]:
         """The command of a job as arguments; a training also gets --out and what is left of its goal."""
         names = {"out": str(job.out), "runs": str(self.folder / "jobs"), "root": str(root), **(self.paths or {})}
         words = [word.format_map(names) for word in shlex.split(job.command)]
@@ -89,7 +89,7 @@ class Queue:
         return [*self.launcher, *words, *(w for k, v in extra.items() if k not in given for w in (k, v))]
 
 
-_JOB_KEYS = {f.name for f in fields(Job)}
+_JOB_KEYS = {f.name for f in fields(QueueJob)}
 _QUEUE_KEYS = {"folder", "launcher", "paths", "bundle_minutes", "commit", "jobs"}
 
 
@@ -117,14 +117,14 @@ def read_queue(path: Path, root: Path) -> Queue:
     return queue
 
 
-def _job(entry: dict[str, Any], table: dict[str, Any], folder: Path, root: Path) -> Job:
+def _job(entry: dict[str, Any], table: dict[str, Any], folder: Path, root: Path) -> QueueJob:
     _refuse_unknown(entry, _JOB_KEYS, f'job "{entry.get("name", "?")}"')
     name = entry.get("name", "")
     if not re.fullmatch(r"[\w.-]+", str(name)):
         raise QueueFileError(f'A job is named "{name}"; a name has letters, digits, points, _ and - only.')
     if not entry.get("command"):
         raise QueueFileError(f'Job "{name}" has no command; add command = "python -m ...".')
-    return Job(
+    return QueueJob(
         name, entry["command"],
         _absolute(entry["out"], root) if "out" in entry else folder / "jobs" / name,
         _absolute(entry["bundle"], root) if "bundle" in entry else folder / "bundles" / name,

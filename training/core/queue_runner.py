@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from training.core.pausing import PAUSE_VARIABLE
-from training.core.queue_file import Job, QueueFileError, read_queue
+from training.core.queue_file import QueueFileError, QueueJob, read_queue
 from training.core.queue_state import DONE, ENDED, FAILED, RUNNING, SKIPPED, WAITING, JobState, States, progress_of
 
 TICK_SEC = 0.5
@@ -106,7 +106,7 @@ class Runner:
             elif free and all(s == DONE for s in needed.values()):
                 self._start(job, free.pop(0))
 
-    def _start(self, job: Job, slot: int) -> None:
+    def _start(self, job: QueueJob, slot: int) -> None:
         state = self.states[job.name]
         try:
             commit, code = self._snapshot(state.commit or job.commit)
@@ -156,7 +156,7 @@ class Runner:
                 self.log("note", text="uncommitted changes are not in the snapshot", commit=found)
         return found, code
 
-    def _restore(self, job: Job, state: JobState) -> None:
+    def _restore(self, job: QueueJob, state: JobState) -> None:
         """Continue from the exported bundle where the run folder is gone, and say so."""
         if not job.trains or (job.out / "last.pt").exists():
             return
@@ -177,10 +177,10 @@ class Runner:
 
     # --- watching
 
-    def _lock_of(self, job: Job) -> Path:
+    def _lock_of(self, job: QueueJob) -> Path:
         return self.folder / "state" / f"{job.name}.lock"
 
-    def _alive(self, job: Job) -> bool:
+    def _alive(self, job: QueueJob) -> bool:
         """Whether any process of the job lives: all of them hold its lock."""
         if job.name in self.children:
             self.children[job.name].poll()
@@ -197,7 +197,7 @@ class Runner:
                 if not (self.folder / "pause").exists():
                     self._signal(job, signal.SIGCONT)
 
-    def _look_after(self, job: Job) -> None:
+    def _look_after(self, job: QueueJob) -> None:
         if self._alive(job):
             self._export(job)
             return
@@ -211,13 +211,13 @@ class Runner:
         else:
             self._fail(job, f"exit status {code}: {_last_line(self.folder / 'logs' / f'{job.name}.txt')}")
 
-    def _done(self, job: Job) -> None:
+    def _done(self, job: QueueJob) -> None:
         self._export(job, now=True)
         self.states.set(job.name, state=DONE)
         minutes, step = progress_of(job.out)
         self.log("done", job.name, step=step, minutes=round(minutes, 2))
 
-    def _killed(self, job: Job, code: int | None) -> None:
+    def _killed(self, job: QueueJob, code: int | None) -> None:
         """A signal ended the job: it is started again, unless that happened often without progress."""
         state, (_, step) = self.states[job.name], progress_of(job.out)
         kills = 1 if step > state.step else state.kills + 1
@@ -228,11 +228,11 @@ class Runner:
         self.states.set(job.name, state=WAITING, kills=kills)
         self.log("killed", job.name, by=by, step=step)
 
-    def _fail(self, job: Job, reason: str) -> None:
+    def _fail(self, job: QueueJob, reason: str) -> None:
         self.states.set(job.name, state=FAILED, reason=reason)
         self.log("failed", job.name, reason=reason, log=str(self.folder / "logs" / f"{job.name}.txt"))
 
-    def _export(self, job: Job, now: bool = False) -> None:
+    def _export(self, job: QueueJob, now: bool = False) -> None:
         """Export the weights of a training when the last export is older than bundle_minutes, or `now`."""
         saver = self.savers.get(job.name)
         if saver and now:
@@ -250,7 +250,7 @@ class Runner:
 
     # --- pausing
 
-    def _signal(self, job: Job, sign: int) -> None:
+    def _signal(self, job: QueueJob, sign: int) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.states[job.name].group, sign)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 
-from training.core.queue_file import Job, Queue
+from training.core.queue_file import Queue, QueueJob
 from training.core.queue_state import RUNNING, JobState, States, last_report, progress_of
 
 
-def minutes_left(job: Job, minutes: float, step: int, since: float = 0.0) -> float | None:
+def minutes_left(job: QueueJob, minutes: float, step: int, since: float = 0.0) -> float | None:
     """Minutes of training until the job's goal; None where that cannot be known.
 
     minutes, step  what the run has reported
@@ -42,7 +42,7 @@ def _state(state: JobState, paused: bool) -> str:
     return "paused" if paused and state.state == RUNNING else state.state
 
 
-def _figures(job: Job, state: JobState, paused: bool) -> tuple[str, str, str, str, str]:
+def _figures(job: QueueJob, state: JobState, paused: bool) -> tuple[str, str, str, str, str]:
     minutes, step = progress_of(job.out)
     report = last_report(job.out)
     loss = report.get("train", {}).get("loss")

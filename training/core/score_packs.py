@@ -19,7 +19,7 @@ LEFT_OUT = "arrangement"  # of Mutopia: reductions of opera, orchestra and march
 
 
 @dataclass(frozen=True)
-class Item:
+class PackedScore:
     """One score with what its corpus says of it.
 
     source         nasap, scores, pianocore, mutopia or lieder
@@ -102,12 +102,12 @@ class ScorePack:
         """Bars of each score, by id."""
         return dict(zip(map(str, self.columns["id"]), np.diff(self.columns["bar_ptr"]).tolist(), strict=True))
 
-    def item(self, i: int, source: str, orders: dict[str, list[int]] | None = None) -> Item:
+    def item(self, i: int, source: str, orders: dict[str, list[int]] | None = None) -> PackedScore:
         """Score i with its facts; `orders` are playing orders of the pack's bars by id."""
         facts = {k: str(self.columns[k][i]) for k in ("id", "work", "composer", "split", "licence")}
         order = (orders or {}).get(facts["id"], [])
         kept = {int(bar): k for k, bar in enumerate(self.bars(i)["index"])} if order else {}
-        return Item(
+        return PackedScore(
             **facts, source=source, written=self.written(i), accompaniment=source == "lieder",
             order=tuple(kept[bar] for bar in order if bar in kept),
         )  # fmt: skip
@@ -119,7 +119,7 @@ def index_of(path: Path) -> dict[str, dict[str, str]]:
         return {row["id"]: row for row in csv.DictReader(f)}
 
 
-def played(items: Iterable[Item]) -> Iterator[Item]:
+def played(items: Iterable[PackedScore]) -> Iterator[PackedScore]:
     """Each score as written and, for training where repeats are known, once more as it is played."""
     for item in items:
         yield item
@@ -129,14 +129,14 @@ def played(items: Iterable[Item]) -> Iterator[Item]:
             yield replace(item, written=written, unfolded=True, phrase_end=ends, cadence=cadence)
 
 
-def first_pack(data: Path) -> Iterator[Item]:
+def first_pack(data: Path) -> Iterator[PackedScore]:
     """Every score of scores-compact.npz."""
     pack = ScorePack(data / "scores" / "scores-compact.npz")
     orders = first_pack_orders(data, pack.bar_counts())
     return (pack.item(i, "scores", orders) for i in range(len(pack)))
 
 
-def second_pack(data: Path) -> Iterator[Item]:
+def second_pack(data: Path) -> Iterator[PackedScore]:
     """The scores that the second folder adds."""
     for pack, source, rows in chosen(data):
         orders = lieder_orders(data / "lieder-marks.tsv.xz", pack.columns) if source == "lieder" else None

@@ -38,11 +38,11 @@ SOUND = (".wav", ".flac", ".mp3", ".ogg")
 SPLITS = ("train", "validation", "test")
 SHORTEST, LONGEST = 3.0, 20.0
 PROMPT_FRAMES, FRAME_RATE = 150, 50
-MOST_COST, QUADRATIC = 200.0, 10.0
+MAX_COST, QUADRATIC = 200.0, 10.0
 
 
 @dataclass(frozen=True)
-class Recording:
+class CorpusRecording:
     """One performance of a corpus: files, what it is a performance of, and its split ("" when the corpus has none)."""
 
     name: str
@@ -52,7 +52,7 @@ class Recording:
     split: str
 
 
-def recordings(layout: str, root: Path, by_work: bool = True) -> list[Recording]:
+def recordings(layout: str, root: Path, by_work: bool = True) -> list[CorpusRecording]:
     """The recordings of a corpus that have both files. Raises BadInput when there are none.
 
     by_work  every work in one split, whatever the corpus says
@@ -64,7 +64,7 @@ def recordings(layout: str, root: Path, by_work: bool = True) -> list[Recording]
             f"{root} has no recording with MIDI and sound in the layout {layout}; give the corpus's own folder."
         )
     rule = [split_of(r.work) if by_work or not r.split else r.split for r in found]
-    return [Recording(r.name, r.midi, r.audio, r.work, split) for r, split in zip(found, rule)]
+    return [CorpusRecording(r.name, r.midi, r.audio, r.work, split) for r, split in zip(found, rule)]
 
 
 def split_of(work: str) -> str:
@@ -91,23 +91,27 @@ def _beside(path: Path) -> Path:
     return found[0] if found else path.with_suffix(SOUND[0])
 
 
-def _atepp(root: Path) -> Iterator[Recording]:
+def _atepp(root: Path) -> Iterator[CorpusRecording]:
     for row in _table(root, "ATEPP*.csv"):
         midi = root / row["midi_path"]
-        yield Recording(row["perf_id"], midi, _beside(midi), f"atepp/{row['composition_id']}", row.get("split", ""))
+        yield CorpusRecording(
+            row["perf_id"], midi, _beside(midi), f"atepp/{row['composition_id']}", row.get("split", "")
+        )
 
 
-def _maestro(root: Path) -> Iterator[Recording]:
+def _maestro(root: Path) -> Iterator[CorpusRecording]:
     for row in _table(root, "maestro-v*.csv"):
         work = f"{row['canonical_composer']}/{row['canonical_title']}"
         midi, audio = root / row["midi_filename"], root / row["audio_filename"]
-        yield Recording(midi.stem, midi, audio, work, row["split"])
+        yield CorpusRecording(midi.stem, midi, audio, work, row["split"])
 
 
-def _pijama(root: Path) -> Iterator[Recording]:
+def _pijama(root: Path) -> Iterator[CorpusRecording]:
     for midi in sorted(p for p in (root / "midi").rglob("*") if p.suffix in (".mid", ".midi")):
         place = midi.relative_to(root / "midi")
-        yield Recording(place.with_suffix("").as_posix(), midi, _beside(root / "audio" / place), place.parts[0], "")
+        yield CorpusRecording(
+            place.with_suffix("").as_posix(), midi, _beside(root / "audio" / place), place.parts[0], ""
+        )
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,7 @@ class Cut:
 
 
 @torch.inference_mode()
-def segments(recording: Recording, codec: PianoEncodec, published: bool) -> Iterator[Cut]:
+def segments(recording: CorpusRecording, codec: PianoEncodec, published: bool) -> Iterator[Cut]:
     """The segments of 3 to 20 s of one recording, in order."""
     import soundfile
     import soxr
@@ -138,7 +142,7 @@ def segments(recording: Recording, codec: PianoEncodec, published: bool) -> Iter
         yield Cut(table.astype(np.float32), codec.encode(piece[None])[0].T.numpy().astype(np.int16))
 
 
-def write_pack(found: list[Recording], codec: PianoEncodec, path: Path, published: bool, about: str) -> int:
+def write_pack(found: list[CorpusRecording], codec: PianoEncodec, path: Path, published: bool, about: str) -> int:
     """Write the pack; returns how many segments it holds. Each has the number of its recording and of its split."""
     notes, codes, owner, split = list[NDArray](), list[NDArray](), list[int](), list[int]()
     for number, recording in enumerate(found):
@@ -158,7 +162,7 @@ def write_pack(found: list[Recording], codec: PianoEncodec, path: Path, publishe
     return len(notes)
 
 
-class Corpus:
+class SegmentCorpus:
     """One split of a pack, to draw micro-batches from.
 
     spliced  each item is three seconds of a neighbouring segment followed by a target that fits 20 s beside it, as at
@@ -174,7 +178,7 @@ class Corpus:
         spliced: bool = False,
         prompts: bool = False,
         limit: int = 0,
-        cost: float = MOST_COST,
+        cost: float = MAX_COST,
     ) -> None:
         with np.load(path) as z:
             chosen = np.flatnonzero(z["split"] == SPLITS.index(split))[: limit or None]

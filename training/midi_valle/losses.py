@@ -14,7 +14,7 @@ from torch import Tensor
 
 from engine.models.midi_valle.decoders import Valle, seen
 
-LONGEST_PROMPT = 150  # frames
+MAX_PROMPT = 150  # frames
 
 
 @dataclass(frozen=True)
@@ -48,35 +48,37 @@ def ar_sums(model: Valle, batch: dict[str, Tensor], published: bool = True) -> S
 
 
 def nar_sums(
-    model: Valle, batch: dict[str, Tensor], book: int, random: torch.Generator | None = None, published: bool = True
+    model: Valle, batch: dict[str, Tensor], codebook: int, random: torch.Generator | None = None, published: bool = True
 ) -> Sums:
-    """One finer book over all frames after the prompt, by the model's prefix mode.
+    """One finer codebook over all frames after the prompt, by the model's prefix mode.
 
-    book    1 to 3; training draws one for every micro-batch
+    codebook    1 to 3; training draws one for every micro-batch
     random  where modes 1 and 2 draw their prompts from
     The published loss is multiplied by (all frames) / (all frames - prompt frames) in modes 0 to 2.
     """
-    mode, size, books = model.config.prefix_mode, model.config.codebook_size, model.config.num_codebooks
+    mode, size, codebooks = model.config.prefix_mode, model.config.codebook_size, model.config.num_codebooks
     codes, lengths, padded = batch["codes"], batch["frame_lengths"], padding_of(batch)
     filled = codes.masked_fill(padded[..., None], 0)
     filled = torch.cat([filled[..., :1].masked_fill(padded[..., None], size), filled[..., 1:]], -1)
-    targets = codes[..., book].masked_fill(padded, -100)
+    targets = codes[..., codebook].masked_fill(padded, -100)
     given, own = int(batch["prefix"]), True  # frames of prompt; whether they are the item's own first frames
     if mode == 0:
-        frames = model.nar_frames(filled, book)
+        frames = model.nar_frames(filled, codebook)
     elif mode == 1:
         given = given or draw_prefix(lengths, random)
-        frames = torch.cat([model.nar_frames(filled[:, :given], books), model.nar_frames(filled[:, given:], book)], 1)
+        frames = torch.cat(
+            [model.nar_frames(filled[:, :given], codebooks), model.nar_frames(filled[:, given:], codebook)], 1
+        )
     else:
         if mode == 2:
             prompt, targets = random_slices(codes, targets, lengths, random)
         else:
             prompt = batch["prompt"]
         given, own = prompt.shape[1], False
-        frames = torch.cat([model.nar_frames(prompt, books), model.nar_frames(filled, book)], 1)
+        frames = torch.cat([model.nar_frames(prompt, codebooks), model.nar_frames(filled, codebook)], 1)
     targets = targets[:, given:] if own else targets
     logits = model.nar_logits(
-        batch["tokens"], frames, book, given, batch["note_lengths"], lengths if own else lengths + given
+        batch["tokens"], frames, codebook, given, batch["note_lengths"], lengths if own else lengths + given
     )
     loss = F.cross_entropy(logits.transpose(1, 2).float(), targets, ignore_index=-100, reduction="sum")
     scale = lengths.sum() / (lengths.sum() - given * len(lengths)) if published and mode != 4 else 1.0
@@ -87,14 +89,14 @@ def draw_prefix(lengths: Tensor, random: torch.Generator | None) -> int:
     """Mode 1: a quarter to a half of the shortest item, 3 s at most."""
     low = int(0.25 * int(lengths.min()))
     drawn = int(torch.randint(low, max(2 * low, low + 1), (), generator=random))
-    return min(drawn, LONGEST_PROMPT)
+    return min(drawn, MAX_PROMPT)
 
 
 def random_slices(
     codes: Tensor, targets: Tensor, lengths: Tensor, random: torch.Generator | None
 ) -> tuple[Tensor, Tensor]:
     """Mode 2: a slice (B, P, K) of each item as its prompt; the slice is left out of the targets."""
-    count = min(LONGEST_PROMPT, int(0.25 * int(lengths.min())))
+    count = min(MAX_PROMPT, int(0.25 * int(lengths.min())))
     targets, slices = targets.clone(), list[Tensor]()
     for b, length in enumerate(lengths.tolist()):
         start = int(torch.randint(0, length - count + 1, (), generator=random))
@@ -104,7 +106,7 @@ def random_slices(
 
 
 def losses(
-    model: Valle, batch: dict[str, Tensor], stage: int, book: int, random: torch.Generator | None, published: bool
+    model: Valle, batch: dict[str, Tensor], stage: int, codebook: int, random: torch.Generator | None, published: bool
 ) -> dict[str, Tensor]:
     """What is minimised ("loss"), and nats a code of both decoders.
 
@@ -117,7 +119,7 @@ def losses(
         parts.append(ar_sums(model, batch, published))
         out["ar"] = (parts[-1].loss / parts[-1].count).detach()
     if stage in (0, 2):
-        parts.append(nar_sums(model, batch, book, random, published))
+        parts.append(nar_sums(model, batch, codebook, random, published))
         out["nar"] = (parts[-1].loss / parts[-1].count).detach()
     whole = [p.loss * p.scale if published else p.loss / p.count for p in parts]
     return out | {"loss": torch.stack(whole).sum() / len(whole)}

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 SCALAR_RATE = 0.1  # of the rate, for scales and for parameters of one number
-LEAST_RMS, MOST_RMS, MOST_SCALAR = 1e-5, 3.0, 10.0
+MIN_RMS, MAX_RMS, MAX_SCALAR = 1e-5, 3.0, 10.0
 SIZE_PERIOD = 4  # steps between two updates of the scales
 EPS = 1e-8
 
@@ -94,10 +94,10 @@ class ScaledAdam(torch.optim.Optimizer):
         correction = 1 - beta2 ** (step + 1)
         if p.numel() > 1:
             square = state["square"] / correction if correction < 0.99 else state["square"]
-            size = group["lr"] * state["rms"].clamp(min=LEAST_RMS)
+            size = group["lr"] * state["rms"].clamp(min=MIN_RMS)
         else:
             square, size = state["square"] / correction, group["lr"] * SCALAR_RATE
-            p.clamp_(-MOST_SCALAR, MOST_SCALAR)
+            p.clamp_(-MAX_SCALAR, MAX_SCALAR)
         state["delta"] -= (1 - beta1) * size * grad / (square.sqrt() + EPS)
         p += state["delta"]
         state["step"] = step + 1
@@ -109,8 +109,8 @@ class ScaledAdam(torch.optim.Optimizer):
         state["scale_square"].mul_(beta2).add_((1 - beta2) * grads.square().mean())
         correction = 1 - beta2 ** ((state["step"] + 1) // SIZE_PERIOD)
         by = -rate * correction**0.5 * grads.sum() / (state["scale_square"].sqrt() + EPS)
-        if state["rms"] < LEAST_RMS:
+        if state["rms"] < MIN_RMS:
             by = torch.zeros_like(by)
-        elif state["rms"] > MOST_RMS:
+        elif state["rms"] > MAX_RMS:
             by = torch.full_like(by, -rate * SIZE_PERIOD)
         state["delta"].add_(p * by, alpha=1 - beta1)

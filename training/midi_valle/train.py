@@ -24,7 +24,7 @@ from torch import nn
 from engine.checkpoints.importing import open_valle, write_valle
 from engine.models.midi_valle.decoders import Valle, ValleConfig
 from training.core.loop import Batch, add_arguments, average_gradients, join_processes, train, write_state
-from training.midi_valle.data import MOST_COST, Corpus
+from training.midi_valle.data import MAX_COST, SegmentCorpus
 from training.midi_valle.losses import losses
 from training.midi_valle.scaled_adam import ScaledAdam, eden
 
@@ -107,7 +107,7 @@ def add_own_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prefix-mode", type=int, choices=(0, 1, 2, 4), default=1)
     parser.add_argument("--no-absolute-time", action="store_true", help="notes without position and bar (defect W8)")
     parser.add_argument("--accumulate", type=int, default=8, help="micro-batches an update")
-    parser.add_argument("--cost", type=float, default=MOST_COST, help="of a micro-batch; 200 is four segments")
+    parser.add_argument("--cost", type=float, default=MAX_COST, help="of a micro-batch; 200 is four segments")
     parser.add_argument("--warm-up", type=int, default=20, help="micro-batches, of Eden")
     parser.add_argument("--width", type=int, default=1024)
     parser.add_argument("--layers", type=int, default=12)
@@ -136,8 +136,8 @@ def main() -> None:
         model = Valle(shape)
     mode, absolute = model.config.prefix_mode, model.config.absolute_time
     spliced = not args.published and mode == 1
-    corpus = Corpus(args.pack, "train", spliced, mode == 4, args.limit, args.cost)
-    others = Corpus(args.pack, "validation", spliced, mode == 4, args.limit, args.cost)
+    corpus = SegmentCorpus(args.pack, "train", spliced, mode == 4, args.limit, args.cost)
+    others = SegmentCorpus(args.pack, "validation", spliced, mode == 4, args.limit, args.cost)
     frames = sum(len(c.codes) for c in corpus.cuts)
     epoch_batches = max(1, round(frames / 50 / 17.5 / (args.cost / 48) / world))  # 17.5 s cost 48
     run = ValleRun(model, args, device, epoch_batches)
@@ -146,11 +146,11 @@ def main() -> None:
     random = torch.Generator().manual_seed(args.seed + 1000 * rank + run.step)
     torch.manual_seed(args.seed + 1000 * rank + run.step)
     fixed = [others.batch(np.random.default_rng(i), absolute) for i in range(HELD_OUT_BATCHES)]
-    books = model.config.num_codebooks
+    codebooks = model.config.num_codebooks
 
     def terms(model: nn.Module, batch: Batch) -> Batch:
-        book = int(torch.randint(1, books, (), generator=random))
-        return losses(model, batch, args.stage, book, random, args.published)  # type: ignore[arg-type]
+        codebook = int(torch.randint(1, codebooks, (), generator=random))
+        return losses(model, batch, args.stage, codebook, random, args.published)  # type: ignore[arg-type]
 
     def validate(model: nn.Module) -> dict[str, float]:
         model.eval()
@@ -158,7 +158,7 @@ def main() -> None:
         for i, batch in enumerate(fixed):
             batch = {k: v.to(device) for k, v in batch.items()}
             same = torch.Generator().manual_seed(i)
-            parts = losses(model, batch, args.stage, 1 + i % (books - 1), same, False)  # type: ignore[arg-type]
+            parts = losses(model, batch, args.stage, 1 + i % (codebooks - 1), same, False)  # type: ignore[arg-type]
             for name, value in parts.items():
                 sums.setdefault(name, []).append(float(value))
         return {name: float(np.mean(values)) for name, values in sums.items()}

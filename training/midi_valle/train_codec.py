@@ -4,10 +4,10 @@
     torchrun --nproc_per_node 2 -m training.midi_valle.train_codec ...
 
 The recipe is audiocraft's (see training.sound.codec_losses): Adam 3e-4 with betas 0.5 and 0.9, crops of one second,
-running mean of the weights. `--adversarial-from 0.67` leaves out the judge for the first two thirds: it costs more than
-the codec. To fine-tune a codec, give its imported folder as --start; then 1e-4 and crops of two seconds do well. The
-first twentieth of the run has no quantiser, until there is something to quantise. OUT/last.pt is the state, resumed
-from; OUT/bundle the codec as a folder that `PianoEncodec`s are opened from.
+running mean of the weights. `--adversarial-from 0.67` leaves out the discriminator for the first two thirds: it costs
+more than the codec. To fine-tune a codec, give its imported folder as --start; then 1e-4 and crops of two seconds do
+well. The first twentieth of the run has no quantiser, until there is something to quantise. OUT/last.pt is the state,
+resumed from; OUT/bundle the codec as a folder that `PianoEncodec`s are opened from.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ from training.core.loop import (
 from training.sound.codec_losses import (
     WEIGHTS,
     Balancer,
-    Judge,
+    Discriminator,
     LogMel,
     MultiScaleMel,
-    deceive_losses,
-    judge_loss,
+    discriminator_loss,
+    generator_losses,
     si_snr_loss,
 )
 
@@ -54,7 +54,7 @@ HELD_OUT_CROPS = 12
 QUIET = 1e-3  # crops whose peak is below this are drawn again
 
 
-class SoundPack:
+class SplitSound:
     """The sound of one split of a pack (training.sound.make_pack), to cut crops from."""
 
     def __init__(self, folder: Path, split: str, limit: int = 0) -> None:
@@ -88,14 +88,21 @@ class SoundPack:
 
 
 class CodecRun:
-    """Codec, judge, their optimizers and the balancer in training; `step` and `seconds` count over all sessions."""
+    """Codec, discriminator, optimizers and balancer in training; `step` and `seconds` count over all sessions."""
 
-    def __init__(self, codec: PianoEncodec, judge: Judge, rate: float, device: str, weights: dict[str, float]) -> None:
-        self.model, self.judge, self.device, self.rate = codec.to(device), judge.to(device), device, rate
+    def __init__(
+        self, codec: PianoEncodec, discriminator: Discriminator, rate: float, device: str, weights: dict[str, float]
+    ) -> None:
+        self.model, self.discriminator, self.device, self.rate = (
+            codec.to(device),
+            discriminator.to(device),
+            device,
+            rate,
+        )
         self.average = PianoEncodec(codec.config, codec.num_codebooks, codec.codebook_size).to(device)
         self.average.load_state_dict(codec.state_dict())
         self.optimizer = torch.optim.Adam(codec.parameters(), lr=rate, betas=BETAS)
-        self.judge_optimizer = torch.optim.Adam(judge.parameters(), lr=rate, betas=BETAS)
+        self.discriminator_optimizer = torch.optim.Adam(discriminator.parameters(), lr=rate, betas=BETAS)
         self.multi_mel, self.log_mel = MultiScaleMel(codec.sample_rate).to(device), LogMel(codec.sample_rate).to(device)
         self.balancer, self.step, self.seconds = Balancer(weights, average=_mean_of_processes), 0, 0.0
 
@@ -105,7 +112,8 @@ class CodecRun:
             return
         state = torch.load(path, map_location=self.device, weights_only=True)
         for name, part in self._parts().items():
-            part.load_state_dict(state[name])
+            old = name.replace("discriminator", "judge")  # its name in runs of before
+            part.load_state_dict(state[name] if name in state else state[old])
         self.balancer.norms = {k: (a, b) for k, (a, b) in state["norms"].items()}
         self.step, self.seconds = state["step"], state["seconds"]
 
@@ -117,13 +125,13 @@ class CodecRun:
 
     def _parts(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
         return {
-            "model": self.model, "average": self.average, "judge": self.judge,
-            "optimizer": self.optimizer, "judge_optimizer": self.judge_optimizer,
+            "model": self.model, "average": self.average, "discriminator": self.discriminator,
+            "optimizer": self.optimizer, "discriminator_optimizer": self.discriminator_optimizer,
         }  # fmt: skip
 
     def learn(self, batch: Batch, share: float, adversarial: bool, ema: float, done: bool) -> tuple[dict, bool]:
-        """One step of the codec, and of the judge if it hears already; returns the loss terms and whether to stop."""
-        for optimizer in (self.optimizer, self.judge_optimizer):
+        """One step of the codec, and of the discriminator once it is used; returns the losses and whether to stop."""
+        for optimizer in (self.optimizer, self.discriminator_optimizer):
             for group in optimizer.param_groups:
                 group["lr"] = self.rate * share
         real, figures = batch["samples"].to(self.device, non_blocking=True), {}
@@ -134,12 +142,12 @@ class CodecRun:
         fake = heard.samples.float()
         if adversarial:
             with torch.autocast(kind, dtype=torch.bfloat16):
-                judged = judge_loss(self.judge, fake, real)
-            figures["judge"] = float(judged.detach())
-            self.judge_optimizer.zero_grad(set_to_none=True)
-            judged.backward()
-            average_gradients(self.judge, False, self.device)
-            self.judge_optimizer.step()
+                discriminator_term = discriminator_loss(self.discriminator, fake, real)
+            figures["discriminator"] = float(discriminator_term.detach())
+            self.discriminator_optimizer.zero_grad(set_to_none=True)
+            discriminator_term.backward()
+            average_gradients(self.discriminator, False, self.device)
+            self.discriminator_optimizer.step()
         losses = self._losses(fake, real, adversarial, kind)
         gradient = self.balancer.gradient(losses, fake)
         self.optimizer.zero_grad(set_to_none=True)
@@ -149,7 +157,9 @@ class CodecRun:
         if torch.isfinite(norm):
             self.optimizer.step()
         self.step += 1
-        follow(self.average, self.model, min(ema, (1 + self.step) / (10 + self.step)))  # the books are means already
+        follow(
+            self.average, self.model, min(ema, (1 + self.step) / (10 + self.step))
+        )  # the codebooks are means already
         figures |= {k: float(v.detach()) for k, v in losses.items()} | {"commitment": float(heard.commitment.detach())}
         return figures, stop
 
@@ -157,10 +167,10 @@ class CodecRun:
         """The losses whose weight is not 0."""
         weights, losses = self.balancer.weights, {}
         if adversarial:
-            self.judge.requires_grad_(False)
+            self.discriminator.requires_grad_(False)
             with torch.autocast(kind, dtype=torch.bfloat16):
-                losses["adversarial"], losses["feature"] = deceive_losses(self.judge, fake, real)
-            self.judge.requires_grad_(True)
+                losses["adversarial"], losses["feature"] = generator_losses(self.discriminator, fake, real)
+            self.discriminator.requires_grad_(True)
         rest: dict[str, Callable[[], Tensor]] = {
             "waveform": lambda: (fake - real).abs().mean(),
             "mel": lambda: self.log_mel(fake, real),
@@ -179,7 +189,7 @@ def _mean_of_processes(values: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def figures_of(codec: PianoEncodec, held_out: Tensor) -> dict[str, float]:
-    """Held-out figures on samples (n, num_samples): SI-SDR in dB, mel distance in dB, share of codes used by book."""
+    """Held-out figures on samples (n, num_samples): SI-SDR and mel distance in dB, share of codes used."""
     log_mel = LogMel(codec.sample_rate).to(held_out.device)
     codes = torch.cat([codec.encode(x[None]) for x in held_out])
     heard = torch.cat([codec.decode(c[None]) for c in codes])[:, : held_out.shape[1]]
@@ -191,7 +201,7 @@ def figures_of(codec: PianoEncodec, held_out: Tensor) -> dict[str, float]:
     return figures
 
 
-def train_codec(run: CodecRun, args: argparse.Namespace, pack: SoundPack, held_out: SoundPack, rank: int) -> None:
+def train_codec(run: CodecRun, args: argparse.Namespace, pack: SplitSound, held_out: SplitSound, rank: int) -> None:
     """Train until --minutes have passed or --steps are reached."""
     args.out.mkdir(parents=True, exist_ok=True)
     shape = {"codebook_size": run.model.codebook_size, "num_codebooks": run.model.num_codebooks}
@@ -229,10 +239,8 @@ def main() -> None:
     parser.add_argument("--size", choices=sorted(SIZES), default="compact")
     parser.add_argument("--start", type=Path, help="folder of an imported codec to fine-tune, instead of --size")
     parser.add_argument("--crop", type=float, default=1.0, help="seconds")
-    parser.add_argument(
-        "--quantise-from", type=float, default=0.05, help="share of the run; see ResidualQuantizer.free"
-    )
-    parser.add_argument("--filters", type=int, default=32, help="of the judge; 16 is half width")
+    parser.add_argument("--quantise-from", type=float, default=0.05, help="share of the run; see EncodecQuantiser.free")
+    parser.add_argument("--filters", type=int, default=32, help="of the discriminator; 16 is half width")
     parser.add_argument("--adversarial-from", type=float, default=0.67, help="share of the run; 0 as published")
     for name, weight in WEIGHTS.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=weight, help="weight of this loss")
@@ -243,10 +251,10 @@ def main() -> None:
     torch.manual_seed(args.seed)
     codec = open_encodec(args.start).model if args.start else PianoEncodec(SIZES[args.size])
     weights = {name: float(getattr(args, name)) for name in WEIGHTS}
-    run = CodecRun(codec, Judge(args.filters), args.rate, device, weights)
+    run = CodecRun(codec, Discriminator(args.filters), args.rate, device, weights)
     run.resume(args.out / "last.pt")
     torch.manual_seed(args.seed + 1000 * rank + run.step)
-    pack, held_out = SoundPack(args.pack, "train", args.limit), SoundPack(args.pack, "validation")
+    pack, held_out = SplitSound(args.pack, "train", args.limit), SplitSound(args.pack, "validation")
     print(f"{device}, {sum(p.numel() for p in codec.parameters()) / 1e6:.1f} M parameters, {pack.name}", flush=True)
     train_codec(run, args, pack, held_out, rank)
 

@@ -27,7 +27,7 @@ _INFILLED = 0.25  # share of windows in which only a span is to be played, the r
 _RIDGE = 30.0
 
 
-class Corpus:
+class PianistCorpus:
     """Everything in memory: features per score, channels per performance, and how often each is drawn.
 
     split  "train" or "validation"
@@ -76,10 +76,10 @@ class Corpus:
 
 
 @dataclass
-class Expected:
+class DescriptorRegression:
     """Expected descriptors: ridge regression on the score plus the piece's own mean, shrunk; and what is left over.
 
-    ridge      (P, 9) weights on `Corpus.summary`
+    ridge      (P, 9) weights on `PianistCorpus.summary`
     work       name of a piece -> (9,) its mean residual
     deviation  (9,) standard deviation of the rest, the unit of the style axes
     """
@@ -89,7 +89,7 @@ class Expected:
     deviation: NDArray
 
     @classmethod
-    def fit(cls, corpus: Corpus, window: int, per_item: int = 6) -> Expected:
+    def fit(cls, corpus: PianistCorpus, window: int, per_item: int = 6) -> DescriptorRegression:
         """Fit on `per_item` random windows of every performance."""
         rng = np.random.default_rng(0)
         inputs, targets, works = [], [], []
@@ -115,7 +115,7 @@ class Expected:
         rest = rest - np.array([work[w] for w in works])
         return cls(ridge, work, np.nan_to_num(np.nanstd(rest, axis=0), nan=1.0) + 1e-6)
 
-    def residual(self, corpus: Corpus, i: int, start: int, end: int, x: NDArray) -> NDArray:
+    def residual(self, corpus: PianistCorpus, i: int, start: int, end: int, x: NDArray) -> NDArray:
         """Descriptors of a window in deviations from what is expected there, clipped to +-4; NaN when unmeasurable."""
         raw = corpus.describe(i, start, end, x)
         expected = corpus.summary(i, start, end) @ self.ridge + self.work.get(corpus.works[i], 0.0)
@@ -123,7 +123,12 @@ class Expected:
 
 
 def make_batch(
-    corpus: Corpus, expected: Expected, rng: np.random.Generator, size: int, window: int, augment: bool
+    corpus: PianistCorpus,
+    expected: DescriptorRegression,
+    rng: np.random.Generator,
+    size: int,
+    window: int,
+    augment: bool,
 ) -> dict[str, Tensor]:
     """`size` (B) random windows as tensors.
 
@@ -131,7 +136,7 @@ def make_batch(
     x (B, T, 8), played (B, T), noise (B, T, 8): the performance, and noise tied as tempo and pedal are
     valid, known (B, T): False in the padding; True where a note is given and not to be played
     axes, axes_known (B, 9): style in deviations from what is expected, and whether it could be measured
-    work (B,): index into `Corpus.labels`
+    work (B,): index into `PianistCorpus.labels`
     expected (B, T, 3): where the corpus has expected values; they are then taken off x
     """
     rows = [
@@ -145,7 +150,7 @@ def make_batch(
 
 
 def _draw_window(
-    corpus: Corpus, expected: Expected, rng: np.random.Generator, i: int, window: int, augment: bool
+    corpus: PianistCorpus, expected: DescriptorRegression, rng: np.random.Generator, i: int, window: int, augment: bool
 ) -> dict[str, NDArray]:
     """One random window of performance i, padded to `window` notes; its ends are drawn as often as its middle."""
     f, n = corpus.features[corpus.index[i]], len(corpus.x[i])

@@ -40,7 +40,7 @@ _BESIDES = ("beat_period mean -8", "articulation r 80 ms")
 
 
 @dataclass
-class Piece:
+class MeasuredPiece:
     """One piece of the measuring set: notes of its score MIDI, human views, the score with and without marks, and the
     MusicXML as it is opened.
     """
@@ -56,7 +56,7 @@ class Piece:
     human_files: list[Path]
 
 
-def load_set(folder: Path, nasap: Path, metadata: Path, limit: int = 0) -> list[Piece]:
+def load_set(folder: Path, nasap: Path, metadata: Path, limit: int = 0) -> list[MeasuredPiece]:
     """The pieces of the set, with their MusicXML marks from a folder of (n)ASAP scores; metadata names their works."""
     warnings.simplefilter("ignore")
     source = {}
@@ -79,7 +79,7 @@ def load_set(folder: Path, nasap: Path, metadata: Path, limit: int = 0) -> list[
         marked, _ = attach_marks(score, written)
         marked = replace(marked, composer=written.composer)
         work = work_of.get(str(home), str(home))
-        pieces.append(Piece(name, notes, views, human, score, marked, written, work, files))
+        pieces.append(MeasuredPiece(name, notes, views, human, score, marked, written, work, files))
         if limit and len(pieces) == limit:
             break
     return pieces
@@ -97,7 +97,7 @@ def pedal_spans(performance: Performance) -> NDArray:
     return np.array(spans)
 
 
-def measure(pieces: list[Piece], row: Row) -> dict[str, float]:
+def measure(pieces: list[MeasuredPiece], row: Row) -> dict[str, float]:
     """JS distance per quantity with "mean JS"; r against single humans per quantity, median and mean over pieces.
 
     Besides: "beat_period mean -8" without the last eight beats; "articulation r 80 ms" over notes written as long.
@@ -142,7 +142,7 @@ def measure(pieces: list[Piece], row: Row) -> dict[str, float]:
     return out
 
 
-def matched(piece: Piece, performance: Performance, one_to_one: bool) -> NDArray[np.int64]:
+def matched(piece: MeasuredPiece, performance: Performance, one_to_one: bool) -> NDArray[np.int64]:
     """Which note of a rendering plays each note of the measuring set's score, -1 for none.
 
     one_to_one  the rendering has the score MIDI's notes in its order; else both are aligned, as any system's output is

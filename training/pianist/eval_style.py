@@ -19,7 +19,7 @@ from scipy.stats import spearmanr
 
 from engine.engine import Engine
 from engine.models.pianist.features import COMPOSERS, Features, score_features
-from engine.models.pianist.pianist import Pianist, Reader, Sampling, from_channels
+from engine.models.pianist.pianist import EncodedScore, FlowSampling, Pianist, from_channels
 from engine.models.pianist.style import AXES, descriptors
 from engine.music.types import Expression, Score
 from engine.requests import PerformRequest
@@ -37,13 +37,17 @@ def describe(features: Features, e: Expression) -> NDArray[np.float64]:
 
 
 def sweep(
-    model: Pianist, sampling: Sampling, sliders: NDArray, scores: list[Features], positions: Sequence[float] = POSITIONS
+    model: Pianist,
+    sampling: FlowSampling,
+    sliders: NDArray,
+    scores: list[Features],
+    positions: Sequence[float] = POSITIONS,
 ) -> NDArray[np.float64]:
     """Descriptors (scores, axes, positions, 9) of every score with every slider at every position."""
     size = model.config.style_size
     out = np.zeros((len(scores), len(AXES), len(positions), len(AXES)))
     for s, features in enumerate(scores):
-        reader = Reader(model, features)
+        reader = EncodedScore(model, features)
         for a in range(len(AXES)):
             for p, position in enumerate(positions):
                 if position == 0.0 and a > 0:

@@ -33,7 +33,7 @@ def standard(y: NDArray) -> NDArray:
 
 @dataclass
 class Reading:
-    """One reading of a piece; x, bx standardised once `Table` is made.
+    """One reading of a piece; x, bx standardised once `ExpectedTable` is made.
 
     x (n, F), bx (b, G), beat (n,), line (n,), curves (k, b) octaves, y (2, k, n) velocity and octaves, z standardised y
     """
@@ -52,7 +52,7 @@ class Reading:
 
 
 @dataclass
-class Piece:
+class PieceReadings:
     """A piece: where it belongs and its readings by name."""
 
     folder: str
@@ -66,7 +66,7 @@ class Piece:
         return next(self.readings[k] for k in (name, "xml", "midi") if k in self.readings)
 
 
-class Table:
+class ExpectedTable:
     """All pieces of `expected_table`, standardised over the training pieces' first reading."""
 
     def __init__(self, path: Path):
@@ -76,7 +76,7 @@ class Table:
         self.names, self.beat_names = np.array(first["names"]), np.array(first["beat_names"])
         keys = ("x", "bx", "beat", "line", "curves", "y")
         self.pieces = [
-            Piece(
+            PieceReadings(
                 p["folder"], p["work"], p["split"], p["set"],
                 {k: Reading(**{key: r[key] for key in keys}) for k, r in p["readings"].items()},
             )
@@ -101,18 +101,18 @@ class Table:
         """The training works of a fold; none for fold -1."""
         return set(self.works[fold::FOLDS]) if fold >= 0 else set()
 
-    def split(self, fold: int) -> tuple[list[Piece], list[Piece]]:
+    def split(self, fold: int) -> tuple[list[PieceReadings], list[PieceReadings]]:
         """Pieces to learn from, and those of the held-out works."""
         held = self.held_out(fold)
         train = [p for p in self.pieces if p.split == "train"]
         return [p for p in train if p.work not in held], [p for p in train if p.work in held]
 
     @property
-    def validation(self) -> list[Piece]:
+    def validation(self) -> list[PieceReadings]:
         return [p for p in self.pieces if p.split == "validation" and p.set_name is not None]
 
 
-def drawn_reading(piece: Piece, rng: np.random.Generator) -> Reading:
+def drawn_reading(piece: PieceReadings, rng: np.random.Generator) -> Reading:
     """A reading by READING_SHARE."""
     names = list(piece.readings)
     share = np.array([READING_SHARE[k] for k in names])
@@ -124,7 +124,7 @@ def _groups(names: NDArray) -> NDArray:
 
 
 def tempo_batches(
-    pieces: Sequence[Piece], names: NDArray, rng: np.random.Generator, length: int = 512, size: int = 8
+    pieces: Sequence[PieceReadings], names: NDArray, rng: np.random.Generator, length: int = 512, size: int = 8
 ) -> Iterator[dict[str, Tensor]]:
     """One epoch: each piece once for every `length` beats; y has mean 0 and deviation 1 in a crop."""
     items = [p for p in pieces for _ in range(max(1, round(len(p.reading("midi").bx) / length)))]
@@ -183,7 +183,7 @@ def collate(crops: list[dict[str, NDArray]]) -> dict[str, Tensor]:
 
 
 def touch_batches(
-    pieces: Sequence[Piece], names: NDArray, rng: np.random.Generator, length: int = 2048, size: int = 2
+    pieces: Sequence[PieceReadings], names: NDArray, rng: np.random.Generator, length: int = 2048, size: int = 2
 ) -> Iterator[dict[str, Tensor]]:
     """One epoch of crops of notes: each piece once for every `length` notes."""
     items = [p for p in pieces for _ in range(max(1, round(len(p.reading("midi").x) / length)))]

@@ -24,10 +24,10 @@ from tqdm import tqdm
 
 from engine.models.expected.base import written_pace
 from engine.models.expected.nets import TempoNet, TempoShape, TouchNet, TouchShape
-from engine.models.expected.performance import Amplitude, Expected
+from engine.models.expected.performance import Amplitude, ExpectedPerformance
 from engine.music.types import MARK_NAMES, Marks, PageEvents, Score
 from training.pianist.batches import READINGS
-from training.pianist.expected_data import FOLDS, Table
+from training.pianist.expected_data import FOLDS, ExpectedTable
 from training.pianist.export_expected import fit, usable
 from training.pianist.pack import Pack
 
@@ -82,7 +82,7 @@ class PackValues:
         scratch.replace(path)
 
 
-def networks(table: Table, runs: Path, fold: int) -> Expected | None:
+def networks(table: ExpectedTable, runs: Path, fold: int) -> ExpectedPerformance | None:
     """The expected performance without the works of a fold; None while its networks are missing."""
     nets: dict[str, list] = {}
     for kind, make in (
@@ -100,10 +100,10 @@ def networks(table: Table, runs: Path, fold: int) -> Expected | None:
     x, y, works = usable(table)
     learnt = np.array([w not in table.held_out(fold) for w in works])
     amplitude = Amplitude(fit(x[learnt], y[learnt]), *np.quantile(y[learnt], (0.01, 0.99), axis=0))
-    return Expected(nets["tempo"], nets["touch"], table.beat_scale, table.scale, amplitude)
+    return ExpectedPerformance(nets["tempo"], nets["touch"], table.beat_scale, table.scale, amplitude)
 
 
-def predict(pack: Pack, table: Table, runs: Path, out: Path) -> PackValues:
+def predict(pack: Pack, table: ExpectedTable, runs: Path, out: Path) -> PackValues:
     """Fill in what can be predicted now, and save it."""
     done = PackValues.load(out)
     fold_of = {w: k for k in range(FOLDS) for w in table.held_out(k)}
@@ -141,7 +141,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    pack, table = Pack(args.pack), Table(args.table)
+    pack, table = Pack(args.pack), ExpectedTable(args.table)
     done = predict(pack, table, args.runs, args.out)
     total = len(np.unique(pack.columns["score"]))
     print(f"{args.out}: {len(done.fold)} of {total} scores")

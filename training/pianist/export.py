@@ -16,10 +16,10 @@ import torch
 
 from engine.checkpoints.bundle import open_pianist
 from engine.models.pianist.features import Features, score_features
-from engine.models.pianist.pianist import Pianist, PianistConfig, Sampling, encode_style
+from engine.models.pianist.pianist import FlowSampling, Pianist, PianistConfig, encode_style
 from engine.models.pianist.style import AXES
 from training.core.finished_run import FinishedRun, report_size, write_config
-from training.pianist.batches import Corpus, Expected
+from training.pianist.batches import DescriptorRegression, PianistCorpus
 from training.pianist.eval_style import decoupled, effects, sweep
 from training.pianist.pack import Pack
 
@@ -61,7 +61,7 @@ def presets(model: Pianist, pack: Pack, progress=print) -> dict[str, list[float]
     return out
 
 
-def slider_basis(model: Pianist, sampling: Sampling, pack: Pack, deviation: np.ndarray) -> list[list[float]]:
+def slider_basis(model: Pianist, sampling: FlowSampling, pack: Pack, deviation: np.ndarray) -> list[list[float]]:
     """What each slider adds to z_p so that it moves its own descriptor alone, measured on ten training scores."""
     items = [i for i in range(len(pack)) if pack.columns["split"][i] == "train"]
     chosen = np.random.default_rng(0).choice(items, 10, replace=False)
@@ -92,8 +92,8 @@ def main() -> None:
         args.out, "pianist", "train_pianist", tensors, axes=[a.name for a in AXES], sampling=SAMPLING | args.sampling
     )
     pack = Pack(args.pack)
-    deviation = Expected.fit(Corpus(pack, "train"), model.config.window).deviation
-    sampling = Sampling(**{k: tuple(v) if isinstance(v, list) else v for k, v in config["sampling"].items()})
+    deviation = DescriptorRegression.fit(PianistCorpus(pack, "train"), model.config.window).deviation
+    sampling = FlowSampling(**{k: tuple(v) if isinstance(v, list) else v for k, v in config["sampling"].items()})
     config["sliders"] = slider_basis(model, sampling, pack, deviation)
     config["axis_deviation"] = [round(float(v), 5) for v in deviation]
     write_config(args.out, config)

@@ -19,12 +19,12 @@ from safetensors.torch import save_file
 from engine.checkpoints.bundle import FORMAT_VERSION, weights_digest
 from engine.models.expected.nets import TempoShape, TouchShape
 from engine.models.expected.performance import LEVELS, MOVES, Amplitude, features_digest, summary
-from training.pianist.expected_data import FOLDS, Piece, Table
+from training.pianist.expected_data import FOLDS, ExpectedTable, PieceReadings
 
 PENALTY = 10.0  # chosen by five folds of training works among these
 
 
-def targets(p: Piece) -> NDArray[np.float64]:
+def targets(p: PieceReadings) -> NDArray[np.float64]:
     """(5,): log2 deviation of tempo, velocity and articulation, mean velocity, mean articulation, mean of players."""
     r = p.reading("xml")
     with np.errstate(all="ignore"):
@@ -40,7 +40,7 @@ def fit(x: NDArray, y: NDArray, penalty: float = PENALTY) -> NDArray[np.float64]
     return np.concatenate([w, (my - w @ mx)[:, None]], 1)
 
 
-def usable(table: Table) -> tuple[NDArray[np.float64], NDArray[np.float64], list[str]]:
+def usable(table: ExpectedTable) -> tuple[NDArray[np.float64], NDArray[np.float64], list[str]]:
     """(p, G) mean features, (p, 5) targets and works of the training pieces where all targets are known, a row for each
     reading of a piece: without the page the same amplitude has to be predicted.
     """
@@ -52,7 +52,7 @@ def usable(table: Table) -> tuple[NDArray[np.float64], NDArray[np.float64], list
     return x[ok], y[ok], [p.work for (p, _), k in zip(rows, ok, strict=True) if k]
 
 
-def amplitude(table: Table) -> Amplitude:
+def amplitude(table: ExpectedTable) -> Amplitude:
     """The amplitude of all training pieces; prints its cross-validated correlation."""
     x, y, works = usable(table)
     for penalty in (3.0, 10.0, 30.0, 100.0):
@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    table = Table(args.table)
+    table = ExpectedTable(args.table)
     found = amplitude(table)
     tensors: dict[str, torch.Tensor] = {}
     counts = {}

@@ -40,7 +40,7 @@ _PERFORMED = {
 
 
 @dataclass(frozen=True)
-class Item:
+class PackedPerformance:
     """One performance of the pack."""
 
     name: str
@@ -155,7 +155,7 @@ class Pack:
             )  # fmt: skip
         return self._scores[k]
 
-    def item(self, i: int) -> Item:
+    def item(self, i: int) -> PackedPerformance:
         c = self.columns
         note = slice(*c["note_ptr"][i : i + 2])
         value = {k: c[k][note] / factor for k, (_, factor) in _PERFORMED.items()}
@@ -163,7 +163,7 @@ class Pack:
             np.exp2(value["log2_beat_period"]), value["timing_sec"], np.maximum(value["velocity"], 1),
             value["articulation_log2"], c["pedal"][:, note].T, c["played"][note],
         )  # fmt: skip
-        return Item(
+        return PackedPerformance(
             str(c["name"][i]),
             str(c["work"][i]),
             str(c["split"][i]),

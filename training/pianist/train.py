@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from engine.models.pianist.pianist import ARTICULATION, EXPECTED, PEDAL, TEMPO, TIMING, VELOCITY, Pianist, PianistConfig
 from engine.models.pianist.style import AXES
 from training.core.loop import Optimizers, Run, add_arguments, join_processes, train
-from training.pianist.batches import Corpus, Expected, make_batch
+from training.pianist.batches import DescriptorRegression, PianistCorpus, make_batch
 from training.pianist.pack import Pack
 
 CHANNEL_WEIGHT = (1.5, 1.5, 1.0, 1.0, 0.25, 0.25, 0.25, 0.25)
@@ -66,7 +66,7 @@ def losses_and_style(
 
 @torch.inference_mode()
 def validate(
-    model: Pianist, corpus: Corpus, expected: Expected, window: int, device: str, count: int = 96
+    model: Pianist, corpus: PianistCorpus, expected: DescriptorRegression, window: int, device: str, count: int = 96
 ) -> dict[str, float]:
     """Held-out figures on `count` fixed windows.
 
@@ -129,11 +129,11 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     rank, _, device = join_processes()
     pack = Pack(args.pack)
-    learnt, held_out = Corpus(pack, "train", args.limit), Corpus(pack, "validation", args.limit)
+    learnt, held_out = PianistCorpus(pack, "train", args.limit), PianistCorpus(pack, "validation", args.limit)
     config = PianistConfig(
         width=args.width, feed_forward=args.width * 8 // 3, score_layers=args.score_layers, flow_layers=args.flow_layers
     )
-    expected = Expected.fit(learnt, config.window)
+    expected = DescriptorRegression.fit(learnt, config.window)
     torch.manual_seed(args.seed)
     run = Run(Pianist(config), args.rate, device, lambda: Pianist(config), adamw)
     run.resume(args.out / "last.pt")

@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from engine.models.expected.nets import TempoNet, TempoShape, TouchNet, TouchShape
 from training.pianist.expected_data import (
     TARGETS,
-    Piece,
+    ExpectedTable,
+    PieceReadings,
     Reading,
-    Table,
     collate,
     consensus,
     crop,
@@ -57,7 +57,7 @@ def predict(model: nn.Module, r: Reading) -> NDArray[np.float32]:
         return model(b["x"], b["beats"], b["beat"], b["order"], b["valid"])[0].numpy()
 
 
-def fit(kind: str, table: Table, fold: int, seed: int, epochs: int) -> nn.Module:
+def fit(kind: str, table: ExpectedTable, fold: int, seed: int, epochs: int) -> nn.Module:
     """One network, its weights averaged over the last steps."""
     torch.manual_seed(seed)
     rng, (learnt, _) = np.random.default_rng(seed), table.split(fold)
@@ -113,11 +113,11 @@ def truth(kind: str, r: Reading) -> list[NDArray]:
     return [r.curves] if kind == "tempo" else [r.y[0], r.y[1]]
 
 
-def _key(piece: Piece, reading: str) -> str:
+def _key(piece: PieceReadings, reading: str) -> str:
     return f"{piece.folder.replace('/', '|')}@{reading}"
 
 
-def report(kind: str, table: Table, out: Path) -> None:
+def report(kind: str, table: ExpectedTable, out: Path) -> None:
     """r against single humans, mean (median) over pieces, of the mean of each group's networks."""
     runs = {p.stem: np.load(p) for p in sorted(out.glob(f"{kind}-fold*.npz"))}
     unit = lambda c: (c - c.mean(1, keepdims=True)) / (c.std(1, keepdims=True) + 1e-9)  # noqa: E731
@@ -172,7 +172,7 @@ def _sums(kind: str, r: Reading) -> tuple[NDArray, NDArray]:
     return (rows.T @ rows / len(rows)).astype(np.float64), np.stack(c, 1).astype(np.float64)
 
 
-def linear(table: Table, out: Path) -> None:
+def linear(table: ExpectedTable, out: Path) -> None:
     """The linear members of the ensembles, and the check of the table: r of tempo on held-out works is 0.58 or more."""
     pieces = [p for p in table.pieces if p.split == "train"]
     for kind, penalty in (("tempo", 2.0), ("touch", 1.0)):
@@ -214,7 +214,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=0)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    table = Table(args.table)
+    table = ExpectedTable(args.table)
     args.out.mkdir(parents=True, exist_ok=True)
     if args.what == "report":
         report("tempo", table, args.out)

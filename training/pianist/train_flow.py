@@ -34,7 +34,7 @@ from engine.models.pianist.pianist import (
     to_channels,
 )
 from training.core.loop import Run, add_arguments, join_processes, train
-from training.pianist.batches import READINGS, Corpus, Expected, make_batch
+from training.pianist.batches import READINGS, DescriptorRegression, PianistCorpus, make_batch
 from training.pianist.expected_of_pack import PackValues
 from training.pianist.pack import Pack
 from training.pianist.train import WARM_UP_STEPS, adamw, losses_and_style, validate
@@ -157,9 +157,9 @@ def main() -> None:
     if missing := sorted({int(k) for k in pack.columns["score"]} - values.fold.keys()):
         raise SystemExit(f"{args.expected} lacks {len(missing)} scores; run training.pianist.expected_of_pack first")
     base, given = base_of_pack(pack, values)
-    learnt, held_out = (Corpus(pack, split, args.limit, given) for split in ("train", "validation"))
+    learnt, held_out = (PianistCorpus(pack, split, args.limit, given) for split in ("train", "validation"))
     config = PianistConfig(width=args.width, feed_forward=args.width * 8 // 3, expected=len(EXPECTED))
-    expected = Expected.fit(learnt, config.window)
+    expected = DescriptorRegression.fit(learnt, config.window)
     torch.manual_seed(args.seed)
 
     def fresh() -> FlowTraining:

@@ -30,13 +30,13 @@ $python -m training.sound.export codec --run runs/piano-codec-v2 --out "$bundles
 # Its codes, and those of the sketches
 [ -e data/renderer-v3.npz ] || $python -m training.sound.prepare_renderer --pack data/sound-v2 --codec runs/piano-codec-v2 \
     --out data/renderer-v3.npz --workers "$(nproc)"
-[ -e data/renderer-v3.sketches.npy ] || $python -m training.sound.prepare_sketches --pack data/renderer-v3.npz \
+[ -e data/renderer-v3.sketches.npy ] || $python -m training.sound.prepare_guides --pack data/renderer-v3.npz \
     --codec "$bundles"/piano-codec-v2 --workers "$(nproc)"
 # The renderer. (The shipped one began with the weights of its predecessors, in all as many minutes: training/LOG.md)
 $python -m training.sound.train_renderer --pack data/renderer-v3.npz --out runs/renderer-v4 --minutes "${MINUTES:-180}" --batch 12 --rate 1.5e-3
 tune=($python -m training.sound.tune_decoder --pack data/renderer-v3.npz --sound data/sound-v2 --codec "$bundles"/piano-codec-v2 --renderer runs/renderer-v4)
 "${tune[@]}" --out runs/sketch-decoder-v1 --minutes "${DECODER_MINUTES:-90}" --batch 6 --rate 1.2e-3
-"${tune[@]}" --out runs/sketch-decoder-v2 --minutes "${JUDGE_MINUTES:-44}" --batch 5 --frames 150 --rate 6e-4 --judge 5e-4 \
+"${tune[@]}" --out runs/sketch-decoder-v2 --minutes "${DISCRIMINATOR_MINUTES:-44}" --batch 5 --frames 150 --rate 6e-4 --discriminator 5e-4 \
     --warm runs/sketch-decoder-v1/last.pt
 $python -m training.sound.export renderer --run runs/renderer-v4 --decoder runs/sketch-decoder-v2 --codec "$bundles"/piano-codec-v2 \
     --trust 1.0 --out "$bundles"/renderer-v3

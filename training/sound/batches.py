@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.models.renderer.masked_renderer import SPAN
-from engine.models.renderer.spectral_envelope import WINDOW, prompt_colours
+from engine.models.renderer.spectral_envelope import WINDOW, prompt_envelope
 from engine.music.types import Performance
 from engine.tokens.note_frames import WIDTH, note_frames
 from training.sound.pack import FRAME_RATE, HOP, SoundPack, clip_performance
@@ -24,16 +24,16 @@ NO_PROMPT, NO_PROMPT_NOTES = 0.06, 0.4
 class CodePack:
     """The file that `training.sound.prepare_renderer` writes."""
 
-    def __init__(self, path: Path, sketched: bool = False):
+    def __init__(self, path: Path, guided: bool = False):
         z = np.load(path)
         self.z = {k: z[k] for k in z.files}
         self.frame_ptr, self.session, self.split = self.z["frame_ptr"], self.z["session"], self.z["split"]
         self.real = np.char.startswith(self.z["piano"], "real-")
-        self.books = torch.from_numpy(self.z["books"])
+        self.codebooks = torch.from_numpy(self.z["books"])
         self.codec = str(self.z["codec"])
         sound = path.with_suffix(".sketches.i16")
-        self.sketch_samples = np.memmap(sound, np.int16, "r") if sound.exists() else np.zeros(0, np.int16)
-        self.sketches = np.load(path.with_suffix(".sketches.npy"), mmap_mode="r") if sketched else self.z["codes"][:0]
+        self.guide_samples = np.memmap(sound, np.int16, "r") if sound.exists() else np.zeros(0, np.int16)
+        self.guides = np.load(path.with_suffix(".sketches.npy"), mmap_mode="r") if guided else self.z["codes"][:0]
 
     def frames(self, clip: int) -> int:
         return int(self.frame_ptr[clip + 1] - self.frame_ptr[clip])
@@ -42,15 +42,15 @@ class CodePack:
         at = int(self.frame_ptr[clip]) + start
         return self.z["codes"][at : at + frames].astype(np.int64)
 
-    def sketch(self, clip: int, start: int, frames: int) -> NDArray[np.int64]:
-        """The codes of the clip's sketch, of `training.sound.prepare_sketches`."""
+    def guide(self, clip: int, start: int, frames: int) -> NDArray[np.int64]:
+        """The codes of the clip's guide, of `training.sound.prepare_guides`."""
         at = int(self.frame_ptr[clip]) + start
-        return np.asarray(self.sketches[at : at + frames], np.int64)
+        return np.asarray(self.guides[at : at + frames], np.int64)
 
-    def sketch_sound(self, clip: int, start: int, frames: int) -> NDArray[np.float32]:
+    def guide_sound(self, clip: int, start: int, frames: int) -> NDArray[np.float32]:
         """(640 frames,) samples of the clip's sketch."""
         at = (int(self.frame_ptr[clip]) + start) * HOP
-        return (self.sketch_samples[at : at + frames * HOP] / 32768).astype(np.float32)
+        return (self.guide_samples[at : at + frames * HOP] / 32768).astype(np.float32)
 
     def sound(self, pack: SoundPack, clip: int, start: int, frames: int) -> NDArray[np.float32]:
         """(640 frames,) samples of the clip, at the level at which it was coded."""
@@ -101,7 +101,7 @@ class Batches:
         room = PROMPT[1] - length
         valid = np.arange(PROMPT[1]) >= room
         prompt_codes = np.pad(pack.codes(source, at, length), ((room, 0), (0, 0)))
-        prompt_sketch = np.pad(pack.sketch(source, at, length), ((room, 0), (0, 0)))
+        prompt_guide = np.pad(pack.guide(source, at, length), ((room, 0), (0, 0)))
         noted = bool(g.random() >= NO_PROMPT_NOTES)
         prompt_notes = np.zeros((PROMPT[1], WIDTH), np.float32)
         if noted:
@@ -109,17 +109,17 @@ class Batches:
         extra = {}
         if self.sound is not None:
             heard = _magnitudes(pack.sound(self.sound, source, at, length))
-            sketch = _magnitudes(pack.sketch_sound(source, at, length)) if noted else None
+            guide = _magnitudes(pack.guide_sound(source, at, length)) if noted else None
             extra = {
                 "samples": pack.sound(self.sound, target, start, self.frames),
-                "sketch_samples": pack.sketch_sound(target, start, self.frames),
-                "colours": prompt_colours(heard, sketch),
+                "guide_samples": pack.guide_sound(target, start, self.frames),
+                "colours": prompt_envelope(heard, guide),
             }
         return extra | {
             "codes": pack.codes(target, start, self.frames),
             "notes": pack.notes(target, start, self.frames),
-            "sketch": pack.sketch(target, start, self.frames),
-            "prompt_sketch": prompt_sketch,
+            "guide": pack.guide(target, start, self.frames),
+            "prompt_guide": prompt_guide,
             "known": self._known(),
             "prompt_codes": prompt_codes,
             "prompt_notes": prompt_notes,

@@ -1,4 +1,5 @@
-"""What a codec is trained on: six losses on its sound, the judge of the adversarial two, and the balancer of all.
+"""What a codec is trained on: six losses on its sound, the discriminator of the adversarial two, and the balancer of
+all.
 
 EnCodec (Défossez et al. 2022, arXiv 2210.13438, sections 3.3 and 3.4) with the numbers of audiocraft's compression
 recipe: weights 4 adversarial, 4 feature, 0.1 waveform, 0 mel, 2 multi-scale mel, 0 SI-SNR.
@@ -20,8 +21,8 @@ from torch.nn.utils.parametrizations import weight_norm
 
 WEIGHTS = {"adversarial": 4.0, "feature": 4.0, "waveform": 0.1, "mel": 0.0, "multi_mel": 2.0, "si_snr": 0.0}
 FLOOR = 1e-5  # of the mel spectra
-LOWEST_HZ = 20.0  # audiocraft's recipe begins at 64 Hz; the piano's lowest string is at 27.5
-JUDGE_SIZES = (2048, 1024, 512, 256, 128)
+MIN_HZ = 20.0  # audiocraft's recipe begins at 64 Hz; the piano's lowest string is at 27.5
+DISCRIMINATOR_SIZES = (2048, 1024, 512, 256, 128)
 
 
 def mel_filters(num_mels: int, n_fft: int, sample_rate: int, lowest: float, highest: float) -> Tensor:
@@ -47,7 +48,7 @@ class MelSpectrum(nn.Module):
         self.window: Tensor
         self.filters: Tensor
         self.register_buffer("window", window / window.norm() if unit_energy else window)
-        self.register_buffer("filters", mel_filters(num_mels, n_fft, sample_rate, LOWEST_HZ, sample_rate / 2))
+        self.register_buffer("filters", mel_filters(num_mels, n_fft, sample_rate, MIN_HZ, sample_rate / 2))
 
     def forward(self, x: Tensor) -> Tensor:
         side = (self.n_fft - self.hop) // 2
@@ -95,7 +96,7 @@ def si_snr_loss(x: Tensor, y: Tensor) -> Tensor:
     return -10 * ((signal + 1e-10) / (noise + 1e-8 * signal + 1e-10)).log10().mean()
 
 
-class STFTJudge(nn.Module):
+class STFTDiscriminator(nn.Module):
     """Hears at one window length: complex spectrum (B, 2, frames, bins) -> logits, and what each layer saw."""
 
     def __init__(self, filters: int, n_fft: int) -> None:
@@ -126,28 +127,28 @@ class STFTJudge(nn.Module):
         return self.last(h), seen
 
 
-class Judge(nn.Module):
+class Discriminator(nn.Module):
     """The multi-scale complex STFT discriminator: (B, T) -> logits and features of every scale."""
 
-    def __init__(self, filters: int = 32, sizes: tuple[int, ...] = JUDGE_SIZES) -> None:
+    def __init__(self, filters: int = 32, sizes: tuple[int, ...] = DISCRIMINATOR_SIZES) -> None:
         super().__init__()
-        self.scales = nn.ModuleList([STFTJudge(filters, n) for n in sizes])
+        self.scales = nn.ModuleList([STFTDiscriminator(filters, n) for n in sizes])
 
     def forward(self, x: Tensor) -> list[tuple[Tensor, list[Tensor]]]:
         return [scale(x) for scale in self.scales]
 
 
-def judge_loss(judge: Judge, fake: Tensor, real: Tensor) -> Tensor:
-    """Hinge loss of the judge: real above 1, fake below -1; mean over scales."""
-    pairs = zip(judge(fake.detach()), judge(real), strict=True)
+def discriminator_loss(discriminator: Discriminator, fake: Tensor, real: Tensor) -> Tensor:
+    """Hinge loss of the discriminator: real above 1, fake below -1; mean over scales."""
+    pairs = zip(discriminator(fake.detach()), discriminator(real), strict=True)
     return torch.stack([F.relu(1 + f).mean() + F.relu(1 - r).mean() for (f, _), (r, _) in pairs]).mean()
 
 
-def deceive_losses(judge: Judge, fake: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+def generator_losses(discriminator: Discriminator, fake: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
     """(adversarial, feature) losses of the codec: minus the mean logit; L1 distance of the judge's features."""
     with torch.no_grad():
-        wanted = judge(real)
-    heard = judge(fake)
+        wanted = discriminator(real)
+    heard = discriminator(fake)
     adversarial = torch.stack([-logits.mean() for logits, _ in heard]).mean()
     pairs = zip(heard, wanted, strict=True)
     feature = [torch.stack([F.l1_loss(a, b) for a, b in zip(h, w, strict=True)]).mean() for (_, h), (_, w) in pairs]

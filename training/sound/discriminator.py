@@ -1,7 +1,8 @@
-"""A judge of spectra, for a decoder that predicts log magnitudes: what a distance alone leaves blurred, it notices.
+"""A spectrogram discriminator, for a decoder that predicts log magnitudes: what a distance alone leaves blurred, it
+notices.
 
-A mean distance is least for the middle of all that could sound, which no piano ever plays. The judge hears log
-magnitudes beside those of the notes' sketch and learns to tell true ones from decoded ones (hinge loss); the decoder is
+A mean distance is least for the middle of all that could sound, which no piano ever plays. The discriminator hears log
+magnitudes beside those of the notes' guide and learns to tell true ones from decoded ones (hinge loss); the decoder is
 moved by the distance, by the judge's logits and by its features, each with its share of the gradient (EnCodec, Défossez
 et al. 2022, arXiv 2210.13438, sections 3.3 and 3.4; convolutions over time and frequency as its STFT discriminator's).
 """
@@ -21,7 +22,7 @@ from training.sound.codec_losses import Balancer
 
 BETAS = (0.5, 0.9)
 SHARES = {"distance": 1.0, "feature": 0.6, "adversarial": 0.3}
-ALONE = 30  # steps in which the judge learns and is not yet listened to
+ALONE = 30  # steps in which the discriminator learns and is not yet listened to
 # (channels, kernel, stride), each over (time, frequency)
 LAYERS = (
     (16, (3, 9), (1, 4)),
@@ -32,7 +33,7 @@ LAYERS = (
 )
 
 
-class SpectrumJudge(nn.Module):
+class SpectrumDiscriminator(nn.Module):
     """Log magnitudes (B, T, BINS) and the sketch's -> logits (B, 1, T / 4, bands), and what each layer saw."""
 
     def __init__(self) -> None:
@@ -44,51 +45,51 @@ class SpectrumJudge(nn.Module):
         )
         self.last = weight_norm(nn.Conv2d(channels[-1], 1, 3, padding=1))
 
-    def forward(self, log: Tensor, sketch: Tensor) -> tuple[Tensor, list[Tensor]]:
-        h, seen = 0.5 * torch.stack([log, sketch], 1) + 1, []
+    def forward(self, log: Tensor, guide: Tensor) -> tuple[Tensor, list[Tensor]]:
+        h, seen = 0.5 * torch.stack([log, guide], 1) + 1, []
         for layer in self.layers:
             h = F.leaky_relu(layer(h), 0.2)
             seen.append(h)
         return self.last(h), seen
 
 
-class Judged:
-    """The judge in training, beside a decoder; `weigh` makes the decoder's loss.
+class AdversarialTraining:
+    """The discriminator in training, beside a decoder; `weigh` makes the decoder's loss.
 
     floor  log magnitude below which nothing is told apart
     """
 
     def __init__(self, rate: float, device: str, floor: float) -> None:
-        self.judge, self.floor, self.step = SpectrumJudge().to(device), floor, 0
-        self.optimizer = torch.optim.Adam(self.judge.parameters(), lr=rate, betas=BETAS)
+        self.discriminator, self.floor, self.step = SpectrumDiscriminator().to(device), floor, 0
+        self.optimizer = torch.optim.Adam(self.discriminator.parameters(), lr=rate, betas=BETAS)
         self.balancer = Balancer(SHARES, decay=0.99)
 
-    def weigh(self, log: Tensor, sketch: Tensor, true: Tensor) -> dict[str, Tensor]:
-        """Teach the judge once; "loss", whose gradient is the balanced one, and figures.
+    def weigh(self, log: Tensor, guide: Tensor, true: Tensor) -> dict[str, Tensor]:
+        """Teach the discriminator once; "loss", whose gradient is the balanced one, and figures.
 
-        log, sketch, true  (B, T, BINS) log magnitudes: decoded, of the sketch, of the recording
+        log, guide, true  (B, T, BINS) log magnitudes: decoded, of the guide, of the recording
         """
         distance = spectral_losses(log, true)
         heard = log.clamp(min=self.floor)
-        told = self._teach(heard.detach(), sketch, true)
+        told = self._teach(heard.detach(), guide, true)
         self.step += 1
         losses = {"distance": distance.pop("loss")}
         if self.step > ALONE:
-            self.judge.requires_grad_(False)
+            self.discriminator.requires_grad_(False)
             with torch.no_grad():
-                _, wanted = self.judge(true, sketch)
-            logits, seen = self.judge(heard, sketch)
+                _, wanted = self.discriminator(true, guide)
+            logits, seen = self.discriminator(heard, guide)
             losses["adversarial"] = -logits.float().mean()
             pairs = [(a.float(), b.float()) for a, b in zip(seen, wanted, strict=True)]
             losses["feature"] = torch.stack([F.l1_loss(a, b) / b.abs().mean() for a, b in pairs]).mean()
-            self.judge.requires_grad_(True)
+            self.discriminator.requires_grad_(True)
         gradient = self.balancer.gradient(losses, log)
         figures = distance | {"told": told} | losses
         return {"loss": (gradient * log).sum()} | {k: v.detach() for k, v in figures.items()}
 
-    def _teach(self, fake: Tensor, sketch: Tensor, true: Tensor) -> Tensor:
-        """One step of the judge; returns how much surer it is of the true ones, in logits."""
-        (a, _), (b, _) = self.judge(fake, sketch), self.judge(true, sketch)
+    def _teach(self, fake: Tensor, guide: Tensor, true: Tensor) -> Tensor:
+        """One step of the discriminator; returns how much surer it is of the true ones, in logits."""
+        (a, _), (b, _) = self.discriminator(fake, guide), self.discriminator(true, guide)
         loss = F.relu(1 + a.float()).mean() + F.relu(1 - b.float()).mean()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -97,9 +98,10 @@ class Judged:
 
     def resume(self, path: Path) -> None:
         """Go on from a saved state; nothing happens when there is none."""
+        path = path if path.exists() else path.with_name("judge.pt")  # its name in runs of before
         if path.exists():
             state = torch.load(path, weights_only=True)
-            self.judge.load_state_dict(state["judge"])
+            self.discriminator.load_state_dict(state.get("discriminator", state.get("judge")))
             self.optimizer.load_state_dict(state["optimizer"])
             self.step, self.balancer.norms = state["step"], state["norms"]
 
@@ -107,5 +109,5 @@ class Judged:
         """Write the state to be resumed from, once there is one."""
         if not self.step:
             return
-        state = {"judge": self.judge.state_dict(), "optimizer": self.optimizer.state_dict()}
+        state = {"discriminator": self.discriminator.state_dict(), "optimizer": self.optimizer.state_dict()}
         write_state(state | {"step": self.step, "norms": self.balancer.norms}, path)

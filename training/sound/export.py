@@ -21,8 +21,8 @@ KINDS = {"codec": ("piano codec", "train_piano_codec"), "renderer": ("renderer",
 def weights(kind: str, out: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """What is published of averaged weights: without what only training needs."""
     if kind == "codec":
-        books = [out.pop(k) for k in sorted(out) if k.endswith(".codebook")]
-        return {k: v for k, v in out.items() if not k.startswith("quantiser.")} | {"books": torch.stack(books)}
+        codebooks = [out.pop(k) for k in sorted(out) if k.endswith(".codebook")]
+        return {k: v for k, v in out.items() if not k.startswith("quantiser.")} | {"books": torch.stack(codebooks)}
     return {k: v for k, v in out.items() if k not in ("books", "scale")}
 
 
@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--codec", type=Path, default=Path("checkpoints/piano-codec-v2"))
     parser.add_argument("--decoder", type=Path, help="run of training.sound.tune_decoder, to go with a renderer")
-    parser.add_argument("--trust", type=float, default=0.0, help="more of the sketch than was learned, in logits")
+    parser.add_argument("--trust", type=float, default=0.0, help="more of the guide than was learned, in logits")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     kind, module = KINDS[args.kind]

@@ -188,7 +188,7 @@ def player_of(recording: str) -> str:
     return "goldberg" if "goldberg" in recording else recording.rsplit("_", 1)[-1]
 
 
-class Writer:
+class PackWriter:
     """Writes audio.i16 as clips come, and index.npz at the end."""
 
     def __init__(self, out: Path):
@@ -234,7 +234,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    writer = Writer(args.out)
+    writer = PackWriter(args.out)
     if args.real:
         clips = real_clips(args.real, args.real_midi)
         players = sorted({(player_of(name), split) for _, _, name, split in clips})

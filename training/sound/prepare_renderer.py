@@ -6,7 +6,7 @@ Every session is brought to the level of a prompt in the studio (`engine.sound.s
         --out data/renderer-v3.npz
 
 codes (frames, K) int16 of all clips one after the other, frame_ptr (c + 1,), gain (c,) by which a clip was multiplied
-before, the books (K, size, latent) and the columns of the sound pack's index (session, piano, split, notes, pedal).
+before, the codebooks (K, size, latent) and the columns of the sound pack's index (session, piano, split, notes, pedal).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from engine.checkpoints.bundle import books_digest
+from engine.checkpoints.bundle import codebooks_digest
 from engine.models.codec.piano_codec import SAMPLE_RATE, CodecConfig, PianoCodec
 from engine.sound.spectra import level_gain
 from training.sound.pack import SoundPack
@@ -72,18 +72,18 @@ def main() -> None:
             codes.extend(part)
             ends.extend(ends[-1] + np.cumsum([len(c) for c in part]))
             print(f"{i + 1} of {len(shares)} parts", flush=True)
-    books = torch.stack([b.codebook for b in codec.quantiser.listed()])
+    codebooks = torch.stack([b.codebook for b in codec.quantiser.listed()])
     columns = {k: v for k, v in pack.z.items() if k != "clip_ptr"}
     np.savez(
         args.out,
         codes=np.concatenate(codes),
         frame_ptr=np.array(ends),
         gain=gains,
-        books=books.numpy(),
-        codec=books_digest(books),
+        codebooks=codebooks.numpy(),
+        codec=codebooks_digest(codebooks),
         **columns,
     )
-    print(f"{args.out}: {ends[-1] / 50 / 3600:.2f} h, codec {books_digest(books)}")
+    print(f"{args.out}: {ends[-1] / 50 / 3600:.2f} h, codec {codebooks_digest(codebooks)}")
 
 
 if __name__ == "__main__":

@@ -99,7 +99,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=100, help="of a crop, 50 a second")
     parser.add_argument("--encoder", type=int, nargs=2, default=(256, 6), metavar=("WIDTH", "DEPTH"))
     parser.add_argument("--decoder", type=int, nargs=2, default=(384, 8), metavar=("WIDTH", "DEPTH"))
-    parser.add_argument("--books", type=int, default=4, help="of 2,048 codes, 0.55 kbit/s each")
+    parser.add_argument("--codebooks", type=int, default=4, help="of 2,048 codes, 0.55 kbit/s each")
     parser.add_argument("--real-share", type=float, default=REAL_SHARE, help="of the crops that are recordings")
     parser.add_argument("--varied", action="store_true", help="recordings also higher, lower, and of another tone")
     parser.add_argument("--warm", type=Path, help="begin with the weights of this checkpoint folder")
@@ -109,7 +109,7 @@ def main() -> None:
     torch.manual_seed(args.seed + rank)
     pack = SoundPack(args.pack)
     config = CodecConfig(
-        num_codebooks=args.books,
+        num_codebooks=args.codebooks,
         encoder_width=args.encoder[0], encoder_depth=args.encoder[1],
         decoder_width=args.decoder[0], decoder_depth=args.decoder[1],
     )  # fmt: skip
@@ -142,12 +142,16 @@ def main() -> None:
         from engine.checkpoints.bundle import open_codec  # not needed, nor to be had, where a run begins from nothing
 
         model, known = make(), open_codec(args.warm).model.float()
-        model.load_state_dict(known.state_dict(), strict=args.books == known.num_codebooks)  # further books are new
-        for book in model.quantiser.listed()[: known.num_codebooks]:  # each code counts as if chosen as often as others
-            count = args.batch * args.frames / book.num_codes
-            book.moved.fill_(1)
-            book.count.fill_(count)
-            book.total.copy_(book.codebook * count)
+        model.load_state_dict(
+            known.state_dict(), strict=args.codebooks == known.num_codebooks
+        )  # further codebooks are new
+        for codebook in model.quantiser.listed()[
+            : known.num_codebooks
+        ]:  # each code counts as if chosen as often as others
+            count = args.batch * args.frames / codebook.num_codes
+            codebook.moved.fill_(1)
+            codebook.count.fill_(count)
+            codebook.total.copy_(codebook.codebook * count)
         return model
 
     run = Run(warm() if args.warm else make(), args.rate, device, make)

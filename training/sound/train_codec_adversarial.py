@@ -1,10 +1,11 @@
-"""Train a codec's decoder further with a judge of spectra (`training.sound.discriminator`); encoder and books stay.
+"""Train a codec's decoder further with a spectrogram discriminator (`training.sound.discriminator`); encoder and
+codebooks stay.
 
     OMP_NUM_THREADS=1 python -m training.sound.train_codec_adversarial --pack data/sound-v2 \\
         --warm checkpoints/piano-codec-v2 --out runs/piano-codec-v3 --minutes 25
 
-The codes keep their meaning, so that a renderer that writes them goes on doing so. The judge hears what the decoder
-said before it was trained further, in the place of a sketch. OUT/judge.pt is its state.
+The codes keep their meaning, so that a renderer that writes them goes on doing so. The discriminator hears what the
+decoder said before it was trained further, in the place of a guide. OUT/judge.pt is its state.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from engine.checkpoints.bundle import open_codec
 from engine.models.codec.piano_codec import FLOOR, PianoCodec, spectral_distance
 from engine.models.nn.residual_quantiser import FEWER
 from training.core.loop import Batch, Run, add_arguments, join_processes, train
-from training.sound.discriminator import Judged
+from training.sound.discriminator import AdversarialTraining
 from training.sound.pack import SoundPack
 from training.sound.train_codec import Crops, held_out
 
-TRAINED = ("from_latent", "hear_notes", "without_notes", "decoder", "to_spectrum")
+TRAINED = ("from_latent", "encode_notes", "without_notes", "decoder", "spectrum_head")
 
 
 @torch.no_grad()
@@ -46,7 +47,7 @@ def main() -> None:
     add_arguments(parser, "data/sound-v2", "runs/piano-codec-v3")
     parser.add_argument("--warm", type=Path, required=True, help="the codec's checkpoint folder")
     parser.add_argument("--frames", type=int, default=100, help="of a crop, 50 a second")
-    parser.add_argument("--judge", type=float, default=5e-4, help="learning rate of the judge")
+    parser.add_argument("--discriminator", type=float, default=5e-4, help="learning rate of the judge")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     rank, _, device = join_processes()
@@ -68,7 +69,7 @@ def main() -> None:
         with torch.no_grad():
             blurred = before.spectra(latent, batch["notes"], batch["known"]).float().flatten(1, 2)
         log = model.spectra(latent, batch["notes"], batch["known"]).float().flatten(1, 2)
-        return judge.weigh(log, blurred.clamp(min=math.log(FLOOR)), true)
+        return discriminator.weigh(log, blurred.clamp(min=math.log(FLOOR)), true)
 
     def validate(model: PianoCodec) -> dict[str, float]:
         latent, true = coded(before, samples, 8, 0.0)
@@ -76,13 +77,13 @@ def main() -> None:
         for name, told in (("", None), ("_with_notes", notes)):
             error, change = spectral_distance(model.spectra(latent, told).flatten(1, 2), true)
             figures |= {f"error{name}": float(error), f"change{name}": float(change)}
-        judge.save(args.out / "judge.pt")  # the loop saves the run after every look at it
+        discriminator.save(args.out / "discriminator.pt")  # the loop saves the run after every look at it
         return figures
 
     run = Run(make(), args.rate, device, make)
     run.resume(args.out / "last.pt")
-    judge = Judged(args.judge, device, math.log(FLOOR))
-    judge.resume(args.out / "judge.pt")
+    discriminator = AdversarialTraining(args.discriminator, device, math.log(FLOOR))
+    discriminator.resume(args.out / "discriminator.pt")
     about = {"kind": "piano codec", "model": asdict(before.config), "pack": str(args.pack)}
     train(run, args, crops, losses, validate, about)
 

@@ -34,13 +34,13 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     rank, _, device = join_processes()
     torch.manual_seed(args.seed + rank)
-    pack = CodePack(args.pack, sketched=True)
+    pack = CodePack(args.pack, guided=True)
     config = RendererConfig(args.width, args.layers, args.heads, 4 * args.width)
     seed = args.seed * 1000 + rank * 77 + np.random.randint(1 << 30)
     batches = Batches(pack, "train", args.frames, args.batch, seed, args.limit, None, args.iterative)
     held = [("real", Batches(pack, "validation", args.frames, 6, 1))]
     if args.held:
-        others = CodePack(Path(args.held), sketched=True)
+        others = CodePack(Path(args.held), guided=True)
         held.append(("other_pianos", Batches(others, "validation", args.frames, 6, 2)))
     fixed = {name: [source() for _ in range(HELD_BATCHES)] for name, source in held}
 
@@ -55,7 +55,7 @@ def main() -> None:
         return model.losses(batch)
 
     def make() -> MaskedRenderer:
-        return MaskedRenderer(config, pack.books)
+        return MaskedRenderer(config, pack.codebooks)
 
     run = Run(make(), args.rate, device, make)
     if args.warm and not (args.out / "last.pt").exists():

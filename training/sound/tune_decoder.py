@@ -1,9 +1,10 @@
-"""Tune a copy of the codec's decoder to the codes that a trained renderer draws (`sketch_decoder`).
+"""Tune a copy of the codec's decoder to the codes that a trained renderer draws (`guide_decoder`).
 
     OMP_NUM_THREADS=1 python -m training.sound.tune_decoder --sound data/sound-v2 --pack data/renderer-v3.npz \\
         --codec checkpoints/piano-codec-v2 --renderer runs/renderer-v4 --out runs/sketch-decoder-v2 --minutes 25
 
-With --judge, a judge of spectra listens, too (`training.sound.discriminator`); OUT/judge.pt is its state.
+With --discriminator, a spectrogram discriminator listens, too (`training.sound.discriminator`); OUT/judge.pt is its
+state.
 """
 
 from __future__ import annotations
@@ -19,37 +20,37 @@ from torch import Tensor
 
 from engine.checkpoints.bundle import open_codec
 from engine.models.codec.piano_codec import FLOOR, PianoCodec, spectral_losses
+from engine.models.renderer.guide_decoder import GuideDecoder, drawn_codes
 from engine.models.renderer.masked_renderer import MaskedRenderer, RendererConfig
-from engine.models.renderer.sketch_decoder import SketchDecoder, drawn_codes
 from training.core.finished_run import weights_to_begin_with
 from training.core.loop import Batch, Run, add_arguments, join_processes, train
 from training.sound.batches import Batches, CodePack
-from training.sound.discriminator import Judged
+from training.sound.discriminator import AdversarialTraining
 from training.sound.pack import SoundPack
 
 TEMPERATURE = (0.6, 0.4)
 HELD_BATCHES = 3
 
 
-def renderer_of(run: Path, books: torch.Tensor) -> MaskedRenderer:
+def renderer_of(run: Path, codebooks: torch.Tensor) -> MaskedRenderer:
     """The averaged renderer of a training run, in evaluation mode."""
     about = json.loads((run / "config.json").read_text())
-    model = MaskedRenderer(RendererConfig(**about["model"]), books)
+    model = MaskedRenderer(RendererConfig(**about["model"]), codebooks)
     model.load_state_dict(torch.load(run / "last.pt", map_location="cpu", weights_only=True)["average"])
     return model.eval()
 
 
 def decoded(
-    decoder: SketchDecoder, batch: Batch, codec: PianoCodec, renderer: MaskedRenderer
+    decoder: GuideDecoder, batch: Batch, codec: PianoCodec, renderer: MaskedRenderer
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Log magnitudes (B, 2 F, BINS): decoded, of the sketch, true. Hidden frames have codes that the renderer draws."""
+    """Log magnitudes (B, 2 F, BINS): decoded, of the guide, true. Hidden frames have codes that the renderer draws."""
     with torch.no_grad():
         codes, style = drawn_codes(renderer, batch, TEMPERATURE)
         latent = codec.quantiser.decode(codes)
         with torch.autocast(latent.device.type, enabled=False):
-            true, sketch = codec.analyse(batch["samples"])[1], codec.analyse(batch["sketch_samples"])[1]
-    log = decoder(latent, sketch, batch["notes"], style.float(), batch["colours"]).float()
-    return log.flatten(1, 2), sketch.flatten(1, 2), true.flatten(1, 2)
+            true, guide = codec.analyse(batch["samples"])[1], codec.analyse(batch["guide_samples"])[1]
+    log = decoder(latent, guide, batch["notes"], style.float(), batch["colours"]).float()
+    return log.flatten(1, 2), guide.flatten(1, 2), true.flatten(1, 2)
 
 
 def main() -> None:
@@ -60,53 +61,55 @@ def main() -> None:
     parser.add_argument("--renderer", type=Path, default=Path("runs/renderer-v4"))
     parser.add_argument("--warm", type=Path, help="another run's last.pt or a renderer's folder, to begin with")
     parser.add_argument("--held", type=Path, nargs=2, help="code and sound pack of unseen pianos and pieces")
-    parser.add_argument("--judge", type=float, default=0.0, help="learning rate of a judge of spectra; 0: none")
+    parser.add_argument(
+        "--discriminator", type=float, default=0.0, help="learning rate of a spectrogram discriminator; 0: none"
+    )
     parser.add_argument("--frames", type=int, default=200)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     rank, _, device = join_processes()
     torch.manual_seed(args.seed + rank)
-    pack, sound = CodePack(args.pack, sketched=True), SoundPack(args.sound)
-    codec, renderer = open_codec(args.codec).model.to(device), renderer_of(args.renderer, pack.books).to(device)
+    pack, sound = CodePack(args.pack, guided=True), SoundPack(args.sound)
+    codec, renderer = open_codec(args.codec).model.to(device), renderer_of(args.renderer, pack.codebooks).to(device)
     seed = args.seed * 1000 + rank * 77 + np.random.randint(1 << 30)
     batches = Batches(pack, "train", args.frames, args.batch, seed, args.limit, sound)
     held = {"real": (pack, sound)}
     if args.held:
-        held["other_pianos"] = (CodePack(args.held[0], sketched=True), SoundPack(args.held[1]))
+        held["other_pianos"] = (CodePack(args.held[0], guided=True), SoundPack(args.held[1]))
     fixed = {
         name: [Batches(codes, "validation", args.frames, 6, i, 0, heard)() for i in range(HELD_BATCHES)]
         for name, (codes, heard) in held.items()
     }
 
-    def distance(model: SketchDecoder, batch: Batch) -> Batch:
+    def distance(model: GuideDecoder, batch: Batch) -> Batch:
         log, _, true = decoded(model, batch, codec, renderer)
         return spectral_losses(log, true)
 
-    def judged(model: SketchDecoder, batch: Batch) -> Batch:
-        return judge.weigh(*decoded(model, batch, codec, renderer))
+    def adversarial(model: GuideDecoder, batch: Batch) -> Batch:
+        return discriminator.weigh(*decoded(model, batch, codec, renderer))
 
-    def validate(model: SketchDecoder) -> dict[str, float]:
+    def validate(model: GuideDecoder) -> dict[str, float]:
         torch.manual_seed(0)
         figures = {}
         for name, rows in fixed.items():
             parts = [distance(model, {k: v.to(device) for k, v in b.items()}) for b in rows]
             figures |= {f"{name}_{k}": float(np.mean([float(p[k]) for p in parts])) for k in parts[0]}
-        judge.save(args.out / "judge.pt")  # the loop saves the run after every look at it
+        discriminator.save(args.out / "discriminator.pt")  # the loop saves the run after every look at it
         return figures
 
-    def make() -> SketchDecoder:
-        return SketchDecoder(codec, renderer.config.width)
+    def make() -> GuideDecoder:
+        return GuideDecoder(codec, renderer.config.width)
 
     run = Run(make(), args.rate, device, make)
     if args.warm and not (args.out / "last.pt").exists():
         state = weights_to_begin_with(args.warm, "decoder." if args.warm.is_dir() else "")
-        if args.warm.is_dir():  # what was added to the trust in the sketch after its training is taken off again
+        if args.warm.is_dir():  # what was added to the trust in the guide after its training is taken off again
             state["to_trust.1.bias"] -= json.loads((args.warm / "config.json").read_text())["decoder"]["trust"]
         run.model.load_state_dict(state, strict=False)
         run.average.load_state_dict(run.model.state_dict())
     run.resume(args.out / "last.pt")
-    judge = Judged(args.judge, device, math.log(FLOOR))
-    judge.resume(args.out / "judge.pt")
+    discriminator = AdversarialTraining(args.discriminator, device, math.log(FLOOR))
+    discriminator.resume(args.out / "discriminator.pt")
     about = {
         "kind": "note decoder",
         "model": {"style_width": renderer.config.width},
@@ -115,7 +118,7 @@ def main() -> None:
     }
     with torch.inference_mode():
         print(json.dumps({"before": validate(run.average.eval())}), flush=True)
-    train(run, args, batches, judged if args.judge else distance, validate, about)
+    train(run, args, batches, adversarial if args.discriminator else distance, validate, about)
 
 
 if __name__ == "__main__":

@@ -10,11 +10,13 @@ import numpy as np
 from engine.checkpoints.bundle import TaggerBundle
 from engine.models.tagger.features import bar_of_beat
 from engine.models.tagger.tag import Tags
-from training.core.score_packs import Item
+from training.core.score_packs import PackedScore
 from training.tagger.data import label_beats
 
 
-def labelled(items: Iterable[Item], tagger: TaggerBundle, experts: dict[str, list[dict[str, str]]]) -> Iterator[Item]:
+def labelled(
+    items: Iterable[PackedScore], tagger: TaggerBundle, experts: dict[str, list[dict[str, str]]]
+) -> Iterator[PackedScore]:
     """The same scores with phrase_end and cadence of each bar.
 
     experts  rows of dcml-labels.tsv.xz by the id of their score; a score in which they mark no cadence gets the

@@ -18,14 +18,14 @@ from tqdm import tqdm
 from engine.models.tagger.features import BEAT_FEATURES, CLASS_KINDS, PARTS, beat_features
 from engine.models.tagger.network import INPUTS, Tagger, TaggerConfig
 from engine.models.tagger.tag import rows_of
-from training.composer.batches import Piece, read_pieces
+from training.composer.batches import ScorePiece, read_pieces
 from training.core.loop import Run, add_arguments, join_processes, train
 from training.tagger.data import part_of
 from training.tagger.train import adamw, add_shape, shape_of
 
 CLASSES = 12 * PARTS * len(CLASS_KINDS)  # the first columns of a row
 HIDDEN = 0.3  # of the beats
-LONGEST_HOLE = 8  # beats
+MAX_HOLE = 8  # beats
 
 
 class Filler(nn.Module):
@@ -41,11 +41,11 @@ class Filler(nn.Module):
 
 
 def holes(count: int, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """(count,) beats to hide: stretches of up to LONGEST_HOLE beats, HIDDEN of all."""
+    """(count,) beats to hide: stretches of up to MAX_HOLE beats, HIDDEN of all."""
     out = np.zeros(count, bool)
     while out.mean() < HIDDEN:
         first = int(rng.integers(count))
-        out[first : first + int(rng.integers(1, LONGEST_HOLE + 1))] = True
+        out[first : first + int(rng.integers(1, MAX_HOLE + 1))] = True
     return out
 
 
@@ -73,7 +73,7 @@ def losses(model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
     return {"loss": F.binary_cross_entropy_with_logits(logits, batch["target"][batch["hidden"]])}
 
 
-def read_rows(pieces: list[Piece]) -> list[NDArray[np.float16]]:
+def read_rows(pieces: list[ScorePiece]) -> list[NDArray[np.float16]]:
     """Rows of features of each piece, in half precision."""
     found = tqdm(pieces, unit="score", mininterval=5)
     return [rows_of(beat_features(p.written)).astype(np.float16) for p in found]

@@ -18,7 +18,7 @@ from engine.tokens.tables import (
     VELOCITIES,
     VELOCITY,
 )  # fmt: skip
-from training.xmvae.segments import Corpus, enclose
+from training.xmvae.segments import BeatCorpus, enclose
 
 QUANTITIES = ("velocity", "log2 beat period", "articulation")
 DESCRIPTORS = ("tempo", "loudness", "contrast", "articulation")
@@ -54,7 +54,7 @@ def find(rows: NDArray, inside: NDArray) -> int:
     return at // 4
 
 
-def passages(corpus: Corpus, least: int = 1, most: int = 0) -> list[Passage]:
+def passages(corpus: BeatCorpus, least: int = 1, most: int = 0) -> list[Passage]:
     """Passages of a split: each composition as its longest performance is cut, found again in the others.
 
     least  pianists of a passage

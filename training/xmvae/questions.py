@@ -33,7 +33,7 @@ from engine.tokens.tables import BEAT_PERIOD, DURATION, FAMILY, NOTE, POSITION
 from training.core.probes import Figure, bootstrap, table
 from training.xmvae import style_questions, train_baselines
 from training.xmvae.passages import QUANTITIES, Passage, onset_of, passages, quantities
-from training.xmvae.segments import PERFORMANCE, Corpus, collate, values_of
+from training.xmvae.segments import PERFORMANCE, BeatCorpus, collate, values_of
 from training.xmvae.train_baselines import notes_in, played_notes, predictions_in
 from training.xmvae.train_prior import load_prior, load_xmvae
 
@@ -125,12 +125,12 @@ def class_counts(tokens: list[NDArray]) -> dict[str, NDArray]:
 
 def x1(args: argparse.Namespace) -> None:
     """Print how the model's playing of unseen scores agrees with each human performance."""
-    corpus = Corpus(args.pack, PERFORMANCE, "validation", limit=args.limit)
+    corpus = BeatCorpus(args.pack, PERFORMANCE, "validation", limit=args.limit)
     found = passages(corpus, 2, 4 if args.tiny else args.passages)
     model, works = load_xmvae(args.run), [p.work for p in found]
     seeds = range(1 if args.tiny else args.seeds)
     rng = np.random.default_rng(0)
-    training = Corpus(args.pack, PERFORMANCE, "train", limit=args.limit)
+    training = BeatCorpus(args.pack, PERFORMANCE, "train", limit=args.limit)
     mean = MeanPlaying([training.draw(rng, augmented=False) for _ in range(20 if args.tiny else 800)])
     humans = [t for p in found for t in p.played]
     truth = class_counts(humans)
@@ -170,7 +170,7 @@ def x1(args: argparse.Namespace) -> None:
 # X3: how much data
 
 
-def held_out(folder: Path, corpus: Corpus, most: int) -> tuple[dict[str, NDArray], NDArray]:
+def held_out(folder: Path, corpus: BeatCorpus, most: int) -> tuple[dict[str, NDArray], NDArray]:
     """Loss terms of a run on the validation compositions, one value a composition, and their names.
 
     ECPT: nats a note of whole segments. XMVAE: "score" in nats a step given its own codes, "performance" in nats a note
@@ -202,7 +202,7 @@ def held_out(folder: Path, corpus: Corpus, most: int) -> tuple[dict[str, NDArray
     return {k: np.array(v) for k, v in out.items()}, np.array(sorted(segments))
 
 
-def samples_of(folder: Path, corpus: Corpus, count: int) -> tuple[list[Performance], tuple[str, ...]]:
+def samples_of(folder: Path, corpus: BeatCorpus, count: int) -> tuple[list[Performance], tuple[str, ...]]:
     """What a run plays, and the metrics worth comparing: pieces from nothing and all six; or, by an XMVAE without a
     prior beside it (FOLDER-prior), held-out scores and the three metrics of the playing."""
     if json.loads((folder / "config.json").read_text())["kind"] == "ecpt":
@@ -235,7 +235,7 @@ def slope(shares: NDArray, losses: NDArray) -> Callable[[NDArray], float]:
 
 def x3(args: argparse.Namespace) -> None:
     """Print held-out loss and closeness to real music against the share of the compositions."""
-    corpus = Corpus(args.pack, PERFORMANCE, "validation", limit=args.limit)
+    corpus = BeatCorpus(args.pack, PERFORMANCE, "validation", limit=args.limit)
     most, count = (2, 2) if args.tiny else (args.segments, args.samples)
     real = measure_all([played_notes(s) for _, s in corpus.segments()])
     runs = [(float(json.loads((r / "config.json").read_text())["args"]["fraction"]), r) for r in args.runs]

@@ -48,7 +48,7 @@ _VALUES = np.stack([  # standardised X_pv of each class is looked up per column;
 
 
 @dataclass(frozen=True)
-class Piece:
+class BeatRun:
     """A run of beats of one performance or score.
 
     tokens     (T, 8) or (T, 4) uint8; the first row is a Metric at position 0
@@ -125,7 +125,7 @@ def collate(segments: list[NDArray]) -> dict[str, Tensor]:
     return batch
 
 
-class Corpus:
+class BeatCorpus:
     """The pieces of one split: `draw` for training, `segments` for measuring.
 
     kind      "performance" or "score"
@@ -145,13 +145,13 @@ class Corpus:
         kept = max(1, round(fraction * len(works)))
         kept = min(kept, limit) if limit else kept
         chosen = {works[i] for i in order[:kept]}
-        self.pieces: list[Piece] = []
+        self.pieces: list[BeatRun] = []
         songs = set(c["work"][c["source"] == "lieder"].tolist()) if "source" in c else set()
         for k, i in enumerate(c["run_item"]):
             if c["split"][i] == split and str(c["work"][i]) in chosen:
                 rows = np.ascontiguousarray(c["tokens"][:, c["run_ptr"][k] : c["run_ptr"][k + 1]].T)
                 name, work, composer, performer = (str(c[k][i]) for k in ("name", "work", "composer", "performer"))
-                self.pieces.append(Piece(name, work, composer, performer, rows))
+                self.pieces.append(BeatRun(name, work, composer, performer, rows))
         self.starts = [cut(p.tokens) for p in self.pieces]
         usable = [i for i, (start, _) in enumerate(self.starts) if len(start)]
         self.works: dict[str, list[int]] = {}
@@ -179,7 +179,7 @@ class Corpus:
         """`size` random segments as a batch, see `collate`."""
         return collate([self.draw(rng, augmented) for _ in range(size)])
 
-    def segments(self) -> list[tuple[Piece, NDArray[np.int64]]]:
+    def segments(self) -> list[tuple[BeatRun, NDArray[np.int64]]]:
         """Every piece cut into segments that follow one another, not augmented: always the same ones."""
         out = []
         for piece, (start, end) in zip(self.pieces, self.starts, strict=True):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from engine.checkpoints.bundle import PianistBundle, open_pianist
 from engine.measures.side_by_side import pearson
 from engine.models.pianist.features import Features, score_features
-from engine.models.pianist.pianist import Reader, encode_style, from_channels
+from engine.models.pianist.pianist import EncodedScore, encode_style, from_channels
 from engine.models.pianist.style import descriptors
 from engine.models.xmvae.network import XMVAE
 from engine.models.xmvae.xmvae import render_tokens, style_of
@@ -27,7 +27,7 @@ from training.core.probes import bootstrap, probe, table, without_piece
 from training.pianist.export import pianist_of
 from training.pianist.pack import Pack
 from training.xmvae.passages import DESCRIPTORS, describe, passages
-from training.xmvae.segments import PERFORMANCE, Corpus, values_of
+from training.xmvae.segments import PERFORMANCE, BeatCorpus, values_of
 from training.xmvae.train_prior import load_xmvae
 
 _NINE = [0, 2, 3, 4]  # of the nine style descriptors those that are DESCRIPTORS
@@ -35,7 +35,7 @@ WINDOW = 256  # notes of a source or a target of the shipped Pianist
 
 
 @dataclass(frozen=True)
-class Styles:
+class StyleSample:
     """What is known of many performances.
 
     z          (n, Z) z_p of the whole performance
@@ -75,7 +75,7 @@ def written_summary(tokens: NDArray) -> NDArray[np.float64]:
     )
 
 
-def xmvae_styles(model: XMVAE, corpora: list[Corpus], most: int) -> Styles:
+def xmvae_styles(model: XMVAE, corpora: list[BeatCorpus], most: int) -> StyleSample:
     """Styles of every performance, from up to `most` of its segments."""
     segments = defaultdict[tuple[str, str], list[NDArray]](list)
     for corpus in corpora:
@@ -89,7 +89,7 @@ def xmvae_styles(model: XMVAE, corpora: list[Corpus], most: int) -> Styles:
         written.append(np.mean([written_summary(t) for t in chosen], axis=0))
     works, names = zip(*segments)
     pianists = [pianist_of(n) for n in names]
-    return Styles(np.array(z), np.array(described), np.array(written), np.array(works), np.array(pianists))
+    return StyleSample(np.array(z), np.array(described), np.array(written), np.array(works), np.array(pianists))
 
 
 def nine(f: Features, e: Expression) -> NDArray[np.float64]:
@@ -100,7 +100,7 @@ def nine(f: Features, e: Expression) -> NDArray[np.float64]:
     )[_NINE]  # fmt: skip
 
 
-def pianist_styles(bundle: PianistBundle, pack: Pack, most: int, limit: int) -> Styles:
+def pianist_styles(bundle: PianistBundle, pack: Pack, most: int, limit: int) -> StyleSample:
     """Styles of every performance of the Pianist's pack, from up to `most` of its windows."""
     z, described, written, works, pianists = [], [], [], [], []
     items = np.arange(len(pack)) if not limit else np.linspace(0, len(pack) - 1, limit).astype(int)
@@ -112,12 +112,12 @@ def pianist_styles(bundle: PianistBundle, pack: Pack, most: int, limit: int) -> 
         written.append(np.concatenate([f.value.mean(0), f.value.std(0)]))
         works.append(item.work)
         pianists.append(pianist_of(item.name))
-    return Styles(
+    return StyleSample(
         np.array(z), np.nan_to_num(np.array(described)), np.array(written), np.array(works), np.array(pianists)
     )
 
 
-def report_probes(styles: Styles, least: int, draws: int) -> None:
+def report_probes(styles: StyleSample, least: int, draws: int) -> None:
     """Print the probes for pianist and for piece."""
     pieces = {p: len(set(styles.work[styles.pianist == p])) for p in np.unique(styles.pianist)}
     known = np.flatnonzero([pieces[p] >= least for p in styles.pianist])
@@ -183,7 +183,7 @@ def spread(items: list[int], most: int) -> list[int]:
     return [items[i] for i in np.unique(np.linspace(0, len(items) - 1, min(most, len(items))).astype(int))]
 
 
-def xmvae_transfer(model: XMVAE, corpus: Corpus, most: int, targets: int, draws: int) -> list[tuple[object, ...]]:
+def xmvae_transfer(model: XMVAE, corpus: BeatCorpus, most: int, targets: int, draws: int) -> list[tuple[object, ...]]:
     """`transfer` of XMVAE: z_p of a segment, one for all notes, on other compositions, via z_s and score."""
     found = passages(corpus, 3)
     chosen = spread(list(range(len(found))), most)
@@ -230,7 +230,7 @@ def pianist_transfer(
     for n, k in enumerate(spread(others(list(of_score), chosen), targets)):
         whole = score_features(pack.score(k), int(c["composer"][of_score[k][0]]))
         f = _features(whole, _window(whole, n + 1))
-        readers.append((f, Reader(bundle.model, f)))
+        readers.append((f, EncodedScore(bundle.model, f)))
 
     def play(z: NDArray) -> NDArray:
         rows = [[nine(f, from_channels(r.play(row, 1, bundle.sampling))) for f, r in readers] for row in z]
@@ -262,7 +262,7 @@ def x2(args: argparse.Namespace) -> None:
     most, passages_of, targets = (1, 1, 1) if args.tiny else (args.windows, args.sources, args.targets)
     header = ("transfer of descriptors", "sources", "targets", *(f"r {d}" for d in DESCRIPTORS), "mean of four")
     model = load_xmvae(args.run)
-    corpora = [Corpus(args.pack, PERFORMANCE, split, limit=args.limit) for split in ("train", "validation")]
+    corpora = [BeatCorpus(args.pack, PERFORMANCE, split, limit=args.limit) for split in ("train", "validation")]
     print(f"X2, XMVAE ({args.run}): z_p, the mean of mu over the notes, {model.config.z_size} dimensions\n")
     report_probes(xmvae_styles(model, corpora, most), least, draws)
     print("\n" + table(header, xmvae_transfer(model, corpora[1], passages_of, targets, draws)))

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from engine.models.xmvae.network import XMVAE, XMVAEConfig, code_use_gap, composer_losses, losses, pianist_losses
 from training.core.loop import Run, add_arguments, join_processes, train
-from training.xmvae.segments import PERFORMANCE, SCORE, Corpus
+from training.xmvae.segments import PERFORMANCE, SCORE, BeatCorpus
 
 WARM_SHARE = 0.3  # of the steps until the KL term has its whole weight
 HELD_OUT_SEGMENTS = 32
@@ -83,8 +83,8 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     rank, _, device = join_processes()
     kind = SCORE if args.pretrain else PERFORMANCE
-    corpus = Corpus(args.pack, kind, "train", args.fraction, args.limit)
-    others = Corpus(args.pack, kind, "validation", limit=args.limit)
+    corpus = BeatCorpus(args.pack, kind, "train", args.fraction, args.limit)
+    others = BeatCorpus(args.pack, kind, "validation", limit=args.limit)
     config = config_of(args)
     torch.manual_seed(args.seed)
     model = XMVAE(config)

@@ -22,7 +22,7 @@ from engine.tokens import events
 from engine.tokens.decode import decode
 from engine.tokens.tables import BEAT_PERIOD, FAMILY, NOTE
 from training.core.loop import Run, add_arguments, join_processes, train
-from training.xmvae.segments import PERFORMANCE, Corpus, collate
+from training.xmvae.segments import PERFORMANCE, BeatCorpus, collate
 
 KINDS = ("mt", "ecpt")
 
@@ -96,8 +96,8 @@ def main() -> None:
     rank, _, device = join_processes()
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
-    corpus = Corpus(args.pack, PERFORMANCE, "train", args.fraction, args.limit)
-    held_out = Corpus(args.pack, PERFORMANCE, "validation", limit=args.limit)
+    corpus = BeatCorpus(args.pack, PERFORMANCE, "train", args.fraction, args.limit)
+    held_out = BeatCorpus(args.pack, PERFORMANCE, "validation", limit=args.limit)
     shape = (args.width, args.layers, args.heads, args.feed_forward)
 
     def make() -> nn.Module:

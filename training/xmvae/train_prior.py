@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from engine.models.xmvae.code_prior import CodePrior, PriorConfig
 from engine.models.xmvae.network import XMVAE, XMVAEConfig
 from training.core.loop import Run, add_arguments, join_processes, train
-from training.xmvae.segments import PERFORMANCE, Corpus
+from training.xmvae.segments import PERFORMANCE, BeatCorpus
 
 HELD_OUT_SEGMENTS = 32
 
@@ -57,8 +57,8 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     rank, _, device = join_processes()
     vae = load_xmvae(args.vae).to(device)
-    corpus = Corpus(args.pack, PERFORMANCE, "train", args.fraction, args.limit)
-    others = Corpus(args.pack, PERFORMANCE, "validation", limit=args.limit)
+    corpus = BeatCorpus(args.pack, PERFORMANCE, "train", args.fraction, args.limit)
+    others = BeatCorpus(args.pack, PERFORMANCE, "validation", limit=args.limit)
     config = (PriorConfig.small if args.small else PriorConfig)(vae.config.num_codes)
     torch.manual_seed(args.seed)
     prior = CodePrior(config)

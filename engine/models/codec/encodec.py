@@ -1,4 +1,4 @@
-"""Piano-Encodec: 32 kHz piano sound as four books of 2,048 codes, 50 frames a second.
+"""Piano-Encodec: 32 kHz piano sound as four codebooks of 2,048 codes, 50 frames a second.
 
 EnCodec (Défossez et al. 2022, arXiv 2210.13438) as MIDI-VALLE uses it: SEANet, residual vector quantisation with
 codebooks that are running means (section 3.2), no renormalisation of loudness. `PUBLISHED` is the size of MusicGen's
@@ -32,8 +32,8 @@ FREE_VECTORS = 8192  # latents of the free start that k-means sees
 DEAD_SHARE = 0.03  # a code used less than this share of the mean use is moved to a vector of the batch
 
 
-class Codebook(nn.Module):
-    """One book: code vectors that follow the vectors they are given (van den Oord et al. 2017, appendix A.1).
+class EncodecCodebook(nn.Module):
+    """One codebook: code vectors that follow the vectors they are given (van den Oord et al. 2017, appendix A.1).
 
     embed         (codebook_size, dimension) the code vectors
     cluster_size  (codebook_size,) running count of each code's uses in a batch
@@ -102,37 +102,39 @@ class Codebook(nn.Module):
         self.embed_avg[dead] = fresh[dead] * mean
 
 
-class ResidualQuantizer(nn.Module):
+class EncodecQuantiser(nn.Module):
     """Books one after the other, each coding what the ones before have left (SoundStream, algorithm 1).
 
     While `free` is set, training passes latents through as they are and keeps them; the first quantised batch after
-    that has the books set by k-means on what was kept. Without a free start a young encoder, whose latents are all
+    that has the codebooks set by k-means on what was kept. Without a free start a young encoder, whose latents are all
     nearly the same, never comes to use more than a few codes.
     """
 
     def __init__(self, num_codebooks: int, codebook_size: int, dimension: int) -> None:
         super().__init__()
-        books = [nn.ModuleDict({"_codebook": Codebook(codebook_size, dimension)}) for _ in range(num_codebooks)]
-        self.vq = nn.ModuleDict({"layers": nn.ModuleList(books)})  # the names of audiocraft's weights
+        codebooks = [
+            nn.ModuleDict({"_codebook": EncodecCodebook(codebook_size, dimension)}) for _ in range(num_codebooks)
+        ]
+        self.vq = nn.ModuleDict({"layers": nn.ModuleList(codebooks)})  # the names of audiocraft's weights
         self.free, self._kept = False, list[Tensor]()
 
     @property
-    def books(self) -> list[Codebook]:
+    def codebooks(self) -> list[EncodecCodebook]:
         return [layer["_codebook"] for layer in self.vq["layers"]]  # type: ignore[union-attr, return-value]
 
     def encode(self, z: Tensor, num_codebooks: int | None = None) -> Tensor:
         """(B, dimension, F) -> codes (B, K, F) int64."""
         rest, codes = z.transpose(1, 2), []
-        for book in self.books[:num_codebooks]:
-            chosen = book.nearest(rest.flatten(0, 1)).view(rest.shape[:2])
-            rest = rest - book.embed[chosen]
+        for codebook in self.codebooks[:num_codebooks]:
+            chosen = codebook.nearest(rest.flatten(0, 1)).view(rest.shape[:2])
+            rest = rest - codebook.embed[chosen]
             codes.append(chosen)
         return torch.stack(codes, 1)
 
     def decode(self, codes: Tensor) -> Tensor:
-        """codes (B, K, F), K at most the number of books -> (B, dimension, F)."""
-        chosen = zip(self.books, codes.unbind(1))
-        return torch.stack([book.embed[c] for book, c in chosen]).sum(0).transpose(1, 2)
+        """codes (B, K, F), K at most the number of codebooks -> (B, dimension, F)."""
+        chosen = zip(self.codebooks, codes.unbind(1))
+        return torch.stack([codebook.embed[c] for codebook, c in chosen]).sum(0).transpose(1, 2)
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Quantise a batch in training: the quantised latent with z's gradient, codes (B, K, F), commitment loss ()."""
@@ -144,12 +146,14 @@ class ResidualQuantizer(nn.Module):
         codes, commitment = [], []
         with torch.autocast(z.device.type, enabled=False):  # distances in bfloat16 would choose wrong codes
             rest = z.transpose(1, 2).float()
-            if self.training and not self.books[0].inited.item():
+            if self.training and not self.codebooks[0].inited.item():
                 self._begin(torch.cat([*self._kept, rest.detach().flatten(0, 1)]))
-            for book in self.books:
+            for codebook in self.codebooks:
                 flat = rest.flatten(0, 1)
-                chosen = (book.learn(flat.detach()) if self.training else book.nearest(flat)).view(rest.shape[:2])
-                vectors = book.embed[chosen]
+                chosen = (codebook.learn(flat.detach()) if self.training else codebook.nearest(flat)).view(
+                    rest.shape[:2]
+                )
+                vectors = codebook.embed[chosen]
                 commitment.append(F.mse_loss(rest, vectors))
                 rest = rest - vectors
                 codes.append(chosen)
@@ -158,9 +162,9 @@ class ResidualQuantizer(nn.Module):
 
     @torch.no_grad()
     def _begin(self, rest: Tensor) -> None:
-        for book in self.books:
-            book.begin(rest)
-            rest = rest - book.embed[book.nearest(rest)]
+        for codebook in self.codebooks:
+            codebook.begin(rest)
+            rest = rest - codebook.embed[codebook.nearest(rest)]
         self._kept.clear()
 
 
@@ -188,7 +192,7 @@ class PianoEncodec(nn.Module):
         self.config, self.sample_rate, self.hop_length = config, SAMPLE_RATE, config.hop_length
         self.num_codebooks, self.codebook_size = num_codebooks, codebook_size
         self.encoder, self.decoder = SEANetEncoder(config), SEANetDecoder(config)
-        self.quantizer = ResidualQuantizer(num_codebooks, codebook_size, config.dimension)
+        self.quantizer = EncodecQuantiser(num_codebooks, codebook_size, config.dimension)
 
     def forward(self, samples: Tensor) -> Reconstruction:
         """(B, num_samples) through encoder, quantiser and decoder, for training; the length stays."""
@@ -200,7 +204,7 @@ class PianoEncodec(nn.Module):
         return self.quantizer.encode(self.encoder.chunked(samples[:, None], chunk))
 
     def decode(self, codes: Tensor, chunk: int = 50) -> Tensor:
-        """codes (B, K, F) -> samples (B, F * 640); fewer books than the codec has give a coarser sound."""
+        """codes (B, K, F) -> samples (B, F * 640); fewer codebooks than the codec has give a coarser sound."""
         return self.decoder.chunked(self.quantizer.decode(codes), chunk)[:, 0]
 
     def latent(self, codes: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from engine.models.nn.renamed import accept_old_names
 from engine.models.nn.residual_quantiser import ResidualQuantiser
 from engine.progress import ProgressCallback
 from engine.tokens.note_frames import WIDTH
@@ -72,15 +73,16 @@ class PianoCodec(nn.Module):
 
     def __init__(self, config: CodecConfig = CodecConfig()):
         super().__init__()
+        accept_old_names(self, {"look": "input_proj", "hear_notes": "encode_notes", "to_spectrum": "spectrum_head"})
         self.config = config
         self.num_codebooks, self.codebook_size = config.num_codebooks, config.codebook_size
         self.frame_rate = self.sample_rate / self.hop_length
         # frames on each side that the networks look at; the long window looks two further
-        self.encoder_reach = config.encoder_depth * (config.encoder_kernel // 2) + 2
-        self.decoder_reach = config.decoder_depth * (config.decoder_kernel // 2)
+        self.encoder_receptive_field = config.encoder_depth * (config.encoder_kernel // 2) + 2
+        self.decoder_receptive_field = config.decoder_depth * (config.decoder_kernel // 2)
         width, deep = config.encoder_width, config.encoder_depth
         seen = STEPS * BINS + self.hop_length // SHORT_HOP * SHORT_BANDS
-        self.look = nn.Linear(seen, width)
+        self.input_proj = nn.Linear(seen, width)
         self.encoder = nn.Sequential(*(ConvNeXt(width, config.encoder_kernel) for _ in range(deep)))
         self.to_latent = nn.Sequential(
             nn.LayerNorm(width), nn.Linear(width, config.latent), nn.LayerNorm(config.latent, elementwise_affine=False)
@@ -89,13 +91,13 @@ class PianoCodec(nn.Module):
         self.bypass = False  # while an encoder is young, its latents go to the decoder as they are
         width = config.decoder_width
         self.from_latent = nn.Linear(config.latent, width)
-        self.hear_notes = nn.Sequential(nn.Linear(WIDTH, width), nn.GELU(), nn.Linear(width, width))
+        self.encode_notes = nn.Sequential(nn.Linear(WIDTH, width), nn.GELU(), nn.Linear(width, width))
         self.without_notes = nn.Parameter(torch.zeros(width))
         self.decoder = nn.Sequential(*(ConvNeXt(width, config.decoder_kernel) for _ in range(config.decoder_depth)))
         last = nn.Linear(width, STEPS * BINS)
         with torch.no_grad():
             last.weight.mul_(0.2)
-        self.to_spectrum = nn.Sequential(nn.LayerNorm(width), last)
+        self.spectrum_head = nn.Sequential(nn.LayerNorm(width), last)
         window = torch.hann_window
         self.register_buffer("window", window(WINDOW), persistent=False)
         self.register_buffer("short_window", window(SHORT_WINDOW), persistent=False)
@@ -130,7 +132,7 @@ class PianoCodec(nn.Module):
 
     def latents(self, seen: Tensor) -> Tensor:
         """(B, F, seen) -> (B, F, latent), before quantisation"""
-        return self.to_latent(self.encoder(self.look(seen)))
+        return self.to_latent(self.encoder(self.input_proj(seen)))
 
     def spectra(self, latent: Tensor, notes: Tensor | None = None, known: Tensor | None = None) -> Tensor:
         """Quantised latents (B, F, latent) -> log magnitudes (B, F, 2, BINS).
@@ -141,46 +143,46 @@ class PianoCodec(nn.Module):
         if notes is None:
             x = x + self.without_notes
         else:
-            heard = self.hear_notes(notes)
+            heard = self.encode_notes(notes)
             x = x + (heard if known is None else torch.where(known[:, None, None], heard, self.without_notes))
-        log = 4 * self.to_spectrum(self.decoder(x))
+        log = 4 * self.spectrum_head(self.decoder(x))
         return log.reshape(*log.shape[:2], STEPS, BINS)
 
     @torch.inference_mode()
-    def encode(self, samples: Tensor, beam: int = BEAM, on_step: ProgressCallback | None = None) -> Tensor:
+    def encode(self, samples: Tensor, beam: int = BEAM, progress: ProgressCallback | None = None) -> Tensor:
         """(B, num_samples) at 32 kHz -> codes (B, 4, F), F = ceil(num_samples / 640)
 
         beam     as in `ResidualQuantiser.encode`; 1 is quicker, and what the renderer was trained on
-        on_step  called with the finished share after every half minute of sound; raise in it to cancel
+        progress  called with the finished share after every half minute of sound; raise in it to cancel
         """
         samples = F.pad(samples, (0, -samples.shape[-1] % self.hop_length))
         hop, parts = self.hop_length, []
-        for start, end, low, high in _blocks(samples.shape[-1] // hop, self.encoder_reach):
+        for start, end, low, high in _blocks(samples.shape[-1] // hop, self.encoder_receptive_field):
             seen, _ = self.analyse(samples[:, low * hop : high * hop])
             parts.append(self.quantiser.encode(self.latents(seen)[:, start - low : end - low], beam))
-            if on_step:
-                on_step(end * hop / samples.shape[-1])
+            if progress:
+                progress(end * hop / samples.shape[-1])
         return torch.cat(parts, 1).transpose(1, 2)
 
     @torch.inference_mode()
-    def decode(self, codes: Tensor, notes: Tensor | None = None, on_step: ProgressCallback | None = None) -> Tensor:
+    def decode(self, codes: Tensor, notes: Tensor | None = None, progress: ProgressCallback | None = None) -> Tensor:
         """Codes (B, K <= 4, F) -> samples (B, 640 F); notes (B, F, WIDTH) of `engine.tokens.note_frames` if known.
 
-        on_step  as in `encode`
+        progress  as in `encode`
         """
         from engine.models.codec.phase import PhaseFinder
 
         count, finders = codes.shape[-1], [PhaseFinder() for _ in codes]
         parts: list[list[NDArray[np.float32]]] = [[] for _ in codes]
-        for start, end, low, high in _blocks(count, self.decoder_reach):
+        for start, end, low, high in _blocks(count, self.decoder_receptive_field):
             told = None if notes is None else notes[:, low:high]
             log = self.spectra(self.quantiser.decode(codes[..., low:high].transpose(1, 2)), told)
             above = (log[:, start - low : end - low].float().clamp(max=8) - np.log(FLOOR)).clamp(min=0).flatten(1, 2)
             played = (np.log(FLOOR) + above - BELOW * (1 - above / NEAR).clamp(min=0)).exp()
             for part, finder, magnitudes in zip(parts, finders, played, strict=True):
                 part.append(finder.push(magnitudes.numpy()))
-            if on_step:
-                on_step(end / count)
+            if progress:
+                progress(end / count)
         whole = [np.concatenate([*part, finder.finish()]) for part, finder in zip(parts, finders, strict=True)]
         return torch.from_numpy(np.stack(whole))
 
@@ -208,11 +210,11 @@ class PianoCodec(nn.Module):
         return parts
 
 
-def _blocks(count: int, reach: int) -> Iterator[tuple[int, int, int, int]]:
+def _blocks(count: int, receptive_field: int) -> Iterator[tuple[int, int, int, int]]:
     """(start, end, low, high) of blocks of `count` frames, low and high with what a network looks at on both sides."""
     for start in range(0, max(count, 1), BLOCK):
         end = min(start + BLOCK, count)
-        yield start, end, max(start - reach, 0), min(end + reach, count)
+        yield start, end, max(start - receptive_field, 0), min(end + receptive_field, count)
 
 
 def spectral_distance(log: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:

@@ -107,7 +107,7 @@ class ConvTranspose(nn.Module):
         return y[..., left : left + x.shape[-1] * self.stride]
 
 
-class Residual(nn.Module):
+class ResidualUnit(nn.Module):
     """x + conv1(ELU(conv3(ELU(x)))) with half the channels inside."""
 
     def __init__(self, channels: int, padding: str) -> None:
@@ -147,7 +147,7 @@ class SEANetEncoder(nn.Module):
         widths = [config.filters * 2**i for i in range(len(config.ratios) + 1)]
         layers: list[nn.Module] = [Conv(1, widths[0], 7, padding=config.padding)]
         for ratio, (inside, outside) in zip(reversed(config.ratios), pairwise(widths)):
-            layers += [Residual(inside, config.padding), nn.ELU()]
+            layers += [ResidualUnit(inside, config.padding), nn.ELU()]
             layers += [Conv(inside, outside, 2 * ratio, ratio, config.padding)]
         self.local = len(layers)  # layers before the LSTM
         layers += [SkipLSTM(widths[-1], config.lstm_layers)] if config.lstm_layers else []
@@ -179,7 +179,7 @@ class SEANetDecoder(nn.Module):
         layers += [SkipLSTM(widths[0], config.lstm_layers)] if config.lstm_layers else []
         self.recurrent = len(layers)  # where the tail begins
         for ratio, (inside, outside) in zip(config.ratios, pairwise(widths)):
-            layers += [nn.ELU(), ConvTranspose(inside, outside, ratio), Residual(outside, config.padding)]
+            layers += [nn.ELU(), ConvTranspose(inside, outside, ratio), ResidualUnit(outside, config.padding)]
         layers += [nn.ELU(), Conv(widths[-1], 1, 7, padding=config.padding)]
         self.model, self.hop_length = nn.Sequential(*layers), config.hop_length
         with torch.no_grad():

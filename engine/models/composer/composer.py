@@ -150,7 +150,7 @@ class ReferenceAttention(nn.Module):
         return self.leave(torch.cat(out, dim=2).transpose(1, 2).flatten(2))
 
 
-class Layer(nn.Module):
+class ComposerLayer(nn.Module):
     """Causal self-attention and a squared-ReLU feed-forward, pre-norm."""
 
     def __init__(self, c: ComposerConfig, reference: bool = False):
@@ -200,7 +200,7 @@ def channel_dropout(x: Tensor, p: float) -> Tensor:
     return x * keep
 
 
-class SubTokenDecoder(nn.Module):
+class FieldDecoder(nn.Module):
     """Writes a note's fields in order: each from the hidden state and the fields before it."""
 
     def __init__(self, width: int, hidden: int):
@@ -250,8 +250,8 @@ class Composer(nn.Module):
         sizes = 2 * PLAN_SIZES if config.reference_layers else ()
         self.plan = nn.ModuleList(nn.Embedding(size, config.width) for size in sizes)
         refer = {config.layers - 1 - 2 * k for k in range(config.reference_layers)}
-        self.layers = nn.ModuleList(Layer(config, k in refer) for k in range(config.layers))
-        self.sub = SubTokenDecoder(config.width, config.head_width)
+        self.layers = nn.ModuleList(ComposerLayer(config, k in refer) for k in range(config.layers))
+        self.sub = FieldDecoder(config.width, config.head_width)
         for table in self.modules():
             if isinstance(table, nn.Embedding):
                 nn.init.normal_(table.weight, std=0.02 if table in set(self.step) else 0.05)

@@ -38,7 +38,7 @@ _CONTEXT_NOTES = 160  # notes of what comes later that are read, nearest first
 
 
 @dataclass(frozen=True)
-class Task:
+class SamplingTask:
     """What is to be written.
 
     before    the notes that come first
@@ -72,7 +72,7 @@ class Task:
 
 
 @dataclass
-class Take:
+class SampledTake:
     """One take as it is written: (tick, pitch, staff, duration class) of each new note, and where it stands."""
 
     rng: np.random.Generator
@@ -87,7 +87,7 @@ class Take:
     done: bool = False
 
 
-def draw(
+def sample_top_p(
     logits: NDArray, allowed: NDArray[np.bool_], temperature: float, top_p: float, rng: np.random.Generator
 ) -> int:
     """One class from the allowed ones: softened by temperature, cut to the nucleus that holds top_p."""
@@ -104,10 +104,10 @@ def draw(
     return int(found[min(np.searchsorted(np.cumsum(p), rng.random()), len(found) - 1)])
 
 
-class Writer:
+class NoteSampler:
     """Writes `takes` takes of one task. Iterate over it: each item is (take, note) as it comes."""
 
-    def __init__(self, weights: Weights, task: Task, takes: int, seed: int, temperature: float, top_p: float):
+    def __init__(self, weights: Weights, task: SamplingTask, takes: int, seed: int, temperature: float, top_p: float):
         self.weights, self.task, self.temperature, self.top_p = weights, task, temperature, top_p
         self.window = weights.model.config.window
         bars = task.bars
@@ -138,7 +138,7 @@ class Writer:
         self.end_beat = int(np.searchsorted(self.beat_start, task.end - 1, side="right"))
         self._idle = np.zeros(len(STEP_COLUMNS), np.int64)
         self.takes = [
-            Take(np.random.default_rng([seed, k]), [], int(self.bar_of_beat[beat]), beat, tick, pitch, 0,
+            SampledTake(np.random.default_rng([seed, k]), [], int(self.bar_of_beat[beat]), beat, tick, pitch, 0,
                  task.end, int(ends[-1]))
             for k in range(takes)
         ]  # fmt: skip
@@ -226,13 +226,13 @@ class Writer:
     def _gap(self, beat: int) -> int:
         return int(gap_class(max(self.end_beat - beat, 0)))
 
-    def _bar(self, bar: int, t: Take) -> NDArray[np.int64]:
+    def _bar(self, bar: int, t: SampledTake) -> NDArray[np.int64]:
         bars = self.task.bars
         last = len(bars.start) - 1 if self.task.gap else t.last_bar
         fifths = bars.fifths[bar] - self.task.home
         return bar_columns(bar + self.task.after, max(last - bar, 0), bars.meter[bar], fifths)
 
-    def _columns(self, t: Take, note: tuple[int, int, int, int]) -> NDArray[np.int64]:
+    def _columns(self, t: SampledTake, note: tuple[int, int, int, int]) -> NDArray[np.int64]:
         """(12,) input columns of a note of this take."""
         tick, pitch, staff, duration = note
         bars = self.task.bars
@@ -259,7 +259,9 @@ class Writer:
                 if not live[k]:
                     continue
                 allowed = self._allowed(j, t, fields[k], int(ticks[k]))
-                fields[k, j] = draw(logits[k], allowed, *self._sharpness(t.beat + int(fields[k, ADVANCE])), t.rng)
+                fields[k, j] = sample_top_p(
+                    logits[k], allowed, *self._sharpness(t.beat + int(fields[k, ADVANCE])), t.rng
+                )
                 if j == ADVANCE and fields[k, j] == STOP:
                     t.done, live[k], fields[k, j] = True, False, 0
                 elif j == POSITION:
@@ -282,7 +284,7 @@ class Writer:
             return self.temperature * RETURN_TEMPERATURE, min(self.top_p, RETURN_TOP_P)
         return self.temperature, self.top_p
 
-    def _advance(self, t: Take, note: tuple[int, int, int, int], beat: int) -> None:
+    def _advance(self, t: SampledTake, note: tuple[int, int, int, int], beat: int) -> None:
         """Note the note, and where the take now stands."""
         t.in_chord = t.in_chord + 1 if t.notes and note[0] == t.tick else 1
         t.tick, t.pitch, t.beat = note[0], note[1], beat
@@ -293,7 +295,7 @@ class Writer:
             t.end = int(self.task.bars.start[t.last_bar] + self.task.bars.length[t.last_bar])
         t.bar = bar
 
-    def _expected_end(self, t: Take, bar: int) -> int:
+    def _expected_end(self, t: SampledTake, bar: int) -> int:
         """The bar in which the wanted number of notes will be reached, as far as can be told from this one."""
         done = len(t.notes) - 1
         if t.last_bar - bar <= 1 and done > 0.8 * self.task.notes:
@@ -302,14 +304,14 @@ class Writer:
         left = round((self.task.notes - done) / a_bar)
         return int(np.clip(bar + left - 1, bar, len(self.task.bars.start) - 1))
 
-    def _span(self, t: Take, beat: int) -> tuple[int, int]:
+    def _span(self, t: SampledTake, beat: int) -> tuple[int, int]:
         """First and past-the-last tick at which the next note may start in a beat."""
         low = max(self.task.start, t.tick)
         if t.notes and low == t.tick and (t.in_chord >= MAX_CHORD or t.pitch >= HIGHEST):
             low += 1
         return max(int(self.beat_start[beat]), low), min(int(self.beat_end[beat]), t.end)
 
-    def _allowed(self, j: int, t: Take, fields: NDArray, tick: int) -> NDArray[np.bool_]:
+    def _allowed(self, j: int, t: SampledTake, fields: NDArray, tick: int) -> NDArray[np.bool_]:
         """Which classes of field j the grammar allows."""
         out = np.zeros(FIELD_SIZES[j], bool)
         if j == ADVANCE:

@@ -17,7 +17,7 @@ from engine.models.composer.composer import (
     REFERENCE_HEAD_SIZE,
     REFERENCE_HEADS,
     Composer,
-    Layer,
+    ComposerLayer,
     References,
     angles,
     reference_angles,
@@ -55,7 +55,7 @@ class Weights:
         self.tables = [_array(t) for t in tables]
         self.layers = []
         for layer in model.layers:
-            assert isinstance(layer, Layer)
+            assert isinstance(layer, ComposerLayer)
             self.layers.append((
                 _array((layer.qkv.weight * layer.norm_a.weight).T), _array(layer.out.weight.T),
                 _array((layer.up.weight * layer.norm_f.weight).T), _array(layer.down.weight.T),
@@ -63,7 +63,8 @@ class Weights:
         self.plan = [_array(t.weight) for t in model.plan.children() if isinstance(t, torch.nn.Embedding)]
         self.references = [
             (_array((r.enter.weight * layer.norm_a.weight).T), _array(r.leave.weight.T))
-            if (r := layer.reference) is not None else None for layer in model.layers if isinstance(layer, Layer)
+            if (r := layer.reference) is not None else None for layer in model.layers if isinstance(layer,
+            ComposerLayer)
         ]  # fmt: skip
         self.reference_turns = _array(reference_angles(torch.ones(())))
         sub = model.sub
@@ -118,7 +119,7 @@ class Network:
         cos, sin = turn.cos()[:, None], turn.sin()[:, None]
         mask = torch.full((time, time), -1e4).triu(1)
         for i, (layer, keys, values) in enumerate(zip(model.layers, self.keys, self.values, strict=True)):
-            assert isinstance(layer, Layer)
+            assert isinstance(layer, ComposerLayer)
             y = layer.norm_a(x)
             q, k, v = layer.qkv(y).view(size, time, 3, -1, head).permute(2, 0, 3, 1, 4)
             q, k = rotate(q, cos, sin), rotate(k, cos, sin)

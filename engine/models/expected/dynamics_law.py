@@ -1,7 +1,7 @@
 """Written dynamics stay: a pp or ff sets the loudness of its notes for as long as it is in force.
 
 Networks trained on few extremes return to the mean within bars. Here the loudness is made to follow the written
-velocity with at least the slope LEAST_SLOPE within a piece, and about a level that the dynamics of the piece decide.
+velocity with at least the slope MIN_SLOPE within a piece, and about a level that the dynamics of the piece decide.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from engine.music.types import Score
 
-LEAST_SLOPE = 0.36  # played velocity over written velocity within a piece
+MIN_SLOPE = 0.36  # played velocity over written velocity within a piece
 _LEVEL_SLOPE = 0.7  # mean played velocity over mean written velocity, for pieces beyond the usual range
 _USUAL = (35.0, 115.0)  # mean written velocity of pieces in which the learnt level is kept
-MOST_DRIFT = 2.0  # velocity, over a stretch of one written dynamic
-_LEAST_QUARTERS = 12.0  # a shorter stretch may have any shape
+MAX_DRIFT = 2.0  # velocity, over a stretch of one written dynamic
+_MIN_QUARTERS = 12.0  # a shorter stretch may have any shape
 _ACCENT = {1: 7.0, 2: 13.0}  # how much louder than without it a note with an accent, with a sforzato or marcato is
 _REACH = 8.0  # quarters about a note whose mean loudness is compared
 
@@ -29,7 +29,7 @@ def with_dynamics(score: Score, velocity: NDArray) -> NDArray[np.float64]:
     if (written > 0).all() and len(score) > 1:
         spread = written - written.mean()
         if spread.std() > 4:
-            lacking = LEAST_SLOPE - float((spread * (out - out.mean())).sum() / (spread**2).sum())
+            lacking = MIN_SLOPE - float((spread * (out - out.mean())).sum() / (spread**2).sum())
             out += max(lacking, 0.0) * spread
     return out
 
@@ -44,7 +44,7 @@ def level_shift(score: Score) -> float:
 
 
 def undrifted(score: Score, velocity: NDArray) -> NDArray[np.float64]:
-    """What to add, (n,), so that no stretch of one written dynamic drifts by more than MOST_DRIFT to its end.
+    """What to add, (n,), so that no stretch of one written dynamic drifts by more than MAX_DRIFT to its end.
 
     For short pieces, in which a drift would be most of what happens.
     """
@@ -55,10 +55,10 @@ def undrifted(score: Score, velocity: NDArray) -> NDArray[np.float64]:
         for i in (rows[a:b] for a, b in pairwise(edges)):
             at = score.onset_quarter[i] - score.onset_quarter[i].mean()
             span = float(np.ptp(at))
-            if span < _LEAST_QUARTERS:
+            if span < _MIN_QUARTERS:
                 continue
             slope = float((at * velocity[i]).sum() / (at**2).sum())
-            add[i] -= at * (slope - np.clip(slope, -MOST_DRIFT / span, MOST_DRIFT / span))
+            add[i] -= at * (slope - np.clip(slope, -MAX_DRIFT / span, MAX_DRIFT / span))
     return add
 
 

@@ -75,7 +75,7 @@ class ExpectedValues:
     summary: NDArray[np.float64]
 
 
-class Expected:
+class ExpectedPerformance:
     """Ensembles of tempo and touch networks with their scales; stateless, so one instance serves all threads."""
 
     def __init__(

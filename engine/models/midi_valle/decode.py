@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from engine.models.midi_valle.decoders import Memory, Valle, ar_mask
+from engine.models.midi_valle.decoders import KVCache, Valle, ar_mask
 
 FRAMES_PER_NOTE = 16  # the published limit of an utterance: 16 frames for every row of notes
 
@@ -26,8 +26,8 @@ class Behaviour:
     clip_notes       notes that cross a cut are clipped to it; published: lost or kept too long (W13)
     keep_tail        the piece is rendered to its end; published: up to the last cut, short pieces not at all (W14)
     exact_joins      segments join sample by sample; published: each join eats a cross-fade, and the sound drifts (W14)
-    temperature, top_k   of book 0; published: 1 and none (W15)
-    fine_temperature     of the finer books; published: 0, the likeliest code (W17)
+    temperature, top_k   of codebook 0; published: 1 and none (W15)
+    fine_temperature     of the finer codebooks; published: 0, the likeliest code (W17)
     """
 
     longest_sec: float = 20.0
@@ -45,7 +45,7 @@ FIXED = Behaviour()
 PUBLISHED = Behaviour(23.0, False, False, False, False, False, 1.0, None, 0.0)
 
 
-def draw(logits: Tensor, temperature: float, top_k: int | None, generator: torch.Generator | None) -> Tensor:
+def sample_top_k(logits: Tensor, temperature: float, top_k: int | None, generator: torch.Generator | None) -> Tensor:
     """One code of each row of logits (..., n); the likeliest where the temperature is 0."""
     if temperature <= 0:
         return logits.argmax(-1)
@@ -63,11 +63,11 @@ class AR:
     def __init__(self, model: Valle, tokens: Tensor, capacity: int) -> None:
         """tokens (S, 6) of prompt and target; `capacity` frames at most, the prompt's included."""
         self.model, self.tokens, self.frames = model, tokens[None], 0
-        self.memories = [Memory(model.config, len(tokens) + capacity) for _ in range(model.config.layers)]
+        self.memories = [KVCache(model.config, len(tokens) + capacity) for _ in range(model.config.layers)]
 
     @torch.inference_mode()
     def begin(self, codes: Tensor) -> Tensor:
-        """Take in the notes and the prompt's book 0 (P,); returns the logits of frame P, (2049,)."""
+        """Take in the notes and the prompt's codebook 0 (P,); returns the logits of frame P, (2049,)."""
         x = torch.cat([self.model.ar_inputs(self.tokens), self.model.ar_frames(codes[None])], 1)
         self.frames = len(codes)
         return self._through(x, ar_mask(self.tokens.shape[1], len(codes)))
@@ -106,7 +106,7 @@ def decode_coarse(
         if frames is not None:
             logits = logits.clone()
             logits[eos] = -torch.inf
-        code = draw(logits, temperature, top_k, generator)
+        code = sample_top_k(logits, temperature, top_k, generator)
         if frames is None and eos in (int(code), int(logits.argmax())):
             return
         yield code
@@ -124,22 +124,22 @@ def decode_fine(
     generator: torch.Generator | None = None,
     prompt_rows: int = 0,
 ) -> Tensor:
-    """All books of the target from its book 0: three passes over all frames.
+    """All codebooks of the target from its codebook 0: three passes over all frames.
 
-    coarse       (F,) codes of book 0
+    coarse       (F,) codes of codebook 0
     prompt_rows  rows of `tokens` up to the prompt's last note, BOS included; they are left out where the model was
                  trained with prefix mode 2 or 4, whose prompt has no notes (the released code keeps the last row)
     returns      (F, K)
     """
-    first, books, mode = len(prompt), model.config.num_codebooks, model.config.prefix_mode
+    first, codebooks, mode = len(prompt), model.config.num_codebooks, model.config.prefix_mode
     if mode in (2, 4) and prompt_rows:
         tokens = torch.cat([tokens[:1], tokens[prompt_rows:]])
-    codes = torch.zeros(1, first + len(coarse), books, dtype=torch.long)
+    codes = torch.zeros(1, first + len(coarse), codebooks, dtype=torch.long)
     codes[0, :first], codes[0, first:, 0] = prompt, coarse
-    for book in range(1, books):
-        frames = model.nar_frames(codes, book)
-        if mode != 0:  # the prompt is heard with all its books
-            frames[:, :first] = model.nar_frames(codes[:, :first], books)
-        logits = model.nar_logits(tokens[None], frames, book, first)[0]
-        codes[0, first:, book] = draw(logits, temperature, None, generator)
+    for codebook in range(1, codebooks):
+        frames = model.nar_frames(codes, codebook)
+        if mode != 0:  # the prompt is heard with all its codebooks
+            frames[:, :first] = model.nar_frames(codes[:, :first], codebooks)
+        logits = model.nar_logits(tokens[None], frames, codebook, first)[0]
+        codes[0, first:, codebook] = sample_top_k(logits, temperature, None, generator)
     return codes[0, first:]

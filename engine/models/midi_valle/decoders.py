@@ -3,10 +3,11 @@
 Tang et al. 2025 (arXiv 2507.08530), after VALL-E (Wang et al. 2023, arXiv 2301.02111). The notes of a segment (six
 identifiers each, engine.tokens.octuple) come first, then the frames of codes:
 
-- AR: book 0, one frame from those before it. Notes see all notes, a frame all notes and the frames up to itself.
-- NAR: books 1 to 3, one pass a book over all frames at once; norms take scale and shift from the book's number.
+- AR: codebook 0, one frame from those before it. Notes see all notes, a frame all notes and the frames up to itself.
+- NAR: codebooks 1 to 3, one pass a codebook over all frames at once; norms take scale and shift from the book's number.
 
-Frame 0 is never predicted and there is no BOS, so that generation needs a prompt of codes. Code 2048 of book 0 is EOS.
+Frame 0 is never predicted and there is no BOS, so that generation needs a prompt of codes. Code 2048 of codebook 0 is
+EOS.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ NOTE_WIDTHS = (32, 32, 256, 128, 64, 32)
 class ValleConfig:
     """The shape of both decoders; the defaults are the published ones (371 M parameters).
 
-    tied         the output table of book j + 1 is the input table of book j + 2, as in the released weights (off by
-                 one from the natural pairing; harmless)
+    tied         the output table of codebook j + 1 is the input table of codebook j + 2, as in the released weights
+                 (off by one from the natural pairing; harmless)
     prefix_mode  what the NAR decoder's prompt was in training: 0 none, 1 the segment's own beginning (published),
                  2 a random slice of it, 4 a slice of a neighbouring segment
     absolute_time  whether notes have their position and bar (published), or only their distances
@@ -53,7 +54,7 @@ class ValleConfig:
 PUBLISHED = ValleConfig()
 
 
-class Table(nn.Module):
+class EmbeddingTable(nn.Module):
     """An embedding, named as in the released weights."""
 
     def __init__(self, rows: int, width: int) -> None:
@@ -90,26 +91,26 @@ def sinusoids(first: int, count: int, width: int, device: torch.device | None = 
 
 
 class LayerNorm(nn.LayerNorm):
-    """A plain norm that passes over the book."""
+    """A plain norm that passes over the codebook."""
 
-    def forward(self, x: Tensor, book: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, codebook: Tensor | None = None) -> Tensor:
         return super().forward(x)
 
 
 class AdaptiveNorm(nn.Module):
-    """gain(book) * norm(x) + shift(book), both read from the book's vector (1, D)."""
+    """gain(codebook) * norm(x) + shift(codebook), both read from the book's vector (1, D)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.project_layer = nn.Linear(width, 2 * width)
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, x: Tensor, book: Tensor) -> Tensor:
-        gain, shift = self.project_layer(book).chunk(2, -1)
+    def forward(self, x: Tensor, codebook: Tensor) -> Tensor:
+        gain, shift = self.project_layer(codebook).chunk(2, -1)
         return gain * self.norm(x) + shift
 
 
-class Memory:
+class KVCache:
     """Keys and values of one layer for up to `capacity` positions, so that a new frame costs one step."""
 
     def __init__(self, config: ValleConfig, capacity: int, batch: int = 1) -> None:
@@ -142,7 +143,7 @@ class Attention(nn.Module):
         """Query, key and value side by side, (B, T, 3 D)."""
         return self.fast(x) if self.fast is not None else F.linear(x, self.in_proj_weight, self.in_proj_bias)
 
-    def forward(self, x: Tensor, mask: Tensor | None, memory: Memory | None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None, memory: KVCache | None) -> Tensor:
         parts = self.project(x).unflatten(-1, (3, self.heads, -1))
         q, k, v = (part.transpose(1, 2) for part in parts.unbind(2))
         if memory is not None:
@@ -151,7 +152,7 @@ class Attention(nn.Module):
         return self.out_proj(out.transpose(1, 2).flatten(2))
 
 
-class Layer(nn.Module):
+class ValleLayer(nn.Module):
     """x + attention(norm(x)), then x + feed_forward(norm(x)), ReLU inside."""
 
     def __init__(self, config: ValleConfig, adaptive: bool) -> None:
@@ -163,9 +164,9 @@ class Layer(nn.Module):
         self.norm2: nn.Module = AdaptiveNorm(width) if adaptive else LayerNorm(width)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, book: Tensor | None, mask: Tensor | None, memory: Memory | None = None) -> Tensor:
-        x = x + self.dropout(self.self_attn(self.norm1(x, book), mask, memory))
-        inside = self.dropout(torch.relu(self.linear1(self.norm2(x, book))))
+    def forward(self, x: Tensor, codebook: Tensor | None, mask: Tensor | None, memory: KVCache | None = None) -> Tensor:
+        x = x + self.dropout(self.self_attn(self.norm1(x, codebook), mask, memory))
+        inside = self.dropout(torch.relu(self.linear1(self.norm2(x, codebook))))
         return x + self.dropout(self.linear2(inside))
 
 
@@ -174,16 +175,16 @@ class Stack(nn.Module):
 
     def __init__(self, config: ValleConfig, adaptive: bool) -> None:
         super().__init__()
-        self.layers = nn.ModuleList([Layer(config, adaptive) for _ in range(config.layers)])
+        self.layers = nn.ModuleList([ValleLayer(config, adaptive) for _ in range(config.layers)])
         self.norm: nn.Module = AdaptiveNorm(config.width) if adaptive else LayerNorm(config.width)
 
     def forward(
-        self, x: Tensor, book: Tensor | None, mask: Tensor | None, memories: Sequence[Memory] | None = None
+        self, x: Tensor, codebook: Tensor | None, mask: Tensor | None, memories: Sequence[KVCache] | None = None
     ) -> Tensor:
         """(B, T, D); mask broadcasts to (B, heads, T, keys), True where a key may be seen."""
         for i, layer in enumerate(self.layers):
-            x = layer(x, book, mask, memories[i] if memories is not None else None)
-        return self.norm(x, book)
+            x = layer(x, codebook, mask, memories[i] if memories is not None else None)
+        return self.norm(x, codebook)
 
 
 def seen(lengths: Tensor | None, longest: int) -> Tensor | None:
@@ -199,18 +200,18 @@ class Valle(nn.Module):
     def __init__(self, config: ValleConfig = PUBLISHED) -> None:
         super().__init__()
         self.config = config
-        width, size, books = config.width, config.codebook_size, config.num_codebooks
-        self.feat_emb = nn.ModuleList([Table(rows, w) for rows, w in zip(NOTE_SIZES, NOTE_WIDTHS)])
+        width, size, codebooks = config.width, config.codebook_size, config.num_codebooks
+        self.feat_emb = nn.ModuleList([EmbeddingTable(rows, w) for rows, w in zip(NOTE_SIZES, NOTE_WIDTHS)])
         self.ar_text_embedding, self.nar_text_embedding = (nn.Linear(sum(NOTE_WIDTHS), width) for _ in range(2))
-        self.ar_audio_embedding = Table(size + 1, width)
+        self.ar_audio_embedding = EmbeddingTable(size + 1, width)
         self.ar_text_position, self.ar_audio_position = (Position(True, config.dropout) for _ in range(2))
         self.ar_decoder = Stack(config, adaptive=False)
         self.ar_predict_layer = nn.Linear(width, size + 1, bias=False)
-        self.nar_audio_embeddings = nn.ModuleList([Table(size + (j == 0), width) for j in range(books)])
+        self.nar_audio_embeddings = nn.ModuleList([EmbeddingTable(size + (j == 0), width) for j in range(codebooks)])
         self.nar_text_position, self.nar_audio_position = Position(False, 0.0), Position(False, config.dropout)
         self.nar_decoder = Stack(config, adaptive=True)
-        self.nar_predict_layers = nn.ModuleList([nn.Linear(width, size, bias=False) for _ in range(books - 1)])
-        self.nar_stage_embeddings = nn.ModuleList([Table(1, width) for _ in range(books - 1)])
+        self.nar_predict_layers = nn.ModuleList([nn.Linear(width, size, bias=False) for _ in range(codebooks - 1)])
+        self.nar_stage_embeddings = nn.ModuleList([EmbeddingTable(1, width) for _ in range(codebooks - 1)])
         self.tie()
 
     def tie(self) -> None:
@@ -227,13 +228,13 @@ class Valle(nn.Module):
         return self.ar_text_position(self.ar_text_embedding(self.notes(tokens)))
 
     def ar_frames(self, codes: Tensor, first: int = 0) -> Tensor:
-        """Frames of book 0, (B, F), the first of them at position `first`, as the AR decoder takes them: (B, F, D)."""
+        """Inputs (B, F, D) of the AR decoder for frames (B, F) of codebook 0, the first at position `first`."""
         return self.ar_audio_position(self.ar_audio_embedding(codes), first)
 
     def ar_logits(
         self, tokens: Tensor, codes: Tensor, note_lengths: Tensor | None = None, frame_lengths: Tensor | None = None
     ) -> Tensor:
-        """Logits of each following code of book 0, teacher-forced: tokens (B, S, 6), codes (B, F) -> (B, F, 2049)."""
+        """Logits of the next codes of codebook 0, teacher-forced: tokens (B, S, 6), codes (B, F) -> (B, F, 2049)."""
         x = torch.cat([self.ar_inputs(tokens), self.ar_frames(codes)], 1)
         notes, frames = tokens.shape[1], codes.shape[1]
         mask = ar_mask(notes, frames, x.device)
@@ -242,22 +243,22 @@ class Valle(nn.Module):
             mask = mask & padding[:, None, None]
         return self.ar_predict_layer(self.ar_decoder(x, None, mask)[:, notes:])
 
-    def nar_frames(self, codes: Tensor, books: int) -> Tensor:
-        """Sum of the input tables of the first `books` books: (B, F, >= books) -> (B, F, D)."""
-        return torch.stack([self.nar_audio_embeddings[j](codes[..., j]) for j in range(books)]).sum(0)
+    def nar_frames(self, codes: Tensor, codebooks: int) -> Tensor:
+        """Sum of the input tables of the first `codebooks` codebooks: (B, F, >= codebooks) -> (B, F, D)."""
+        return torch.stack([self.nar_audio_embeddings[j](codes[..., j]) for j in range(codebooks)]).sum(0)
 
     def nar_logits(
         self,
         tokens: Tensor,
         frames: Tensor,
-        book: int,
+        codebook: int,
         first: int,
         note_lengths: Tensor | None = None,
         frame_lengths: Tensor | None = None,
     ) -> Tensor:
-        """Logits of `book` (1 to 3) for the frames from `first` on.
+        """Logits of `codebook` (1 to 3) for the frames from `first` on.
 
-        frames  (B, F, D), nar_frames of a prompt (all books) and of the rest (the books before this one)
+        frames  (B, F, D), nar_frames of a prompt (all codebooks) and of the rest (the codebooks before this one)
         returns (B, F - first, 2048)
         """
         notes = tokens.shape[1]
@@ -265,8 +266,8 @@ class Valle(nn.Module):
         x = torch.cat([x, self.nar_audio_position(frames)], 1)
         padding = _both_seen(note_lengths, notes, frame_lengths, frames.shape[1])
         mask = padding[:, None, None] if padding is not None else None
-        h = self.nar_decoder(x, self.nar_stage_embeddings[book - 1].weight, mask)
-        return self.nar_predict_layers[book - 1](h[:, notes + first :])
+        h = self.nar_decoder(x, self.nar_stage_embeddings[codebook - 1].weight, mask)
+        return self.nar_predict_layers[codebook - 1](h[:, notes + first :])
 
 
 def ar_mask(notes: int, frames: int, device: torch.device | None = None) -> Tensor:

@@ -7,15 +7,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from engine.models.nn.renamed import accept_old_names
 from engine.models.nn.vector_quantiser import VectorQuantiser
 
 _SEARCHED = 1024  # vectors at a time
-FEWER = 0.25  # of the items in training use only their first few books
+FEWER = 0.25  # of the items in training use only their first few codebooks
 DECAY, DEAD = 0.98, 0.25  # a codec's encoder moves fast at first, and every code is wanted
 
 
 @dataclass
-class Residual:
+class QuantisedResidual:
     """latent (..., D) the quantised vector, straight through; codes (..., K) int64; commitment a scalar."""
 
     latent: Tensor
@@ -26,45 +27,47 @@ class Residual:
 class ResidualQuantiser(nn.Module):
     """K codebooks of `size` vectors in D dimensions, moving averages of what chooses them.
 
-    In training a quarter of the items use only the first few books, chosen at random, so that any number of books
-    can be decoded (quantiser dropout).
+    In training a quarter of the items use only the first few codebooks, chosen at random, so that any number of
+    codebooks can be decoded (quantiser dropout).
     """
 
-    def __init__(self, books: int, size: int, width: int):
+    def __init__(self, codebooks: int, size: int, width: int):
         super().__init__()
-        self.books = nn.ModuleList(VectorQuantiser(size, width, decay=DECAY, dead=DEAD) for _ in range(books))
+        accept_old_names(self, {"books": "codebooks"})
+        self.codebooks = nn.ModuleList(VectorQuantiser(size, width, decay=DECAY, dead=DEAD) for _ in range(codebooks))
 
     def listed(self) -> list[VectorQuantiser]:
-        """The books, the coarsest first."""
-        return [book for book in self.books if isinstance(book, VectorQuantiser)]
+        """The codebooks, the coarsest first."""
+        return [codebook for codebook in self.codebooks if isinstance(codebook, VectorQuantiser)]
 
-    def forward(self, u: Tensor) -> Residual:
+    def forward(self, u: Tensor) -> QuantisedResidual:
         """u (B, F, D)"""
         with torch.autocast(u.device.type, enabled=False):
             u = u.float()
             depth = self.depths(len(u), u.device, FEWER if self.training else 0.0)
             left, latent, codes, commitment = u, torch.zeros_like(u), [], u.new_zeros(())
-            for k, book in enumerate(self.listed()):
+            for k, codebook in enumerate(self.listed()):
                 used = (depth > k)[:, None].expand(u.shape[:2])
-                found = book(left, used)
-                z = book.codebook[found.codes] * used[..., None]
+                found = codebook(left, used)
+                z = codebook.codebook[found.codes] * used[..., None]
                 commitment = commitment + (left - z.detach())[used].square().mean()
                 latent, left = latent + z, left - z.detach()
                 codes.append(found.codes)
-            return Residual(u + (latent - u).detach(), torch.stack(codes, -1), commitment)
+            return QuantisedResidual(u + (latent - u).detach(), torch.stack(codes, -1), commitment)
 
     def depths(self, count: int, device: torch.device, fewer: float) -> Tensor:
-        """How many books each of `count` items uses, (count,): all, but some, drawn, for a share `fewer` of them."""
-        whole = torch.full((count,), len(self.books), device=device)
-        if not fewer or len(self.books) == 1:
+        """Number of codebooks that each of `count` items uses, (count,): fewer, drawn, for a share `fewer` of them."""
+        whole = torch.full((count,), len(self.codebooks), device=device)
+        if not fewer or len(self.codebooks) == 1:
             return whole
-        some = torch.randint(1, len(self.books), (count,), device=device)
+        some = torch.randint(1, len(self.codebooks), (count,), device=device)
         return torch.where(torch.rand(count, device=device) < fewer, some, whole)
 
     def encode(self, u: Tensor, beam: int = 1) -> Tensor:
-        """(..., D) -> codes (..., K), keeping the best `beam` beginnings at each book; 1 takes the nearest each time.
+        """(..., D) -> codes (..., K), keeping the best `beam` beginnings at each codebook; 1 takes the nearest each
+        time.
 
-        More come closer in the end: a book that serves the first step best may leave the worse remainder.
+        More come closer in the end: a codebook that serves the first step best may leave the worse remainder.
         """
         flat = u.reshape(-1, u.shape[-1]).float()
         codes = torch.cat([self._search(part, beam) for part in flat.split(_SEARCHED)])
@@ -73,8 +76,8 @@ class ResidualQuantiser(nn.Module):
     def _search(self, u: Tensor, beam: int) -> Tensor:
         """(n, D) -> (n, K)"""
         left, codes = u[:, None], torch.zeros(len(u), 1, 0, dtype=torch.int64, device=u.device)
-        for book in self.listed():
-            entries = book.codebook
+        for codebook in self.listed():
+            entries = codebook.codebook
             distance = left.square().sum(-1, keepdim=True) - 2 * left @ entries.T + entries.square().sum(-1)
             best = distance.flatten(1).topk(min(beam, distance[0].numel()), largest=False).indices
             before, code = best // len(entries), best % len(entries)
@@ -85,5 +88,5 @@ class ResidualQuantiser(nn.Module):
 
     def decode(self, codes: Tensor) -> Tensor:
         """Codes (..., K' <= K) -> (..., D), from the first K' books"""
-        parts = [book.codebook[codes[..., k]] for k, book in enumerate(self.listed()[: codes.shape[-1]])]
+        parts = [codebook.codebook[codes[..., k]] for k, codebook in enumerate(self.listed()[: codes.shape[-1]])]
         return torch.stack(parts).sum(0)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-def nucleus(logits: Tensor, temperature: float, top_p: float, generator: torch.Generator) -> Tensor:
+def sample_top_p(logits: Tensor, temperature: float, top_p: float, generator: torch.Generator) -> Tensor:
     """Draw one class a row from the smallest set of classes whose probability reaches top_p (arXiv 1904.09751).
 
     logits       (..., K); -inf forbids a class, one class at least is allowed

@@ -116,7 +116,7 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, valid: Tensor) -> Tensor:
     return scores.masked_fill(~valid[:, None, None, :], -1e4).softmax(dim=-1).to(v.dtype) @ v
 
 
-class Block(nn.Module):
+class PianistBlock(nn.Module):
     """Pre-norm attention, depthwise convolution and feed-forward; `condition` shifts and scales each norm (adaLN)."""
 
     def __init__(self, c: PianistConfig, conditioned: bool):
@@ -168,7 +168,7 @@ class Pianist(nn.Module):
         self.config = c = config
         self.embed = nn.ModuleDict({k: nn.Embedding(size, c.width) for k, size in CATEGORIES.items()})
         self.value_in = nn.Sequential(nn.Linear(NUM_FEATURES, c.width), nn.GELU(), nn.Linear(c.width, c.width))
-        self.score_blocks = nn.ModuleList(Block(c, conditioned=False) for _ in range(c.score_layers))
+        self.score_blocks = nn.ModuleList(PianistBlock(c, conditioned=False) for _ in range(c.score_layers))
         self.score_norm = nn.LayerNorm(c.width)
         if c.expected:
             self.expected_in = nn.Linear(c.expected, c.width)
@@ -176,7 +176,7 @@ class Pianist(nn.Module):
             nn.init.zeros_(self.expected_in.weight)
             nn.init.zeros_(self.expected_in.bias)
         self.style_in = nn.Linear(CHANNELS + 1, c.width)
-        self.style_blocks = nn.ModuleList(Block(c, conditioned=False) for _ in range(c.style_layers))
+        self.style_blocks = nn.ModuleList(PianistBlock(c, conditioned=False) for _ in range(c.style_layers))
         self.style_out = nn.Sequential(
             nn.Linear(2 * c.width, c.width), nn.GELU(), nn.Linear(c.width, c.style_size + c.free_style)
         )
@@ -184,7 +184,7 @@ class Pianist(nn.Module):
         self.z_in = nn.Sequential(nn.Linear(c.style_size + 1, c.width), nn.SiLU(), nn.Linear(c.width, c.width))
         self.z_note = nn.Linear(c.style_size + 1, c.width)
         self.flow_in = nn.Linear(2 * CHANNELS + 1, c.width)
-        self.flow_blocks = nn.ModuleList(Block(c, conditioned=True) for _ in range(c.flow_layers))
+        self.flow_blocks = nn.ModuleList(PianistBlock(c, conditioned=True) for _ in range(c.flow_layers))
         self.flow_norm = nn.LayerNorm(c.width)
         self.flow_out = nn.Linear(c.width, CHANNELS)
         nn.init.zeros_(self.flow_out.weight)
@@ -250,7 +250,7 @@ class Pianist(nn.Module):
 
 
 @dataclass(frozen=True)
-class Sampling:
+class FlowSampling:
     """How a rendering is drawn.
 
     steps       Euler steps of the flow
@@ -295,7 +295,7 @@ def noise(features: Features, seed: int) -> NDArray[np.float32]:
     return x
 
 
-class Reader:
+class EncodedScore:
     """A score as the Pianist has read it: windows and their encoding, ready to be played in any style.
 
     Windows overlap by a third and every Euler step averages their fields (MultiDiffusion, Bar-Tal et al. 2023), so no
@@ -333,16 +333,16 @@ class Reader:
 
     @torch.inference_mode()
     def play(
-        self, z: NDArray, seed: int = 0, sampling: Sampling = Sampling(), known_x: NDArray | None = None,
-        known: NDArray | None = None, on_step: ProgressCallback | None = None,
+        self, z: NDArray, seed: int = 0, sampling: FlowSampling = FlowSampling(), known_x: NDArray | None = None,
+        known: NDArray | None = None, progress: ProgressCallback | None = None,
     ) -> NDArray[np.float32]:  # fmt: skip
         """Channel values (n, 8) of the whole score in style z (Z,); the same seed gives the same notes.
 
         known_x  (n, 8) and known (n,) bool: notes to keep exactly, the rest is filled in around them
-        on_step  called with the finished share, 0..1; an exception it raises stops the rendering
+        progress  called with the finished share, 0..1; an exception it raises stops the rendering
         """
         given = None if known_x is None else np.array(known_x, np.float32)
-        expected, sample = self.draw(z, seed, sampling, given, known, on_step)
+        expected, sample = self.draw(z, seed, sampling, given, known, progress)
         if len(self.index) == 1:  # the gain makes up for what averaging windows has evened out; one is not averaged
             gain = list(sampling.gain)
             gain[VELOCITY] = 1 + (gain[VELOCITY] - 1) / 6
@@ -388,8 +388,8 @@ class Reader:
 
     @torch.inference_mode()
     def draw(
-        self, z: NDArray, seed: int, sampling: Sampling, known_x: NDArray | None = None,
-        known: NDArray | None = None, on_step: ProgressCallback | None = None,
+        self, z: NDArray, seed: int, sampling: FlowSampling, known_x: NDArray | None = None,
+        known: NDArray | None = None, progress: ProgressCallback | None = None,
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:  # fmt: skip
         """The expected values (the flow's field at t = 0) and one random sample, each (n, 8); `mix` joins them."""
         n = len(self.features)
@@ -409,12 +409,12 @@ class Reader:
         x = start
         for k in range(sampling.steps):
             x = x + (first if k == 0 else field(x, k / sampling.steps)) / sampling.steps
-            if on_step is not None:
-                on_step((k + 1) / sampling.steps)
+            if progress is not None:
+                progress((k + 1) / sampling.steps)
         return (self.base + start + first).numpy(), (self.base + x).numpy()
 
 
-def mix(features: Features, expected: NDArray, sample: NDArray, sampling: Sampling) -> NDArray[np.float32]:
+def mix(features: Features, expected: NDArray, sample: NDArray, sampling: FlowSampling) -> NDArray[np.float32]:
     """Between the expected playing and a random one, channel by channel, (n, 8).
 
     The expected values have the right shape but too little movement, a sample the right movement in a random shape:

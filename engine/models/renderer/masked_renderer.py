@@ -2,9 +2,9 @@
 
 It keeps what makes MIDI-VALLE (arXiv 2507.08530): codec tokens, a reference prompt of a few seconds for timbre and
 room, the coarse codebook before the finer ones. Since a performance's clock is known, it needs neither a MIDI prefix
-nor left-to-right order. Beside the notes it is given a sketch of them, the codes of a quick sampled piano
-(`engine.sound.sketch`). Frames are hidden and filled in over a few passes, the surest first (MaskGIT, arXiv 2202.04200;
-SoundStorm, arXiv 2305.09636), and within a frame a small head writes the four books in order, coarse to fine.
+nor left-to-right order. Beside the notes it is given a guide of them, the codes of a quick sampled piano
+(`engine.sound.guide`). Frames are hidden and filled in over a few passes, the surest first (MaskGIT, arXiv 2202.04200;
+SoundStorm, arXiv 2305.09636), and within a frame a small head writes the four codebooks in order, coarse to fine.
 
 The prompt's frames attend only to one another, so they are read once a render.
 """
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from engine.models.nn.int8 import Int8Linear
+from engine.models.nn.renamed import accept_old_names
 from engine.tokens.note_frames import WIDTH
 
 SPAN = 3  # frames are hidden in runs of this many
@@ -42,10 +43,10 @@ class RendererConfig:
         return asdict(self)
 
 
-Memory = list[tuple[Tensor, Tensor]]  # keys and values of the prompt, one pair a layer
+PromptCache = list[tuple[Tensor, Tensor]]  # keys and values of the prompt, one pair a layer
 
 
-class Layer(nn.Module):
+class RendererLayer(nn.Module):
     """Self-attention, with the prompt's frames among the keys, and a squared-ReLU feed-forward; pre-norm."""
 
     def __init__(self, c: RendererConfig):
@@ -79,8 +80,8 @@ def _rotate(x: Tensor, turn: Tensor) -> Tensor:
     return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
 
 
-class BookHead(nn.Module):
-    """Logits of one codebook, from the frame's hidden state and the vectors of the books before it."""
+class CodebookHead(nn.Module):
+    """Logits of one codebook, from the frame's hidden state and the vectors of the codebooks before it."""
 
     def __init__(self, c: RendererConfig):
         super().__init__()
@@ -92,52 +93,53 @@ class BookHead(nn.Module):
         self.fast: nn.Module | None = None  # the last product, once `in_int8` has made it
         nn.init.zeros_(self.project.weight)
 
-    def forward(self, h: Tensor, coarser: Tensor, book: Tensor) -> Tensor:
-        """h (..., width), coarser (..., latent), book (size, latent) of unit scale -> (..., size)"""
+    def forward(self, h: Tensor, coarser: Tensor, codebook: Tensor) -> Tensor:
+        """h (..., width), coarser (..., latent), codebook (size, latent) of unit scale -> (..., size)"""
         x = self.project(F.relu(self.hidden(h) + self.coarser(coarser)).square())
         if self.fast is not None:
             return self.fast(x)
-        return F.linear(x, torch.cat([book, self.own], 1).to(x.dtype), self.bias.to(x.dtype))
+        return F.linear(x, torch.cat([codebook, self.own], 1).to(x.dtype), self.bias.to(x.dtype))
 
 
 class MaskedRenderer(nn.Module):
-    """The network. `books` are the codec's codebooks, (K, size, latent), kept with the model but never trained."""
+    """The network. `codebooks` are the codec's codebooks, (K, size, latent), kept with the model but never trained."""
 
-    def __init__(self, config: RendererConfig = RendererConfig(), books: Tensor | None = None):
+    def __init__(self, config: RendererConfig = RendererConfig(), codebooks: Tensor | None = None):
         super().__init__()
+        accept_old_names(self, {"books": "codebooks", "heard": "code_proj", "sketch": "guide"})
         c = self.config = config
         shape = (c.num_codebooks, c.codebook_size, c.latent)
-        self.register_buffer("books", torch.zeros(shape) if books is None else books.clone())
-        self.register_buffer("scale", torch.ones(c.num_codebooks) if books is None else books.std((1, 2)))
-        self.books: Tensor
+        self.register_buffer("codebooks", torch.zeros(shape) if codebooks is None else codebooks.clone())
+        self.register_buffer("scale", torch.ones(c.num_codebooks) if codebooks is None else codebooks.std((1, 2)))
+        self.codebooks: Tensor
         self.scale: Tensor
-        self.heard = nn.Linear(c.latent, c.width)
+        self.code_proj = nn.Linear(c.latent, c.width)
         self.hidden_frame = nn.Parameter(torch.randn(c.width) * 0.02)
         self.notes = nn.Sequential(nn.Linear(WIDTH, 512), nn.GELU(), nn.Linear(512, c.width))
         self.without_notes = nn.Parameter(torch.zeros(c.width))
-        self.sketch = nn.Linear(c.latent, c.width)
-        nn.init.zeros_(self.sketch.weight)
+        self.guide = nn.Linear(c.latent, c.width)
+        nn.init.zeros_(self.guide.weight)
         self.place = nn.Parameter(torch.randn(2, c.width) * 0.02)  # prompt, target
         self.style = nn.Sequential(nn.Linear(2 * c.latent, 512), nn.GELU(), nn.Linear(512, c.width))
         self.without_prompt = nn.Parameter(torch.zeros(c.width))
-        self.layers = nn.ModuleList(Layer(c) for _ in range(c.layers))
+        self.layers = nn.ModuleList(RendererLayer(c) for _ in range(c.layers))
         self.norm = nn.RMSNorm(c.width)
-        self.heads = nn.ModuleList(BookHead(c) for _ in range(c.num_codebooks))
+        self.heads = nn.ModuleList(CodebookHead(c) for _ in range(c.num_codebooks))
 
-    def vectors(self, codes: Tensor, books: int | None = None) -> Tensor:
-        """Codes (..., K) -> the codec's latent of the first `books` of them, (..., latent), of unit scale"""
-        count = self.config.num_codebooks if books is None else books
-        total = self.books.new_zeros(*codes.shape[:-1], self.config.latent)
+    def vectors(self, codes: Tensor, codebooks: int | None = None) -> Tensor:
+        """Codes (..., K) -> the codec's latent of the first `codebooks` of them, (..., latent), of unit scale"""
+        count = self.config.num_codebooks if codebooks is None else codebooks
+        total = self.codebooks.new_zeros(*codes.shape[:-1], self.config.latent)
         for k in range(count):
-            total = total + self.books[k][codes[..., k]]
+            total = total + self.codebooks[k][codes[..., k]]
         return total / self.scale[0]
 
     def read_prompt(
-        self, codes: Tensor, notes: Tensor, sketch: Tensor, noted: Tensor, valid: Tensor
-    ) -> tuple[Memory, Tensor, Tensor]:  # fmt: skip
-        """The prompt as memory for `hear`.
+        self, codes: Tensor, notes: Tensor, guide: Tensor, noted: Tensor, valid: Tensor
+    ) -> tuple[PromptCache, Tensor, Tensor]:  # fmt: skip
+        """The prompt as memory for `hidden_states`.
 
-        codes (B, P, K); notes (B, P, WIDTH); sketch (B, P, K) codes; noted (B,) bool: these two are known;
+        codes (B, P, K); notes (B, P, WIDTH); guide (B, P, K) codes; noted (B,) bool: these two are known;
         valid (B, P) bool, all False: no prompt
         returns keys and values a layer, the additive mask (B, 1, 1, P) and the style vector (B, width)
         """
@@ -148,9 +150,9 @@ class MaskedRenderer(nn.Module):
         spread = ((latent - mean[:, None]).square() * weight).sum(1).div(count).clamp(min=1e-6).sqrt()
         style = self.style(torch.cat([mean, spread], -1))
         style = torch.where(valid.any(1)[:, None], style, self.without_prompt)
-        told = self.notes(notes) + self.sketch(self.vectors(sketch))
+        told = self.notes(notes) + self.guide(self.vectors(guide))
         heard = torch.where(noted[:, None, None], told, self.without_notes)
-        x = self.heard(latent) + heard + self.place[0] + style[:, None]
+        x = self.code_proj(latent) + heard + self.place[0] + style[:, None]
         mask = torch.where(valid, 0.0, NEVER)[:, None, None]
         turn = self._turn(-valid.shape[1] - 100, valid.shape[1], x.device)
         memory = []
@@ -159,23 +161,23 @@ class MaskedRenderer(nn.Module):
             memory.append(own)
         return memory, mask, style
 
-    def hear(
+    def hidden_states(
         self,
         codes: Tensor,
         known: Tensor,
         notes: Tensor,
-        sketch: Tensor,
-        prompt: tuple[Memory, Tensor, Tensor],
+        guide: Tensor,
+        prompt: tuple[PromptCache, Tensor, Tensor],
         valid: Tensor | None = None,
     ) -> Tensor:
         """Hidden states (B, F, width) of frames of which some are known.
 
-        codes (B, F, K), used where known (B, F); notes (B, F, WIDTH); sketch (B, F, K) codes of the sketch;
+        codes (B, F, K), used where known (B, F); notes (B, F, WIDTH); guide (B, F, K) codes of the guide;
         valid (B, F) bool, False for padding
         """
         memory, prompt_mask, style = prompt
-        x = torch.where(known[..., None], self.heard(self.vectors(codes)), self.hidden_frame)
-        x = x + self.notes(notes) + self.sketch(self.vectors(sketch)) + self.place[1] + style[:, None]
+        x = torch.where(known[..., None], self.code_proj(self.vectors(codes)), self.hidden_frame)
+        x = x + self.notes(notes) + self.guide(self.vectors(guide)) + self.place[1] + style[:, None]
         own = torch.zeros(*known.shape, device=x.device) if valid is None else torch.where(valid, 0.0, NEVER)
         mask = torch.cat([prompt_mask.expand(len(x), 1, 1, -1), own[:, None, None]], -1)
         turn = self._turn(0, x.shape[1], x.device)
@@ -183,9 +185,9 @@ class MaskedRenderer(nn.Module):
             x, _ = layer(x, turn, mask, past)
         return self.norm(x)
 
-    def logits(self, h: Tensor, codes: Tensor, book: int) -> Tensor:
-        """Logits (..., size) of one codebook; codes (..., K), of which the coarser books are read."""
-        return self.heads[book](h, self.vectors(codes, book), self.books[book] / self.scale[book])
+    def logits(self, h: Tensor, codes: Tensor, codebook: int) -> Tensor:
+        """Logits (..., size) of one codebook; codes (..., K), of which the coarser codebooks are read."""
+        return self.heads[codebook](h, self.vectors(codes, codebook), self.codebooks[codebook] / self.scale[codebook])
 
     def _turn(self, start: int, count: int, device: torch.device) -> Tensor:
         half = self.config.width // self.config.heads // 2
@@ -193,19 +195,19 @@ class MaskedRenderer(nn.Module):
         angle = torch.arange(start, start + count, device=device)[:, None] * rate
         return torch.stack([angle.cos(), angle.sin()])
 
-    def read_batch_prompt(self, batch: dict[str, Tensor]) -> tuple[Memory, Tensor, Tensor]:
+    def read_batch_prompt(self, batch: dict[str, Tensor]) -> tuple[PromptCache, Tensor, Tensor]:
         """`read_prompt` of a training batch."""
-        names = ("prompt_codes", "prompt_notes", "prompt_sketch", "prompt_noted", "prompt_valid")
+        names = ("prompt_codes", "prompt_notes", "prompt_guide", "prompt_noted", "prompt_valid")
         return self.read_prompt(*(batch[name] for name in names))
 
     def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Cross-entropy of the hidden frames' codes, all books, earlier books given; in nats a code.
+        """Cross-entropy of the hidden frames' codes, all codebooks, earlier codebooks given; in nats a code.
 
-        codes (B, F, K), sketch (B, F, K), notes (B, F, WIDTH), known (B, F) bool, prompt_codes (B, P, K),
+        codes (B, F, K), guide (B, F, K), notes (B, F, WIDTH), known (B, F) bool, prompt_codes (B, P, K),
         prompt_sketch (B, P, K), prompt_notes (B, P, WIDTH), prompt_noted (B,), prompt_valid (B, P)
         """
         prompt = self.read_batch_prompt(batch)
-        h = self.hear(batch["codes"], batch["known"], batch["notes"], batch["sketch"], prompt)
+        h = self.hidden_states(batch["codes"], batch["known"], batch["notes"], batch["guide"], prompt)
         hidden = ~batch["known"]
         h, codes = h[hidden], batch["codes"][hidden]
         parts = {}
@@ -218,7 +220,7 @@ class MaskedRenderer(nn.Module):
         """A copy for inference whose matrix products are in eight bits: three times as fast on a processor."""
         model = copy.deepcopy(self)
         for k, head in enumerate(model.heads):
-            head.fast = Int8Linear(torch.cat([self.books[k] / self.scale[k], head.own], 1), head.bias)  # type: ignore
+            head.fast = Int8Linear(torch.cat([self.codebooks[k] / self.scale[k], head.own], 1), head.bias)  # type: ignore
         for module in list(model.modules()):
             for name, child in list(module.named_children()):
                 if isinstance(child, nn.Linear):

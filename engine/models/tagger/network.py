@@ -29,7 +29,7 @@ class TaggerConfig:
         return asdict(self)
 
 
-class Block(nn.Module):
+class TaggerBlock(nn.Module):
     """x + W gelu(conv(norm(x))), five beats apart by the dilation."""
 
     def __init__(self, width: int, dilation: int, dropout: float):
@@ -51,7 +51,7 @@ class Tagger(nn.Module):
         super().__init__()
         self.config = c = config
         self.stem = nn.Sequential(nn.Linear(INPUTS, c.width), nn.GELU(), nn.Dropout(c.dropout))
-        self.blocks = nn.ModuleList(Block(c.width, d, c.dropout) for d in c.dilations)
+        self.blocks = nn.ModuleList(TaggerBlock(c.width, d, c.dropout) for d in c.dilations)
         self.recurrent = nn.GRU(c.width, c.recurrent, batch_first=True, bidirectional=True) if c.recurrent else None
         wide = c.width + 2 * c.recurrent
         self.norm = nn.LayerNorm(wide)

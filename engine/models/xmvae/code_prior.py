@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from engine.models.nn.sampling import nucleus
+from engine.models.nn.sampling import sample_top_p
 from engine.models.xmvae.layers import TemporalDecoder, sinusoids
 
 IGNORED = -100
@@ -79,11 +79,11 @@ class CodePrior(nn.Module):
     @torch.inference_mode()
     def sample(
         self, n: int, generator: torch.Generator, max_steps: int = 512, temperature: float = 1.0, top_p: float = 0.95,
-        min_steps: int = 1, on_step: Callable[[int], None] | None = None,
+        min_steps: int = 1, progress: Callable[[int], None] | None = None,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """n code sequences: codes (n, T), pad (n, T) bool after each one's end; T is the longest, at most max_steps.
 
-        on_step  called with the number of codes written; an exception it raises stops
+        progress  called with the number of codes written; an exception it raises stops
         """
         c = self.config
         self.eval()
@@ -96,13 +96,13 @@ class CodePrior(nn.Module):
             score[:, c.begin] = -torch.inf
             if i < min_steps:
                 score[:, c.end] = -torch.inf
-            last = nucleus(score, temperature, top_p, generator)
+            last = sample_top_p(score, temperature, top_p, generator)
             going = going & (last != c.end)
             if not going.any():
                 break
             last = torch.where(going, last, 0)
             codes.append(last)
             pads.append(~going)
-            if on_step is not None:
-                on_step(i + 1)
+            if progress is not None:
+                progress(i + 1)
         return torch.stack(codes, 1), torch.stack(pads, 1)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from engine.models.nn.sampling import nucleus
+from engine.models.nn.sampling import sample_top_p
 from engine.models.xmvae.music_transformer import CausalDecoder, channel_dropout
 from engine.music.types import Performance
 from engine.tokens.decode import decode
@@ -197,7 +197,7 @@ def sample_tokens(
     def draw(logits: Tensor, allowed: Tensor, column: int) -> Tensor:
         # where nothing is allowed the column is not live in this row, and what is drawn is thrown away
         open_row = allowed | ~allowed.any(1, keepdim=True)
-        return nucleus(logits.masked_fill(~open_row, -torch.inf), temperature[column], top_p[column], generator)
+        return sample_top_p(logits.masked_fill(~open_row, -torch.inf), temperature[column], top_p[column], generator)
 
     for at in range(max_steps):
         h = model.decoder.step(model.embed(step) + places[at], cache, at)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from engine.models.nn.sampling import nucleus
+from engine.models.nn.sampling import sample_top_p
 from engine.music.types import Performance
 from engine.tokens.events import BOS, EOS, KEYS, NOTE_OFF, NOTE_ON, NUM_EVENTS, PAD, SHIFT, VELOCITY, decode_events
 
@@ -238,7 +238,7 @@ def sample_events(
     for at in range(max_events):
         h = model.decoder.step(model.event(event) * model.config.width**0.5, cache, at)
         logits = model.head(h).masked_fill(keys.forbidden(), -torch.inf)
-        event = torch.where(ended, PAD, nucleus(logits, temperature, top_p, generator))
+        event = torch.where(ended, PAD, sample_top_p(logits, temperature, top_p, generator))
         # once the last note is struck, the first moment with every key up ends the piece
         keys.take(event)
         ended |= (event == EOS) | ((keys.struck >= notes) & ~keys.down.any(1))

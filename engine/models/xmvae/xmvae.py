@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from engine.models.nn.sampling import nucleus
+from engine.models.nn.sampling import sample_top_p
 from engine.models.xmvae.code_prior import CodePrior
 from engine.models.xmvae.layers import forbid, sinusoids
 from engine.models.xmvae.network import XMVAE, Via
@@ -53,20 +53,20 @@ def collated(segments: Sequence[NDArray]) -> dict[str, Tensor]:
 @torch.inference_mode()
 def sample(
     model: XMVAE, prior: CodePrior, n: int, seed: int = 0, sampling: XmvaeSampling = XmvaeSampling(),
-    via: Via = "z_s", batch: int = 50, on_step: ProgressCallback | None = None,
+    via: Via = "z_s", batch: int = 50, progress: ProgressCallback | None = None,
 ) -> list[Performance]:  # fmt: skip
     """n pieces of up to 256 notes, score and playing both from nothing (spec B.6).
 
     via      what the playing is conditioned on: the codes, as in the paper, or also the score just written
-    on_step  called with the finished share, 0..1; an exception it raises stops
+    progress  called with the finished share, 0..1; an exception it raises stops
     """
-    return [decode(t).performance for t in sample_tokens(model, prior, n, seed, sampling, via, batch, on_step)]
+    return [decode(t).performance for t in sample_tokens(model, prior, n, seed, sampling, via, batch, progress)]
 
 
 @torch.inference_mode()
 def sample_tokens(
     model: XMVAE, prior: CodePrior, n: int, seed: int = 0, sampling: XmvaeSampling = XmvaeSampling(),
-    via: Via = "z_s", batch: int = 50, on_step: ProgressCallback | None = None,
+    via: Via = "z_s", batch: int = 50, progress: ProgressCallback | None = None,
 ) -> list[NDArray[np.int64]]:  # fmt: skip
     """The tokens of `sample`, (T, 8) each: BOS, steps, EOS."""
     model.eval()
@@ -78,8 +78,8 @@ def sample_tokens(
 
         def step(_: int, first: int = first, size: int = size, done: list[int] = done) -> None:
             done[0] += 1
-            if on_step is not None:
-                on_step((first + size * min(done[0] / (3 * MAX_STEPS), 1.0)) / n)
+            if progress is not None:
+                progress((first + size * min(done[0] / (3 * MAX_STEPS), 1.0)) / n)
 
         codes, pad = prior.sample(
             size, generator, MAX_STEPS, sampling.code_temperature, sampling.code_top_p, MIN_STEPS, step
@@ -95,7 +95,7 @@ def sample_tokens(
 
 def _write(
     model: XMVAE, memory: Tensor, mask: Tensor, length: Tensor, generator: torch.Generator, sampling: XmvaeSampling,
-    on_step: Callable[[int], None],
+    progress: Callable[[int], None],
 ) -> Tensor:  # fmt: skip
     """Score tokens (B, T, 4) that obey the grammar, of at most `length` (B,) steps each, 0 after EOS."""
     size, time = memory.shape[:2]
@@ -105,7 +105,7 @@ def _write(
     tokens[:, 0, FAMILY] = BOS
     model.score_decoder.step(place[:, 0], cache)
     for i in range(1, time):
-        on_step(i)
+        progress(i)
         h = model.score_decoder.step(model.score_past(tokens[:, i - 1]) + place[:, i], cache)
         row = torch.zeros(size, 0, dtype=torch.int64)
         for j in range(4):
@@ -113,7 +113,7 @@ def _write(
             score = model.score_fields.logits(states[:, min(j, states.shape[1] - 1)], j)
             score = score.masked_fill(~grammar.allowed(row, length - i), -torch.inf)
             row = torch.cat(
-                [row, nucleus(score, sampling.score_temperature, sampling.score_top_p[j], generator)[:, None]], 1
+                [row, sample_top_p(score, sampling.score_temperature, sampling.score_top_p[j], generator)[:, None]], 1
             )
         ended = grammar.ended.clone()
         grammar.take(row)
@@ -125,7 +125,7 @@ def _write(
 
 def _play(
     model: XMVAE, score: Tensor, memory: Tensor, mask: Tensor | None, z_p: Tensor, via: Via,
-    generator: torch.Generator, sampling: XmvaeSampling, on_step: Callable[[int], None],
+    generator: torch.Generator, sampling: XmvaeSampling, progress: Callable[[int], None],
 ) -> Tensor:  # fmt: skip
     """Performance tokens (B, T, 4) of score tokens (B, T, 4); one beat period an onset."""
     size, time = score.shape[:2]
@@ -135,7 +135,7 @@ def _play(
     out = torch.zeros(size, time, 4, dtype=torch.int64)
     period = torch.zeros(size, dtype=torch.int64)  # of the onset that is being played, 0 before its first note
     for i in range(time):
-        on_step(i)
+        progress(i)
         past = model.performance_past(out[:, i - 1]) if i else torch.zeros_like(conditions[:, 0])
         h = model.performance_decoder.step(past + conditions[:, i], cache)
         note = (score[:, i, FAMILY] == NOTE).nonzero()[:, 0]
@@ -147,7 +147,7 @@ def _play(
             states = model.performance_fields(h[note], row)
             logits = model.performance_fields.logits(states[:, min(j, states.shape[1] - 1)], j)
             logits[:, 0] = -torch.inf
-            drawn = nucleus(logits, sampling.performance_temperature, sampling.performance_top_p, generator)
+            drawn = sample_top_p(logits, sampling.performance_temperature, sampling.performance_top_p, generator)
             if j == 0:
                 drawn = torch.where(period[note] > 0, period[note], drawn)
                 period[note] = drawn

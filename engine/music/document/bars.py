@@ -28,7 +28,7 @@ _ORDER = (
 )  # fmt: skip  # of a <note>'s children, by the schema
 _OF_REST = {"duration", "voice", "type", "dot", "time-modification", "staff", "beam", "footnote", "level"}
 _OF_CHORD = {"duration", "voice", "type", "dot", "time-modification", "stem", "staff"}
-_MOST_DIVISIONS = 100_000
+_MAX_DIVISIONS = 100_000
 
 
 class CannotPatch(Exception):
@@ -425,7 +425,7 @@ class BarEditor:
         factor = lcm(*[(x * self.divisions).denominator for x in lengths], 1)
         if factor == 1:
             return
-        if self.divisions * factor > _MOST_DIVISIONS:
+        if self.divisions * factor > _MAX_DIVISIONS:
             raise CannotPatch("the new notes are too short to be counted in this file")
         for element in [*self.measure.iter("duration"), *self.measure.iter("offset")]:
             if element.getparent().tag in ("note", "backup", "forward", "direction", "figured-bass"):

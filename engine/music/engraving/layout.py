@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from engine.music.engraving.hands import split_hands
 from engine.music.engraving.spelling import spelling_of_pitch
-from engine.music.engraving.voices import MOST_VOICES, separate
+from engine.music.engraving.voices import MAX_VOICES, separate
 from engine.music.types import Score
 
 STEPS = "FCGDAEB"  # along the line of fifths from -1
@@ -135,7 +135,7 @@ class Layout:
             rows = np.flatnonzero((self.staff == staff) & ~self.grace).tolist()
             own = sorted(v for v, at in home.items() if at == staff)
             unused = (v for v in count(own[0] + 1 if own else 1) if v not in home)
-            numbers = [*own, *islice(unused, MOST_VOICES)][:MOST_VOICES]
+            numbers = [*own, *islice(unused, MAX_VOICES)][:MAX_VOICES]
             for tangle in separate(self.onset, self.end, pitch, rows):
                 if unknown[list(tangle)].any():
                     for row, k in tangle.items():

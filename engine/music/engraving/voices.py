@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-MOST_VOICES = 4  # of one staff
+MAX_VOICES = 4  # of one staff
 _WIDTH = 24  # partial solutions that are kept
 _OVER = 60  # chords looked at together; longer entanglements are cut
 _LEAP, _REST, _HIDDEN_REST, _CROSSING, _CROSSING_PITCH = 0.05, 1.0, 0.3, 4.0, 0.2
@@ -31,8 +31,8 @@ def separate(
     """Divide one staff's notes, `rows`, into entanglements of notes that overlap, and each into voices.
 
     onset, end  (n,) quarters of all notes; pitch (n,) MIDI numbers
-    returns     for each entanglement {row: voice}, voice 0 the upper one, 1 the next ... up to MOST_VOICES - 1; notes
-                of a voice do not overlap unless they begin and end together, as far as MOST_VOICES are enough
+    returns     for each entanglement {row: voice}, voice 0 the upper one, 1 the next ... up to MAX_VOICES - 1; notes
+                of a voice do not overlap unless they begin and end together, as far as MAX_VOICES are enough
 
     A note held under moving ones is the lower voice:
     >>> f = [Fraction(k) for k in (0, 0, 1, 2)], [Fraction(k) for k in (3, 1, 2, 3)], [48, 60, 62, 64]
@@ -70,11 +70,11 @@ class _Path:
 
 def _voices(groups: Sequence[Group]) -> list[int]:
     """The cheapest voices found by a beam search, one number a group."""
-    paths = [_Path(0.0, (), (None,) * MOST_VOICES)]
+    paths = [_Path(0.0, (), (None,) * MAX_VOICES)]
     for group in groups:
         grown: dict[tuple, _Path] = {}
         for path in paths:
-            for voice in range(MOST_VOICES):
+            for voice in range(MAX_VOICES):
                 if voice and path.last[voice - 1] is None and path.last[voice] is None and voice > 1:
                     continue  # the third voice comes after the second
                 cost = path.cost + _cost(path.last, group, voice, groups[0].start)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from engine.music.io._partitura import load_partitura
 from engine.music.io.partitura_score import part_to_score
-from engine.music.passes import LEAST_MATCH, measure_of, passes
+from engine.music.passes import MIN_MATCH, measure_of, passes
 from engine.music.types import Alignment, BadInput, Performance, Score
 from engine.progress import ProgressCallback
 
@@ -25,13 +25,13 @@ _CLEARLY = 0.2  # steps for each chord of a pass by which the match must be bett
 _SURE_NOTES = 9  # a cut is made only amid this many notes that agree
 
 
-def align(score: Score, performance: Performance, on_step: ProgressCallback | None = None) -> Alignment:
+def align(score: Score, performance: Performance, progress: ProgressCallback | None = None) -> Alignment:
     """Match a performance to its score, note by note (parangonar's dual dynamic time warping; Peter and Widmer, 2023).
 
     Long pieces are cut where written and played notes agree and the player pauses, and matched part by part.
     Of a repeat that the performance leaves out one pass stays unplayed as a whole.
     Voices in unison are one key stroke; the second is matched too when the performance has it, as our renderings do.
-    on_step is called with the finished share; raise in it to cancel.
+    progress is called with the finished share; raise in it to cancel.
     Returns pairs of equal pitch; written notes outside were not played, played notes outside are not written.
     Raises BadInput when under half of the notes of the shorter one match: then the performance is of another piece, or
     in another key. Chance alone finds up to 42 % in dense music.
@@ -51,12 +51,12 @@ def align(score: Score, performance: Performance, on_step: ProgressCallback | No
         # a part with hardly a note in it cannot be matched; what is left over counts as unplayed
         with suppress(ValueError, IndexError, KeyError, ZeroDivisionError):
             found += [a for a in matcher(written[rows], played[keys]) if a["label"] == "match"]
-        if on_step is not None:
-            on_step(rows.stop / len(written))
+        if progress is not None:
+            progress(rows.stop / len(written))
     pairs = np.array([(int(a["score_id"][1:]), int(a["performance_id"][1:])) for a in found], np.int32).reshape(-1, 2)
     pairs = _one_to_one(pairs[score.pitch[pairs[:, 0]] == performance.pitch[pairs[:, 1]]])
     pairs = _with_twins(pairs, stroke, performance)
-    if len(pairs) < LEAST_MATCH * min(len(score), len(performance)):
+    if len(pairs) < MIN_MATCH * min(len(score), len(performance)):
         if shift := _transposition(written, played):
             raise BadInput(
                 f"This performance sounds {abs(shift)} semitone{'s' * (abs(shift) > 1)} "

@@ -13,7 +13,7 @@ from functools import cached_property
 from xml.parsers import expat
 from xml.sax.saxutils import escape, quoteattr
 
-from engine.music.io.write_musicxml import Writer, head_id
+from engine.music.io.write_musicxml import MusicXmlWriter, head_id
 from engine.music.types import BadInput, Score
 
 WIDTHS = (360, 560, 800, 1100, 1400)  # pixels of a page that are worth a layout of its own
@@ -95,7 +95,7 @@ def engrave_here(score: Score, width: int) -> Engraving:
         "svgRemoveXlink": True, "svgFormatRaw": True, "smuflTextFont": "none", "xmlIdSeed": 1,
         "pageMarginLeft": 30, "pageMarginRight": 30, "pageMarginTop": 40, "pageMarginBottom": 40,
     })  # fmt: skip
-    writer = Writer(score, engraving=True)
+    writer = MusicXmlWriter(score, engraving=True)
     if not kit.loadData(writer.document().decode()):
         raise BadInput(CANNOT_ENGRAVE)
     pages = tuple(kit.renderToSVG(k + 1).translate(_PLAIN_NOTES) for k in range(kit.getPageCount()))

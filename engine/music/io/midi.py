@@ -19,7 +19,7 @@ from engine.music.types import MARK_NAMES, BadInput, Marks, Measures, Performanc
 MAX_MEASURES = 5_000
 _GRIDS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 5, 10, 20, 32, 7, 14, 28, 9, 18)  # parts of a quarter, in order of preference
 _PERFORMED_GRID = 12  # parts of a quarter to which a live recording is rounded when it is read as a score
-_SHORTEST_QUARTER = 1 / 32  # a written note with no length left gets this
+_MIN_QUARTER = 1 / 32  # a written note with no length left gets this
 _GUESSED = Remark(1, "notes", "from here on this is a live recording, so its bars and note values are a guess")
 _TICKS_PER_SECOND = 1000  # of write_midi
 _LOCKED_TICKS = 480  # per quarter, of write_midi_locked
@@ -67,7 +67,7 @@ def read_midi_score(data: bytes) -> Score:
     performed = _off_grid(file)
     onset = _quarters(file.onset_tick, file.ticks_per_quarter, performed)
     end = _quarters(file.end_tick, file.ticks_per_quarter, performed)
-    duration = np.where(end > onset, end - onset, 1 / _PERFORMED_GRID if performed else _SHORTEST_QUARTER)
+    duration = np.where(end > onset, end - onset, 1 / _PERFORMED_GRID if performed else _MIN_QUARTER)
     order = np.lexsort((-duration, file.pitch, onset))
     onset, duration, pitch, velocity, track = (
         a[order] for a in (onset, duration, file.pitch, file.velocity, file.track)

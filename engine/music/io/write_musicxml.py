@@ -42,10 +42,10 @@ def write_musicxml(score: Score) -> bytes:
     two notes of one overlap. Rit. and accel. are not written, tempo words for composed scores only: of others a Score
     has the classes.
     """
-    return Writer(score).document()
+    return MusicXmlWriter(score).document()
 
 
-class Writer:
+class MusicXmlWriter:
     """One score on its way to MusicXML.
 
     engraving  for `engine.music.io.engrave`: note I of the score is named "note-I", the heads tied on to it "note-I-1",

@@ -19,11 +19,11 @@ from studio.actions import editing as actions
 from studio.actions.document import Document
 from studio.actions.study import answered, begin_study, votes_csv, with_vote
 from studio.gradio_compat.event_data import event_data
-from studio.page.answers import FIRST_WAIT, NEXT_WAIT, PRIVATE, Shown, said
+from studio.page.answers import FIRST_WAIT, NEXT_WAIT, PRIVATE, Shown, show_refusals
 from studio.panels.compose.events import as_number
 from studio.panels.perform.events import PREVIEW_FLAC_SEC
 from studio.service.jobs import Job
-from studio.service.shared_engine import Desk
+from studio.service.shared_engine import SharedEngine
 from studio.shell.layout import Page, preset_names
 from studio.state.examples import EXAMPLES
 from studio.state.session import Session
@@ -41,39 +41,39 @@ from studio.widgets.compare.compare import (
 )
 
 MAX_SEED = 2**31 - 1
-MOST_FILES = 8
+MAX_FILES = 8
 
 
-def connect_compare(page: Page, desk: Desk) -> None:
+def connect_compare(page: Page, shared: SharedEngine) -> None:
     """Attach the events of comparing; called once, inside an open gr.Blocks."""
-    connect_pins(page, desk)
-    connect_view(page, desk)
+    connect_pins(page, shared)
+    connect_view(page, shared)
     connect_study(page)
 
 
-def told(document: Document, piano: Any, **more: Any) -> dict:
+def compare_value(document: Document, piano: Any, **more: Any) -> dict:
     """The view's value: what there is now."""
     return look(document, comparing.entries(document), str(piano), **more)
 
 
-def connect_pins(page: Page, desk: Desk) -> None:
+def connect_pins(page: Page, shared: SharedEngine) -> None:
     """The panel: what is compared."""
     panel, stage = page.compare_panel, page.compare
     outputs, inputs = [stage.view, stage.box, page.roll], [page.document, page.piano]
 
     def opened(document: Document, piano: Any) -> Shown:
-        names = preset_names(desk, False)
+        names = preset_names(shared, False)
         return {
-            stage.view: told(document, piano), stage.box: gr.update(open=True),
+            stage.view: compare_value(document, piano), stage.box: gr.update(open=True),
             panel.pianist: gr.update(choices=names),
         }  # fmt: skip
 
     page.compare_tab.select(opened, inputs, [stage.view, stage.box, panel.pianist], **PRIVATE)
 
-    @said(page)
+    @show_refusals(page)
     def pin(document: Document, piano: Any) -> Shown:
         document.update(lambda now: comparing.pin_now(now, datetime.now()))
-        return {stage.view: told(document, piano, said="Pinned"), stage.box: gr.update(open=True)}
+        return {stage.view: compare_value(document, piano, show_refusals="Pinned"), stage.box: gr.update(open=True)}
 
     panel.pin.click(pin, inputs, outputs, **PRIVATE)
 
@@ -83,7 +83,7 @@ def connect_pins(page: Page, desk: Desk) -> None:
             raise BadInput(actions.NOTHING_OPEN)
 
         def pinning(job: Job) -> Callable[[], Any]:
-            desk.await_models(job)
+            shared.await_models(job)
             document.update(job.unless_stopped(work(session, job)))
             return lambda: None
 
@@ -91,33 +91,33 @@ def connect_pins(page: Page, desk: Desk) -> None:
         job.wait(FIRST_WAIT)
         return {stage.view: progress_of(document, job, piano), stage.box: gr.update(open=True)}
 
-    @said(page)
+    @show_refusals(page)
     def play(document: Document, piano: Any, name: Any, seed: Any) -> Shown:
         number, preset = int(as_number(seed, 0, MAX_SEED, "The seed", 0)), str(name)
 
         def work(session: Session, job: Job) -> actions.Change:
-            return comparing.pin_pianist(desk, session, preset, number, job.step)
+            return comparing.pin_pianist(shared, session, preset, number, job.step)
 
         return begin(document, piano, "Playing", work)
 
     panel.play.click(play, [*inputs, panel.pianist, panel.seed], outputs, **PRIVATE)
 
-    @said(page)
+    @show_refusals(page)
     def upload(document: Document, piano: Any, paths: Any) -> Shown:
         files = [Path(str(path)) for path in paths or []]
-        if not 1 <= len(files) <= MOST_FILES:
-            raise BadInput(f"{len(files)} files arrived; 1 to {MOST_FILES} can be opened at a time.")
+        if not 1 <= len(files) <= MAX_FILES:
+            raise BadInput(f"{len(files)} files arrived; 1 to {MAX_FILES} can be opened at a time.")
         read = [(file.name, file.read_bytes()) for file in files]
 
         def work(session: Session, job: Job) -> actions.Change:
             performances = [(name, open_performance(data, name)) for name, data in read]
-            return comparing.pin_files(desk, session, performances, job.step)
+            return comparing.pin_files(shared, session, performances, job.step)
 
         return begin(document, piano, "Matching with the score", work)
 
     panel.files.upload(upload, [*inputs, panel.files], outputs, **PRIVATE)
 
-    @said(page)
+    @show_refusals(page)
     def of_example(document: Document, piano: Any) -> Shown:
         example = EXAMPLES.get(document.session.example)
         if example is None or not example.human:
@@ -125,13 +125,13 @@ def connect_pins(page: Page, desk: Desk) -> None:
 
         def work(session: Session, job: Job) -> actions.Change:
             performance = open_performance(example.human_bytes(), example.human)
-            return comparing.pin_files(desk, session, [(example.pianist, performance)], job.step)
+            return comparing.pin_files(shared, session, [(example.pianist, performance)], job.step)
 
         return begin(document, piano, "Matching with the score", work)
 
     panel.example.click(of_example, inputs, outputs, **PRIVATE)
 
-    @said(page)
+    @show_refusals(page)
     def save(document: Document) -> Shown:
         return {stage.view: file_value(written(document, *comparing.measured_csv(document)))}
 
@@ -149,11 +149,11 @@ def progress_of(document: Document, job: Job, piano: Any) -> dict:
     """How far a performance is; what there is, when it is over."""
     if not job.over:
         return working(job)
-    said = "" if job.refusal or job.stopped else "Pinned"
-    return told(document, piano, **({"refused": job.refusal} if job.refusal else {"said": said}))
+    show_refusals = "" if job.refusal or job.stopped else "Pinned"
+    return compare_value(document, piano, **({"refused": job.refusal} if job.refusal else {"said": show_refusals}))
 
 
-def connect_view(page: Page, desk: Desk) -> None:
+def connect_view(page: Page, shared: SharedEngine) -> None:
     """The view: what there is, curves, sounds."""
     stage, inputs = page.compare, [page.document, page.piano]
 
@@ -162,19 +162,19 @@ def connect_view(page: Page, desk: Desk) -> None:
         if job is not None and job.kind == "pin":
             job.wait(NEXT_WAIT)
             return progress_of(document, job, piano)
-        return told(document, piano)
+        return compare_value(document, piano)
 
     stage.view.look(look_again, inputs, stage.view, **PRIVATE)
-    page.human_text.change(told, inputs, stage.view, **PRIVATE)  # another human performance, or none
+    page.human_text.change(compare_value, inputs, stage.view, **PRIVATE)  # another human performance, or none
 
     def keep(event: gr.EventData, document: Document, piano: Any) -> dict:
         data = event_data(event)
         document.update(comparing.left_out(data.get("key"), data.get("out") is True))
-        return told(document, piano)
+        return compare_value(document, piano)
 
     def drop(event: gr.EventData, document: Document, piano: Any) -> dict:
         document.update(comparing.unpinned(event_data(event).get("key")))
-        return told(document, piano)
+        return compare_value(document, piano)
 
     stage.view.keep(keep, inputs, stage.view, **PRIVATE)
     stage.view.drop(drop, inputs, stage.view, **PRIVATE)
@@ -207,7 +207,7 @@ def connect_view(page: Page, desk: Desk) -> None:
         session = document.session
 
         def work(job: Job) -> Callable[[], Any]:
-            clip, start = comparing.sound_of(desk, entry, str(piano), job.step)
+            clip, start = comparing.sound_of(shared, entry, str(piano), job.step)
             kind = "flac" if clip.duration_sec > PREVIEW_FLAC_SEC else "wav"
             path = document.folder() / f"compared-{entry.key}-{job.number}.{kind}"
             put(path, actions.audio_bytes(clip, kind))
@@ -237,7 +237,7 @@ def connect_study(page: Page) -> None:
     panel, stage = page.compare_panel, page.compare
     outputs, lock = [stage.view, stage.box, page.roll], threading.Lock()
 
-    @said(page)
+    @show_refusals(page)
     def begin(document: Document, piano: Any, question: Any, first: Any, last: Any, listener: Any, seed: Any) -> Shown:
         bars = _bars(first, last)
         number = int(as_number(seed, 0, MAX_SEED, "The seed", 1))
@@ -246,7 +246,7 @@ def connect_study(page: Page) -> None:
             document.session, drawn, str(question), str(listener or ""), number, document.studies + 1, bars
         )
         document.studies += 1
-        return {stage.view: told(document, piano, said=""), stage.box: gr.update(open=True)}
+        return {stage.view: compare_value(document, piano, show_refusals=""), stage.box: gr.update(open=True)}
 
     panel.begin.click(
         begin,
@@ -271,20 +271,22 @@ def connect_study(page: Page) -> None:
             return refusal(str(refused))
         study = document.study
         if not study.over:
-            return told(document, piano, said="")
+            return compare_value(document, piano, show_refusals="")
         votes = list(document.session.comparison.votes[-len(study.trials) :])
         document.study = None
-        return told(document, piano, said="The study is done; its votes can be downloaded", **result_value(votes))
+        return compare_value(
+            document, piano, show_refusals="The study is done; its votes can be downloaded", **result_value(votes)
+        )
 
     stage.view.vote(vote, [page.document, page.piano], stage.view, **PRIVATE)
 
     def leave(document: Document, piano: Any) -> dict:
         document.study = None
-        return told(document, piano, said="The study was stopped; its votes so far are kept")
+        return compare_value(document, piano, show_refusals="The study was stopped; its votes so far are kept")
 
     stage.view.leave(leave, [page.document, page.piano], stage.view, **PRIVATE)
 
-    @said(page)
+    @show_refusals(page)
     def save(document: Document) -> Shown:
         return {stage.view: file_value(written(document, "votes.csv", votes_csv(document.session.comparison.votes)))}
 

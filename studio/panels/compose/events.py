@@ -26,13 +26,13 @@ from studio.page.answers import (
     human_controls,
     panel_values,
     redraw,
-    said,
+    show_refusals,
     without_borrowed,
 )
 from studio.page.wire import take_draft
 from studio.panels.compose.layout import LENGTHS, ComposePanel
 from studio.service.jobs import Job
-from studio.service.shared_engine import Desk
+from studio.service.shared_engine import SharedEngine
 from studio.shell.layout import Page
 from studio.state import history
 from studio.state.session import Session
@@ -42,11 +42,11 @@ FREE_TEMPO = 100.0  # quarters a minute at which a draft without a tempo is draw
 Writing = Callable[[NoteCallback, ProgressCallback], actions.Change]
 
 
-def connect_compose(page: Page, desk: Desk) -> None:
+def connect_compose(page: Page, shared: SharedEngine) -> None:
     """Attach the events of composing; called once, inside an open gr.Blocks."""
-    connect_writing(page, desk)
-    connect_takes(page, desk)
-    connect_history(page, desk)
+    connect_writing(page, shared)
+    connect_takes(page, shared)
+    connect_history(page, shared)
     page.compose.dice.click(lambda: str(random.randrange(1, 10_000)), None, page.compose.seed, **PRIVATE)
 
 
@@ -83,11 +83,11 @@ def as_request(values: tuple, notes: float = 256, bars: float = 0) -> ComposeReq
     )  # fmt: skip
 
 
-def connect_writing(page: Page, desk: Desk) -> None:
+def connect_writing(page: Page, shared: SharedEngine) -> None:
     """Compose, Continue, Infill: notes appear on the roll as they are written, then the takes."""
     panel = page.compose
 
-    @said(page)
+    @show_refusals(page)
     def compose(document: Document, show: bool, length: Any, unit: Any, *values: Any) -> Shown:
         if unit not in LENGTHS:
             raise BadInput("A length is in notes or bars; choose one.")
@@ -97,21 +97,21 @@ def connect_writing(page: Page, desk: Desk) -> None:
         request = as_request(values[:count], **({"notes": size} if unit == "notes" else {"bars": size}))
         quarter_ms = 60_000 / (request.conditions.tempo or FREE_TEMPO)
         about = {"alone": True, "start": 0}
-        controls = without_borrowed(as_controls(values[count:], len(desk.axes)))
+        controls = without_borrowed(as_controls(values[count:], len(shared.axes)))
 
         def write(on_note: NoteCallback, step: ProgressCallback) -> actions.Change:
-            return composing.compose(desk, request, on_note, step)
+            return composing.compose(shared, request, on_note, step)
 
         def first_piece(job: Job) -> Session | None:  # where nothing is, nothing is lost: it goes on the roll
             if document.session.score is not None:
                 return None
             job.begin("Playing")
             number = document.session.takes[-request.takes].number
-            change = composing.accept(desk, document.session, number, controls, job.step)
+            change = composing.accept(shared, document.session, number, controls, job.step)
             return document.update(job.unless_stopped(change))
 
         return writing(
-            page, desk, document, show, "Composing", request, about, write, lambda q: q * quarter_ms, 0.0, first_piece
+            page, shared, document, show, "Composing", request, about, write, lambda q: q * quarter_ms, 0.0, first_piece
         )
 
     common = [page.document, page.human_show]
@@ -128,7 +128,7 @@ def connect_writing(page: Page, desk: Desk) -> None:
             lambda q: 1000 * float(grid.sec_at(q)),
         )
 
-    @said(page)
+    @show_refusals(page)
     def go_on(document: Document, show: bool, bars: Any, *values: Any) -> Shown:
         request = as_request(values, bars=as_number(bars, 1, COMPOSED_BARS, "The number of bars"))
         session = document.session
@@ -136,9 +136,9 @@ def connect_writing(page: Page, desk: Desk) -> None:
         about, to_ms = placed(session, end)
 
         def write(on_note: NoteCallback, step: ProgressCallback) -> actions.Change:
-            return composing.continue_piece(desk, session, request, on_note, step)
+            return composing.continue_piece(shared, session, request, on_note, step)
 
-        return writing(page, desk, document, show, "Continuing", request, about, write, to_ms, end)
+        return writing(page, shared, document, show, "Continuing", request, about, write, to_ms, end)
 
     panel.go_on.click(go_on, [*common, panel.more_bars, *panel.conditions], page.outputs, **PRIVATE)
 
@@ -148,19 +148,29 @@ def connect_writing(page: Page, desk: Desk) -> None:
         about, to_ms = placed(session, region.span[0])
 
         def write(on_note: NoteCallback, step: ProgressCallback) -> actions.Change:
-            return composing.infill(desk, session, region, request, on_note, step)
+            return composing.infill(shared, session, region, request, on_note, step)
 
         return writing(
-            page, desk, document, show, "Filling in", request, about, write, to_ms, region.span[0], upto=region.span[1]
+            page,
+            shared,
+            document,
+            show,
+            "Filling in",
+            request,
+            about,
+            write,
+            to_ms,
+            region.span[0],
+            upto=region.span[1],
         )
 
-    @said(page)
+    @show_refusals(page)
     def fill_bars(document: Document, show: bool, first: Any, last: Any, hand: Any, *values: Any) -> Shown:
         a, b = (int(as_number(v, -10_000, 10_000, "A bar number")) for v in (first, last))
         region = composing.whole_bars(document.session, a, b, str(hand), document.selection)
         return filling(document, show, region, values)
 
-    @said(page)
+    @show_refusals(page)
     def fill_notes(document: Document, show: bool, *values: Any) -> Shown:
         return filling(document, show, composing.selected_notes(document.session, document.selection), values)
 
@@ -172,7 +182,7 @@ def connect_writing(page: Page, desk: Desk) -> None:
 
 
 def writing(
-    page: Page, desk: Desk, document: Document, show: bool, text: str, request: ComposeRequest, about: dict,
+    page: Page, shared: SharedEngine, document: Document, show: bool, text: str, request: ComposeRequest, about: dict,
     write: Writing, to_ms: Callable[[float], float], start: float,
     then: Callable[[Job], Session | None] = lambda job: None,
     upto: float = 0.0,
@@ -199,7 +209,7 @@ def writing(
                 job.step(min(0.99, len(job.draft) / wanted))
 
         span = max(1e-6, request.takes * ((upto - start) if upto else request.bars * bar))
-        desk.await_models(job)
+        shared.await_models(job)
         change = write(on_note, job.step)
         session = document.update(job.unless_stopped(change))
         note = f"{request.takes} takes are" if request.takes > 1 else "The take is"
@@ -207,7 +217,7 @@ def writing(
         if shown is not None:
             return lambda: {
                 **redraw(page, shown, show, score=True, note=f"{shown.title}. {note} below"),
-                **human_controls(page, shown, desk, shown.controls),
+                **human_controls(page, shown, shared, shown.controls),
             }
         told = f"{note} below: hear, then accept"
         return lambda: {page.takes: strip_value(session), page.roll: {"note": told}}
@@ -240,24 +250,24 @@ def connect_selection(page: Page, panel: ComposePanel) -> None:
     page.roll.chosen(chosen, page.document, bars, **PRIVATE)
 
 
-def connect_takes(page: Page, desk: Desk) -> None:
+def connect_takes(page: Page, shared: SharedEngine) -> None:
     """Hear a take, accept it, throw it away."""
     inputs = [page.document, page.human_show, page.piano, *page.controls]
 
     def named(event: gr.EventData) -> Any:
         return event_data(event).get("take")
 
-    @said(page)
+    @show_refusals(page)
     def preview(event: gr.EventData, document: Document, show: bool, piano: str, *values: Any) -> Shown:
         take = composing.take_of(document.session, named(event))
-        controls = without_borrowed(as_controls(values, len(desk.axes)))
+        controls = without_borrowed(as_controls(values, len(shared.axes)))
         quiet = event_data(event).get("quiet") is True
         session = document.session
 
         def work(job: Job) -> Callable[[], Shown]:
-            opened = composing.played(desk, session, take, controls, job.step)
+            opened = composing.played(shared, session, take, controls, job.step)
             part, start_sec = composing.heard_part(opened, take)
-            clip = desk.preview(part, str(piano), job.step)
+            clip = shared.preview(part, str(piano), job.step)
             path = document.preview_file("flac")
             put(path, actions.audio_bytes(clip, "flac"))
             shown: Shown = {page.takes: strip_sound(take.number, str(path))}
@@ -270,23 +280,23 @@ def connect_takes(page: Page, desk: Desk) -> None:
 
     page.takes.preview(preview, inputs, page.outputs, **PRIVATE)
 
-    @said(page)
+    @show_refusals(page)
     def accept(event: gr.EventData, document: Document, show: bool, piano: str, *values: Any) -> Shown:
         number = composing.take_of(document.session, named(event)).number
-        controls = without_borrowed(as_controls(values, len(desk.axes)))
+        controls = without_borrowed(as_controls(values, len(shared.axes)))
 
         def work(job: Job) -> Callable[[], Shown]:
-            change = composing.accept(desk, document.session, number, controls, job.step)
+            change = composing.accept(shared, document.session, number, controls, job.step)
             session = document.update(job.unless_stopped(change))
             document.jobs.stop("play", "human", "sound")
             note = f"Take {number} accepted. {len(session.score or ()):,} notes"
-            return lambda: turned(page, desk, session, show, note)
+            return lambda: turned(page, shared, session, show, note)
 
         return begin(page, document, "open", "Playing", work)
 
     page.takes.accept(accept, inputs, page.outputs, **PRIVATE)
 
-    @said(page)
+    @show_refusals(page)
     def dismiss(event: gr.EventData, document: Document) -> Shown:
         number = named(event)
         return {page.takes: strip_value(document.update(lambda now: composing.dismiss(now, number)))}
@@ -294,25 +304,25 @@ def connect_takes(page: Page, desk: Desk) -> None:
     page.takes.dismiss(dismiss, page.document, page.outputs, **PRIVATE)
 
 
-def turned(page: Page, desk: Desk, session: Session, show: bool, note: str) -> Shown:
+def turned(page: Page, shared: SharedEngine, session: Session, show: bool, note: str) -> Shown:
     """Another piece of the visitor's own is on the stand: its notes, its style, its human performance."""
     controls = without_borrowed(session.controls) if session.reference is None else session.controls
     return {
         **panel_values(page, controls),
         **redraw(page, session, show, score=True, note=note),
-        **human_controls(page, session, desk, controls),  # last: the menus' entries go with their values
+        **human_controls(page, session, shared, controls),  # last: the menus' entries go with their values
     }
 
 
-def connect_history(page: Page, desk: Desk) -> None:
+def connect_history(page: Page, shared: SharedEngine) -> None:
     """Undo and redo that lead to another piece."""
 
-    @said(page)
+    @show_refusals(page)
     def turn(event: gr.EventData, document: Document, show: bool) -> Shown:
         backwards = event_data(event).get("back") is True
         session = document.update(history.back if backwards else history.forward)
         document.jobs.stop("play", "human", "sound")
         said_so = "Undone" if backwards else "Redone"
-        return turned(page, desk, session, show, f"{said_so}: back to {session.title or 'the piece'}")
+        return turned(page, shared, session, show, f"{said_so}: back to {session.title or 'the piece'}")
 
     page.roll.history(turn, [page.document, page.human_show], page.outputs, **PRIVATE)

@@ -10,7 +10,7 @@ from engine.limits import COMPOSED_BARS, COMPOSED_NOTES, COMPOSED_TAKES
 from engine.models.composer.conditions import TOP_P
 from studio.actions.composing import HANDS
 from studio.actions.editing import OF_PIECE
-from studio.service.shared_engine import Desk
+from studio.service.shared_engine import SharedEngine
 
 ANY = ("Any", "")
 LENGTHS = ("notes", "bars")
@@ -50,14 +50,14 @@ class ComposePanel:
         ]  # fmt: skip
 
 
-def build_compose(desk: Desk) -> ComposePanel:
+def build_compose(shared: SharedEngine) -> ComposePanel:
     """Lay the panel out, inside an open gr.Blocks."""
-    return ComposePanel(**_what(desk), **_how(), **_actions())
+    return ComposePanel(**_what(shared), **_how(), **_actions())
 
 
-def who_menu(desk: Desk) -> list[tuple[str, str]]:
+def who_menu(shared: SharedEngine) -> list[tuple[str, str]]:
     """Composers, then periods: label and value."""
-    engine = desk.engine
+    engine = shared.engine
     return [
         ANY,
         *((name, f"composer:{name}") for name in engine.composers),
@@ -65,15 +65,22 @@ def who_menu(desk: Desk) -> list[tuple[str, str]]:
     ]
 
 
-def _what(desk: Desk) -> dict:
+def _what(shared: SharedEngine) -> dict:
     with gr.Column(elem_classes=["card", "fields"]):
-        who = gr.Dropdown(who_menu(desk), value="", label="Composer or period", filterable=False, elem_id="compose-who")
+        who = gr.Dropdown(
+            who_menu(shared), value="", label="Composer or period", filterable=False, elem_id="compose-who"
+        )
         with gr.Row():
             key = gr.Dropdown(
-                [ANY, *desk.engine.keys], value="", label="Key", filterable=False, elem_id="compose-key", min_width=120
+                [ANY, *shared.engine.keys],
+                value="",
+                label="Key",
+                filterable=False,
+                elem_id="compose-key",
+                min_width=120,
             )
             meter = gr.Dropdown(
-                [ANY, *desk.engine.meters],
+                [ANY, *shared.engine.meters],
                 value="",
                 label="Metre",
                 filterable=False,

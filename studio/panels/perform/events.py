@@ -38,13 +38,13 @@ from studio.page.answers import (
     human_controls,
     progress,
     redraw,
-    said,
+    show_refusals,
     with_warning,
     without_borrowed,
 )
 from studio.page.wire import job_state, roll_value, sound_value
 from studio.service.jobs import Job
-from studio.service.shared_engine import Desk
+from studio.service.shared_engine import SharedEngine
 from studio.shell.layout import Page
 from studio.state import history
 from studio.state.examples import EXAMPLES
@@ -59,13 +59,13 @@ SHOWN = {
 }
 
 
-def connect(page: Page, desk: Desk) -> None:
+def connect(page: Page, shared: SharedEngine) -> None:
     """Attach every event of the page; called once, inside the same gr.Blocks."""
     connect_jobs(page)
-    connect_style(page, desk)
-    connect_roll(page, desk)
-    connect_human(page, desk)
-    connect_downloads(page, desk)
+    connect_style(page, shared)
+    connect_roll(page, shared)
+    connect_human(page, shared)
+    connect_downloads(page, shared)
 
 
 def connect_jobs(page: Page) -> None:
@@ -115,19 +115,19 @@ def kept_edits(session: Session) -> str:
     return f"Your {' and your '.join(theirs)} {'stays as you made it' if one else 'stay as you made them'}"
 
 
-def restyling(page: Page, desk: Desk) -> Callable[..., Shown]:
+def restyling(page: Page, shared: SharedEngine) -> Callable[..., Shown]:
     """The handler that plays the piece again as the style panel says, and keeps the visitor's edits."""
 
-    @said(page)
+    @show_refusals(page)
     def restyle(document: Document, show: bool, *values: Any) -> Shown:
-        controls = as_controls(values, len(desk.axes))
+        controls = as_controls(values, len(shared.axes))
 
         def work(job: Job) -> Callable[[], Shown]:
             opening = document.jobs.running("open")
             while opening is not None and not opening.wait(0.2):
                 job.step()
-            desk.await_models(job)
-            change = actions.restyle(desk, document.session, controls, job.step)
+            shared.await_models(job)
+            change = actions.restyle(shared, document.session, controls, job.step)
             session = document.update(job.unless_stopped(change))
             return lambda: redraw(page, session, show, note=kept_edits(session))
 
@@ -137,10 +137,10 @@ def restyling(page: Page, desk: Desk) -> Callable[..., Shown]:
     return restyle
 
 
-def connect_style(page: Page, desk: Desk) -> None:
+def connect_style(page: Page, shared: SharedEngine) -> None:
     """Sliders, presets, seed: play again, keep the visitor's edits."""
     inputs = [page.document, page.human_show, *page.controls]
-    restyle = restyling(page, desk)
+    restyle = restyling(page, shared)
     sliders = [page.blend, page.freedom, *page.axes, *page.strengths]
     menus = [page.preset, page.second]
     gr.on(
@@ -153,7 +153,7 @@ def connect_style(page: Page, desk: Desk) -> None:
     zero = [actions.DEFAULT, actions.DEFAULT, 0, 0, *[100] * 5, *[0] * len(page.axes), 100 * DEFAULT_FREEDOM]
     page.reset.click(lambda: zero, None, page.controls, **PRIVATE).then(restyle, inputs, page.outputs, **PRIVATE)
 
-    @said(page)
+    @show_refusals(page)
     def discard(document: Document, show: bool) -> Shown:
         if document.session.rendered is None:
             raise BadInput(actions.NOTHING_OPEN)
@@ -162,7 +162,7 @@ def connect_style(page: Page, desk: Desk) -> None:
     page.discard.click(discard, [page.document, page.human_show], [page.roll, page.curves], **PRIVATE)
 
 
-def connect_roll(page: Page, desk: Desk) -> None:
+def connect_roll(page: Page, shared: SharedEngine) -> None:
     """The visitor's edits, the sound of them, and playing a selection again."""
 
     def edit(event: gr.EventData, document: Document) -> Any:
@@ -201,7 +201,7 @@ def connect_roll(page: Page, desk: Desk) -> None:
 
         def work(job: Job) -> Callable[[], Shown]:
             try:
-                clip = actions.sound(desk, session, str(piano), job.step)
+                clip = actions.sound(shared, session, str(piano), job.step)
             except BadInput as refusal:
                 return lambda refusal=str(refusal): {page.roll: sound_value(session, None, refusal)}
             kind = "flac" if clip.duration_sec > PREVIEW_FLAC_SEC else "wav"
@@ -216,7 +216,7 @@ def connect_roll(page: Page, desk: Desk) -> None:
     for wanted in (page.roll.settle, page.piano.input):
         wanted(sound, [page.document, page.piano, page.human_show], page.outputs, **PRIVATE)
 
-    @said(page)
+    @show_refusals(page)
     def reperform(event: gr.EventData, document: Document, show: bool) -> Shown:
         data = event_data(event)
         ids = data.get("ids")
@@ -226,7 +226,7 @@ def connect_roll(page: Page, desk: Desk) -> None:
             raise BadInput("Another piece has been opened; select the notes again.")
 
         def work(job: Job) -> Callable[[], Shown]:
-            change = actions.reperform(desk, document.session, ids, job.step)
+            change = actions.reperform(shared, document.session, ids, job.step)
             session = document.update(job.unless_stopped(change))
             note = "The selection was played again, the rest is unchanged"
             return lambda: redraw(page, session, show, note=note)
@@ -236,13 +236,13 @@ def connect_roll(page: Page, desk: Desk) -> None:
     page.roll.reperform(reperform, [page.document, page.human_show], page.outputs, **PRIVATE)
 
 
-def connect_human(page: Page, desk: Desk) -> None:
+def connect_human(page: Page, shared: SharedEngine) -> None:
     """A human performance under the curves, and its style."""
 
     def laying(document: Document, data: bytes, filename: str, name: str, show: bool) -> Shown:
         def work(job: Job) -> Callable[[], Shown]:
             performance = open_performance(data, filename)
-            change = actions.set_reference(desk, document.session, performance, name, job.step)
+            change = actions.set_reference(shared, document.session, performance, name, job.step)
             session = document.update(job.unless_stopped(change))
             assert session.score is not None
             alignment = session.reference.alignment if session.reference else Alignment.identity(0)
@@ -253,12 +253,12 @@ def connect_human(page: Page, desk: Desk) -> None:
             return lambda: {
                 page.curves: drawn_curves(session, show),
                 page.roll: {"note": note},
-                **human_controls(page, session, desk, session.controls),
+                **human_controls(page, session, shared, session.controls),
             }
 
         return begin(page, document, "human", "Matching the human performance with the score", work)
 
-    @said(page)
+    @show_refusals(page)
     def of_example(document: Document, show: bool) -> Shown:
         example = EXAMPLES.get(document.session.example)
         if example is None or not example.human:
@@ -266,7 +266,7 @@ def connect_human(page: Page, desk: Desk) -> None:
         name = f"{example.pianist} at the Piano-e-Competition"
         return laying(document, example.human_bytes(), example.human, name, show)
 
-    @said(page)
+    @show_refusals(page)
     def uploaded(path: str, document: Document, show: bool) -> Shown:
         file = Path(path)
         return laying(document, file.read_bytes(), file.name, file.name[:80], show)
@@ -274,14 +274,14 @@ def connect_human(page: Page, desk: Desk) -> None:
     page.human_example.click(of_example, [page.document, page.human_show], page.outputs, **PRIVATE)
     page.human_file.upload(uploaded, [page.human_file, page.document, page.human_show], page.outputs, **PRIVATE)
 
-    @said(page)
+    @show_refusals(page)
     def remove(document: Document, show: bool, *values: Any) -> Shown:
-        controls = without_borrowed(as_controls(values, len(desk.axes)))
+        controls = without_borrowed(as_controls(values, len(shared.axes)))
         session = document.update(actions.remove_reference)
-        return {page.curves: drawn_curves(session, show), **human_controls(page, session, desk, controls)}
+        return {page.curves: drawn_curves(session, show), **human_controls(page, session, shared, controls)}
 
     inputs = [page.document, page.human_show, *page.controls]
-    again = {"fn": restyling(page, desk), "inputs": inputs, "outputs": page.outputs, **PRIVATE}
+    again = {"fn": restyling(page, shared), "inputs": inputs, "outputs": page.outputs, **PRIVATE}
     page.human_remove.click(remove, inputs, page.outputs, **PRIVATE).then(**again)
     borrow = [actions.BORROWED, *[0] * len(page.axes)]
     page.human_style.click(lambda: borrow, None, [page.preset, *page.axes], **PRIVATE).then(**again)
@@ -291,16 +291,16 @@ def connect_human(page: Page, desk: Desk) -> None:
     )  # fmt: skip
 
 
-def connect_downloads(page: Page, desk: Desk) -> None:
+def connect_downloads(page: Page, shared: SharedEngine) -> None:
     """Write the file; the roll hands it to the browser."""
     for kind, button in page.downloads.items():
 
-        @said(page)
+        @show_refusals(page)
         def save(document: Document, piano: str, kind: str = kind) -> Shown:
             session = document.session
 
             def work(job: Job) -> Callable[[], Shown]:
-                name, data = actions.export(desk, session, kind, str(piano), job.step)
+                name, data = actions.export(shared, session, kind, str(piano), job.step)
                 path = document.folder() / name
                 put(path, data)
                 return lambda: {page.roll: {"file": str(path)}}

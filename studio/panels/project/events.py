@@ -13,7 +13,7 @@ from engine.files import write_aside
 from engine.music.types import BadInput
 from studio.actions import editing as actions
 from studio.actions.document import Document
-from studio.page.answers import PRIVATE, Shown, begin, example_menu, plain_controls, said
+from studio.page.answers import PRIVATE, Shown, begin, example_menu, plain_controls, show_refusals
 from studio.panels.compose.events import turned
 from studio.panels.project.settings import (
     changes,
@@ -26,9 +26,9 @@ from studio.panels.project.settings import (
 from studio.project.apart import project_apart
 from studio.project.container import SUFFIX, looks_like_project
 from studio.project.document import Project, adopt, other_weights, project_of, write_project
-from studio.project.store import CANNOT, Keeper, new_token, tab_of
+from studio.project.store import CANNOT, Autosaver, new_token, tab_of
 from studio.service.jobs import Job
-from studio.service.shared_engine import Desk
+from studio.service.shared_engine import SharedEngine
 from studio.shell.layout import SIDES, Page
 from studio.shell.open_events import opening_example, opening_file, opening_nothing
 from studio.state.examples import EMPTY, FIRST, MINE
@@ -41,11 +41,11 @@ VISIT = (Path(__file__).parent / "visit.js").read_text(encoding="utf-8")
 NO_ROOM = "There is no room left on this server, so the project was not made; try again later."
 
 
-def connect_projects(demo: gr.Blocks, page: Page, desk: Desk, keeper: Keeper) -> None:
+def connect_projects(demo: gr.Blocks, page: Page, shared: SharedEngine, autosaver: Autosaver) -> None:
     """Attach the events; called once, inside the same gr.Blocks."""
-    connect_opening(page, desk)
+    connect_opening(page, shared)
     connect_saving(page)
-    connect_arrival(demo, page, desk, keeper)
+    connect_arrival(demo, page, shared, autosaver)
 
 
 def kept_file(document: Document) -> bytes | None:
@@ -75,13 +75,13 @@ def proved(data: bytes) -> None:
         raise BadInput(f"This work could not be opened again, so it was not stored: {refusal}") from refusal
 
 
-def onto_stand(page: Page, desk: Desk, document: Document, project: Project, show: bool, note: str) -> Shown:
+def onto_stand(page: Page, shared: SharedEngine, document: Document, project: Project, show: bool, note: str) -> Shown:
     """Show a project in the place of what was there; undo brings that back."""
     session = adopt(document, project)
 
     def work(job: Job) -> Callable[[], Shown]:
-        desk.await_models(job)
-        return lambda: turned(page, desk, _playable(desk, session), show, note)
+        shared.await_models(job)
+        return lambda: turned(page, shared, _playable(shared, session), show, note)
 
     return {
         **begin(page, document, "open", "Opening", work),
@@ -89,9 +89,9 @@ def onto_stand(page: Page, desk: Desk, document: Document, project: Project, sho
     }  # fmt: skip
 
 
-def _playable(desk: Desk, session: Session) -> Session:
+def _playable(shared: SharedEngine, session: Session) -> Session:
     """The same with a style panel that this computer knows."""
-    c, names = session.controls, (*desk.presets, actions.BORROWED)
+    c, names = session.controls, (*shared.presets, actions.BORROWED)
     first, second = (name if name in names else actions.DEFAULT for name in (c.preset, c.second))
     return replace(session, controls=replace(c, preset=first, second=second))
 
@@ -115,28 +115,28 @@ def project_outputs(page: Page) -> list:
     return [*page.outputs, page.listen, *settings_outputs(page)]
 
 
-def connect_opening(page: Page, desk: Desk) -> None:
+def connect_opening(page: Page, shared: SharedEngine) -> None:
     """The menu of examples; Open… takes scores and projects."""
     inputs, plain = [page.document, page.human_show], plain_controls(page)
 
-    @said(page)
+    @show_refusals(page)
     def open_example(document: Document, show: bool, name: Any) -> Shown:
         if name == MINE:  # it is there already
             return {page.example: example_menu(document.session)}
         if name == EMPTY:
-            return opening_nothing(page, desk, document, show, plain)
-        return opening_example(page, desk, document, name, show, plain)
+            return opening_nothing(page, shared, document, show, plain)
+        return opening_example(page, shared, document, name, show, plain)
 
     page.example.select(open_example, [*inputs, page.example], page.outputs, **PRIVATE)
 
-    @said(page)
+    @show_refusals(page)
     def open_upload(path: str, document: Document, show: bool) -> Shown:
         file = Path(path)
         data = file.read_bytes()
         if not looks_like_project(data, file.name):
-            return opening_file(page, desk, document, file, show, plain)
+            return opening_file(page, shared, document, file, show, plain)
         project = project_apart(data)
-        return onto_stand(page, desk, document, project, show, about_opened(project))
+        return onto_stand(page, shared, document, project, show, about_opened(project))
 
     page.open_file.upload(open_upload, [page.open_file, *inputs], project_outputs(page), **PRIVATE)
 
@@ -150,7 +150,7 @@ def connect_saving(page: Page) -> None:
 
     gr.on(changes(page), noted, [page.document, *says], None, **PRIVATE)
 
-    @said(page)
+    @show_refusals(page)
     def save(document: Document, *values: Any) -> Shown:
         note_settings(page, document, values)
         session = document.session
@@ -173,7 +173,7 @@ def connect_saving(page: Page) -> None:
     page.save_project.click(save, [page.document, *says], page.outputs, **PRIVATE)
 
 
-def connect_arrival(demo: gr.Blocks, page: Page, desk: Desk, keeper: Keeper) -> None:
+def connect_arrival(demo: gr.Blocks, page: Page, shared: SharedEngine, autosaver: Autosaver) -> None:
     """A visitor comes, or comes back."""
     start = page.welcome
     inputs, plain = [page.document, page.human_show], plain_controls(page)
@@ -182,7 +182,7 @@ def connect_arrival(demo: gr.Blocks, page: Page, desk: Desk, keeper: Keeper) -> 
 
     def reopened(document: Document, path: Path, show: bool, note: str) -> Shown | None:
         try:
-            shown = onto_stand(page, desk, document, project_apart(path.read_bytes()), show, note)
+            shown = onto_stand(page, shared, document, project_apart(path.read_bytes()), show, note)
         except (BadInput, OSError) as damage:
             print(f"Étude: what a visitor had left could not be read. {damage}", flush=True)
             return None
@@ -190,27 +190,27 @@ def connect_arrival(demo: gr.Blocks, page: Page, desk: Desk, keeper: Keeper) -> 
         return shown
 
     def returning(document: Document, token: str, tab: str, show: bool) -> Shown | None:
-        keeper.flush(token)  # the page may have been reloaded a moment after an edit
-        path = keeper.store.find(token, tab)
+        autosaver.flush(token)  # the page may have been reloaded a moment after an edit
+        path = autosaver.store.find(token, tab)
         return None if path is None else reopened(document, path, show, WELCOME_BACK)
 
-    @said(page)
+    @show_refusals(page)
     def arrive(browser: Any, document: Document, show: bool) -> Shown:
         told = browser if isinstance(browser, dict) else {}
         token, tab, side = told.get("token"), tab_of(told.get("tab")), told.get("side")
-        known = keeper.store.path(token) is not None
+        known = autosaver.store.path(token) is not None
         token = str(token) if known else new_token()
         shown = returning(document, token, tab, show) if known else None
         back = shown is not None
         if shown is None:
-            shown = opening_example(page, desk, document, FIRST, show, plain)
-        keeper.attend(document, token, tab)
+            shown = opening_example(page, shared, document, FIRST, show, plain)
+        autosaver.attend(document, token, tab)
         closed = told.get("start") is False
-        usable = keeper.store.usable()
+        usable = autosaver.store.usable()
         shown[start.card] = gr.update(visible=not closed and not back)
         shown[start.back], shown[start.afresh] = gr.update(visible=back or not usable), gr.update(visible=back)
         shown[start.word] = f"<p>{WELCOME_BACK if usable else CANNOT}.</p>"
-        shown[start.other] = gr.update(visible=back and any(p != document.left_in for p in keeper.others(document)))
+        shown[start.other] = gr.update(visible=back and any(p != document.left_in for p in autosaver.others(document)))
         if side in SIDES:
             shown[page.tabs] = gr.Tabs(selected=side)
         if not known:
@@ -219,9 +219,9 @@ def connect_arrival(demo: gr.Blocks, page: Page, desk: Desk, keeper: Keeper) -> 
 
     demo.load(arrive, [start.browser, *inputs], outputs, js=VISIT, **PRIVATE)
 
-    @said(page)
+    @show_refusals(page)
     def other(document: Document, show: bool) -> Shown:
-        found = keeper.others(document)
+        found = autosaver.others(document)
         at = found.index(document.left_in) + 1 if document.left_in in found else 0
         shown = reopened(document, found[at % len(found)], show, ANOTHERS) if found else None
         if shown is None:
@@ -230,9 +230,9 @@ def connect_arrival(demo: gr.Blocks, page: Page, desk: Desk, keeper: Keeper) -> 
 
     start.other.click(other, [page.document, page.human_show], project_outputs(page), **PRIVATE)
 
-    @said(page)
+    @show_refusals(page)
     def afresh(document: Document, show: bool) -> Shown:
-        shown = opening_example(page, desk, document, FIRST, show, plain)
+        shown = opening_example(page, shared, document, FIRST, show, plain)
         return {**shown, start.back: gr.update(visible=False)}
 
     start.afresh.click(afresh, inputs, [*page.outputs, start.back], **PRIVATE)

@@ -15,7 +15,7 @@ from studio.panels.render.events import as_prompt
 from studio.panels.render.layout import KEPT, OWN, credit_line, prompt_menu
 from studio.shell.layout import Page
 
-MOST_WORDS = 20  # characters in a field that is typed into
+MAX_WORDS = 20  # characters in a field that is typed into
 PROMPT = "render-prompt"
 
 
@@ -72,7 +72,7 @@ def fits(component: Any, value: object) -> bool:
     if isinstance(component, gr.Checkbox):
         return type(value) is bool
     if isinstance(component, gr.Textbox):
-        return isinstance(value, str) and len(value) <= MOST_WORDS and value.isprintable()
+        return isinstance(value, str) and len(value) <= MAX_WORDS and value.isprintable()
     low, high = (getattr(component, name, None) for name in ("minimum", "maximum"))
     if type(value) not in (int, float) or not math.isfinite(value):  # type: ignore[arg-type]
         return False

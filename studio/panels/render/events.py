@@ -18,23 +18,23 @@ from studio.actions import editing as actions
 from studio.actions.document import Document
 from studio.actions.rendering import COMPARED, compared, span_of_bars
 from studio.gradio_compat.event_data import event_data
-from studio.page.answers import FIRST_WAIT, PRIVATE, Shown, said
+from studio.page.answers import FIRST_WAIT, PRIVATE, Shown, show_refusals
 from studio.panels.compose.events import as_number
 from studio.panels.render.layout import KEPT, OWN, PARTS, credit_line
 from studio.project.apart import audio_apart
 from studio.service.jobs import Job
-from studio.service.shared_engine import Desk
+from studio.service.shared_engine import SharedEngine
 from studio.shell.layout import Page
 from studio.widgets.listen.listen import began, compared_sound, part_of, prompt_sound, refusal, saved, state_of
 
 MORE_WAIT = 0.4  # seconds that a question for more sound waits for some
-LONGEST_BAR = 100_000
+MAX_BAR = 100_000
 
 
-def connect_render(page: Page, desk: Desk) -> None:
+def connect_render(page: Page, shared: SharedEngine) -> None:
     """Attach the events of rendering; called once, inside an open gr.Blocks."""
-    connect_panel(page, desk)
-    connect_player(page, desk)
+    connect_panel(page, shared)
+    connect_player(page, shared)
 
 
 def as_prompt(values: tuple, own: Prompt | None = None) -> Prompt:
@@ -70,7 +70,7 @@ def as_request(document: Document, prompt: Prompt, values: tuple, profiles: tupl
         raise BadInput("A menu of the Render panel could not be read; reload the page.")
     span, words = (0.0, None), "the whole piece"
     if part == PARTS[1]:
-        a, b = (int(as_number(v, -LONGEST_BAR, LONGEST_BAR, "A bar number")) for v in (first, last))
+        a, b = (int(as_number(v, -MAX_BAR, MAX_BAR, "A bar number")) for v in (first, last))
         span, words = span_of_bars(document.session, a, b), f"bars {a} to {b}"
     heat = 1.0 if profile == "fitted" else as_number(temperature, 0, 1.5, "The temperature")  # a fitted piano has none
     return RenderRequest(
@@ -79,7 +79,7 @@ def as_request(document: Document, prompt: Prompt, values: tuple, profiles: tupl
     )  # fmt: skip
 
 
-def connect_panel(page: Page, desk: Desk) -> None:
+def connect_panel(page: Page, shared: SharedEngine) -> None:
     """The choice of a prompt, and the button."""
     panel = page.render
 
@@ -98,13 +98,13 @@ def connect_panel(page: Page, desk: Desk) -> None:
 
     panel.recording.change(lambda: ("", ""), None, [panel.own_midi_path, panel.own_midi_name], **PRIVATE)
 
-    @said(page)
+    @show_refusals(page)
     def render(document: Document, *values: Any) -> Shown:
         count = len(panel.asked_of_prompt)
         if document.session.score is None:
             raise BadInput(actions.NOTHING_OPEN)
-        request = as_request(document, as_prompt(values[:count], document.prompt), values[count:], desk.profiles)
-        made = document.renders.begin(desk, document.session, request, document.folder())
+        request = as_request(document, as_prompt(values[:count], document.prompt), values[count:], shared.profiles)
+        made = document.renders.begin(shared, document.session, request, document.folder())
         made.wait(0, MORE_WAIT)
         return {page.listen: began(made, document.renders)}
 
@@ -112,7 +112,7 @@ def connect_panel(page: Page, desk: Desk) -> None:
         render, [page.document, *panel.asked_of_prompt, *panel.settings], [page.listen, page.roll], **PRIVATE
     )
 
-    @said(page)
+    @show_refusals(page)
     def hear(document: Document, *values: Any) -> Shown:
         path = document.preview_file("wav")
         prompt = as_prompt(values, document.prompt)
@@ -122,7 +122,7 @@ def connect_panel(page: Page, desk: Desk) -> None:
     panel.hear.click(hear, [page.document, *panel.asked_of_prompt], [page.listen, page.roll], **PRIVATE)
 
 
-def connect_player(page: Page, desk: Desk) -> None:
+def connect_player(page: Page, shared: SharedEngine) -> None:
     """More of the sound, what it is compared with, cancelling, saving."""
 
     def more(event: gr.EventData, document: Document) -> dict:
@@ -154,7 +154,7 @@ def connect_player(page: Page, desk: Desk) -> None:
             return refusal("There is nothing of that kind to compare with.", data.get("render"))
 
         def work(job: Job) -> Any:
-            clip = compared(desk, render, which, str(piano), job.step)
+            clip = compared(shared, render, which, str(piano), job.step)
             path = document.preview_file("flac" if clip.duration_sec > 90 else "wav")
             put(path, actions.audio_bytes(clip, path.suffix[1:]))
             return lambda: compared_sound(render, which, str(piano), path)

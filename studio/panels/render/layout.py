@@ -9,7 +9,7 @@ import gradio as gr
 
 from engine.sound.prompts import LONGEST_SEC, SHORTEST_SEC, about_gallery
 from studio.actions.editing import OF_PIECE
-from studio.service.shared_engine import Desk
+from studio.service.shared_engine import SharedEngine
 
 OWN, KEPT = "own", "kept"  # a recording that is opened here; one that came with a project
 PARTS = ("Whole piece", "These bars")
@@ -54,9 +54,9 @@ class RenderPanel:
         ]  # fmt: skip
 
 
-def build_render(desk: Desk) -> RenderPanel:
+def build_render(shared: SharedEngine) -> RenderPanel:
     """Lay the panel out, inside an open gr.Blocks."""
-    return RenderPanel(**_sound_like(), **_how(desk))
+    return RenderPanel(**_sound_like(), **_how(shared))
 
 
 def prompt_menu() -> list[tuple[str, str]]:
@@ -110,7 +110,7 @@ def _sound_like() -> dict:
     }  # fmt: skip
 
 
-def _how(desk: Desk) -> dict:
+def _how(shared: SharedEngine) -> dict:
     with gr.Column(elem_classes=["card", "fields"]):
         with gr.Row():
             part = gr.Dropdown(
@@ -121,14 +121,14 @@ def _how(desk: Desk) -> dict:
             last_bar = gr.Number(8, label="To bar", precision=0, elem_id="render-last", min_width=60)
         temperature = gr.Slider(
             0, 1.5, 1, step=0.05, label="Temperature", info="even ⟷ varied", elem_id="render-temperature",
-            elem_classes="axis", buttons=[], visible=desk.profiles[0] != "fitted",
+            elem_classes="axis", buttons=[], visible=shared.profiles[0] != "fitted",
         )  # fmt: skip
         with gr.Row(elem_id="render-seed-row"):
             seed = gr.Number(
                 0, label="Seed", precision=0, minimum=0, maximum=2**31 - 1, elem_id="render-seed", min_width=90
             )
             dice = gr.Button("Roll the dice", elem_id="render-dice", min_width=90, size="sm")
-        profiles = desk.profiles
+        profiles = shared.profiles
         profile = gr.Dropdown(
             [(PROFILES.get(name, name), name) for name in profiles], value=profiles[0], label="Method",
             filterable=False, elem_id="render-profile",

@@ -18,7 +18,7 @@ from studio.actions.comparing import grid_of_entry
 from studio.actions.document import Document
 from studio.actions.study import LETTERS, QUESTIONS, tally
 from studio.service.jobs import Job
-from studio.state.pins import MOST_PINS, Vote
+from studio.state.pins import MAX_PINS, Vote
 from studio.state.session import Session
 from studio.widgets.listen.player import Player, grid_rows, news_of
 
@@ -50,7 +50,7 @@ def state_of(session: Session, found: list[Entry], piano: str) -> dict[str, Any]
     tag = f"{session.doc}:" + ",".join(f"{e.slot}{e.name}{e.performance.digest[:12]}" for e in found if e.drawn)
     return {
         "doc": session.doc, "entries": rows, "tag": tag, "bars": bars, "votes": len(session.comparison.votes),
-        "room": MOST_PINS - sum(row["pin"] for row in rows),
+        "room": MAX_PINS - sum(row["pin"] for row in rows),
     }  # fmt: skip
 
 

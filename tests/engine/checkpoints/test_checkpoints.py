@@ -12,10 +12,10 @@ import pytest
 from engine.checkpoints.bundle import open_codec, open_composer, open_expected, open_pianist, open_renderer, open_tagger
 from engine.checkpoints.index import CHECKPOINTS, CODEC, COMPOSER, EXPECTED, PIANIST, RENDERER, TAGGER
 from engine.music.types import BundleError
-from engine.process.remote_engine import WorkerEngine
+from engine.process.remote_engine import RemoteEngine
 from engine.requests import ComposeRequest
 from studio.actions import editing as actions
-from studio.service.shared_engine import Desk
+from studio.service.shared_engine import SharedEngine
 from studio.state.examples import EXAMPLES
 from studio.state.session import Controls, Session
 from tests.helpers.soak_report import Reporter
@@ -86,12 +86,12 @@ def test_every_damage_of_every_checkpoint(tmp_path: Path, soak_report: Reporter)
 
 def test_the_page_comes_up_without_a_pianist(tmp_path: Path) -> None:
     shutil.copytree(CHECKPOINTS, tmp_path / "all", ignore=shutil.ignore_patterns(PIANIST))
-    engine = WorkerEngine(tmp_path / "all")
+    engine = RemoteEngine(tmp_path / "all")
     try:
-        desk = Desk(engine)
-        assert list(desk.presets) == ["Default"]
+        shared = SharedEngine(engine)
+        assert list(shared.presets) == ["Default"]
         with pytest.raises(BundleError, match=PIANIST):
-            actions.open_piece(desk, Session(), desk.read_example(EXAMPLES[SHORT]), SHORT, Controls())
+            actions.open_piece(shared, Session(), shared.read_example(EXAMPLES[SHORT]), SHORT, Controls())
         assert len(engine.compose(ComposeRequest(notes=8))[0]) > 0
     finally:
         engine.close()

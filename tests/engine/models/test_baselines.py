@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.models.nn.sampling import nucleus
+from engine.models.nn.sampling import sample_top_p
 from engine.models.xmvae import ecpt, music_transformer
 from engine.models.xmvae.ecpt import Ecpt, EcptConfig, sample_tokens
 from engine.models.xmvae.music_transformer import CausalLayer, MtConfig, MusicTransformer, sample_events
@@ -162,10 +162,10 @@ def test_cached_greedy_sampling_of_ecp_equals_the_whole_network():
 
 def test_nucleus_keeps_the_likeliest_classes_only():
     logits = torch.tensor([0.5, 0.3, 0.15, 0.05]).log().expand(2000, 4)
-    drawn = nucleus(logits, 1.0, 0.7, torch.Generator().manual_seed(0))
+    drawn = sample_top_p(logits, 1.0, 0.7, torch.Generator().manual_seed(0))
     share = torch.bincount(drawn, minlength=4) / 2000
     torch.testing.assert_close(share, torch.tensor([0.625, 0.375, 0.0, 0.0]), atol=0.04, rtol=0)
-    assert nucleus(logits, 0.0, 1.0, torch.Generator()).unique().tolist() == [0]
+    assert sample_top_p(logits, 0.0, 1.0, torch.Generator()).unique().tolist() == [0]
 
 
 @pytest.mark.parametrize("kind", ["mt", "ecpt"])

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from engine.models.composer.composer import CONTEXT, NOTE, START, Composer, ComposerConfig, References
-from engine.models.composer.generate import draw
+from engine.models.composer.generate import sample_top_p
 from engine.models.composer.inputs import GAP_COLUMN, gap_class
 from engine.models.composer.numpy_network import Heads, Network, Weights
 from engine.music.io.read_musicxml import read_musicxml_file
@@ -34,7 +34,7 @@ from training.composer.batches import example, make_batch, piece_weights, read_p
 from training.composer.held_out import windows
 from training.composer.prepare import write_pack
 from training.composer.train import losses
-from training.core.score_packs import Item
+from training.core.score_packs import PackedScore
 
 DATA = Path(__file__).parents[2] / "data"
 TINY = ComposerConfig(width=32, layers=2, heads=2, feed_forward=64, head_width=32, window=96)
@@ -47,9 +47,9 @@ def pack(tmp_path_factory) -> Path:
         "prelude": write_tokens(read_musicxml_file(DATA / "bach_prelude_868.musicxml")),
         "etude": write_tokens(open_score((DATA / "chopin_etude_25_2.mxl").read_bytes(), "etude.mxl")),
     }
-    items = [Item("1", "prelude", "Bach", "train", "nasap", written["prelude"], tempo=80.0)]
-    items += [Item("2", "etude", "Chopin", "train", "scores", written["etude"])]
-    items += [Item("3", "prelude", "Bach", "validation", "nasap", written["prelude"], tempo=80.0)]
+    items = [PackedScore("1", "prelude", "Bach", "train", "nasap", written["prelude"], tempo=80.0)]
+    items += [PackedScore("2", "etude", "Chopin", "train", "scores", written["etude"])]
+    items += [PackedScore("3", "prelude", "Bach", "validation", "nasap", written["prelude"], tempo=80.0)]
     write_pack(path, items)
     return path
 
@@ -228,10 +228,10 @@ def test_drawing_keeps_to_the_allowed_and_to_the_nucleus():
     logits = np.log(np.array([0.5, 0.3, 0.15, 0.05]))
     every = np.ones(4, bool)
     rng = np.random.default_rng(0)
-    assert {draw(logits, every, 1.0, 0.7, rng) for _ in range(200)} == {0, 1}
-    assert {draw(logits, np.array([False, False, True, True]), 1.0, 1.0, rng) for _ in range(200)} == {2, 3}
-    assert draw(logits, every, 1e-3, 1.0, rng) == 0
-    share = np.mean([draw(logits, every, 1.0, 1.0, rng) == 0 for _ in range(2000)])
+    assert {sample_top_p(logits, every, 1.0, 0.7, rng) for _ in range(200)} == {0, 1}
+    assert {sample_top_p(logits, np.array([False, False, True, True]), 1.0, 1.0, rng) for _ in range(200)} == {2, 3}
+    assert sample_top_p(logits, every, 1e-3, 1.0, rng) == 0
+    share = np.mean([sample_top_p(logits, every, 1.0, 1.0, rng) == 0 for _ in range(2000)])
     assert abs(share - 0.5) < 0.04
 
 

@@ -11,7 +11,14 @@ from torch import Tensor, nn
 
 from engine.checkpoints.bundle import BundleError
 from engine.checkpoints.importing import encodec_from, import_weights, open_encodec, read_weights, write_encodec
-from engine.models.codec.encodec import COMPACT, PUBLISHED, Codebook, DecodeStream, PianoEncodec, ResidualQuantizer
+from engine.models.codec.encodec import (
+    COMPACT,
+    PUBLISHED,
+    DecodeStream,
+    EncodecCodebook,
+    EncodecQuantiser,
+    PianoEncodec,
+)
 from engine.models.codec.seanet import SEANetConfig
 from engine.music.types import BadInput
 
@@ -21,8 +28,8 @@ TINY = SEANetConfig(filters=2, dimension=8, lstm_layers=2)
 def tiny(lstm: int = 2, padding: str = "constant", seed: int = 0) -> PianoEncodec:
     torch.manual_seed(seed)
     codec = PianoEncodec(SEANetConfig(2, dimension=8, lstm_layers=lstm, padding=padding), 4, 16)
-    for book in codec.quantizer.books:
-        book.embed.normal_(std=0.05)
+    for codebook in codec.quantizer.codebooks:
+        codebook.embed.normal_(std=0.05)
     return codec.eval()
 
 
@@ -162,9 +169,9 @@ def test_published_key_list() -> None:
         block(f"decoder.model.{4 + 3 * i}", width // 2)
     conv("decoder.model.15.conv.conv", 1, 64, 7)
     for k in range(4):
-        book = f"quantizer.vq.layers.{k}._codebook"
-        wanted |= {f"{book}.inited": (1,), f"{book}.cluster_size": (2048,)}
-        wanted |= {f"{book}.embed": (2048, 128), f"{book}.embed_avg": (2048, 128)}
+        codebook = f"quantizer.vq.layers.{k}._codebook"
+        wanted |= {f"{codebook}.inited": (1,), f"{codebook}.cluster_size": (2048,)}
+        wanted |= {f"{codebook}.embed": (2048, 128), f"{codebook}.embed_avg": (2048, 128)}
     with torch.device("meta"):
         have = {k: tuple(v.shape) for k, v in PianoEncodec(PUBLISHED).state_dict().items()}
     assert have == wanted
@@ -173,47 +180,47 @@ def test_published_key_list() -> None:
 # --- quantiser ---
 
 
-def test_books_follow_what_they_are_given() -> None:
+def test_codebooks_follow_what_they_are_given() -> None:
     torch.manual_seed(0)
     centres = torch.tensor([[0.0, 5.0], [5.0, 0.0], [-5.0, 0.0], [0.0, -5.0]])
-    book = Codebook(16, 2).train()
+    codebook = EncodecCodebook(16, 2).train()
     x = centres.repeat(50, 1) + 0.1 * torch.randn(200, 2)
-    book.begin(x)
+    codebook.begin(x)
     for _ in range(3):
-        book.learn(x)
-    order = torch.cdist(centres, book.embed).argmin(1)
+        codebook.learn(x)
+    order = torch.cdist(centres, codebook.embed).argmin(1)
     assert len(order.unique()) == 4
-    assert torch.cdist(x, book.embed).min(1).values.max() < 0.4
+    assert torch.cdist(x, codebook.embed).min(1).values.max() < 0.4
     for _ in range(400):
-        book.learn(x + 1.0)
-    assert torch.cdist(x + 1.0, book.embed).min(1).values.max() < 0.4
+        codebook.learn(x + 1.0)
+    assert torch.cdist(x + 1.0, codebook.embed).min(1).values.max() < 0.4
 
 
 def test_an_unused_code_comes_back_to_life() -> None:
     torch.manual_seed(0)
-    book = Codebook(8, 2).train()
-    book.begin(torch.randn(400, 2))
+    codebook = EncodecCodebook(8, 2).train()
+    codebook.begin(torch.randn(400, 2))
     far = torch.randn(400, 2) + 50.0
     for _ in range(600):
-        used = book.learn(far)
+        used = codebook.learn(far)
     assert len(used.unique()) == 8
 
 
 def test_gradient_goes_straight_through_and_commitment_pulls() -> None:
     torch.manual_seed(0)
-    quantizer = ResidualQuantizer(2, 8, 4).train()
+    quantizer = EncodecQuantiser(2, 8, 4).train()
     z = torch.randn(2, 4, 30, requires_grad=True)
     out, codes, commitment = quantizer(z)
-    assert torch.allclose(out, quantizer.decode(codes), atol=0.5)  # the books have moved a little since
+    assert torch.allclose(out, quantizer.decode(codes), atol=0.5)  # the codebooks have moved a little since
     (gradient,) = torch.autograd.grad(out.sum(), z, retain_graph=True)
     assert torch.equal(gradient, torch.ones_like(z))
     (pull,) = torch.autograd.grad(commitment, z)
     assert (pull.abs() > 0).any()
 
 
-def test_a_free_start_passes_latents_and_sets_the_books_from_all_it_saw() -> None:
+def test_a_free_start_passes_latents_and_sets_the_codebooks_from_all_it_saw() -> None:
     torch.manual_seed(0)
-    quantizer = ResidualQuantizer(2, 32, 4).train()
+    quantizer = EncodecQuantiser(2, 32, 4).train()
     quantizer.free = True
     for _ in range(5):
         z = torch.randn(2, 4, 30)
@@ -228,8 +235,8 @@ def test_a_free_start_passes_latents_and_sets_the_books_from_all_it_saw() -> Non
 RECIPE = "encodec:\n  causal: false\n  renormalize: false\nseanet:\n  norm: weight_norm\n  pad_mode: reflect\n"
 
 
-def real_books(codec: PianoEncodec) -> PianoEncodec:
-    """The codec with four books of 2,048, as a file to be imported has."""
+def real_codebooks(codec: PianoEncodec) -> PianoEncodec:
+    """The codec with four codebooks of 2,048, as a file to be imported has."""
     torch.manual_seed(3)
     return PianoEncodec(codec.config).eval()
 
@@ -249,7 +256,7 @@ def hugging_face(state: dict[str, Tensor], parametrised: bool) -> dict[str, Tens
 
 @pytest.mark.parametrize("layout", ["export", "bare", "hugging face", "hugging face, parametrised"])
 def test_every_layout_is_imported_whole(layout: str, tmp_path: Path) -> None:
-    codec = real_books(tiny())
+    codec = real_codebooks(tiny())
     state: dict = codec.state_dict()
     if layout == "export":
         state = {"best_state": state, "xp.cfg": RECIPE, "version": "1.3.0", "exported": True}
@@ -266,7 +273,7 @@ def test_every_layout_is_imported_whole(layout: str, tmp_path: Path) -> None:
 
 
 def test_what_is_missing_left_over_or_misshapen_is_named(tmp_path: Path) -> None:
-    state = real_books(tiny()).state_dict()
+    state = real_codebooks(tiny()).state_dict()
     key = "decoder.model.6.convtr.convtr.bias"
     for change, sentence in (
         ({k: v for k, v in state.items() if k != key}, f"lacks {key};"),

@@ -39,9 +39,9 @@ def ours(filters: int, dimension: int, lstm: int, padding: str) -> PianoEncodec:
     codec = PianoEncodec(SEANetConfig(filters, RATIOS, dimension, lstm, padding), 4, 64)
     for p in codec.parameters():
         p.data.add_(0.05 * torch.randn_like(p))
-    for i, book in enumerate(codec.quantizer.books):
-        book.embed.normal_(std=0.3 / (i + 1))
-        book.inited.fill_(1)
+    for i, codebook in enumerate(codec.quantizer.codebooks):
+        codebook.embed.normal_(std=0.3 / (i + 1))
+        codebook.inited.fill_(1)
     return codec.eval()
 
 
@@ -81,7 +81,7 @@ def test_latents_codes_and_sound_are_the_packages(package: Any, lstm: int, paddi
     torch.testing.assert_close(latent, encoder(x), atol=1e-4, rtol=1e-4)
 
     codes = codec.quantizer.encode(latent)
-    assert torch.equal(codes, quantiser.encode(latent, 50).transpose(0, 1)), "theirs has the books first"
+    assert torch.equal(codes, quantiser.encode(latent, 50).transpose(0, 1)), "theirs has the codebooks first"
     assert len(codes.unique()) > 10
     quantised = codec.quantizer.decode(codes)
     torch.testing.assert_close(quantised, quantiser.decode(codes.transpose(0, 1)), atol=1e-4, rtol=1e-4)

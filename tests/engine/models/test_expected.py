@@ -11,7 +11,7 @@ from engine.checkpoints.bundle import open_expected
 from engine.checkpoints.index import CHECKPOINTS, EXPECTED
 from engine.engine import Engine
 from engine.models.expected.beats import beat_features, beat_grid
-from engine.models.expected.dynamics_law import LEAST_SLOPE, accent_lift, with_dynamics
+from engine.models.expected.dynamics_law import MIN_SLOPE, accent_lift, with_dynamics
 from engine.models.expected.tempo_law import STEP_LIMITS, guarded, pace
 from engine.music.expression import beat_times
 from engine.music.io.read_musicxml import read_musicxml
@@ -110,7 +110,7 @@ def test_loudness_follows_the_written_dynamics() -> None:
     table[:, MARK_NAMES.index("written_velocity")] = np.where(score.onset_quarter < 16, 33, 112)
     loud = with_dynamics(replace(score, marks=Marks(table)), np.full(len(score), 60.0))
     late = score.onset_quarter >= 16
-    assert loud[late].mean() - loud[~late].mean() == pytest.approx(LEAST_SLOPE * 79, abs=0.5)
+    assert loud[late].mean() - loud[~late].mean() == pytest.approx(MIN_SLOPE * 79, abs=0.5)
     assert np.array_equal(with_dynamics(score, np.full(len(score), 60.0)), np.full(len(score), 60.0))
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from engine.checkpoints.importing import import_weights, open_valle, valle_from
 from engine.cli.etude import main
-from engine.models.midi_valle.decode import AR, FIXED, decode_coarse, decode_fine, draw
+from engine.models.midi_valle.decode import AR, FIXED, decode_coarse, decode_fine, sample_top_k
 from engine.models.midi_valle.decoders import PUBLISHED as PUBLISHED_SIZE
 from engine.models.midi_valle.decoders import Valle, ValleConfig
 from engine.models.nn.int8 import Int8Linear, quantise, sums_overflow
@@ -70,15 +70,15 @@ class Ref:
         x = rows @ self.s[f"{side}_text_embedding.weight"].T + self.s[f"{side}_text_embedding.bias"]
         return x + self.s[f"{side}_text_position.alpha"] * self.positions(len(x))
 
-    def norm(self, x: np.ndarray, name: str, book: np.ndarray | None) -> np.ndarray:
-        inner = name if book is None else f"{name}.norm"
+    def norm(self, x: np.ndarray, name: str, codebook: np.ndarray | None) -> np.ndarray:
+        inner = name if codebook is None else f"{name}.norm"
         centred = x - x.mean(-1, keepdims=True)
         y = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5)
         y = y * self.s[f"{inner}.weight"] + self.s[f"{inner}.bias"]
-        if book is None:
+        if codebook is None:
             return y
-        both = self.s[f"{name}.project_layer.weight"] @ book + self.s[f"{name}.project_layer.bias"]
-        return both[: len(book)] * y + both[len(book) :]
+        both = self.s[f"{name}.project_layer.weight"] @ codebook + self.s[f"{name}.project_layer.bias"]
+        return both[: len(codebook)] * y + both[len(codebook) :]
 
     def attend(self, x: np.ndarray, name: str, sees) -> np.ndarray:
         d, heads = self.config.width, self.config.heads
@@ -94,14 +94,14 @@ class Ref:
                 out[t, part] = (weight / weight.sum()) @ v[keys][:, part]
         return out @ self.s[f"{name}.out_proj.weight"].T + self.s[f"{name}.out_proj.bias"]
 
-    def stack(self, x: np.ndarray, name: str, sees, book: np.ndarray | None) -> np.ndarray:
+    def stack(self, x: np.ndarray, name: str, sees, codebook: np.ndarray | None) -> np.ndarray:
         for i in range(self.config.layers):
             layer = f"{name}.layers.{i}"
-            x = x + self.attend(self.norm(x, f"{layer}.norm1", book), f"{layer}.self_attn", sees)
-            h = self.norm(x, f"{layer}.norm2", book) @ self.s[f"{layer}.linear1.weight"].T
+            x = x + self.attend(self.norm(x, f"{layer}.norm1", codebook), f"{layer}.self_attn", sees)
+            h = self.norm(x, f"{layer}.norm2", codebook) @ self.s[f"{layer}.linear1.weight"].T
             h = np.maximum(h + self.s[f"{layer}.linear1.bias"], 0)
             x = x + h @ self.s[f"{layer}.linear2.weight"].T + self.s[f"{layer}.linear2.bias"]
-        return self.norm(x, f"{name}.norm", book)
+        return self.norm(x, f"{name}.norm", codebook)
 
     def ar(self, tokens: Tensor, codes: Tensor) -> np.ndarray:
         x, n = self.note_inputs(tokens, "ar"), len(tokens)
@@ -114,15 +114,15 @@ class Ref:
         h = self.stack(np.concatenate([x, y]), "ar_decoder", sees, None)
         return h[n:] @ self.s["ar_predict_layer.weight"].T
 
-    def nar(self, tokens: Tensor, codes: Tensor, book: int, first: int) -> np.ndarray:
+    def nar(self, tokens: Tensor, codes: Tensor, codebook: int, first: int) -> np.ndarray:
         tables = [self.s[f"nar_audio_embeddings.{j}.word_embeddings.weight"] for j in range(self.config.num_codebooks)]
-        books = [len(tables) if t < first else book for t in range(len(codes))]
-        y = np.stack([sum(tables[j][int(row[j])] for j in range(n)) for row, n in zip(codes, books)])
+        codebooks = [len(tables) if t < first else codebook for t in range(len(codes))]
+        y = np.stack([sum(tables[j][int(row[j])] for j in range(n)) for row, n in zip(codes, codebooks)])
         y = y + self.positions(len(y))
         x = self.note_inputs(tokens, "nar")
-        stage = self.s[f"nar_stage_embeddings.{book - 1}.word_embeddings.weight"][0]
+        stage = self.s[f"nar_stage_embeddings.{codebook - 1}.word_embeddings.weight"][0]
         h = self.stack(np.concatenate([x, y]), "nar_decoder", lambda t, u: True, stage)
-        return h[len(tokens) + first :] @ self.s[f"nar_predict_layers.{book - 1}.weight"].T
+        return h[len(tokens) + first :] @ self.s[f"nar_predict_layers.{codebook - 1}.weight"].T
 
 
 @torch.inference_mode()
@@ -134,12 +134,12 @@ def test_ar_logits_follow_the_plain_reading() -> None:
 
 @pytest.mark.parametrize("book", [1, 2, 3])
 @torch.inference_mode()
-def test_nar_logits_follow_the_plain_reading(book: int) -> None:
+def test_nar_logits_follow_the_plain_reading(codebook: int) -> None:
     model, tokens, codes, first = tiny(), notes(4), frames(8), 3
-    y = model.nar_frames(codes[None], book)
+    y = model.nar_frames(codes[None], codebook)
     y[:, :first] = model.nar_frames(codes[None, :first], 4)
-    got = model.nar_logits(tokens[None], y, book, first)[0].double().numpy()
-    assert np.abs(got - Ref(model).nar(tokens, codes, book, first)).max() < 1e-4
+    got = model.nar_logits(tokens[None], y, codebook, first)[0].double().numpy()
+    assert np.abs(got - Ref(model).nar(tokens, codes, codebook, first)).max() < 1e-4
 
 
 @torch.inference_mode()
@@ -203,13 +203,13 @@ def test_a_known_length_is_kept_and_a_seed_repeats() -> None:
 
 
 @torch.inference_mode()
-def test_fine_books_are_the_likeliest_given_those_before() -> None:
+def test_fine_codebooks_are_the_likeliest_given_those_before() -> None:
     model, tokens, prompt, coarse = tiny(), notes(4), frames(3), frames(6, seed=9)[:, 0]
     made = decode_fine(model, tokens, prompt, coarse)
     codes = torch.cat([prompt, made])
     ref = Ref(model)
-    for book in (1, 2, 3):
-        assert torch.equal(made[:, book], torch.from_numpy(ref.nar(tokens, codes, book, 3).argmax(1)))
+    for codebook in (1, 2, 3):
+        assert torch.equal(made[:, codebook], torch.from_numpy(ref.nar(tokens, codes, codebook, 3).argmax(1)))
 
 
 @torch.inference_mode()
@@ -224,7 +224,9 @@ def test_prefix_modes_at_inference() -> None:
         first_logits[mode] = seen[0].double().numpy()
     ref, codes = Ref(tiny()), torch.cat([prompt, frames(5, seed=9)])
     assert np.abs(first_logits[1] - ref.nar(tokens, codes, 1, 3)).max() < 1e-4
-    assert np.abs(first_logits[0] - ref.nar(tokens, codes, 1, 0)[3:]).max() < 1e-4  # the prompt is heard in book 0 only
+    assert (
+        np.abs(first_logits[0] - ref.nar(tokens, codes, 1, 0)[3:]).max() < 1e-4
+    )  # the prompt is heard in codebook 0 only
     assert np.abs(first_logits[0] - first_logits[1]).max() > 1e-3
     assert torch.equal(made[2], made[4])  # both leave out the prompt's notes
     alone = torch.cat([tokens[:1], tokens[3:]])
@@ -233,10 +235,10 @@ def test_prefix_modes_at_inference() -> None:
 
 def test_draw() -> None:
     logits = torch.tensor([0.0, 3.0, 1.0, 2.9])
-    assert int(draw(logits, 0.0, None, None)) == 1
+    assert int(sample_top_k(logits, 0.0, None, None)) == 1
     g = torch.Generator().manual_seed(0)
-    assert {int(draw(logits, 1.0, 2, g)) for _ in range(100)} == {1, 3}
-    assert draw(logits.repeat(5, 1), 1.0, None, g).shape == (5,)
+    assert {int(sample_top_k(logits, 1.0, 2, g)) for _ in range(100)} == {1, 3}
+    assert sample_top_k(logits.repeat(5, 1), 1.0, None, g).shape == (5,)
 
 
 @torch.inference_mode()
@@ -266,7 +268,7 @@ def test_int8_spares_a_bit_where_products_would_overflow(monkeypatch: pytest.Mon
 
 
 def published_keys() -> dict[str, tuple[int, ...]]:
-    """Every name and shape that the published configuration implies, written out: 12 layers of 1024, four books."""
+    """Every name and shape that the published configuration implies, written out: 12 layers of 1024, four codebooks."""
     d, out = 1024, dict[str, tuple[int, ...]]()
     for i, (rows, width) in enumerate(((92, 32), (68, 32), (1156, 256), (772, 128), (388, 64), (20, 32))):
         out[f"feat_emb.{i}.word_embeddings.weight"] = (rows, width)

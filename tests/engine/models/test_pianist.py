@@ -15,17 +15,17 @@ from engine.checkpoints.index import CHECKPOINTS
 from engine.models.pianist.features import NUM_FEATURES, composer_index, score_features
 from engine.models.pianist.pianist import (
     CHANNELS,
+    EncodedScore,
+    FlowSampling,
     Pianist,
     PianistConfig,
-    Reader,
-    Sampling,
     encode_style,
     from_channels,
     render_windows,
     to_channels,
 )
 from engine.models.pianist.style import AXES
-from training.pianist.batches import Corpus, Expected, make_batch
+from training.pianist.batches import DescriptorRegression, PianistCorpus, make_batch
 from training.pianist.eval_style import effects, monotony, read_scores, sweep
 from training.pianist.pack import Pack
 from training.pianist.train import losses
@@ -42,8 +42,8 @@ def pack() -> Pack:
 
 
 @pytest.fixture(scope="module")
-def corpus(pack) -> Corpus:
-    return Corpus(pack, "validation")
+def corpus(pack) -> PianistCorpus:
+    return PianistCorpus(pack, "validation")
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_channels_and_back(pack):
 def test_steps_lower_the_loss(corpus):
     torch.manual_seed(0)
     model = Pianist(TINY)
-    expected = Expected.fit(corpus, TINY.window)
+    expected = DescriptorRegression.fit(corpus, TINY.window)
     rng = np.random.default_rng(0)
     fixed = make_batch(corpus, expected, np.random.default_rng(9), 16, TINY.window, augment=False)
 
@@ -96,7 +96,9 @@ def test_steps_lower_the_loss(corpus):
 def test_padding_changes_nothing(corpus):
     torch.manual_seed(0)
     model = Pianist(TINY).eval()
-    b = make_batch(corpus, Expected.fit(corpus, TINY.window), np.random.default_rng(0), 2, TINY.window, augment=False)
+    b = make_batch(
+        corpus, DescriptorRegression.fit(corpus, TINY.window), np.random.default_rng(0), 2, TINY.window, augment=False
+    )
     angle = model.angles(b["onset"])
     short = b["valid"].clone()
     short[:, 40:] = False
@@ -108,7 +110,7 @@ def test_padding_changes_nothing(corpus):
 
 def test_same_seed_same_notes_and_kept_notes_stay(shipped, pack):
     item = pack.item(1)
-    reader = Reader(shipped.model, score_features(item.score, item.composer))
+    reader = EncodedScore(shipped.model, score_features(item.score, item.composer))
     z = np.zeros(shipped.model.config.style_size)
     one, two, other = (reader.play(z, seed, shipped.sampling) for seed in (3, 3, 4))
     np.testing.assert_array_equal(one, two)
@@ -125,7 +127,7 @@ def test_no_seams_between_windows(shipped):
     """Neighbouring notes across a window's edge differ no more than neighbours elsewhere, in every channel."""
     item = Pack(DATA / "long_score.npz").item(0)
     features = score_features(item.score, item.composer)
-    x = Reader(shipped.model, features).play(np.zeros(shipped.model.config.style_size), 0, shipped.sampling)
+    x = EncodedScore(shipped.model, features).play(np.zeros(shipped.model.config.style_size), 0, shipped.sampling)
     edges = {e for span in render_windows(len(features), shipped.model.config.window) for e in span} - {
         0,
         len(features),
@@ -165,8 +167,8 @@ def test_guidance_one_is_off(shipped, pack):
     features = score_features(pack.item(2).score)
     z = np.zeros(shipped.model.config.style_size)
     z[2] = 2.0
-    reader = Reader(shipped.model, features)
-    plain, strong = (reader.play(z, 0, Sampling(steps=2, guidance=g)) for g in (1.0, 2.0))
+    reader = EncodedScore(shipped.model, features)
+    plain, strong = (reader.play(z, 0, FlowSampling(steps=2, guidance=g)) for g in (1.0, 2.0))
     assert strong[:, 1].mean() > plain[:, 1].mean()  # more guidance, louder still
 
 

@@ -15,7 +15,7 @@ from engine.music.dampers import damped_sec
 from engine.music.types import Performance
 from engine.sound.preview import Preview
 from engine.sound.sampler import Bank, play
-from engine.tokens.note_frames import CHANNELS, LOWEST_KEY, WIDTH, note_frames
+from engine.tokens.note_frames import CHANNELS, MIN_KEY, WIDTH, note_frames
 
 TINY = CodecConfig(32, 2, 3, 32, 2, 3, 16, 3, 64)
 
@@ -76,18 +76,18 @@ def test_in_blocks_it_is_coded_as_in_one_piece(monkeypatch, sound):
     notes = torch.rand(1, codes.shape[-1], WIDTH)
     back, told = codec.decode(codes), codec.decode(codes, notes)
     monkeypatch.setattr(piano_codec, "BLOCK", 37)
-    torch.testing.assert_close(codec.encode(samples, on_step=shares.append), codes)
+    torch.testing.assert_close(codec.encode(samples, progress=shares.append), codes)
     assert shares == sorted(shares)
     assert len(shares) == -(-codes.shape[-1] // 37)
     assert shares[-1] == 1
-    torch.testing.assert_close(codec.decode(codes, on_step=shares.append), back, atol=1e-4, rtol=0)
+    torch.testing.assert_close(codec.decode(codes, progress=shares.append), back, atol=1e-4, rtol=0)
     torch.testing.assert_close(codec.decode(codes, notes), told, atol=1e-4, rtol=0)
 
     def stop(share: float) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        codec.encode(samples, on_step=stop)
+        codec.encode(samples, progress=stop)
 
 
 def test_what_is_predicted_at_the_floor_is_played_below_it(monkeypatch):
@@ -117,7 +117,7 @@ def test_notes_by_frame_hand_counted():
     )
     frames = note_frames(played, 50.0, 0, 20)
     assert frames.shape == (20, WIDTH)
-    key = frames[:, :-1].reshape(20, 88, CHANNELS)[:, 60 - LOWEST_KEY]
+    key = frames[:, :-1].reshape(20, 88, CHANNELS)[:, 60 - MIN_KEY]
     np.testing.assert_allclose(key[4:8, 0], [0, 0.75, 0.25, 0], atol=1e-6)  # 0.105 s is frame 5.25
     np.testing.assert_allclose(key[:, 1], key[:, 0], atol=1e-6)  # velocity 127 is 1
     assert key[5:, 2].all()  # the pedal, never lifted, holds it to the end
@@ -132,7 +132,7 @@ def test_notes_of_a_later_start_are_the_same_frames():
     np.testing.assert_allclose(note_frames(played, 50.0, 120, 90), whole[120:210], atol=1e-5)
 
 
-def test_residual_books_each_lessen_the_error():
+def test_residual_codebooks_each_lessen_the_error():
     torch.manual_seed(0)
     model = ResidualQuantiser(3, 32, 8)
     u = torch.randn(20, 50, 8)

@@ -15,7 +15,7 @@ from engine.models.tagger.network import HEADS, INPUTS, Tagger, TaggerConfig
 from engine.models.tagger.tag import Tags, probabilities, rows_of, tag
 from engine.tokens.composer_tokens import Written, make_bars, make_written
 from training.core.corpora import QUARTER
-from training.core.score_packs import Item, played
+from training.core.score_packs import PackedScore, played
 from training.tagger.data import HC, OTHER, PAC, UNKNOWN, Labelled, as_played, degree_of, label_beats
 from training.tagger.labels import labelled
 from training.tagger.pretrain import CLASSES, Filler, holes
@@ -209,7 +209,7 @@ def test_expert_labels_count_and_the_tagger_fills_the_rest() -> None:
     """A score with marked phrases and no marked cadence gets the experts' phrases and the tagger's cadences."""
     torch.manual_seed(0)
     bundle = TaggerBundle(Tagger(TINY).eval(), Decoding(0.01, (0.01, 0.01, 0.01)), "digest", {})
-    items = [Item(id, "w", "Bach", "train", "scores", written(8)) for id in ("expert", "other")]
+    items = [PackedScore(id, "w", "Bach", "train", "scores", written(8)) for id in ("expert", "other")]
     experts = {"expert": [row(6, "phrase_end"), row(14, "phrase_end")]}
     known, other = labelled(items, bundle, experts)
     assert np.flatnonzero(known.phrase_end).tolist() == [3, 7]
@@ -220,7 +220,9 @@ def test_expert_labels_count_and_the_tagger_fills_the_rest() -> None:
 
 def test_labels_of_a_repeated_bar_are_repeated() -> None:
     ends, cadence = (False, False, False, True), (0, 0, 0, PAC)
-    item = Item("x", "w", "Bach", "train", "scores", written(4), order=(2, 3, 2, 3), phrase_end=ends, cadence=cadence)
+    item = PackedScore(
+        "x", "w", "Bach", "train", "scores", written(4), order=(2, 3, 2, 3), phrase_end=ends, cadence=cadence
+    )
     as_written, again = played([item])
     assert as_written is item
     assert again.phrase_end == (False, True, False, True)

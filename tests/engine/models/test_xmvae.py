@@ -261,7 +261,7 @@ def test_samples_obey_the_grammar_and_come_again():
         raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        sample(model, prior, 1, on_step=stop)
+        sample(model, prior, 1, progress=stop)
 
 
 def test_the_grammar_by_hand():

@@ -16,7 +16,7 @@ from engine.music.engraving.hands import too_wide, within_reach
 from engine.music.engraving.note_values import Pulse, beam_groups, note_values, rest_values
 from engine.music.engraving.voices import separate
 from engine.music.io.read_musicxml import read_musicxml
-from engine.music.io.write_musicxml import Writer, write_musicxml
+from engine.music.io.write_musicxml import MusicXmlWriter, write_musicxml
 from engine.music.types import MARK_NAMES, Marks, Measures, Score
 from engine.untrusted.scores import open_score
 
@@ -100,7 +100,7 @@ def test_a_real_score_without_its_voices_is_written_whole(name: str) -> None:
 def test_the_voices_of_a_fugue_are_found_again() -> None:
     """Of its pairs of simultaneous notes on one staff nearly all stand apart where Bach's voices do."""
     score = open_score((DATA / "bach_fugue_846.mxl").read_bytes(), "x")
-    writer = Writer(replace(score, voice=np.zeros(len(score))))
+    writer = MusicXmlWriter(replace(score, voice=np.zeros(len(score))))
     found, end = np.array(writer.page.voice), score.onset_quarter + score.duration_quarter
     right = wrong = 0
     for i in range(len(score)):
@@ -117,13 +117,13 @@ def test_the_voices_of_a_fugue_are_found_again() -> None:
 def test_known_voices_stay() -> None:
     score = a_score([(0, 4, 48, 0, 2), (0, 1, 60, 0, 2), (0, 2, 72, 0, 1)])
     named = replace(score, voice=[6, 5, 1])
-    assert Writer(named).page.voice == [6, 5, 1]
-    assert sorted(Writer(score).page.voice) == [1, 5, 6]
+    assert MusicXmlWriter(named).page.voice == [6, 5, 1]
+    assert sorted(MusicXmlWriter(score).page.voice) == [1, 5, 6]
 
 
 def test_notes_of_no_staff_go_by_hand() -> None:
     score = a_score([(0, 4, 36, 0, 0), (0, 2, 76, 4, 0), (2, 2, 40, 4, 1), (2, 2, 79, 1, 0)], bars=1)
-    assert Writer(score).page.staff.tolist() == [2, 1, 1, 1]  # what is known stays
+    assert MusicXmlWriter(score).page.staff.tolist() == [2, 1, 1, 1]  # what is known stays
 
 
 def test_a_chord_that_no_hand_spans_is_shared() -> None:

@@ -16,12 +16,12 @@ import pytest
 from engine.engine import Engine
 from engine.models.composer.conditions import Conditions
 from engine.music.types import AudioClip, BadInput, Performance, Score, Strength
-from engine.process.remote_engine import WorkerEngine, open_engine
+from engine.process.remote_engine import RemoteEngine, open_engine
 from engine.process.wire import from_bytes, to_bytes
 from engine.progress import Cancelled, ProgressCallback
 from engine.requests import ComposeRequest, ContinueRequest, PerformRequest, RenderRequest
 from engine.sound.prompts import Prompt, gallery
-from studio.service.shared_engine import Desk
+from studio.service.shared_engine import SharedEngine
 from studio.state.examples import EXAMPLES
 from studio.state.session import Session
 from tests.helpers.soak_report import Reporter
@@ -60,7 +60,7 @@ def test_nothing_that_runs_travels() -> None:
 # ---- the same answers
 
 
-def test_it_answers_as_the_engine_does(engine: WorkerEngine, score: Score) -> None:
+def test_it_answers_as_the_engine_does(engine: RemoteEngine, score: Score) -> None:
     """Test 24, the part within one machine: notes bit for bit, sound to 1e-4."""
     here = Engine.load()
     assert engine.presets == here.presets
@@ -69,7 +69,7 @@ def test_it_answers_as_the_engine_does(engine: WorkerEngine, score: Score) -> No
     assert style == here.style((1.0, -0.5), base=here.presets["Default"], seed=4)
     assert engine.weights() == here.weights()
     shares: list[float] = []
-    played = engine.perform(PerformRequest(score, style), on_step=shares.append)
+    played = engine.perform(PerformRequest(score, style), progress=shares.append)
     assert played.digest == here.perform(PerformRequest(score, style)).digest
     assert shares[-1] == 1
     redo = np.arange(len(score)) < 5
@@ -102,7 +102,7 @@ def close(a: AudioClip, b: AudioClip) -> bool:
     return len(a.samples) == len(b.samples) and float(np.abs(a.samples - b.samples).max()) < 1e-4
 
 
-def test_refusals_come_through(engine: WorkerEngine, score: Score, session: Session) -> None:
+def test_refusals_come_through(engine: RemoteEngine, score: Score, session: Session) -> None:
     with pytest.raises(BadInput, match="temperature"):
         engine.compose(ComposeRequest(notes=8, temperature=9))
     with pytest.raises(BadInput, match="no piano"):
@@ -117,9 +117,9 @@ def threads(count: int, folder: Path | None = None) -> list[str]:
     """Digests of what a fresh engine with so many threads makes: notes, and rounded sound."""
     before = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     os.environ.update(dict.fromkeys(before, str(count)))
-    engine = WorkerEngine()
+    engine = RemoteEngine()
     try:
-        score = Desk(engine).read_example(EXAMPLES[SHORT])
+        score = SharedEngine(engine).read_example(EXAMPLES[SHORT])
         played = engine.perform(PerformRequest(score, engine.style(seed=11)))
         composed = engine.compose(ComposeRequest(notes=48, seed=6))[0]
         sound = engine.render(RenderRequest(played, prompt(), seed=3, span=(0.0, 4.0)))
@@ -162,10 +162,10 @@ def stop_at(share: float, begin: Callable[[ProgressCallback], Any]) -> float:
     return time.monotonic() - at[0]
 
 
-def works(desk: Desk, score: Score) -> dict[str, tuple[Callable, Callable]]:
+def works(shared: SharedEngine, score: Score) -> dict[str, tuple[Callable, Callable]]:
     """Three kinds of work to cancel, and a short job of the same kind."""
-    engine = desk.engine
-    long = desk.read_example(EXAMPLES[LONG])
+    engine = shared.engine
+    long = shared.read_example(EXAMPLES[LONG])
     performance = Performance(long.onset_quarter, long.duration_quarter, long.pitch, np.full(len(long), 64))
 
     def compose(step: ProgressCallback) -> None:
@@ -178,23 +178,23 @@ def works(desk: Desk, score: Score) -> dict[str, tuple[Callable, Callable]]:
         engine.compose(ComposeRequest(notes=200, seed=1), on_note=on_note)
 
     def render(step: ProgressCallback, seconds: float = 12.0) -> None:
-        for _ in engine.render_stream(RenderRequest(performance, prompt(), span=(0.0, seconds)), on_step=step):
+        for _ in engine.render_stream(RenderRequest(performance, prompt(), span=(0.0, seconds)), progress=step):
             pass
 
     return {
         "composing": (compose, lambda: engine.compose(ComposeRequest(notes=8))),
         "playing": (
-            lambda step: engine.perform(PerformRequest(long), on_step=step),
+            lambda step: engine.perform(PerformRequest(long), progress=step),
             lambda: engine.perform(PerformRequest(score)),
         ),
         "rendering": (render, lambda: render(lambda share: None, 0.5)),
     }
 
 
-def cancels(desk: Desk, score: Score, shares: tuple[float, ...]) -> tuple[float, float]:
+def cancels(shared: SharedEngine, score: Score, shares: tuple[float, ...]) -> tuple[float, float]:
     """The slowest stop and the slowest next job, seconds."""
     stops, nexts = [], []
-    for long, short in works(desk, score).values():
+    for long, short in works(shared, score).values():
         short()  # loaded
         for share in shares:
             stops.append(stop_at(share, long))
@@ -204,16 +204,16 @@ def cancels(desk: Desk, score: Score, shares: tuple[float, ...]) -> tuple[float,
     return max(stops), max(nexts)
 
 
-def test_cancelling_stops_the_computing(desk: Desk, score: Score) -> None:
-    pid = desk.engine.models.pid  # type: ignore[union-attr]
-    stop, _ = cancels(desk, score, (0.1,))
+def test_cancelling_stops_the_computing(shared: SharedEngine, score: Score) -> None:
+    pid = shared.engine.models.pid  # type: ignore[union-attr]
+    stop, _ = cancels(shared, score, (0.1,))
     assert stop < 4  # a second on an idle machine
-    assert desk.engine.models.pid == pid, "it obeyed, so it need not be ended"  # type: ignore[union-attr]
+    assert shared.engine.models.pid == pid, "it obeyed, so it need not be ended"  # type: ignore[union-attr]
 
 
 @pytest.mark.soak
-def test_cancelling_early_midway_and_late(desk: Desk, score: Score, soak_report: Reporter) -> None:
-    stop, following = cancels(desk, score, (0.1, 0.5, 0.9))
+def test_cancelling_early_midway_and_late(shared: SharedEngine, score: Score, soak_report: Reporter) -> None:
+    stop, following = cancels(shared, score, (0.1, 0.5, 0.9))
     soak_report(
         15, "cancel at 10, 50, 90 % of composing, playing, rendering",
         asked="computing stops within 1 s; next job starts within 2 s",

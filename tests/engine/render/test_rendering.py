@@ -5,11 +5,18 @@ import pytest
 import torch
 
 from engine.models.codec.piano_codec import CodecConfig, PianoCodec, spectral_distance
+from engine.models.renderer.guide_decoder import GuideDecoder, drawn_codes
 from engine.models.renderer.masked_renderer import MaskedRenderer, RendererConfig
-from engine.models.renderer.sketch_decoder import SketchDecoder, drawn_codes
-from engine.models.renderer.spectral_envelope import ASKED, COLOURS, Recolour, band_energy, colour, prompt_colours
+from engine.models.renderer.spectral_envelope import (
+    ASKED,
+    ENVELOPE_SIZE,
+    EnvelopeMatcher,
+    band_energy,
+    prompt_envelope,
+    spectral_envelope,
+)
 from engine.music.types import AudioClip, BadInput, Performance
-from engine.render.rendering import FRAME_RATE, Renderer, draw, frame_span, windows
+from engine.render.rendering import FRAME_RATE, Renderer, frame_span, sample_codes, windows
 from engine.sound.prompts import Prompt
 from engine.tokens.note_frames import WIDTH
 
@@ -22,8 +29,8 @@ def renderer() -> Renderer:
     torch.manual_seed(0)
     torch.set_num_threads(1)
     codec = PianoCodec(CODEC)
-    books = torch.stack([b.codebook for b in codec.quantiser.books])
-    return Renderer(codec, MaskedRenderer(MODEL, books))
+    codebooks = torch.stack([b.codebook for b in codec.quantiser.codebooks])
+    return Renderer(codec, MaskedRenderer(MODEL, codebooks))
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +52,8 @@ def batch(seed: int = 0, frames: int = 40, prompt_frames: int = 20) -> dict[str,
     return {
         "codes": codes,
         "notes": torch.rand(2, frames, WIDTH, generator=g),
-        "sketch": torch.randint(64, (2, frames, 4), generator=g),
-        "prompt_sketch": torch.randint(64, (2, prompt_frames, 4), generator=g),
+        "guide": torch.randint(64, (2, frames, 4), generator=g),
+        "prompt_guide": torch.randint(64, (2, prompt_frames, 4), generator=g),
         "known": torch.rand(2, frames, generator=g) < 0.4,
         "prompt_codes": torch.randint(64, (2, prompt_frames, 4), generator=g),
         "prompt_notes": torch.rand(2, prompt_frames, WIDTH, generator=g),
@@ -72,16 +79,16 @@ def test_hidden_codes_cannot_be_seen():
     model, b = awake(), batch()
     other = torch.where(b["known"][..., None], b["codes"], (b["codes"] + 7) % 64)
     prompt = read(model, b)
-    h = model.hear(b["codes"], b["known"], b["notes"], b["sketch"], prompt)
-    torch.testing.assert_close(model.hear(other, b["known"], b["notes"], b["sketch"], prompt), h)
+    h = model.hidden_states(b["codes"], b["known"], b["notes"], b["guide"], prompt)
+    torch.testing.assert_close(model.hidden_states(other, b["known"], b["notes"], b["guide"], prompt), h)
     shown = ~b["known"]
     assert not torch.allclose(
-        model.hear(other, shown, b["notes"], b["sketch"], prompt),
-        model.hear(b["codes"], shown, b["notes"], b["sketch"], prompt),
+        model.hidden_states(other, shown, b["notes"], b["guide"], prompt),
+        model.hidden_states(b["codes"], shown, b["notes"], b["guide"], prompt),
     )
 
 
-def test_a_finer_book_reads_only_coarser_ones():
+def test_a_finer_codebook_reads_only_coarser_ones():
     model, b = awake(), batch()
     h = torch.randn(5, 32)
     codes = b["codes"][0, :5]
@@ -93,19 +100,26 @@ def test_a_finer_book_reads_only_coarser_ones():
 
 def test_prompt_padding_and_hidden_prompt_notes_change_nothing():
     model, b = awake(), batch()
-    h = model.hear(b["codes"], b["known"], b["notes"], b["sketch"], read(model, b))
+    h = model.hidden_states(b["codes"], b["known"], b["notes"], b["guide"], read(model, b))
     padded = dict(b)
-    for key in ("prompt_codes", "prompt_sketch", "prompt_notes"):
+    for key in ("prompt_codes", "prompt_guide", "prompt_notes"):
         filler = (torch.rand(2, 6, WIDTH) if key == "prompt_notes" else torch.randint(64, (2, 6, 4))).to(b[key].dtype)
         padded[key] = torch.cat([filler, b[key]], 1)
     padded["prompt_valid"] = torch.cat([torch.zeros(2, 6, dtype=torch.bool), b["prompt_valid"]], 1)
     torch.testing.assert_close(
-        model.hear(b["codes"], b["known"], b["notes"], b["sketch"], read(model, padded)), h, rtol=1e-4, atol=1e-4
+        model.hidden_states(b["codes"], b["known"], b["notes"], b["guide"], read(model, padded)),
+        h,
+        rtol=1e-4,
+        atol=1e-4,
     )
     unheard = {**b, "prompt_notes": torch.stack([b["prompt_notes"][0], torch.zeros(20, WIDTH)])}
-    torch.testing.assert_close(model.hear(b["codes"], b["known"], b["notes"], b["sketch"], read(model, unheard)), h)
+    torch.testing.assert_close(
+        model.hidden_states(b["codes"], b["known"], b["notes"], b["guide"], read(model, unheard)), h
+    )
     louder = {**b, "prompt_codes": (b["prompt_codes"] + 1) % 64}
-    assert not torch.allclose(model.hear(b["codes"], b["known"], b["notes"], b["sketch"], read(model, louder)), h)
+    assert not torch.allclose(
+        model.hidden_states(b["codes"], b["known"], b["notes"], b["guide"], read(model, louder)), h
+    )
 
 
 def test_a_step_lowers_the_loss():
@@ -140,7 +154,7 @@ def test_stream_is_the_whole_in_parts(renderer, played, prompt):
 
 def test_cancel_and_progress(renderer, played, prompt):
     shares: list[float] = []
-    renderer.render(played, prompt, on_step=shares.append)
+    renderer.render(played, prompt, progress=shares.append)
     assert shares == sorted(shares)
     assert shares[-1] == 1
 
@@ -152,7 +166,7 @@ def test_cancel_and_progress(renderer, played, prompt):
             raise Stop
 
     with pytest.raises(Stop):
-        renderer.render(played, prompt, on_step=stop)
+        renderer.render(played, prompt, progress=stop)
 
 
 def test_bad_requests_are_refused_in_a_sentence(renderer, played, prompt):
@@ -185,21 +199,21 @@ def test_span_in_frames(played):
 
 def test_draw_follows_the_probabilities():
     log = torch.log(torch.tensor([0.7, 0.2, 0.1])).expand(20_000, 3)
-    counts = torch.bincount(draw(log, 1.0, torch.Generator().manual_seed(0)), minlength=3) / 20_000
+    counts = torch.bincount(sample_codes(log, 1.0, torch.Generator().manual_seed(0)), minlength=3) / 20_000
     np.testing.assert_allclose(counts, [0.7, 0.2, 0.1], atol=0.015)
-    assert (draw(log, 0, torch.Generator()) == 0).all()
+    assert (sample_codes(log, 0, torch.Generator()) == 0).all()
 
 
 def test_the_decoder_hears_everything_and_learns():
     torch.manual_seed(0)
     codec = PianoCodec(CODEC)
-    decoder = SketchDecoder(codec, 32)
+    decoder = GuideDecoder(codec, 32)
     heard = {
         "latent": torch.randn(2, 30, 16),
-        "sketch": torch.randn(2, 30, 2, 1025),
+        "guide": torch.randn(2, 30, 2, 1025),
         "notes": torch.rand(2, 30, WIDTH),
         "style": torch.randn(2, 32),
-        "colours": torch.randn(2, COLOURS),
+        "colours": torch.randn(2, ENVELOPE_SIZE),
     }
     true = torch.randn(2, 60, 1025)
     optimizer = torch.optim.Adam(decoder.parameters(), 1e-2)
@@ -215,27 +229,27 @@ def test_the_decoder_hears_everything_and_learns():
         assert not torch.allclose(decoder(**{**heard, name: value + 1}), made), name
 
 
-def test_full_trust_is_the_sketch_itself_moved_by_bands():
+def test_full_trust_is_the_guide_itself_moved_by_bands():
     codec = PianoCodec(CODEC)
-    decoder = SketchDecoder(codec, 32)
+    decoder = GuideDecoder(codec, 32)
     torch.nn.init.constant_(decoder.to_trust[1].bias, 50.0)
-    sketch = torch.randn(1, 8, 2, 1025)
-    rest = torch.randn(1, 8, 16), sketch, torch.rand(1, 8, WIDTH), torch.randn(1, 32), torch.zeros(1, COLOURS)
-    torch.testing.assert_close(decoder(*rest), sketch)
+    guide = torch.randn(1, 8, 2, 1025)
+    rest = torch.randn(1, 8, 16), guide, torch.rand(1, 8, WIDTH), torch.randn(1, 32), torch.zeros(1, ENVELOPE_SIZE)
+    torch.testing.assert_close(decoder(*rest), guide)
     torch.nn.init.constant_(decoder.to_shift[1].bias, 0.7)
-    torch.testing.assert_close(decoder(*rest), sketch + 0.7)
+    torch.testing.assert_close(decoder(*rest), guide + 0.7)
 
 
 def test_a_prompts_colours():
     g = np.random.default_rng(1)
-    sound, sketch = g.random((100, 1025)) + 0.1, g.random((100, 1025)) + 0.1
-    told = prompt_colours(sound, sketch)
-    assert told.shape == (COLOURS,)
-    np.testing.assert_allclose(prompt_colours(2 * sound, sketch)[:25] - told[:25], 0.25 * np.log(2), atol=1e-4)
-    np.testing.assert_allclose(prompt_colours(2 * sound, sketch)[25:50] - told[25:50], np.log(2), atol=1e-4)
+    sound, guide = g.random((100, 1025)) + 0.1, g.random((100, 1025)) + 0.1
+    told = prompt_envelope(sound, guide)
+    assert told.shape == (ENVELOPE_SIZE,)
+    np.testing.assert_allclose(prompt_envelope(2 * sound, guide)[:25] - told[:25], 0.25 * np.log(2), atol=1e-4)
+    np.testing.assert_allclose(prompt_envelope(2 * sound, guide)[25:50] - told[25:50], np.log(2), atol=1e-4)
     assert told[-1] == 1
-    assert not prompt_colours(sound, None)[25:].any()
-    twice = prompt_colours(np.concatenate([sound, sound]), None)
+    assert not prompt_envelope(sound, None)[25:].any()
+    twice = prompt_envelope(np.concatenate([sound, sound]), None)
     np.testing.assert_allclose(twice[:25], told[:25], atol=1e-5)
 
 
@@ -247,30 +261,30 @@ def test_drawn_codes_leave_known_frames_alone():
     assert style.shape == (2, 32)
 
 
-def test_colour_is_measured_against_the_sketch_and_filtered_in():
+def test_colour_is_measured_against_the_guide_and_filtered_in():
     g = np.random.default_rng(0)
-    sketch = g.random((200, 1025), np.float32) + 0.1
+    guide = g.random((200, 1025), np.float32) + 0.1
     tilt = np.exp(np.linspace(1.0, -1.0, 1025)).astype(np.float32)
     prompt = g.random((150, 1025), np.float32) + 0.1
-    wanted = colour(band_energy(prompt * tilt), band_energy(prompt))
-    filtered = Recolour(wanted, 1e-6).add(sketch, sketch)
-    np.testing.assert_allclose(colour(band_energy(filtered), band_energy(sketch)), wanted, atol=0.05)
-    recolour, parts = Recolour(wanted, 1e-6), []
+    wanted = spectral_envelope(band_energy(prompt * tilt), band_energy(prompt))
+    filtered = EnvelopeMatcher(wanted, 1e-6).add(guide, guide)
+    np.testing.assert_allclose(spectral_envelope(band_energy(filtered), band_energy(guide)), wanted, atol=0.05)
+    recolour, parts = EnvelopeMatcher(wanted, 1e-6), []
     for i in range(0, 200, 20):
-        parts.append(recolour.add(sketch[i : i + 20], sketch[i : i + 20]))
-    steps = np.abs(np.diff(np.log(np.concatenate(parts) / sketch), axis=0)).max()
+        parts.append(recolour.add(guide[i : i + 20], guide[i : i + 20]))
+    steps = np.abs(np.diff(np.log(np.concatenate(parts) / guide), axis=0)).max()
     assert steps < 0.05, "the filter moves without steps"
-    far = Recolour(np.full(25, 4.0), 1e-6).add(sketch, sketch)  # soft notes of a bright piano: no more is asked
-    assert colour(band_energy(far), band_energy(sketch)).max() == pytest.approx(ASKED, abs=0.05)
-    assert not colour(np.zeros(25), np.ones(25)).any(), "a silent band has no colour"
+    far = EnvelopeMatcher(np.full(25, 4.0), 1e-6).add(guide, guide)  # soft notes of a bright piano: no more is asked
+    assert spectral_envelope(band_energy(far), band_energy(guide)).max() == pytest.approx(ASKED, abs=0.05)
+    assert not spectral_envelope(np.zeros(25), np.ones(25)).any(), "a silent band has no colour"
 
 
-def test_below_the_decoders_floor_the_sketch_goes_on():
+def test_below_the_decoders_floor_the_guide_goes_on():
     loud, quiet = np.full((50, 1025), 1.0, np.float32), np.full((50, 1025), 1e-5, np.float32)
     loud[:, 600:] = quiet[:, 600:] = 0.0
     made = np.maximum(loud, 5e-3)
-    filled = Recolour(None, 5e-3).add(made, loud)
+    filled = EnvelopeMatcher(None, 5e-3).add(made, loud)
     np.testing.assert_allclose(filled[:, :600], 1.0)
-    assert filled[:, 600:].max() <= 5e-3 * 1.1e-4, "no hiss where the sketch is silent"
-    wanted = colour(band_energy(loud), band_energy(loud))
-    assert Recolour(wanted, 5e-3).add(made, loud)[:, 600:].max() < 1e-5
+    assert filled[:, 600:].max() <= 5e-3 * 1.1e-4, "no hiss where the guide is silent"
+    wanted = spectral_envelope(band_energy(loud), band_energy(loud))
+    assert EnvelopeMatcher(wanted, 5e-3).add(made, loud)[:, 600:].max() < 1e-5

@@ -24,8 +24,8 @@ SIZE = 24
 def codec() -> PianoEncodec:
     torch.manual_seed(0)
     made = PianoEncodec(SEANetConfig(2, dimension=8, lstm_layers=2), 4, SIZE)
-    for book in made.quantizer.books:
-        book.embed.normal_(std=0.02)
+    for codebook in made.quantizer.codebooks:
+        codebook.embed.normal_(std=0.02)
     return made
 
 
@@ -134,7 +134,7 @@ class Stop(Exception):
 
 def test_progress_rises_and_can_cancel() -> None:
     renderer, shares = ValleRenderer(codec(), model()), list[float]()
-    renderer.render(piece(18.0), prompt(), on_step=shares.append)
+    renderer.render(piece(18.0), prompt(), progress=shares.append)
     assert shares == sorted(shares)
     assert len(shares) > 1000
     assert shares[-1] == 1.0
@@ -144,7 +144,7 @@ def test_progress_rises_and_can_cancel() -> None:
             raise Stop
 
     with pytest.raises(Stop):
-        renderer.render(piece(18.0), prompt(), on_step=cancel)
+        renderer.render(piece(18.0), prompt(), progress=cancel)
 
 
 def test_bad_input() -> None:

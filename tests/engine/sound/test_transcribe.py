@@ -17,7 +17,7 @@ from engine.sound import transcribe as module
 from engine.sound.clip import encode_audio
 from engine.sound.preview import Preview
 from engine.sound.recording import read_recording, resample
-from engine.sound.transcribe import agreement, match_notes, note_f1, transcribe
+from engine.sound.transcribe import match_notes, note_f1, transcribe, transcription_score
 
 
 def melody() -> Performance:
@@ -38,7 +38,7 @@ def played() -> AudioClip:
 def test_a_preview_is_heard_note_for_note(played: AudioClip) -> None:
     told: list[float] = []
     heard = transcribe(played, told.append)
-    found = agreement(melody(), heard)
+    found = transcription_score(melody(), heard)
     assert found.f1 == 1.0
     assert found.onset_error_ms < 10
     assert found.velocity_correlation > 0.9
@@ -84,13 +84,13 @@ def test_agreement_of_four_notes() -> None:
     """Played: C, E, G, C again. Heard: C 20 ms late, E 60 ms late, the second C 40 ms early, a B too many."""
     played = Performance([0.0, 1.0, 2.0, 3.0], np.full(4, 0.5), [60, 64, 67, 60], [20, 40, 60, 80])
     heard = Performance([0.02, 1.06, 2.5, 2.96], np.full(4, 0.5), [60, 64, 71, 60], [30, 40, 60, 90])
-    found = agreement(played, heard)
+    found = transcription_score(played, heard)
     assert (found.played, found.heard, found.matched) == (4, 4, 2)
     assert found.f1 == 0.5
     assert found.onset_error_ms == pytest.approx(30)
     assert found.onset_bias_ms == pytest.approx(-10)
     assert np.isnan(found.velocity_correlation)  # two notes make no correlation
-    assert agreement(played, heard, 0.1).f1 == 0.75
+    assert transcription_score(played, heard, 0.1).f1 == 0.75
     assert note_f1(Performance([], [], [], []), Performance([], [], [], [])) == (1.0, 1.0, 1.0)
     assert note_f1(played, Performance([], [], [], [])) == (0.0, 0.0, 0.0)
 

@@ -28,7 +28,7 @@ from engine.sound.players import players
 from engine.sound.preview import Preview
 from training.sound.eval.codec import codec_table, save_sounds, through, use_table
 from training.sound.eval.goals import goals
-from training.sound.eval.material import Material, Table
+from training.sound.eval.material import Material, ReportTable
 from training.sound.eval.picture import side_by_side
 from training.sound.eval.recordings import Row, read_all, recordings_table
 from training.sound.eval.render import (
@@ -73,14 +73,14 @@ def measure(
     material: Material, codec: Any, others: dict[str, Any], renderers: dict[str, Rendering], only: tuple[str, ...],
     quick: bool, out: Path, say: Callable[[str], None], seconds: float = 150.0, again: tuple[str, ...] = (),
     without: tuple[str, ...] = (),
-) -> list[Table]:  # fmt: skip
+) -> list[ReportTable]:  # fmt: skip
     """The tables asked for, each printed when it is done.
 
     again    beginnings of the recordings' rows to measure; the others come from OUT, where an earlier run kept them
     without  columns of these rows to leave out: "notes", "visqol"
     """
     first: Any = next(iter(renderers.values()), None)
-    work: dict[str, Callable[[], Table]] = {
+    work: dict[str, Callable[[], ReportTable]] = {
         "use": lambda: use_table(material, codec, quick),
         "codec": lambda: codec_table(material, codec, 2.5 if quick else 10.0, others, quick, say),
         "renderer": lambda: renderer_table(
@@ -92,7 +92,7 @@ def measure(
         "seams": lambda: seams_table(material, first, 20.0 if quick else 600.0, say),
     }
     out.mkdir(parents=True, exist_ok=True)
-    tables: dict[str, list[Table]] = {}
+    tables: dict[str, list[ReportTable]] = {}
     for name in only:
         started = time.process_time()
         if name == "picture":
@@ -117,7 +117,7 @@ def measure(
     return found
 
 
-def _save(out: Path, tables: list[Table]) -> None:
+def _save(out: Path, tables: list[ReportTable]) -> None:
     (out / "tables.md").write_text("\n".join(t.markdown() for t in tables), encoding="utf-8")
     (out / "tables.json").write_text(json.dumps([vars(t) for t in tables], default=_plain, indent=1))
 

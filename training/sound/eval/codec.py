@@ -14,7 +14,7 @@ from engine.music.types import AudioClip, BadInput, Performance
 from engine.sound.players import levelled
 from engine.sound.transcribe import note_f1
 from engine.tokens.note_frames import note_frames
-from training.sound.eval.material import CALM, DENSE, RATE, Material, Table, hear_all, lyra, opus
+from training.sound.eval.material import CALM, DENSE, RATE, Material, ReportTable, hear_all, lyra, opus
 
 FIELDS = ("mel_db", "mel_low_db", "spectral_db", "si_sdr_db", "nrmse", "nrmse_corrected", "chroma_mae_corrected")
 NAMES = ("mel, dB", "mel to 4 kHz", "log spectrum, dB", "SI-SDR, dB", "NRMSE", "corrected", "chroma MAE")
@@ -22,11 +22,11 @@ COLUMNS = ("system", "kbit/s", "F1 calm", "F1 dense", *NAMES)
 STARTS = {CALM[0]: 20.0, CALM[1]: 30.0, DENSE[0]: 15.0, DENSE[1]: 20.0}
 
 
-def through(codec: Any, clip: AudioClip, books: int | None = None, notes: Performance | None = None) -> AudioClip:
-    """A clip through a codec and back: its first `books` codebooks only; told the notes, where it can use them."""
+def through(codec: Any, clip: AudioClip, codebooks: int | None = None, notes: Performance | None = None) -> AudioClip:
+    """A clip through a codec and back: its first `codebooks` codebooks only; told the notes, where it can use them."""
     with torch.inference_mode():
         codes = codec.encode(torch.from_numpy(np.array(clip.samples))[None])
-        codes = codes if books is None else codes[:, :books]
+        codes = codes if codebooks is None else codes[:, :codebooks]
         if notes is None:
             sound = codec.decode(codes)
         else:
@@ -36,13 +36,13 @@ def through(codec: Any, clip: AudioClip, books: int | None = None, notes: Perfor
 
 
 def code_use(codec: Any, clips: list[AudioClip]) -> list[tuple[float, float]]:
-    """Of each book: the share of its entries that these sounds use, and their perplexity over its size."""
+    """Of each codebook: the share of its entries that these sounds use, and their perplexity over its size."""
     counts = np.zeros((codec.num_codebooks, codec.codebook_size))
     for clip in clips:
         with torch.inference_mode():
             codes = codec.encode(torch.from_numpy(np.array(clip.samples))[None])[0].numpy()
-        for book, row in zip(counts, codes, strict=True):
-            book += np.bincount(row, minlength=len(book))
+        for codebook, row in zip(counts, codes, strict=True):
+            codebook += np.bincount(row, minlength=len(codebook))
     share = counts / counts.sum(1, keepdims=True)
     spread = np.exp(-(share * np.log(np.maximum(share, 1e-12))).sum(1)) / codec.codebook_size
     return [(float((row > 0).mean()), float(s)) for row, s in zip(counts, spread, strict=True)]
@@ -50,7 +50,7 @@ def code_use(codec: Any, clips: list[AudioClip]) -> list[tuple[float, float]]:
 
 def codec_table(
     material: Material, codec: Any, seconds: float, others: dict[str, Any], quick: bool, say: Callable[[str], None]
-) -> Table:
+) -> ReportTable:
     """The codec's table: `seconds` of each of two calm and two dense held-out recordings.
 
     others  further codecs with the same interface, by name
@@ -59,15 +59,15 @@ def codec_table(
     names = (*CALM, *DENSE)
     pairs = [material.real(name, STARTS[name], seconds) for name in names]
     clips, notes = [levelled(c) for c, _ in pairs], [n for _, n in pairs]
-    per_book = float(np.log2(codec.codebook_size) * codec.sample_rate / codec.hop_length / 1000)
+    per_codebook = float(np.log2(codec.codebook_size) * codec.sample_rate / codec.hop_length / 1000)
     systems: dict[str, tuple[float, list[AudioClip]]] = {"original": (512.0, clips)}
-    books = codec.num_codebooks
-    systems["ours"] = (books * per_book, [through(codec, c) for c in clips])
-    if hasattr(codec, "hear_notes"):
+    codebooks = codec.num_codebooks
+    systems["ours"] = (codebooks * per_codebook, [through(codec, c) for c in clips])
+    if hasattr(codec, "encode_notes"):
         told = [through(codec, c, None, n) for c, n in zip(clips, notes, strict=True)]
-        systems["ours, told the notes"] = (books * per_book, told)
+        systems["ours, told the notes"] = (codebooks * per_codebook, told)
     for name, other in others.items():
-        systems[name] = (other.num_codebooks * per_book, [through(other, c) for c in clips])
+        systems[name] = (other.num_codebooks * per_codebook, [through(other, c) for c in clips])
     coded = [opus(c) for c in clips]
     systems["Opus, its lowest rate"] = (float(np.mean([rate for _, rate in coded])), [c for c, _ in coded])
     remarks = [
@@ -75,7 +75,10 @@ def codec_table(
     ]
     if not quick:
         for depth in (1, 2):
-            systems[f"ours, {depth} of {books} books"] = (depth * per_book, [through(codec, c, depth) for c in clips])
+            systems[f"ours, {depth} of {codebooks} books"] = (
+                depth * per_codebook,
+                [through(codec, c, depth) for c in clips],
+            )
         try:
             folder = material.data / "baselines" / "lyra"
             systems["Lyra v2, same rate"] = (2.2, [lyra(c, folder) for c in clips])
@@ -89,15 +92,15 @@ def codec_table(
         f1 = [note_f1(a, b)[2] for a, b in zip(heard_in_original, heard, strict=True)]
         found = [distances(c, s) for c, s in zip(clips, sounds, strict=True)] if name != "original" else []
         rows.append([name, rate, np.mean(f1[:2]), np.mean(f1[2:]), *_means(found)])
-    return Table("Codec on held-out recordings", COLUMNS, rows, remarks)
+    return ReportTable("Codec on held-out recordings", COLUMNS, rows, remarks)
 
 
-def use_table(material: Material, codec: Any, quick: bool) -> Table:
+def use_table(material: Material, codec: Any, quick: bool) -> ReportTable:
     """How much of each codebook held-out music uses."""
     clips = _much_sound(material, quick)
     rows = [[f"book {k + 1}", share, spread] for k, (share, spread) in enumerate(code_use(codec, clips))]
     minutes = sum(c.duration_sec for c in clips) / 60
-    return Table(
+    return ReportTable(
         f"Code use in {minutes:.0f} minutes of held-out music", ("", "entries used", "perplexity / size"), rows
     )
 

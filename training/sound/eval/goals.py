@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from training.sound.eval.material import Table
+from training.sound.eval.material import ReportTable
 
 Goal = tuple[str, float, str, float]  # what, found, "≥", "≤" or "<", asked
 
 
-def goals(tables: Mapping[str, Sequence[Table]]) -> Table:
+def goals(tables: Mapping[str, Sequence[ReportTable]]) -> ReportTable:
     """Found against asked, for what was measured; tables by the names of `training.sound.eval.audio`."""
     found: list[Goal] = []
     if "codec" in tables:
@@ -53,12 +53,12 @@ def goals(tables: Mapping[str, Sequence[Table]]) -> Table:
     rows = [(what, value, f"{sign} {asked:.3g}", "yes" if _reached(value, sign, asked) else "no")
             for what, value, sign, asked in found]  # fmt: skip
     reached = sum(row[3] == "yes" for row in rows)
-    return Table(
+    return ReportTable(
         "Figures to reach", ("figure", "found", "asked", "reached"), rows, [f"{reached} of {len(rows)} reached."]
     )
 
 
-def of_recordings(split: str, tables: Sequence[Table]) -> list[Goal]:
+def of_recordings(split: str, tables: Sequence[ReportTable]) -> list[Goal]:
     """The fitted piano's goals, from the tables of `recordings_table` and `fitted_table`."""
     far, measures, _, prompts, _, own = tables
     found: list[Goal] = []
@@ -80,7 +80,7 @@ def of_recordings(split: str, tables: Sequence[Table]) -> list[Goal]:
     return found
 
 
-def _plain(table: Table, row: str, column: str) -> float:
+def _plain(table: ReportTable, row: str, column: str) -> float:
     """The plain distance in a cell "endless (plain) [low, high]"; nan where there is none."""
     if column not in table.columns:
         return float("nan")

@@ -32,7 +32,7 @@ GAP_SEC = 1.0  # of silence between clips that are transcribed together
 
 
 @dataclass(frozen=True)
-class Table:
+class ReportTable:
     """One table of the report: a title, column names, rows of cells, remarks underneath."""
 
     title: str

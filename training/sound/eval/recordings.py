@@ -38,7 +38,7 @@ from engine.music.types import AudioClip, BadInput, Performance
 from engine.sound.players import levelled
 from engine.sound.prompts import Prompt, prepare_prompt
 from engine.sound.recording import read_recording, resample
-from engine.sound.transcribe import agreement
+from engine.sound.transcribe import transcription_score
 from training.sound.eval.likeness import (
     OCTAVES,
     VISQOL_SEC,
@@ -48,7 +48,7 @@ from training.sound.eval.likeness import (
     loudness_correlation,
     visqol,
 )
-from training.sound.eval.material import Table, hear_all, part
+from training.sound.eval.material import ReportTable, hear_all, part
 
 PROMPT_SEC, FROM_SEC = 6.0, 7.0
 FADE_SEC = 2.2  # at the end of the short clips: left out
@@ -79,7 +79,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Recording:
+class HeldOutRecording:
     """One recording's prompt, the sound after it at 32 kHz, and the notes of that sound."""
 
     player: str
@@ -88,17 +88,17 @@ class Recording:
     notes: Performance
 
 
-Row = Callable[[Recording], AudioClip]
+Row = Callable[[HeldOutRecording], AudioClip]
 
 
-def read(data: Path, folder: str, file: str, player: str, seconds: float) -> Recording:
+def read(data: Path, folder: str, file: str, player: str, seconds: float) -> HeldOutRecording:
     """A recording of the data pack; at most `seconds` of it after the prompt. Raises BadInput."""
     whole = read_recording(data / folder / "real" / file, RATE)
     notes = open_performance_file(data / folder / "real_midi" / f"{Path(file).stem}.mid")
     end = min(whole.duration_sec - FADE_SEC, FROM_SEC + seconds)
     prompt = prepare_prompt(whole, 0.3, PROMPT_SEC, notes, player)
     sound = AudioClip(whole.samples[round(FROM_SEC * RATE) : round(end * RATE)], RATE)
-    return Recording(player, prompt, levelled(sound), part(notes, FROM_SEC, end - FROM_SEC))
+    return HeldOutRecording(player, prompt, levelled(sound), part(notes, FROM_SEC, end - FROM_SEC))
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def embeddings_of(data: Path) -> dict[str, Embedding]:
 
 
 def measured(
-    real: list[Recording], made: list[AudioClip], embeddings: dict[str, Embedding], without: tuple[str, ...] = ()
+    real: list[HeldOutRecording], made: list[AudioClip], embeddings: dict[str, Embedding], without: tuple[str, ...] = ()
 ) -> Measured:
     """A row's sounds, one for each recording, against the recordings; without the dear columns "notes", "visqol"."""
     rows = []
@@ -163,18 +163,18 @@ def measured(
     )  # fmt: skip
 
 
-def notes_heard(real: list[Recording], made: list[AudioClip]) -> list[tuple[float, float, float]]:
+def notes_heard(real: list[HeldOutRecording], made: list[AudioClip]) -> list[tuple[float, float, float]]:
     """F1, onset error in ms and F1 with velocity of the notes that are transcribed from each sound's beginning."""
     first = [AudioClip(c.samples[: round(NOTES_SEC * RATE)], RATE) for c in made]
     found = []
     for r, clip, notes in zip(real, first, hear_all(first), strict=True):
         wanted = part(r.notes, 0.0, clip.duration_sec)
-        same = agreement(wanted, notes)
+        same = transcription_score(wanted, notes)
         found.append((same.f1, same.onset_error_ms, notes_with_offset_and_velocity(wanted, notes)[1]))
     return found
 
 
-def read_all(data: Path, split: str, seconds: float) -> list[Recording]:
+def read_all(data: Path, split: str, seconds: float) -> list[HeldOutRecording]:
     """The recordings of "report" or "selection"; at most `seconds` of each after its prompt."""
     return [read(data, *one, seconds) for one in {"report": REPORT, "selection": SELECTION}[split]]
 
@@ -182,7 +182,7 @@ def read_all(data: Path, split: str, seconds: float) -> list[Recording]:
 def recordings_table(
     data: Path, split: str, rows: dict[str, Row], seconds: float, say: Say, folder: Path | None = None,
     again: tuple[str, ...] | None = None, without: tuple[str, ...] = (),
-) -> list[Table]:  # fmt: skip
+) -> list[ReportTable]:  # fmt: skip
     """Fréchet distances of each row with 90 % intervals by recording, the other measures, and each recording's own.
 
     rows    what can be measured; the recording itself and its halves join by themselves
@@ -217,8 +217,8 @@ def recordings_table(
 
 
 def frechet_rows(
-    split: str, real: list[Recording], found: dict[str, Measured], embeddings: dict[str, Embedding], say: Say
-) -> Table:
+    split: str, real: list[HeldOutRecording], found: dict[str, Measured], embeddings: dict[str, Embedding], say: Say
+) -> ReportTable:
     """The distance of each row from the recordings, with its interval, and its ratio to the preview's."""
     lines: dict[str, list[str | float]] = {name: [name] for name in ("real halves", *found) if name != ITSELF}
     for label, embedding in embeddings.items():
@@ -237,7 +237,7 @@ def frechet_rows(
                 lines[name].append("-")
     columns = [c for label in embeddings for c in ((label, f"{label} / preview") if "preview" in found else (label,))]
     total = sum(r.sound.duration_sec for r in real)
-    return Table(
+    return ReportTable(
         f"{split.capitalize()} recordings: {len(real)}, {total:.0f} s, each from its own transcript and prompt",
         ("sound", *columns), list(lines.values()),
         ["Fréchet: extrapolated to endless sound (plain); in square brackets 5 to 95 % of draws of recordings, plain. "
@@ -246,9 +246,9 @@ def frechet_rows(
     )  # fmt: skip
 
 
-def measures_rows(split: str, found: dict[str, Measured]) -> Table:
+def measures_rows(split: str, found: dict[str, Measured]) -> ReportTable:
     """Means over the recordings of all other measures."""
-    return Table(
+    return ReportTable(
         f"{split.capitalize()} recordings: notes, spectra, attacks", ("sound", *MEASURES),
         [[name, *_means(m.measures)] for name, m in found.items()],
         [f"F1, onset error: notes that the transcriber finds in the first {NOTES_SEC:g} s against the notes played. "
@@ -257,7 +257,7 @@ def measures_rows(split: str, found: dict[str, Measured]) -> Table:
     )  # fmt: skip
 
 
-def decay_rows(split: str, found: dict[str, Measured]) -> Table:
+def decay_rows(split: str, found: dict[str, Measured]) -> ReportTable:
     """How long each octave rings against the recording: medians over the recordings of the ratios."""
     lines: list[list[str | float]] = []
     for name, m in found.items():
@@ -265,13 +265,13 @@ def decay_rows(split: str, found: dict[str, Measured]) -> Table:
             ratios = np.log2(m.decay / found[ITSELF].decay)
             off = np.abs(ratios)
             lines.append([name, *(2 ** _medians(ratios)).tolist(), float(off[np.isfinite(off)].mean())])
-    return Table(
+    return ReportTable(
         f"{split.capitalize()} recordings: decay time against the recording's, by octave",
         ("sound", *(f"{hz:.0f} Hz" for hz in OCTAVES), "mean |log2|"), lines,
     )  # fmt: skip
 
 
-def prompt_rows(split: str, real: list[Recording], found: dict[str, Measured]) -> Table:
+def prompt_rows(split: str, real: list[HeldOutRecording], found: dict[str, Measured]) -> ReportTable:
     """Is a sound's long-term spectrum nearest to its own prompt's? The recordings' own other parts beside it."""
     prompts = [long_term_spectrum(levelled(r.prompt.clip)) for r in real]
     lines: list[list[str | float]] = []
@@ -282,13 +282,13 @@ def prompt_rows(split: str, real: list[Recording], found: dict[str, Measured]) -
         lines.append(
             [name, float((own[:, None] < others).mean()), float((own < others.min(1)).mean()), float(own.mean())]
         )
-    return Table(
+    return ReportTable(
         f"{split.capitalize()} recordings: long-term spectrum against the prompts'",
         ("sound", "nearer own than another", "nearest own", "dB to own"), lines,
     )  # fmt: skip
 
 
-def each_rows(split: str, real: list[Recording], found: dict[str, Measured]) -> Table:
+def each_rows(split: str, real: list[HeldOutRecording], found: dict[str, Measured]) -> ReportTable:
     """Every recording's own row of the measures, and its plain Fréchet distance."""
     labels = list(found[ITSELF].features)
     lines: list[list[str | float]] = []
@@ -296,7 +296,7 @@ def each_rows(split: str, real: list[Recording], found: dict[str, Measured]) -> 
         for name, m in found.items():
             far = [_plain(found[ITSELF].features[k][i], m.features[k][i]) for k in labels]
             lines.append([r.player, name, *far, *m.measures[i].tolist()])
-    return Table(f"{split.capitalize()} recordings, each", ("player", "sound", *labels, *MEASURES), lines)
+    return ReportTable(f"{split.capitalize()} recordings, each", ("player", "sound", *labels, *MEASURES), lines)
 
 
 def bootstrap(left: list[np.ndarray], right: list[np.ndarray]) -> np.ndarray:

@@ -30,9 +30,9 @@ from engine.measures.sound_metrics import (
 from engine.music.types import AudioClip, BadInput, Performance
 from engine.sound.players import levelled, players
 from engine.sound.prompts import Prompt, prepare_prompt
-from engine.sound.transcribe import Agreement, agreement
+from engine.sound.transcribe import TranscriptionScore, transcription_score
 from training.sound.eval.codec import through
-from training.sound.eval.material import CALM, DENSE, Material, Table, hear_all
+from training.sound.eval.material import CALM, DENSE, Material, ReportTable, hear_all
 
 FRAME, TAIL = 640, 2.0  # samples; seconds after the last release
 Say = Callable[[str], None]
@@ -64,7 +64,7 @@ def wanted_samples(performance: Performance) -> int:
     return int(np.ceil(50 * (performance.end_sec + TAIL))) * FRAME
 
 
-def _summary(found: list[Agreement], pairs: list[tuple[Performance, Performance]]) -> list[float | str]:
+def _summary(found: list[TranscriptionScore], pairs: list[tuple[Performance, Performance]]) -> list[float | str]:
     """Means over the pieces: F1, precision, recall, onset error, F1 with offset, with velocity, velocity r."""
     more = np.array([notes_with_offset_and_velocity(a, b) for a, b in pairs])
     fields = ("f1", "precision", "recall", "onset_error_ms")
@@ -80,7 +80,7 @@ def renderer_table(
     seconds: float,
     say: Say,
     quick: bool = False,
-) -> Table:
+) -> ReportTable:
     """Onsets, velocities and lengths of renderings, beside the sampler that plays the prompt's piano."""
     pieces, prompts = material.performances(count, seconds), material.prompts()
     using = [list(prompts.items())[i % len(prompts)] for i in range(count)]
@@ -110,7 +110,7 @@ def renderer_table(
         length: float | str = "-"
         if name.startswith(tuple(renderers) or ("\0",)):
             length = max(abs(len(s.samples) - wanted_samples(p)) for s, p in zip(sounds, pieces, strict=True)) / 32000
-        rows.append([name, *_summary([agreement(a, b) for a, b in pairs], pairs), loud, single, length])
+        rows.append([name, *_summary([transcription_score(a, b) for a, b in pairs], pairs), loud, single, length])
     columns = (
         "system",
         "F1",
@@ -124,7 +124,7 @@ def renderer_table(
         "loudness ρ, scale",
         "length error, s",
     )
-    return Table(
+    return ReportTable(
         f"Renderer: {count} performances of {seconds:g} s (MAESTRO validation), unseen pianos",
         columns,
         rows,
@@ -135,7 +135,7 @@ def renderer_table(
     )
 
 
-def fidelity_table(material: Material, r: Rendering, count: int, seconds: float, say: Say) -> Table:
+def fidelity_table(material: Material, r: Rendering, count: int, seconds: float, say: Say) -> ReportTable:
     """Is a rendering's long-term spectrum nearest to its own prompt's? Every piece with every prompt."""
     prompts, pieces = material.prompts(), material.performances(count, seconds, seed=5)
     names = list(prompts)
@@ -200,10 +200,12 @@ def fidelity_table(material: Material, r: Rendering, count: int, seconds: float,
     )
     remark = "The pianos themselves: what each prompt's own instrument reaches in the same or other music; the ceiling."
     title = f"Prompt fidelity: {count} pieces x {len(names)} prompts, long-term spectra"
-    return Table(title, columns, rows, [remark])
+    return ReportTable(title, columns, rows, [remark])
 
 
-def prompt_table(material: Material, r: Rendering, count: int, seconds: float, say: Say, quick: bool = False) -> Table:
+def prompt_table(
+    material: Material, r: Rendering, count: int, seconds: float, say: Say, quick: bool = False
+) -> ReportTable:
     """Prompt ablation, and the paper's misalignment test: the prompt's notes late against its sound by 0 to 200 ms."""
     prompts, pieces = list(material.prompts().items()), material.performances(count, seconds, seed=6)
     rng = np.random.default_rng(0)
@@ -239,7 +241,7 @@ def prompt_table(material: Material, r: Rendering, count: int, seconds: float, s
         own = [prompts[(2 * i) % len(prompts)][1] for i in range(count)]
         other = [prompts[(2 * i + 3) % len(prompts)][1] for i in range(count)]
         sounds = [r.render(p, change(a, b)) for p, a, b in zip(pieces, own, other, strict=True)]
-        found = [agreement(p, h) for p, h in zip(pieces, hear_all(sounds), strict=True)]
+        found = [transcription_score(p, h) for p, h in zip(pieces, hear_all(sounds), strict=True)]
         far = [
             spectrum_distance(long_term_spectrum(s), long_term_spectrum(p.clip))
             for s, p in zip(sounds, own, strict=True)
@@ -253,7 +255,7 @@ def prompt_table(material: Material, r: Rendering, count: int, seconds: float, s
                 float(np.mean(far)),
             ]
         )
-    return Table(
+    return ReportTable(
         "Prompt ablation and misalignment",
         ("prompt", "F1", "onset error, ms", "onset bias, ms", "dB to its spectrum"),
         rows,
@@ -262,7 +264,7 @@ def prompt_table(material: Material, r: Rendering, count: int, seconds: float, s
 
 def frechet_table(
     material: Material, renderers: dict[str, Rendering], codec: Any, seconds: float, say: Say, quick: bool = False
-) -> Table:
+) -> ReportTable:
     """Fréchet distances to real recordings of the same music: `seconds` of each of the four held-out recordings."""
     names, starts = (*CALM, *DENSE), (0.0, 0.0, 0.0, 0.0)
     blocks = [material.real(n, s, seconds) for n, s in zip(names, starts, strict=True)]
@@ -307,7 +309,7 @@ def frechet_table(
             **{n: (whole, embed_all(embedding, s)) for n, s in sets.items()},
         }.items():
             rows[name].append(_distance(left, right))
-    return Table(
+    return ReportTable(
         f"Fréchet distance to {4 * seconds:g} s of held-out recordings, same music",
         ("sound", *embeddings),
         list(rows.values()),
@@ -322,7 +324,7 @@ def _distance(a: np.ndarray, b: np.ndarray) -> str:
         return "too little sound"
 
 
-def seams_table(material: Material, r: Rendering, seconds: float, say: Say) -> Table:
+def seams_table(material: Material, r: Rendering, seconds: float, say: Say) -> ReportTable:
     """One long rendering: can its seams be told, does it drift, how fast was it made?"""
     window = 16.0 if seconds > 60 else 5.0
     piece = material.long_performance(seconds, window)
@@ -339,7 +341,9 @@ def seams_table(material: Material, r: Rendering, seconds: float, say: Say) -> T
     cuts = [AudioClip(sound.samples[int(a * 32000) : int((a + n) * 32000)], 32000) for a, n in ends]
     from training.sound.eval.material import part
 
-    bias = [agreement(part(piece, a, n), h).onset_bias_ms for (a, n), h in zip(ends, hear_all(cuts), strict=True)]
+    bias = [
+        transcription_score(part(piece, a, n), h).onset_bias_ms for (a, n), h in zip(ends, hear_all(cuts), strict=True)
+    ]
     rows: list[list[str | float]] = [[f"AUC, {name}", found.auc[name]] for name in MEASURES]
     rows += [
         ["AUC, all together", found.together],
@@ -350,7 +354,7 @@ def seams_table(material: Material, r: Rendering, seconds: float, say: Say) -> T
         ["real-time factor (one core)", cpu / sound.duration_sec],
         ["first sound, s", first],
     ]
-    return Table(
+    return ReportTable(
         f"One rendering of {seconds / 60:.1f} minutes",
         ("measure", "value"),
         rows,

@@ -10,14 +10,14 @@ from engine.music.types import AudioClip
 from engine.render.fitted import FittedRenderer
 from engine.sound.preview import Preview
 from engine.sound.spectra import level_db
-from training.sound.eval.material import Table
-from training.sound.eval.recordings import Recording
+from training.sound.eval.material import ReportTable
+from training.sound.eval.recordings import HeldOutRecording
 
 STEP_SEC = 1.0
 PAUSE_DB = 40.0  # under the loudest second: not compared
 
 
-def fitted_table(recordings: list[Recording], preview: Preview) -> Table:
+def fitted_table(recordings: list[HeldOutRecording], preview: Preview) -> ReportTable:
     """One row a recording, each fitted anew: seconds of one core, and loudness second by second against the preview's.
 
     Loudness: correlation, and the largest of the middle nine tenths of the differences after one constant a prompt, dB.
@@ -44,7 +44,7 @@ def fitted_table(recordings: list[Recording], preview: Preview) -> Table:
         follows = float(np.corrcoef(ours[heard], theirs[heard])[0, 1])
         rows.append([r.player, fit, first, spent / sound.duration_sec, follows, off])
     mean = [float(np.mean([float(row[i]) for row in rows])) for i in range(1, 6)]
-    return Table(
+    return ReportTable(
         "Fitted piano: seconds of one core, and loudness against the preview's",
         ("player", "fit, s", "first sound, s", "real-time factor", "loudness r", "loudness off, dB"),
         [*rows, ["mean", *mean]],

@@ -1,6 +1,6 @@
-"""A sketch: the performance played quickly on one sampled piano, for a model to turn into the sound that is wanted.
+"""The guide signal: the performance on a sampled piano, as conditioning for the renderer.
 
-Notes say what is struck; the sketch says what that does to a spectrum, which a small model would be long in learning.
+It gives the network the spectra of attacks and partials, which a small model would need long to learn from notes.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ PIANO = "grand"
 CHUNK_SEC = 2.0
 
 
-class Sketch:
-    """The sound of a sketch, made as far as it is asked for."""
+class Guide:
+    """The sound of a guide, made as far as it is asked for."""
 
     def __init__(self, preview: Preview, performance: Performance):
         self._parts: Iterator[AudioClip] = preview.stream(performance, PIANO, CHUNK_SEC)
@@ -37,11 +37,11 @@ class Sketch:
 
 
 def whole(preview: Preview, performance: Performance, samples: int, lead_sec: float = 4.0) -> NDArray[np.float32]:
-    """The first `samples` samples of the sketch of an excerpt, whose notes of up to `lead_sec` before it sound on."""
+    """The first `samples` samples of the guide of an excerpt, whose notes of up to `lead_sec` before it sound on."""
     moved = Performance(
         np.maximum(performance.onset_sec + lead_sec, 0), performance.duration_sec, performance.pitch,
         performance.velocity,
         np.maximum(performance.pedal_sec + lead_sec, 0), performance.pedal_value,
     )  # fmt: skip
     lead = round(lead_sec * SAMPLE_RATE)
-    return Sketch(preview, moved).sound(lead, lead + samples)
+    return Guide(preview, moved).sound(lead, lead + samples)

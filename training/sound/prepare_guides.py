@@ -1,9 +1,9 @@
-"""Sketch every clip of a code pack (`engine.sound.sketch`): beside it, the sketches' codes and sound.
+"""Make the guide signal of every clip of a code pack (`engine.sound.guide`): beside it, the guides' codes and sound.
 
 PACK.sketches.npy  (frames, K) int16
 PACK.sketches.i16  (640 frames,) int16 samples, mono, 32 kHz
 
-OMP_NUM_THREADS=1 python -m training.sound.prepare_sketches --pack data/renderer-v3.npz \\
+OMP_NUM_THREADS=1 python -m training.sound.prepare_guides --pack data/renderer-v3.npz \\
     --codec checkpoints/piano-codec-v2
 """
 
@@ -19,13 +19,13 @@ import torch
 from numpy.typing import NDArray
 
 from engine.checkpoints.bundle import open_codec
+from engine.sound.guide import whole
 from engine.sound.preview import Preview
-from engine.sound.sketch import whole
 from training.sound.batches import CodePack
 
 
-def sketches(share: tuple[Path, Path, NDArray[np.int64]]) -> list[tuple[NDArray[np.int16], NDArray[np.int16]]]:
-    """The codes (F, K) and samples of some clips' sketches, from (code pack, codec folder, clips)."""
+def guides(share: tuple[Path, Path, NDArray[np.int64]]) -> list[tuple[NDArray[np.int16], NDArray[np.int16]]]:
+    """The codes (F, K) and samples of some clips' guides, from (code pack, codec folder, clips)."""
     torch.set_num_threads(1)
     pack, codec, preview = CodePack(share[0]), open_codec(share[1]).model, Preview()
     out = []
@@ -50,7 +50,7 @@ def main() -> None:
         open(args.pack.with_suffix(".sketches.tmp"), "wb") as samples,
     ):
         codes = []
-        for i, part in enumerate(pool.map(sketches, shares)):
+        for i, part in enumerate(pool.map(guides, shares)):
             for code, sound in part:
                 codes.append(code)
                 samples.write(sound.tobytes())

@@ -34,7 +34,7 @@ class _Waiting:
     ticket: int
 
 
-class Turns:
+class AdmissionGate:
     """So many jobs at one time; the others wait, and can be cancelled meanwhile."""
 
     def __init__(self, at_once: int, most_waiting: int = WAITING_LONG) -> None:

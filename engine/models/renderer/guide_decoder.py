@@ -1,10 +1,10 @@
-"""The renderer's way from codes to spectra: it hears the sketch itself, and how the prompt is coloured.
+"""The renderer's way from codes to spectra: it hears the guide itself, and how the prompt is coloured.
 
 Grown out of a copy of the codec's decoder. Codes of 2.2 kbit/s blur soft and crowded music; but what is played is
-known, and the sketch (`engine.sound.sketch`) has every attack and partial of it. So for each bin and moment the decoder
+known, and the guide (`engine.sound.guide`) has every attack and partial of it. So for each bin and moment the decoder
 mixes two spectra: its own, from codes, notes and prompt, and the sketch's, moved band by band to the wanted colour. It
 was tuned on codes that a renderer drew, with the true spectra of many other pianos and rooms as the goal, so it trusts
-the sketch where pianos agree and its own spectrum where they do not.
+the guide where pianos agree and its own spectrum where they do not.
 """
 
 from __future__ import annotations
@@ -15,50 +15,58 @@ import torch
 from torch import Tensor, nn
 
 from engine.models.codec.piano_codec import BINS, STEPS, PianoCodec
+from engine.models.nn.renamed import accept_old_names
 from engine.models.renderer.masked_renderer import MaskedRenderer
-from engine.models.renderer.spectral_envelope import CENTRES, COLOURS, bin_weights
+from engine.models.renderer.spectral_envelope import CENTRES, ENVELOPE_SIZE, bin_weights
 
 
-class SketchDecoder(nn.Module):
+class GuideDecoder(nn.Module):
     """Codes' latents, the sketch's spectra, notes, style and colours to log magnitudes; made from a codec's decoder."""
 
     def __init__(self, codec: PianoCodec, style_width: int):
         super().__init__()
+        accept_old_names(
+            self,
+            {
+                "hear_sketch": "encode_guide", "hear_notes": "encode_notes", "hear_style": "encode_style",
+                "hear_colours": "encode_envelope", "to_spectrum": "spectrum_head",
+            },
+        )  # fmt: skip
         width = codec.config.decoder_width
         self.from_latent = copy.deepcopy(codec.from_latent)
-        self.hear_sketch = nn.Linear(STEPS * BINS, width)
-        self.hear_notes = copy.deepcopy(codec.hear_notes)
-        self.hear_style = nn.Linear(style_width, width)
-        self.hear_colours = nn.Linear(COLOURS, width)
+        self.encode_guide = nn.Linear(STEPS * BINS, width)
+        self.encode_notes = copy.deepcopy(codec.encode_notes)
+        self.encode_style = nn.Linear(style_width, width)
+        self.encode_envelope = nn.Linear(ENVELOPE_SIZE, width)
         self.decoder = copy.deepcopy(codec.decoder)
-        self.to_spectrum = copy.deepcopy(codec.to_spectrum)
+        self.spectrum_head = copy.deepcopy(codec.spectrum_head)
         self.to_trust = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, STEPS * BINS))
         self.to_shift = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, STEPS * len(CENTRES)))
-        for part in (self.hear_style, self.hear_colours, self.to_trust[1], self.to_shift[1]):
+        for part in (self.encode_style, self.encode_envelope, self.to_trust[1], self.to_shift[1]):
             nn.init.zeros_(part.weight)
             nn.init.zeros_(part.bias)
         nn.init.constant_(self.to_trust[1].bias, -2.0)
         with torch.no_grad():
-            self.hear_sketch.weight.mul_(0.3)
+            self.encode_guide.weight.mul_(0.3)
         self.register_buffer("bands", torch.from_numpy(bin_weights()).float(), persistent=False)
         self.bands: Tensor
 
-    def forward(self, latent: Tensor, sketch: Tensor, notes: Tensor, style: Tensor, colours: Tensor) -> Tensor:
+    def forward(self, latent: Tensor, guide: Tensor, notes: Tensor, style: Tensor, colours: Tensor) -> Tensor:
         """Log magnitudes (B, F, 2, BINS).
 
         latent   (B, F, latent) of the codes
-        sketch   (B, F, 2, BINS) log magnitudes of the sketch
+        guide   (B, F, 2, BINS) log magnitudes of the guide
         notes    (B, F, WIDTH) of `engine.tokens.note_frames`
         style    (B, S) of the prompt, as the renderer read it
-        colours  (B, COLOURS) of `engine.models.renderer.spectral_envelope.prompt_colours`
+        colours  (B, ENVELOPE_SIZE) of `engine.models.renderer.spectral_envelope.prompt_envelope`
         """
-        x = self.from_latent(latent) + self.hear_sketch(0.25 * sketch.flatten(2)) + self.hear_notes(notes)
-        x = x + (self.hear_style(style) + self.hear_colours(colours))[:, None]
+        x = self.from_latent(latent) + self.encode_guide(0.25 * guide.flatten(2)) + self.encode_notes(notes)
+        x = x + (self.encode_style(style) + self.encode_envelope(colours))[:, None]
         h = self.decoder(x)
         shape = (*h.shape[:2], STEPS, -1)
-        own = 4 * self.to_spectrum(h).reshape(shape)
+        own = 4 * self.spectrum_head(h).reshape(shape)
         trust = self.to_trust(h).reshape(shape).sigmoid()
-        moved = sketch + (self.to_shift(h).reshape(shape) @ self.bands.T)
+        moved = guide + (self.to_shift(h).reshape(shape) @ self.bands.T)
         return own + trust * (moved - own)
 
 
@@ -69,15 +77,15 @@ def drawn_codes(
     """Codes (B, F, K) whose hidden frames a renderer drew in one pass, and the prompt's style (B, width).
 
     batch        what `MaskedRenderer.losses` takes
-    temperature  of the first book and of the finer ones
+    temperature  of the first codebook and of the finer ones
     """
     prompt = model.read_batch_prompt(batch)
     hidden = ~batch["known"]
-    h = model.hear(batch["codes"], batch["known"], batch["notes"], batch["sketch"], prompt)[hidden]
+    h = model.hidden_states(batch["codes"], batch["known"], batch["notes"], batch["guide"], prompt)[hidden]
     codes = batch["codes"].clone()
     drawn = codes[hidden]
-    for book in range(drawn.shape[-1]):
-        log = model.logits(h, drawn, book).float() / temperature[min(book, 1)]
-        drawn[:, book] = torch.distributions.Categorical(logits=log).sample()
+    for codebook in range(drawn.shape[-1]):
+        log = model.logits(h, drawn, codebook).float() / temperature[min(codebook, 1)]
+        drawn[:, codebook] = torch.distributions.Categorical(logits=log).sample()
     codes[hidden] = drawn
     return codes, prompt[2]
