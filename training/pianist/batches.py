@@ -32,12 +32,20 @@ class PianistCorpus:
 
     split  "train" or "validation"
     limit  use only that many performances; 0 is all
+    share  use only this share of the works, drawn with a fixed seed; the smaller share lies within the larger
     given  (score, reading) -> (n, 3) expected channel values, for a model of the residual; readings as in `READINGS`
     """
 
-    def __init__(self, pack: Pack, split: str, limit: int = 0, given: Mapping[tuple[int, str], NDArray] | None = None):
+    def __init__(
+        self, pack: Pack, split: str, limit: int = 0, given: Mapping[tuple[int, str], NDArray] | None = None,
+        share: float = 1.0,
+    ):  # fmt: skip
         self.given = given
         items = [i for i in range(len(pack)) if pack.columns["split"][i] == split]
+        if share < 1:
+            works = np.unique([pack.columns["work"][i] for i in items])
+            works = np.random.default_rng(0).permutation(works)[: max(1, round(share * len(works)))]
+            items = [i for i in items if pack.columns["work"][i] in set(works)]
         self.features: dict[tuple[int, int], Features] = {}
         self.index, self.x, self.played, self.works, self.names = [], [], [], [], []
         for i in items[: limit or None]:

@@ -146,6 +146,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--start", type=Path, help="a published Pianist whose weights are taken where shapes allow")
     parser.add_argument("--width", type=int, default=PianistConfig.width)
     parser.add_argument("--adversary", type=float, default=0.05, help="weight of the reversed gradient; 0 is none")
+    parser.add_argument("--share", type=float, default=1.0, help="of the training works, for a learning curve")
+    parser.add_argument("--windows", type=int, default=96, help="validation windows at each save")
     return parser.parse_args()
 
 
@@ -157,7 +159,9 @@ def main() -> None:
     if missing := sorted({int(k) for k in pack.columns["score"]} - values.fold.keys()):
         raise SystemExit(f"{args.expected} lacks {len(missing)} scores; run training.pianist.expected_of_pack first")
     base, given = base_of_pack(pack, values)
-    learnt, held_out = (PianistCorpus(pack, split, args.limit, given) for split in ("train", "validation"))
+    learnt = PianistCorpus(pack, "train", args.limit, given, args.share)
+    held_out = PianistCorpus(pack, "validation", args.limit, given)
+    print(f"{len(learnt)} performances of {len(learnt.labels)} works", flush=True)
     config = PianistConfig(width=args.width, feed_forward=args.width * 8 // 3, expected=len(EXPECTED))
     expected = DescriptorRegression.fit(learnt, config.window)
     torch.manual_seed(args.seed)
@@ -178,7 +182,7 @@ def main() -> None:
     train(
         run, args, lambda: make_batch(learnt, expected, rng, args.batch, config.window, augment=True),
         lambda model, b: losses(model, b, args.adversary),  # type: ignore[arg-type]
-        lambda model: validate(model.pianist, held_out, expected, config.window, device),  # type: ignore[arg-type]
+        lambda model: validate(model.pianist, held_out, expected, config.window, device, args.windows),  # type: ignore[arg-type]
         about, WARM_UP_STEPS,
     )  # fmt: skip
 
