@@ -24,7 +24,7 @@ from engine.checkpoints.bundle import (
     open_pianist,
     open_renderer,
 )
-from engine.checkpoints.index import CHECKPOINTS, CODEC, COMPOSER, EXPECTED, PIANIST, RENDERER, profiles
+from engine.checkpoints.index import CHECKPOINTS, CODEC, COMPOSER, EXPECTED, PIANIST, RENDERER, paper_models, profiles
 from engine.compose.composing import compose, continue_score, infill, kept_notes, stepped
 from engine.compose.form_writing import compose_form
 from engine.models.composer.conditions import COMPOSERS, KEYS, METER_NAMES, PERIODS
@@ -49,16 +49,19 @@ from engine.music.types import (
     Strength,
     Style,
 )
-from engine.progress import NoteCallback, ProgressCallback
+from engine.progress import NoteCallback, ProgressCallback, no_progress
 from engine.requests import (
     ContinueRequest,
     InfillRequest,
+    Passage,
+    PassageRequest,
     PerformRequest,
     RenderRequest,
     WritingRequest,
 )
 
 if TYPE_CHECKING:  # at run time where they are used: scipy.signal alone takes 0.7 s of computing to import
+    from engine.compose.passages import PaperModels
     from engine.render.fitted import FittedRenderer
     from engine.render.rendering import Renderer
     from engine.render.streaming import StreamingRenderer
@@ -138,6 +141,25 @@ class Engine:
         if isinstance(request, InfillRequest):
             return infill(model, request, heard)
         return (compose if request.parsed_form is None else compose_form)(model, self.composer.prior, request, heard)
+
+    @property
+    def paper_models(self) -> tuple[str, ...]:
+        """Names of the systems of the XMVAE paper that have weights here, for `compose_passages`."""
+        return paper_models(self.checkpoints)
+
+    def compose_passages(self, request: PassageRequest, progress: ProgressCallback | None = None) -> list[Passage]:
+        """Compose, or vary, passages of up to 256 notes with XMVAE, ECPT or MT, each with the model's own performance.
+
+        progress  called with the finished share; raise in it to cancel
+        Raises BadInput for a request that is not accepted, BundleError where the model has no weights.
+        """
+        return self._paper_models.compose(request, progress or no_progress)
+
+    @cached_property
+    def _paper_models(self) -> PaperModels:
+        from engine.compose.passages import PaperModels
+
+        return PaperModels(self.checkpoints)
 
     @cached_property
     def sound(self) -> Preview:

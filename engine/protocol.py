@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from engine.models.pianist.style import Axis
 from engine.music.types import DEFAULT_FREEDOM, Alignment, AudioClip, Performance, Score, Strength, Style
 from engine.progress import NoteCallback, ProgressCallback
-from engine.requests import PerformRequest, RenderRequest, WritingRequest
+from engine.requests import Passage, PassageRequest, PerformRequest, RenderRequest, WritingRequest
 
 if TYPE_CHECKING:
     from engine.sound.prompts import Prompt
@@ -30,6 +30,8 @@ class EngineApi(Protocol):
     @property
     def profiles(self) -> tuple[str, ...]: ...
     @property
+    def paper_models(self) -> tuple[str, ...]: ...
+    @property
     def prompts(self) -> Mapping[str, Prompt]: ...
     @property
     def ready(self) -> bool: ...
@@ -47,6 +49,8 @@ class EngineApi(Protocol):
         self, request: WritingRequest, on_note: NoteCallback | None = None,
         progress: ProgressCallback | None = None,
     ) -> list[Score]: ...  # fmt: skip
+
+    def compose_passages(self, request: PassageRequest, progress: ProgressCallback | None = None) -> list[Passage]: ...
 
     def perform(self, request: PerformRequest, progress: ProgressCallback | None = None) -> Performance: ...
 

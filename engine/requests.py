@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.compose.form import Form, parse_form
-from engine.limits import REQUEST_BARS, REQUEST_NOTES, REQUEST_TAKES
+from engine.limits import MIN_VARIED, PASSAGE_NOTES, REQUEST_BARS, REQUEST_NOTES, REQUEST_TAKES
 from engine.models.composer.conditions import TOP_P, Conditions
 from engine.music.types import BadInput, Performance, Score, Style
 
@@ -147,6 +147,8 @@ class InfillRequest:
         return self
 
 
+# Systems of the XMVAE paper, by the name that a request has: as they are called in lists.
+MODELS = {"xmvae": "XMVAE", "ecpt": "ECPT", "mt": "MT"}
 WritingRequest = ComposeRequest | ContinueRequest | InfillRequest
 
 
@@ -164,6 +166,54 @@ def check_sampling(notes: int, bars: int, takes: int, temperature: float, top_p:
         raise BadInput(f"Top-p is {top_p:g}; a share above 0 and up to 1 is accepted.")
     if seed < 0:
         raise BadInput(f"The seed is {seed}; use a whole number from 0.")
+
+
+@dataclass(frozen=True, eq=False)
+class PassageRequest:
+    """Compose a passage with a system of the XMVAE paper, or vary one through the codes of XMVAE.
+
+    model        one of `MODELS`
+    notes        at most, 8 to 256
+    source       a passage whose codes are kept; None composes from nothing
+    towards      a second passage: the codes are mixed with its codes instead of drawn again
+    share        of the codes to draw again; with `towards`, the weight of the second passage; above 0 and up to 1
+    temperature  0.1 to 2
+    """
+
+    model: str = "xmvae"
+    notes: int = PASSAGE_NOTES
+    takes: int = 1
+    seed: int = 0
+    temperature: float = 1.0
+    source: Score | None = None
+    towards: Score | None = None
+    share: float = 0.3
+
+    def check(self) -> PassageRequest:
+        """Return the request. Raises BadInput for a number or a passage that is not accepted."""
+        if self.model not in MODELS:
+            raise BadInput(f'There is no model "{self.model}" here; choose {", ".join(MODELS)}.')
+        check_sampling(self.notes, 0, self.takes, self.temperature, 1.0, self.seed)
+        if self.notes > PASSAGE_NOTES:
+            raise BadInput(f"{self.notes} notes were asked for; {MODELS[self.model]} composes up to {PASSAGE_NOTES}.")
+        if (self.source or self.towards) is not None and self.model != "xmvae":
+            raise BadInput(f"{MODELS[self.model]} has no codes; passages are varied with XMVAE.")
+        if self.towards is not None and self.source is None:
+            raise BadInput("A second passage needs a first one to be mixed with.")
+        if not 0 < self.share <= 1:
+            raise BadInput(f"The share is {self.share:g}; above 0 and up to 1 is accepted.")
+        for score in (self.source, self.towards):
+            if score is not None and not MIN_VARIED <= len(score) <= PASSAGE_NOTES:
+                raise BadInput(f"The passage has {len(score)} notes; {MIN_VARIED} to {PASSAGE_NOTES} are accepted.")
+        return self
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A composed score and its model's own performance of it, note i for note i; None where it could not be matched."""
+
+    score: Score
+    performance: Performance | None
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,6 +20,7 @@ IMPORTED_KINDS = ("midi-valle", "piano-encodec")
 EXPECTED = "expected-v2"
 PIANIST, COMPOSER, CODEC, RENDERER = "pianist-v1", "composer-v2", "piano-codec-v2", "renderer-v3"
 TAGGER = "phrase-tagger-v1"
+PAPER_MODELS = {"xmvae": "xmvae-v1", "ecpt": "ecpt-v1", "mt": "mt-v1"}  # systems of the XMVAE paper
 FITTED_DIGEST = "fitted-2"  # version of the fitted piano, which has no weights
 
 
@@ -77,6 +78,11 @@ def profiles(checkpoints: Path) -> tuple[str, ...]:
     """The methods of rendering: "fitted" (the default), "product" (the codec model), and "paper" (MIDI-VALLE) once the
     published weights have been imported."""
     return ("fitted", "product", *(("paper",) if are_imported(checkpoints / "imported") else ()))
+
+
+def paper_models(checkpoints: Path) -> tuple[str, ...]:
+    """The systems of the XMVAE paper whose checkpoints are in the folder, of `PAPER_MODELS`."""
+    return tuple(name for name, folder in PAPER_MODELS.items() if (checkpoints / folder / "config.json").exists())
 
 
 def are_imported(folder: Path) -> bool:

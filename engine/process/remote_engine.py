@@ -12,14 +12,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.checkpoints.index import CHECKPOINTS, FITTED_DIGEST, Styles, profiles, renderer_digest, styles
+from engine.checkpoints.index import CHECKPOINTS, FITTED_DIGEST, Styles, paper_models, profiles, renderer_digest, styles
 from engine.models.composer.conditions import COMPOSERS, KEYS, METER_NAMES, PERIODS
 from engine.models.pianist.style import AXES, Axis, moved
 from engine.music.types import DEFAULT_FREEDOM, Alignment, AudioClip, BadInput, Performance, Score, Strength, Style
 from engine.process.client import GRACE_SEC, MEMORY_BYTES, Worker
 from engine.progress import NoteCallback, ProgressCallback
 from engine.protocol import EngineApi
-from engine.requests import PerformRequest, RenderRequest, WritingRequest
+from engine.requests import Passage, PassageRequest, PerformRequest, RenderRequest, WritingRequest
 from engine.sound.prompts import Prompt, gallery
 
 if TYPE_CHECKING:
@@ -86,6 +86,11 @@ class RemoteEngine:
         return profiles(self.checkpoints)
 
     @property
+    def paper_models(self) -> tuple[str, ...]:
+        """The systems of the XMVAE paper that have weights here."""
+        return paper_models(self.checkpoints)
+
+    @property
     def prompts(self) -> Mapping[str, Prompt]:
         """The reference sounds that come with Étude, by name."""
         return gallery()
@@ -124,6 +129,11 @@ class RemoteEngine:
         (notes, bars), takes = request.check().length, request.takes
         limit = self._limit(LEAST_SEC + takes * (BAR_SEC * bars if bars else WRITTEN_SEC * notes))
         return self.models.call("compose", request, limit_sec=limit, on_note=on_note, progress=progress)
+
+    def compose_passages(self, request: PassageRequest, progress: ProgressCallback | None = None) -> list[Passage]:
+        """Compose, or vary, passages with a system of the XMVAE paper."""
+        limit = self._limit(LEAST_SEC + request.check().takes * WRITTEN_SEC * request.notes)
+        return self.models.call("compose_passages", request, limit_sec=limit, progress=progress)
 
     def perform(self, request: PerformRequest, progress: ProgressCallback | None = None) -> Performance:
         """Play a score, or some of its notes."""

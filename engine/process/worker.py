@@ -37,7 +37,8 @@ from engine.process.wire import from_bytes, to_bytes
 
 METHODS = {
     "models": frozenset({
-        "align", "compose", "expression", "perform", "render_stream", "style_from", "transcribe", "weights",
+        "align", "compose", "compose_passages", "expression", "perform", "render_stream", "style_from", "transcribe",
+        "weights",
     }),
     "sound": frozenset({"stream"}),
 }  # fmt: skip
@@ -45,7 +46,7 @@ METHODS = {
 
 BEAT_SEC = 1.0  # see engine.process.client.SILENT_SEC
 # Scheduling priority (nice) of a job's thread: whoever moves a slider waits for the pianist, not for others' long jobs.
-NICE = {"stream": 2, "compose": 5, "continue_score": 5, "infill": 5, "render_stream": 5, "transcribe": 5}
+NICE = {"stream": 2} | dict.fromkeys(("compose", "compose_passages", "render_stream", "transcribe"), 5)
 
 
 class Stopped(BaseException):

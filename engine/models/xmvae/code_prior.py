@@ -106,3 +106,21 @@ class CodePrior(nn.Module):
             if progress is not None:
                 progress(i + 1)
         return torch.stack(codes, 1), torch.stack(pads, 1)
+
+    @torch.inference_mode()
+    def redrawn(
+        self, codes: Tensor, chosen: Tensor, generator: torch.Generator, temperature: float = 1.0, top_p: float = 0.95
+    ) -> Tensor:
+        """Codes (T,) with those `chosen`, (T,) bool, drawn again from left to right given all codes before them."""
+        c = self.config
+        self.eval()
+        cache = self.decoder.cache(1, len(codes) + 1)
+        position = sinusoids(len(codes) + 1, c.width, self.head.weight.device)
+        out, last = codes.clone(), torch.tensor([c.begin])
+        for i in range(len(codes)):
+            score = self.head(self.decoder.step(self.embed(last) + position[i], cache))
+            if chosen[i]:
+                score[:, c.num_codes :] = -torch.inf  # neither begin nor end
+                out[i] = sample_top_p(score, temperature, top_p, generator)[0]
+            last = out[i : i + 1]
+        return out

@@ -1,6 +1,7 @@
-"""XMVAE in use: music from nothing (`sample`), a score played (`render`), playing as a latent (`encode_performance`).
+"""XMVAE in use: music from nothing (`sample`), a passage varied through its codes (`varied_codes`, `mixed_codes`,
+`write_codes`), a score played (`render`), playing as a latent (`encode_performance`).
 
-The network itself is in `xmvae_network`, the prior over its codes in `code_prior`.
+The network itself is in `network`, the prior over its codes in `code_prior`.
 """
 
 from __future__ import annotations
@@ -66,9 +67,9 @@ def sample(
 @torch.inference_mode()
 def sample_tokens(
     model: XMVAE, prior: CodePrior, n: int, seed: int = 0, sampling: XmvaeSampling = XmvaeSampling(),
-    via: Via = "z_s", batch: int = 50, progress: ProgressCallback | None = None,
+    via: Via = "z_s", batch: int = 50, progress: ProgressCallback | None = None, notes: int = MAX_NOTES,
 ) -> list[NDArray[np.int64]]:  # fmt: skip
-    """The tokens of `sample`, (T, 8) each: BOS, steps, EOS."""
+    """The tokens of `sample`, (T, 8) each: BOS, steps, EOS; at most `notes` notes."""
     model.eval()
     generator = torch.Generator().manual_seed(seed)
     out: list[NDArray[np.int64]] = []
@@ -84,24 +85,68 @@ def sample_tokens(
         codes, pad = prior.sample(
             size, generator, MAX_STEPS, sampling.code_temperature, sampling.code_top_p, MIN_STEPS, step
         )
-        memory, mask = model.memory(model.quantiser.codebook[codes]), forbid(~pad[:, None, None, :])
-        score = _write(model, memory, mask, (~pad).sum(1), generator, sampling, step)
-        z_p = torch.randn(*score.shape[:2], model.config.z_size, generator=generator)
-        played = _play(model, score, memory, mask, z_p, via, generator, sampling, step)
-        both = torch.cat([score, played], dim=-1).numpy()
-        out += [row[row[:, FAMILY] > 0] for row in both]
+        out += write_codes(model, codes, pad, generator, sampling, via, step, notes)
     return out
+
+
+@torch.inference_mode()
+def write_codes(
+    model: XMVAE, codes: Tensor, pad: Tensor, generator: torch.Generator, sampling: XmvaeSampling = XmvaeSampling(),
+    via: Via = "z_s", step: Callable[[int], None] = lambda _: None, notes: int = MAX_NOTES,
+) -> list[NDArray[np.int64]]:  # fmt: skip
+    """Write scores from codes, and play them with z_p ~ N(0, I): tokens (T, 8) each.
+
+    codes  (B, T) int64
+    pad    (B, T) bool, True after the end of a row
+    step   called at every time step of both decoders; an exception it raises stops
+    notes  at most in each score, up to 256
+    """
+    size = len(codes)
+    memory, mask = model.memory(model.quantiser.codebook[codes]), forbid(~pad[:, None, None, :])
+    score = _write(model, memory, mask, (~pad).sum(1), generator, sampling, step, notes)
+    z_p = torch.randn(size, score.shape[1], model.config.z_size, generator=generator)
+    played = _play(model, score, memory, mask, z_p, via, generator, sampling, step)
+    both = torch.cat([score, played], dim=-1).numpy()
+    return [row[row[:, FAMILY] > 0] for row in both]
+
+
+@torch.inference_mode()
+def codes_of(model: XMVAE, segment: NDArray) -> Tensor:
+    """The codes z_s of a score segment's tokens (T, 4 or more), (T,)."""
+    model.eval()
+    b = collated([segment[:, :4]])
+    return model.encode_score(b, model.scope(b)).codes[0]
+
+
+@torch.inference_mode()
+def varied_codes(
+    prior: CodePrior, codes: Tensor, share: float, generator: torch.Generator,
+    sampling: XmvaeSampling = XmvaeSampling(),
+) -> Tensor:  # fmt: skip
+    """Codes (T,) of which a share, 0 to 1, is drawn again from the prior, each given all codes before it."""
+    steps = len(codes)
+    count = min(steps, max(1, round(share * steps)))
+    chosen = torch.zeros(steps, dtype=torch.bool)
+    chosen[torch.randperm(steps, generator=generator)[:count]] = True
+    return prior.redrawn(codes, chosen, generator, sampling.code_temperature, sampling.code_top_p)
+
+
+def mixed_codes(model: XMVAE, first: Tensor, second: Tensor, weight: float) -> Tensor:
+    """Codes between two passages: the codebook entries nearest to (1 - weight) first + weight second, (min(T, U),)."""
+    size, codebook = min(len(first), len(second)), model.quantiser.codebook
+    between = (1 - weight) * codebook[first[:size]] + weight * codebook[second[:size]]
+    return torch.cdist(between, codebook).argmin(1)
 
 
 def _write(
     model: XMVAE, memory: Tensor, mask: Tensor, length: Tensor, generator: torch.Generator, sampling: XmvaeSampling,
-    progress: Callable[[int], None],
+    progress: Callable[[int], None], notes: int = MAX_NOTES,
 ) -> Tensor:  # fmt: skip
     """Score tokens (B, T, 4) that obey the grammar, of at most `length` (B,) steps each, 0 after EOS."""
     size, time = memory.shape[:2]
     cache, _ = model.caches(size, time, memory, mask)
     place = memory if model.config.aligned else sinusoids(time, memory.shape[2], memory.device).expand(memory.shape)
-    tokens, grammar = torch.zeros(size, time, 4, dtype=torch.int64), ScoreGrammar(size, MAX_NOTES)
+    tokens, grammar = torch.zeros(size, time, 4, dtype=torch.int64), ScoreGrammar(size, notes)
     tokens[:, 0, FAMILY] = BOS
     model.score_decoder.step(place[:, 0], cache)
     for i in range(1, time):

@@ -1,0 +1,61 @@
+"""Write the checkpoint folders of the systems of the XMVAE paper from training runs.
+
+`python -m training.xmvae.export xmvae --run runs/xmvae --prior runs/xmvae-prior --out checkpoints/xmvae-v1`
+`python -m training.xmvae.export ecpt --run runs/ecpt --out checkpoints/ecpt-v1`; mt likewise
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from engine.checkpoints.paper_models import PRIOR_WEIGHTS, open_baseline, open_xmvae
+from training.core.finished_run import FinishedRun, report_size
+
+_CODEBOOK, _COUNTS = "quantiser.codebook", ("quantiser.count", "quantiser.total", "quantiser.moved")
+
+
+def export_xmvae(run: Path, prior: Path, out: Path) -> None:
+    """XMVAE and its prior in half precision, the codebook in single precision: its codes are those of training."""
+    vae, codes = FinishedRun(run), FinishedRun(prior)
+    tensors = {k: v for k, v in vae.half().items() if k not in _COUNTS}
+    tensors[_CODEBOOK] = vae.state["average"][_CODEBOOK].float().contiguous()
+    tensors |= {PRIOR_WEIGHTS + k: v for k, v in codes.half().items()}
+    vae.publish(
+        out, "xmvae", "xmvae.train", tensors, prior=codes.about["model"],
+        prior_training={"steps": codes.state["step"], "minutes": round(codes.state["seconds"] / 60, 1)},
+        prior_validation=codes.about["validation"],
+    )  # fmt: skip
+    open_xmvae(out)
+
+
+def export_baseline(name: str, run: Path, out: Path) -> None:
+    """ECPT or MT in half precision."""
+    finished = FinishedRun(run)
+    if finished.about["kind"] != name:
+        raise SystemExit(f"{run} is a run of {finished.about['kind']}, not of {name}; give its own folder.")
+    finished.publish(out, "xmvae baseline", "xmvae.train_baselines", finished.half(), baseline=name)
+    open_baseline(out)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", choices=("xmvae", "ecpt", "mt"))
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--prior", type=Path, help="run of training.xmvae.train_prior, for xmvae")
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    if args.model == "xmvae":
+        if args.prior is None:
+            parser.error("xmvae needs --prior, the run of its prior")
+        export_xmvae(args.run, args.prior, args.out)
+    else:
+        export_baseline(args.model, args.run, args.out)
+    report_size(args.out)
+
+
+if __name__ == "__main__":
+    main()
