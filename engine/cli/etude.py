@@ -16,7 +16,7 @@ from typing import Any
 
 from engine.cli import batch
 from engine.cli.parser import build_parser, join_negative
-from engine.cli.progress import Progress
+from engine.cli.progress import TerminalProgress
 
 
 def _in_words(command: str, result: dict[str, Any]) -> str:
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.rest = rest  # options of the single command
     elif rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    progress = Progress(quiet=arguments.quiet or arguments.json)
+    progress = TerminalProgress(quiet=arguments.quiet or arguments.json)
     progress.stage("Starting")
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # what libraries print is no part of the result

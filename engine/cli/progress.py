@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 
-class Progress:
+class TerminalProgress:
     """What is being done and its finished share: one line on a terminal, updated in place; nothing elsewhere.
 
     Notes, one sentence each, go to standard error unless the command is quiet.

@@ -18,7 +18,7 @@ import pytest
 
 from engine.cli.compose_commands import closest, numbered, parse_bars, passage
 from engine.cli.parser import EXAMPLES
-from engine.cli.progress import Progress
+from engine.cli.progress import TerminalProgress
 from engine.compose.composing import kept_notes
 from engine.music.io.midi import read_midi_performance
 from engine.music.io.write_musicxml import write_musicxml
@@ -213,7 +213,7 @@ def test_progress_is_one_line_of_a_terminal(monkeypatch: pytest.MonkeyPatch) -> 
         heard = io.StringIO()
         monkeypatch.setattr(heard, "isatty", lambda terminal=terminal: terminal)
         monkeypatch.setattr(sys, "stderr", heard)
-        progress = Progress(quiet)
+        progress = TerminalProgress(quiet)
         progress.stage("Reading")
         progress.stage("Composing")
         for share in (0.0, 0.501, 0.502, 2.0):
