@@ -132,7 +132,8 @@ def _dynamics(score: Score, performance: Performance, chords: _Chords) -> tuple[
 def _meet(level: NDArray[np.int64], quarter: NDArray, first: int, last: int, sign: int) -> None:
     """Move a change of level in a hairpin's direction, near it, to the hairpin's end; no other stands under it."""
     changes = np.flatnonzero(np.sign(np.diff(level)) == sign) + 1
-    near = changes[(quarter[changes] >= quarter[first] - _NEAR) & (quarter[changes] <= quarter[last] + _NEAR)]
+    end = quarter[min(last, len(quarter) - 1)]
+    near = changes[(quarter[changes] >= quarter[first] - _NEAR) & (quarter[changes] <= end + _NEAR)]
     if len(near):
         before, after = level[near[0] - 1], level[near[-1]]
         level[near[0] : last], level[last : near[-1]] = before, after

@@ -54,6 +54,14 @@ def test_loudness_becomes_signs_and_hairpins():
     assert text.index("<p />") < text.index("crescendo") < text.index("<f />")
 
 
+def test_a_swell_may_last_to_the_last_note_off_the_half_beats():
+    """Triplets: the last onset lies between two half beats, and the piece grows until then."""
+    score = a_piece(6)
+    score = replace(score, onset_quarter=score.onset_quarter * 2 / 3)
+    found = edited(score, played(score, [40, 40, 50, 70, 90, 110]))
+    assert found.marks["hairpin"][-1] == 1
+
+
 def test_even_loudness_has_one_sign():
     score = a_piece(8)
     found = edited(score, played(score, [67] * 8))
