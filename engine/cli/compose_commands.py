@@ -19,13 +19,23 @@ from engine.files import check_output, open_score_file, write_output
 from engine.music.remarks import to_json
 from engine.music.types import BadInput, Performance, Score
 from engine.progress import NoteCallback
-from engine.requests import ComposeRequest, ContinueRequest, InfillRequest, PerformRequest, WritingRequest
+from engine.requests import (
+    MODELS,
+    ComposeRequest,
+    ContinueRequest,
+    InfillRequest,
+    PassageRequest,
+    PerformRequest,
+    WritingRequest,
+)
 
 if TYPE_CHECKING:
     from engine.engine import Engine
     from engine.models.composer.conditions import Conditions
 
 _NOTES_A_BAR = 10  # for the progress bar only
+COMPOSER_NAME = "composer"  # --model of the Étude Composer
+_OF_COMPOSER = ("composer", "period", "key", "meter", "tempo", "density", "bars", "form", "top_p")  # its options alone
 STAVES = {"upper": 1, "lower": 2}
 
 
@@ -119,6 +129,8 @@ def note_progress(progress: CommandProgress, request: WritingRequest) -> NoteCal
 def compose(arguments: argparse.Namespace, progress: CommandProgress) -> dict[str, Any]:
     """`etude compose`."""
     wanted = _checked(arguments, [])
+    if arguments.model != COMPOSER_NAME:
+        return _passages(arguments, progress, wanted)
     form = parse_form(arguments.form)
     if form is not None and arguments.bars:
         raise BadInput(f"The form has {form.bars} bars of its own; leave --bars out, or leave --form out.")
@@ -130,6 +142,29 @@ def compose(arguments: argparse.Namespace, progress: CommandProgress) -> dict[st
     )  # fmt: skip
     scores = engine.compose(request, on_note=note_progress(progress, request))
     return _finish(arguments, progress, engine, wanted, scores)
+
+
+def _passages(arguments: argparse.Namespace, progress: CommandProgress, wanted: Outputs) -> dict[str, Any]:
+    """`etude compose --model xmvae`: passages that their model plays itself, or a style if one is given."""
+    given = [name for name in _OF_COMPOSER if getattr(arguments, name) not in (None, "", 0, 0.0)]
+    if given:
+        raise BadInput(
+            f"{MODELS[arguments.model]} composes without conditions; leave --{given[0].replace('_', '-')} out, "
+            f"or use --model {COMPOSER_NAME}."
+        )
+    source = None
+    if arguments.vary is not None:
+        progress.stage("Reading")
+        source = open_score_file(arguments.vary, progress.note)
+    request = PassageRequest(
+        arguments.model, arguments.notes, arguments.takes, arguments.seed, arguments.temperature, source,
+        share=arguments.share,
+    ).check()  # fmt: skip
+    engine = _engine(arguments, progress)
+    progress.stage("Composing")
+    passages = engine.compose_passages(request, progress.share)
+    own = None if arguments.style else [p.performance for p in passages]
+    return _finish(arguments, progress, engine, wanted, [p.score for p in passages], own=own)
 
 
 def continue_(arguments: argparse.Namespace, progress: CommandProgress) -> dict[str, Any]:
@@ -226,9 +261,12 @@ def _engine(arguments: argparse.Namespace, progress: CommandProgress) -> Engine:
 
 def _finish(
     arguments: argparse.Namespace, progress: CommandProgress, engine: Engine, wanted: Outputs, scores: list[Score],
-    old: Score | None = None,
+    old: Score | None = None, own: Sequence[Performance | None] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Play the takes, then write them all: when the work is stopped half way, no file is there."""
+    """Play the takes, then write them all: when the work is stopped half way, no file is there.
+
+    own  performances by the model that composed; a take without one is played by the Pianist
+    """
     from engine.music.edition import edited, is_composed
     from engine.music.io.midi import write_midi
     from engine.untrusted.saving import save_musicxml
@@ -241,7 +279,7 @@ def _finish(
             take["new_notes"] = _new_notes(old, score)
         if FORMAT_OF_SUFFIX[played.suffix.lower()] == "midi":
             progress.stage("Performing" if len(scores) == 1 else f"Playing {k + 1}")
-            performance = _play(engine, score, arguments, progress)
+            performance = (own[k] if own else None) or _play(engine, score, arguments, progress)
             files.append((played, write_midi(performance)))
             take["duration_sec"] = round(performance.end_sec, 3)
             page = edited(score, performance)
@@ -274,6 +312,12 @@ def add_commands(add: Callable[[str, Any, str], argparse.ArgumentParser]) -> Non
     p = add("compose", compose, "Write a new piece and play it.")
     _options(p, notes=256)
     p.add_argument("--form", default="", metavar="FORM", help=f'{", ".join(NAMED)}, or such as "A8 A\'8 B8 A8"')
+    p.add_argument(
+        "--model", choices=(COMPOSER_NAME, *MODELS), default=COMPOSER_NAME,
+        help="the Étude Composer (default), or a system of the XMVAE paper: up to 256 notes, without conditions",
+    )  # fmt: skip
+    p.add_argument("--vary", type=Path, metavar="IN", help="with --model xmvae: a passage of which some codes are kept")
+    p.add_argument("--share", type=float, default=0.3, metavar="S", help="of its codes to draw again (default 0.3)")
     p = add("continue", continue_, "Go on where a score ends.")
     p.add_argument("score", type=Path, metavar="IN", help="MusicXML, .mxl, MIDI, Humdrum kern or MEI")
     _options(p, notes=128)

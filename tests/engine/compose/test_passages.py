@@ -18,10 +18,12 @@ from engine.models.xmvae.ecpt import Ecpt, EcptConfig
 from engine.models.xmvae.music_transformer import MtConfig, MusicTransformer
 from engine.models.xmvae.network import XMVAE, XMVAEConfig
 from engine.models.xmvae.xmvae import codes_of, mixed_codes, varied_codes
+from engine.music.io.midi import read_midi_performance
 from engine.music.io.read_musicxml import read_musicxml
 from engine.music.io.write_musicxml import write_musicxml
 from engine.music.types import BadInput, BundleError
 from engine.requests import PassageRequest
+from tests.helpers.command_line import run
 from training.xmvae.export import export_baseline, export_xmvae
 
 NOTES = 16
@@ -132,3 +134,26 @@ def test_metre_key_and_tempo_of_a_waltz_with_a_pickup():
     assert tempo_of(o, o / 2) == pytest.approx(120)
     four = np.where((o - 1) % 3 == 0, 4 * ((o - 1) // 3), 4 * ((o - 1) // 3) + (o - 1) % 3)
     assert metre_of(four[1:], d[1:], p[1:])[0] == 4
+
+
+def test_the_command_line_composes_and_varies(
+    checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    monkeypatch.chdir(tmp_path)
+    common = f"--checkpoints {checkpoints} --notes {NOTES} --json"
+    status, out, err = run(f"compose --model xmvae -o a.mid --musicxml a.musicxml --takes 2 {common}", capsys)
+    assert status == 0, err
+    takes = json.loads(out)["takes"]
+    assert [t["output"] for t in takes] == ["a-1.mid", "a-2.mid"]
+    assert len(read_midi_performance(Path("a-1.mid").read_bytes())) == takes[0]["notes"]
+    status, _, err = run(f"compose --model xmvae --vary a-1.musicxml --share 0.5 -o b.mid {common}", capsys)
+    assert status == 0, err
+    for wrong, sentence in (
+        ("--model ecpt --key D", "ECPT composes without conditions; leave --key out"),
+        ("--model mt --vary a-1.musicxml", "MT has no codes"),
+        ("--model xmvae --vary a-1.musicxml --share 2", "The share is 2"),
+    ):
+        status, _, err = run(f"compose -o c.mid {wrong} {common}", capsys)
+        assert status == 2
+        assert sentence in err + capsys.readouterr().out
+    assert not Path("c.mid").exists()
