@@ -9,15 +9,16 @@ the notes and repeats of 15 public files are those of verovio (docs/reading.md).
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 import numpy as np
 
 from engine.limits import MAX_SCORE_NOTES
 from engine.music.engraving.spelling import FIFTHS
+from engine.music.io.page_events import BAR_END, placed, word_events
 from engine.music.io.score_marks import DYNAMIC_VELOCITY
 from engine.music.io.words import IMPULSES
 from engine.music.io.written import Bar, Note, Page, Part, Sign, score_of
@@ -72,6 +73,7 @@ class _Reading:
     signs: list[tuple[Fraction, str, str | float]] = field(default_factory=list)  # as in `Sign`
     wedges: list[tuple[Fraction, Fraction, int]] = field(default_factory=list)
     open_wedge: tuple[Fraction, int] | None = None
+    pedals: list[tuple[Fraction, str]] = field(default_factory=list)  # "pedal_down" or "pedal_up"
     labels: list[tuple[Fraction, str]] = field(default_factory=list)
     order: list[str] = field(default_factory=list)
     staff_of: dict[int, int] = field(default_factory=dict)  # origin: staff
@@ -87,7 +89,9 @@ def read_kern(data: bytes, all_parts: bool = False) -> Score:
 
     For bytes from outside go through `engine.untrusted.scores`. Raises BadInput.
     """
-    return score_of(kern_page(data), all_parts)
+    page = kern_page(data)
+    score = score_of(page, all_parts)
+    return replace(score, events=placed(page.events, page.numbers(), score.measures))
 
 
 def kern_page(data: bytes) -> Page:
@@ -183,6 +187,8 @@ def _tandem(token: str, spine: _Spine, now: Fraction, r: _Reading) -> None:
         r.signs.append((now, "bpm", float(tempo[1])))
     elif words := re.match(r"\*MM\[(.+)\]", token):
         r.signs.append((now, "bpm", float(words[1])) if words[1].isdecimal() else (now, "words", words[1]))
+    elif token in ("*ped", "*Xped"):
+        r.pedals.append((now, "pedal_down" if token == "*ped" else "pedal_up"))
     elif (label := _LABEL.match(token)) and (now, label[1]) not in r.labels:
         r.labels.append((now, label[1]))
     elif (order := _ORDER.match(token)) and not r.order:
@@ -302,7 +308,30 @@ def _page(r: _Reading) -> Page:
     for bar, element, text in r.remarks:
         page.remark(bar, element, text)
     page.order = _labelled_order(r, times)
+    for time, kind in _events(r):
+        k, here = at(time)
+        page.events[k].append((float(here), kind))
+    for time, token in r.bars:
+        k = max(bisect_left(times, time) - 1, 0)  # the bar that ends there
+        kind = "repeat" if ":" in token or token.startswith("==") else "double" if "||" in token else ""
+        if kind and time > 0 and (BAR_END, kind) not in page.events[k]:
+            page.events[k].append((BAR_END, kind))
     return page
+
+
+def _events(r: _Reading) -> list[tuple[Fraction, str]]:
+    """The signs that stand at a time: words, dynamic and metronome marks, new keys, fermatas, the pedal."""
+    out = dict.fromkeys((n.onset, "fermata") for n in r.notes if ";" in n.token)
+    out |= dict.fromkeys(r.pedals)
+    for time, kind, value in r.signs:
+        kinds = word_events(str(value)) if kind == "words" else ["metronome" if kind == "bpm" else "dynamic"]
+        out |= dict.fromkeys((time, k) for k in kinds)
+    fifths = None
+    for time, key in sorted(r.keys):
+        if fifths is not None and key != fifths:
+            out[time, "key"] = None
+        fifths = key
+    return list(out)
 
 
 _ORNAMENTS = ((1, "Tt"), (2, "Mm"), (4, "Ww"), (3, "S"), (5, "$"))

@@ -271,7 +271,7 @@ def _events(e: Any, text: str) -> list[str]:
         return []
     found = word_events(text)
     found += ["dynamic"] * (e.tag == "dynam" and re.fullmatch(r"[pmfszr]{1,6}", text) is not None)
-    return found + ["metronome"] * bool(e.tag == "tempo" and e.get("mm"))
+    return found + ["metronome"] * bool(e.tag == "tempo" and e.get("mm") and "metronome" not in found)
 
 
 def chosen(element: Any) -> Any:

@@ -297,10 +297,9 @@ def _direction(element: Any, here: Fraction, i: int, page: Page, s: _State) -> N
         elif dashes.get("type") == "stop" and name in s.dashes:
             s.dashes.pop(name).end = (i, at)
     sound = element.find("sound")
+    kept = printed is not None and _metronome(printed, at, bar, i, page, sound is not None and "tempo" in sound.attrib)
     if sound is not None:
-        _sound(sound, at, bar)
-    if printed is not None and (sound is None or sound.get("tempo") is None):
-        _metronome(printed, at, bar, i, page)
+        _sound(sound, at, bar, tempo=not kept)
 
 
 def _wedge(element: Any, place: tuple[int, Fraction], bar: Bar, s: _State) -> None:
@@ -312,8 +311,13 @@ def _wedge(element: Any, place: tuple[int, Fraction], bar: Bar, s: _State) -> No
         s.wedges.pop(name).end = place
 
 
-def _metronome(element: Any, at: Fraction, bar: Bar, i: int, page: Page) -> None:
-    """A number of beats a minute, or an equation: what was the first value is now as long as the second."""
+def _metronome(element: Any, at: Fraction, bar: Bar, i: int, page: Page, sounds: bool) -> bool:
+    """A number of beats a minute, or an equation: what was the first value is now as long as the second.
+
+    sounds  a <sound tempo> stands beside it. A printed number goes before it, for programs leave an old one there when
+            the printed one is changed; it goes before an equation, whose tempo it states as a number.
+    Returns whether the <sound tempo> is to be left out.
+    """
     units = _beat_units(element)
     count = re.search(r"\d+(\.\d+)?", element.findtext("per-minute") or "")
     if count and len(units) == 1:
@@ -321,8 +325,11 @@ def _metronome(element: Any, at: Fraction, bar: Bar, i: int, page: Page) -> None
         bar.signs.append(Sign(at, "bpm", bpm))
         if not SLOWEST_MARK < bpm < FASTEST_MARK:
             page.remark(i, "<metronome>", f"a tempo of {bpm:g} quarters a minute is not kept")
-    elif len(units) == 2 and units[0]:
+            return False
+        return True
+    if len(units) == 2 and units[0] and not sounds:
         bar.signs.append(Sign(at, "ratio", float(units[1] / units[0])))
+    return False
 
 
 def _beat_units(element: Any) -> list[Fraction]:
@@ -344,8 +351,9 @@ def _beat_units(element: Any) -> list[Fraction]:
     return out or (groups if len(groups) == 2 and all(groups) else [])
 
 
-def _sound(element: Any, at: Fraction, bar: Bar) -> None:
-    if bpm := number(element.get("tempo")):
+def _sound(element: Any, at: Fraction, bar: Bar, tempo: bool = True) -> None:
+    """What only a program plays: a tempo where none is printed (`tempo`), and the jumps."""
+    if tempo and (bpm := number(element.get("tempo"))):
         bar.signs.append(Sign(at, "bpm", float(bpm)))
     for name in ("dacapo", "dalsegno", "fine", "tocoda", "segno", "coda"):
         if element.get(name) not in (None, "", "no"):

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from engine.music.io.musicxml_page import number
+from engine.music.io.words import metronome
 from engine.music.types import Measures, PageEvents
 
 WORDS = {
@@ -36,10 +37,11 @@ _BEFORE_END = 1e-3
 def word_events(text: str) -> list[str]:
     """Kinds of event that a text over or under the staves stands for.
 
-    >>> word_events("poco rit.")
-    ['rit']
+    >>> word_events("poco rit."), word_events("Andante (♩ = 72)")
+    (['rit'], ['metronome'])
     """
-    return [kind for kind, pattern in WORDS.items() if re.search(pattern, text.lower())]
+    found = [kind for kind, pattern in WORDS.items() if re.search(pattern, text.lower())]
+    return [*found, "metronome"] if metronome(text)[0] else found
 
 
 def musicxml_events(root: Any, measures: Measures) -> PageEvents:

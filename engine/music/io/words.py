@@ -33,8 +33,9 @@ UNITS = {
     "breve": Fraction(8), "16th": Fraction(1, 4), "32nd": Fraction(1, 8), "s": Fraction(1, 4), "long": Fraction(16),
 }  # fmt: skip
 _UNIT = "|".join(sorted(map(re.escape, UNITS), key=len, reverse=True))
+_VALUE = rf"\[?({_UNIT})\s*(-dot|[.·𝅭])?\]?"  # kern writes [quarter-dot]
 _METRONOME = re.compile(
-    rf"(?<!\w)({_UNIT})\s*([.·𝅭]?)\s*=\s*(?:c(?:a|irca)?\.?\s*)?(?:(\d{{2,3}}(?:[.,]\d+)?)|({_UNIT})\s*([.·𝅭]?)(?!\w))",
+    rf"(?<!\w){_VALUE}\s*=\s*(?:c(?:a|irca)?\.?\s*)?(?:(\d{{2,3}}(?:[.,]\d+)?)|{_VALUE}(?!\w))",
     re.I,
 )
 
@@ -72,6 +73,8 @@ def metronome(text: str) -> tuple[float, Fraction]:
 
     >>> metronome("Allegro (♩ = 132)"), metronome("q.=60"), metronome("♩ = ♩."), metronome("Allegro")
     ((132.0, Fraction(0, 1)), (90.0, Fraction(0, 1)), (0.0, Fraction(3, 2)), (0.0, Fraction(0, 1)))
+    >>> metronome("[half-dot]=40"), metronome("Es = Dur")
+    ((120.0, Fraction(0, 1)), (0.0, Fraction(0, 1)))
     """
     found = _METRONOME.search(text)
     if not found:

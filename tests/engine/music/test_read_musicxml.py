@@ -118,7 +118,7 @@ def test_tempo_marks(marked):
     "inside, sound, bpm",
     [
         ("<beat-unit>quarter</beat-unit><beat-unit-dot/><per-minute>c. 40</per-minute>", "", 60),
-        ("<beat-unit>half</beat-unit><per-minute>60</per-minute>", '<sound tempo="100"/>', 100),  # the file knows
+        ("<beat-unit>half</beat-unit><per-minute>60</per-minute>", '<sound tempo="100"/>', 120),  # what is printed
         ("<beat-unit>quarter</beat-unit><per-minute>fast</per-minute>", "", 0),
         ("<beat-unit>quarter</beat-unit><beat-unit>half</beat-unit>", "", 0),  # this beat is as long as that
     ],

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from engine.music.io.read_musicxml import read_mei, read_musicxml
-from engine.music.types import TREMOLO
+from engine.music.types import EVENT_NAMES, TREMOLO
 from engine.untrusted.scores import open_performance, open_score
 
 CASES = Path(__file__).parents[2] / "data" / "reading"
@@ -77,6 +77,26 @@ def test_the_signs_between_the_notes_of_mei_are_kept():
     events = read("me19-tempo-dynam.mei").events
     assert events.at("dynamic").tolist() == [0.0, 2.0]
     assert events.at("metronome").tolist() == [0.0]
+
+
+def test_the_signs_between_the_notes_of_kern_are_kept():
+    lines = (
+        "!!!OMD: Andante ([quarter]=66)", "**kern | **kern | **dynam", "*staff2 | *staff1 | *", "*k[] | *k[] | *",
+        "=1 | =1 | =1", "*ped | * | *", "2C | 2e | p", "2C | 2g; | .", "*Xped | * | *", "=2|| | =2|| | =2||",
+        "*k[b-] | *k[b-] | *", "1C | 1e | .", "=:|! | =:|! | =:|!", "*MM90 | *MM90 | *", "1F | 1f | f",
+        "== | == | ==", "*- | *- | *-",
+    )  # fmt: skip
+    score = open_score("\n".join(lines).replace(" | ", "\t").encode(), "a.krn")
+    events = {name: score.events.at(name).round().tolist() for name in EVENT_NAMES if len(score.events.at(name))}
+    assert events == {  # bars 1 and 2 are repeated
+        "metronome": [0, 8, 16], "dynamic": [0, 8, 16], "fermata": [2, 10], "pedal_down": [0, 8],
+        "pedal_up": [4, 12], "double": [4, 12], "key": [4, 12], "repeat": [8, 16, 20],
+    }  # fmt: skip
+    assert score.marks["tempo_bpm"].tolist() == [66] * 12 + [90] * 2
+
+
+def test_a_printed_tempo_in_words_is_a_metronome_mark():
+    assert read("d6-words-quarter-equals.musicxml").events.at("metronome").tolist() == [0.0]
 
 
 def test_a_tremolo_keeps_its_beams():
@@ -252,6 +272,21 @@ def test_an_accidental_that_contradicts_its_pitch_is_said():
     score = read_musicxml(document(HEAD + note))
     assert score.pitch.tolist() == [69]
     assert [(r.bar, r.element) for r in score.remarks] == [(1, "<accidental>")]
+
+
+@pytest.mark.parametrize(
+    ("printed", "bpm"),
+    [
+        ("<beat-unit>quarter</beat-unit><per-minute>92</per-minute>", 92),
+        ("<beat-unit>half</beat-unit><per-minute>c. 60</per-minute>", 120),
+        ("<beat-unit>quarter</beat-unit><per-minute></per-minute>", 112),
+        ("<beat-unit>quarter</beat-unit><beat-unit>half</beat-unit>", 112),
+    ],
+)
+def test_a_printed_tempo_goes_before_the_one_that_a_program_left(printed, bpm):
+    mark = f"<direction-type><metronome>{printed}</metronome></direction-type>"
+    score = read_musicxml(document(HEAD + f'<direction>{mark}<sound tempo="112"/></direction>' + whole("C4")))
+    assert score.marks["tempo_bpm"].tolist() == [bpm]
 
 
 def test_quarter_tones_are_rounded_and_said():
