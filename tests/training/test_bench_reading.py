@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from training.bench.reading import __main__ as wall
-from training.bench.reading.compare import compare
+from training.bench.reading.compare import agreed_by_either, compare
 from training.bench.reading.facts import Facts, facts_from_json, our_facts
 from training.bench.reading.table import Row, table
 
@@ -58,6 +58,18 @@ def test_the_order_of_grace_notes_counts():
 def test_what_is_told(remark, same, right):
     ours = replace(FACTS, remarks=[remark] if remark else [])
     assert compare(ours, FACTS if same else replace(FACTS, bars=[0, 0])).right == right
+
+
+def test_a_second_reader_settles_what_it_reads():
+    grace = (0.0, 0.0, 59, True)
+    ours = Facts([grace, C, D], [0, 0], [0.0], FACTS.signs)
+    first = compare(ours, Facts([C], [0], [0.0], [(0.0, "bpm", 80.0, None)]))
+    second = compare(ours, Facts([C, D], [0, 0], places=False))  # a reader of neither grace notes nor signs
+    assert set(first.differs) == {"notes", "onsets", "repeats", "tempo", "dynamics"}
+    either = agreed_by_either(first, second)
+    assert either is not None
+    assert set(either.differs) == {"notes", "tempo", "dynamics"}
+    assert agreed_by_either(None, second) is second
 
 
 def test_table_and_what_is_kept():

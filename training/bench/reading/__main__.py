@@ -2,7 +2,9 @@
 
 Reads every MusicXML, MEI, kern and MIDI file below FOLDER twice and prints the agreement by kind of file and by field.
 A file counts as told when a remark of ours names a bar and an element; a remark on a file that agrees counts as wrong.
-The other reader is slow: what it found is kept in --keep, by the digest of the file. Needs `pip install -e .[reading]`.
+`--against music21 verovio` prints a second table: a field in which the first reader differs is compared with the next,
+and agrees where one of them agrees. The other readers are slow: what they found is kept in --keep, by the digest of the
+file. Needs `pip install -e .[reading]`.
 """
 
 from __future__ import annotations
@@ -14,10 +16,11 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from engine.music.types import BadInput
-from training.bench.reading.compare import Comparison, compare
+from training.bench.reading.compare import Comparison, agreed_by_either, compare
 from training.bench.reading.facts import Facts, facts_from_json, our_facts
 from training.bench.reading.mido_facts import mido_facts
 from training.bench.reading.music21_facts import music21_facts
@@ -33,37 +36,65 @@ READERS: dict[str, tuple[Callable[[Path], Facts], tuple[str, ...]]] = {
     "verovio": (verovio_facts, ("MusicXML", "MEI", "kern")),
     "mido": (mido_facts, ("MIDI",)),
 }
-SECONDS = 120  # for one file and the other reader
+SECONDS = 120  # of processor time, for one file and one reader
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("folder", type=Path, nargs="+")
-    parser.add_argument("--against", choices=sorted(READERS), required=True)
-    parser.add_argument("--keep", type=Path, default=Path("runs/reading"), help="folder of the other reader's results")
+    parser.add_argument("--against", choices=sorted(READERS), nargs="+", required=True, help="one reader, or several")
+    parser.add_argument("--keep", type=Path, default=Path("runs/reading"), help="folder of the other readers' results")
     parser.add_argument("--kept-only", action="store_true", help="only files whose other reading is kept")
     parser.add_argument("--list", action="store_true", help="print every file that differs")
     args = parser.parse_args()
     for folder in args.folder:
         if not folder.exists():
             parser.error(f"{folder} does not exist; give a folder with MusicXML, MEI, kern or MIDI files.")
-    read, kinds = READERS[args.against]
-    keep = args.keep / args.against
-    keep.mkdir(parents=True, exist_ok=True)
+    kinds = READERS[args.against[0]][1]
     files = list(_files(args.folder, kinds))
-    rows: list[Row] = []
+    rows: list[list[Row]] = [[], []]
     try:
         for k, (path, digest) in enumerate(files, 1):
             print(f"\r{k} of {len(files)} {path.name[:50]:50}", end="", file=sys.stderr, flush=True)
-            kept = keep / f"{digest}.json"
-            if args.kept_only and not kept.exists():
+            if args.kept_only and not _kept(args.keep, args.against[0], digest).exists():
                 continue
-            rows.append(_row(path, _other(path, kept, read)))
-            if args.list and rows[-1].comparison and not rows[-1].comparison.right:
-                print(f"\n{path}: {rows[-1].why()}")
+            found = _rows(path, args.against, args.keep, digest)
+            for table_rows, row in zip(rows, found, strict=True):
+                table_rows.append(row)
+            comparison = found[-1].comparison
+            if args.list and comparison and (comparison.differs or not comparison.right):
+                print(f"\n{path}: {found[-1].why()}")
     except KeyboardInterrupt:
         print("\nstopped; the table has the files so far", file=sys.stderr)
-    print(f"\n{table(rows, args.against)}")
+    print(f"\n{table(rows[0], args.against[0])}")
+    if len(args.against) > 1:
+        print(f"\nAgreement with one of {' and '.join(args.against)}:\n{table(rows[1], '')}")
+
+
+def _kept(keep: Path, reader: str, digest: str) -> Path:
+    return keep / reader / f"{digest}.json"
+
+
+def _rows(path: Path, readers: list[str], keep: Path, digest: str) -> tuple[Row, Row]:
+    """The file against the first reader, and against whichever of all agrees, field by field."""
+    kind = KINDS[path.suffix.lower()]
+    ours: Facts | str | None = None
+    rows: list[Row] = []
+    for name in readers:
+        read, kinds = READERS[name]
+        if kind not in kinds or (rows and not _undecided(rows[-1])):
+            continue
+        ours = ours if ours is not None else _ours(path)
+        row = _row(path, ours, _other(path, _kept(keep, name, digest), read))
+        if rows:
+            row = replace(row, comparison=agreed_by_either(rows[-1].comparison, row.comparison))
+        rows.append(row)
+    return rows[0], rows[-1]
+
+
+def _undecided(row: Row) -> bool:
+    """Whether a further reader could change the verdict."""
+    return not row.refused and (row.comparison is None or bool(row.comparison.differs))
 
 
 def _files(folders: list[Path], kinds: tuple[str, ...]) -> Iterator[tuple[Path, str]]:
@@ -81,6 +112,7 @@ def _files(folders: list[Path], kinds: tuple[str, ...]) -> Iterator[tuple[Path, 
 def _other(path: Path, kept: Path, read: Callable[[Path], Facts]) -> Facts | str:
     """What the other reader found, or why it failed."""
     if not kept.exists():
+        kept.parent.mkdir(parents=True, exist_ok=True)
         try:
             with _at_most(SECONDS):
                 text = read(path).as_json()
@@ -92,34 +124,40 @@ def _other(path: Path, kept: Path, read: Callable[[Path], Facts]) -> Facts | str
     return failed or facts_from_json(text)
 
 
-def _row(path: Path, other: Facts | str) -> Row:
+def _ours(path: Path) -> Facts | str:
+    """What our reader finds, or its refusal."""
+    try:
+        return our_facts(path)
+    except BadInput as error:
+        return str(error)
+    except Exception as error:  # what the studio would call a damaged file
+        return f"{type(error).__name__}: {error}"
+
+
+def _row(path: Path, ours: Facts | str, other: Facts | str) -> Row:
     kind = KINDS[path.suffix.lower()]
     if isinstance(other, str):
         return Row(kind, path, other_failed=other)
-    try:
-        ours = our_facts(path)
-    except BadInput as error:
-        found = Comparison({"notes": "refused"}) if other.notes else None
-        return Row(kind, path, found, refused=str(error))
-    except Exception as error:  # what the studio would call a damaged file
-        return Row(kind, path, Comparison({"notes": f"{type(error).__name__}: {error}"}), refused=str(error))
+    if isinstance(ours, str):
+        found = Comparison({"notes": f"refused: {ours}"}) if other.notes else None
+        return Row(kind, path, found, refused=ours)
     return Row(kind, path, compare(ours, other))
 
 
 @contextmanager
 def _at_most(seconds: float) -> Iterator[None]:
-    """Raise TimeoutError in the body after so many seconds."""
+    """Raise TimeoutError in the body after so many seconds of processor time."""
 
     def end(*_: object) -> None:
         raise TimeoutError(f"no answer within {seconds:g} s")
 
-    before = signal.signal(signal.SIGALRM, end)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    before = signal.signal(signal.SIGPROF, end)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -25,6 +25,7 @@ class Comparison:
     compared: tuple[str, ...] = FIELDS
     told: bool = False  # a remark names a bar and an element
     remarks: int = 0
+    graces: bool = True  # grace notes were compared, or there are none
 
     @property
     def agrees(self) -> bool:
@@ -34,6 +35,20 @@ class Comparison:
     def right(self) -> bool:
         """Agreement without a remark, or a difference with one."""
         return self.agrees != bool(self.remarks if self.agrees else self.told)
+
+
+def agreed_by_either(first: Comparison | None, second: Comparison | None) -> Comparison | None:
+    """The first comparison without the differences that the second reader does not find.
+
+    Notes are settled by a reader of grace notes only: one without compares too little.
+    """
+    if first is None or second is None:
+        return first or second
+    settled = {f for f in second.compared if f not in second.differs and (f != "notes" or second.graces)}
+    kept = {f: why for f, why in first.differs.items() if f not in settled}
+    added = tuple(f for f in FIELDS if f in first.compared or f in second.compared)
+    late = {f: why for f, why in second.differs.items() if f not in first.compared}
+    return replace(first, differs=kept | late, compared=added)
 
 
 def compare(ours: Facts, other: Facts) -> Comparison:
@@ -46,7 +61,10 @@ def compare(ours: Facts, other: Facts) -> Comparison:
     tempo      the same metronome mark in force at every note
     dynamics   the same running velocity (dynamic marks and hairpins) at every note, within one level
     """
-    found = Comparison(told=any(bar > 0 and element for bar, element, _ in ours.remarks), remarks=len(ours.remarks))
+    found = Comparison(
+        told=any(bar > 0 and element for bar, element, _ in ours.remarks), remarks=len(ours.remarks),
+        graces=other.places or not any(grace for *_, grace in ours.notes),
+    )  # fmt: skip
     skipped = set()
     if d := _notes(ours.notes, other):
         found.differs["notes"] = d

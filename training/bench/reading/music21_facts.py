@@ -157,7 +157,7 @@ def _signs(read: Any, parts: list) -> list[Sign]:
             elif isinstance(e, tempo.TempoText):
                 out.append((at, "words", str(e.text), None))
         for wedge in part.recurse().getElementsByClass(dynamics.DynamicWedge):
-            ends = list(wedge.getSpannedElements())
+            ends = [e for e in wedge.getSpannedElements() if read in e.containerHierarchy()]  # music21 loses some notes
             if ends:
                 a = float(ends[0].getOffsetInHierarchy(read))  # a hairpin may go from one staff to the other
                 b = float(ends[-1].getOffsetInHierarchy(read) + ends[-1].quarterLength)

@@ -20,11 +20,15 @@ class Row:
 
     def why(self) -> str:
         assert self.comparison is not None
-        return str(self.comparison.differs or "agrees, but has a remark")
+        differs = str(self.comparison.differs or "agrees, but has a remark")
+        return f"told: {differs}" if self.comparison.right else differs
 
 
 def table(rows: list[Row], against: str) -> str:
-    """Per kind of file: how many were compared, the share that agrees in each field, in all, and agrees or is told."""
+    """Per kind of file: how many were compared, the share that agrees in each field, in all, and agrees or is told.
+
+    against  name of the other reader, for the line about what it did not read; "" for none
+    """
     head = ["kind", "files", *FIELDS, "all fields", "agree or told"]
     out = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     kinds = list(dict.fromkeys(r.kind for r in rows))
@@ -38,6 +42,8 @@ def table(rows: list[Row], against: str) -> str:
             cells.append(_share(sum(name not in c.differs for c in compared), len(compared)))
         cells += [_share(sum(c.agrees for c in found), len(found)), _share(sum(c.right for c in found), len(found))]
         out.append(f"| {' | '.join(cells)} |")
+    if not against:
+        return "\n".join(out)
     failed, refused = (sum(bool(getattr(r, name)) for r in rows) for name in ("other_failed", "refused"))
     empty = sum(r.comparison is None and not r.other_failed for r in rows)
     out.append(
