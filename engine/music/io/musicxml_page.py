@@ -68,13 +68,19 @@ def page_of(root: Any) -> Page:
     """Read a <score-partwise> element (lxml), namespaces already removed."""
     page = Page(title=_title(root), composer=_composer(root))
     names = {p.get("id"): (p.findtext("part-name") or "").strip() for p in root.iter("score-part")}
+    ends: list[list[_Ends]] = []  # per bar, of each part that has something in it
     for k, element in enumerate(root.findall("part")):
         page.parts.append(Part(names.get(element.get("id"), "")))
         state = _State(k)
         for i, measure in enumerate(element.findall("measure")):
             if i == len(page.bars):
                 page.bars.append(Bar((measure.get("number") or "").strip(), metered=False))
-            _measure(measure, i, page, state)
+                ends.append([])
+            found = _measure(measure, i, page, state)
+            if found.all:
+                ends[i].append(found)
+    for i, found in enumerate(ends):
+        _set_length(i, found, page)
     return page
 
 
@@ -90,9 +96,37 @@ def _composer(root: Any) -> str:
 
 
 # ---- a bar of a part
-def _measure(measure: Any, i: int, page: Page, s: _State) -> None:
+@dataclass(frozen=True)
+class _Ends:
+    """Where a bar of one part ends, in quarters: its notes, and all with its rests."""
+
+    notes: Fraction
+    all: Fraction
+    implicit: bool  # the bar is not counted: a pickup, or the part of a bar after a repeat
+
+
+def _set_length(i: int, ends: list[_Ends], page: Page) -> None:
+    """A bar lasts as long as its longest part; where another part is shorter, rests do not go past the metre.
+
+    Programs write a rest of four quarters for a silent bar of any metre, and in a pickup too.
+    """
+    bar = page.bars[i]
+    found = [(e.notes, e.all) for e in ends]
+    if any(e.notes for e in ends) and any(e.implicit for e in ends):
+        found = [(notes, end) for notes, end in found if notes]
+    longest = max((end for _, end in found), default=Fraction(0))
+    nominal = Fraction(4 * bar.meter[0], bar.meter[1])
+    if bar.metered and longest > nominal and any(end < longest for _, end in found):
+        found = [(notes, max(notes, min(end, nominal))) for notes, end in found]
+    bar.length = max((end for _, end in found), default=Fraction(0))
+    if any(end < bar.length for _, end in found):
+        page.remark(i, "measure", "the parts differ in length; the bar lasts as long as the longest")
+
+
+def _measure(measure: Any, i: int, page: Page, s: _State) -> _Ends:
     bar = page.bars[i]
     here, furthest, before = Fraction(0), Fraction(0), Fraction(0)  # now, the end so far, onset of the last note
+    sounded = Fraction(0)  # the end of the notes so far
     for element in measure:
         tag = element.tag
         if tag == "note":
@@ -101,6 +135,7 @@ def _measure(measure: Any, i: int, page: Page, s: _State) -> None:
             if element.find("chord") is None:
                 before, here = here, here + length
             furthest = max(furthest, onset + length)
+            sounded = sounded if element.find("rest") is not None else max(sounded, onset + length)
         elif tag in ("backup", "forward"):
             length = (number(element.findtext("duration")) or Fraction(0)) / s.divisions
             here = max(here + (length if tag == "forward" else -length), Fraction(0))
@@ -118,11 +153,9 @@ def _measure(measure: Any, i: int, page: Page, s: _State) -> None:
     for element in measure.iterfind("barline/ending"):
         if element.get("type") in ("stop", "discontinue"):
             s.endings = frozenset()
-    if furthest and bar.length and furthest != bar.length:
-        page.remark(i, "measure", "the parts differ in length; the bar lasts as long as the longest")
-    bar.length = max(bar.length, furthest)
     if s.part == 0 or not bar.notes or page.parts[s.part].staves >= 2:
         bar.meter, bar.fifths, bar.metered = s.meter, s.fifths, s.metered
+    return _Ends(sounded, furthest, measure.get("implicit") == "yes")
 
 
 def _attributes(element: Any, i: int, page: Page, s: _State) -> None:

@@ -250,6 +250,27 @@ def test_a_transposing_part_sounds_where_it_sounds():
     assert (score.pitch.tolist(), score.spelling.tolist(), score.measures.fifths.tolist()) == ([60], [0], [0])
 
 
+def rest(duration: int) -> str:
+    return f"<note><rest/><duration>{duration}</duration><voice>1</voice></note>"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "starts", "remarks"),
+    [
+        ([whole("C4"), whole("D4")], [rest(8), whole("E3")], [0, 4], 0),  # a silent bar with the rest of another metre
+        ([whole("C4"), whole("D4")], [whole("E3") + rest(2), whole("E3")], [0, 4], 0),
+        ([whole("C4") + whole("C4"), whole("D4")], [rest(4), whole("E3")], [0, 8], 1),  # notes past the metre: played
+        ([whole("C4") + rest(2), whole("D4")], [whole("E3") + rest(2), whole("E3")], [0, 6], 0),  # both say so
+    ],
+)
+def test_a_rest_past_the_metre_does_not_lengthen_a_bar(first, second, starts, remarks):
+    parts = [document(HEAD + bars[0], bars[1]).decode() for bars in (first, second)]
+    body = parts[1][parts[1].index("<part ") : parts[1].index("</score-partwise>")].replace('"P1"', '"P2"')
+    score = read_musicxml(parts[0].replace("</score-partwise>", body + "</score-partwise>").encode())
+    assert score.measures.onset_quarter.tolist() == starts
+    assert [r.element for r in score.remarks] == ["measure"] * remarks
+
+
 def test_a_voice_over_a_piano_in_kern_is_left_out():
     lines = (
         "**kern | **kern | **kern", "*part2 | *part2 | *part1", '*I"Piano | *I"Piano | *I"Voice',
