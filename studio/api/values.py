@@ -25,7 +25,6 @@ from engine.progress import ProgressCallback
 from studio.gradio_compat.server import upload_folder
 
 MAX_CALL_SEC = 300.0
-MAX_SEED = 2**31 - 1
 _DATA = re.compile(r"data:[\w.+/-]{0,80}(?:;[\w=.-]{1,60}){0,3};base64,", re.ASCII)
 
 
@@ -131,6 +130,11 @@ def sound_file(clip: AudioClip, name: str, kind: str, comment: str = "") -> Answ
     from engine.sound.clip import encode_audio
 
     return given(f"{name}.{kind}", encode_audio(clip, kind, comment))
+
+
+def sound_facts(clip: AudioClip) -> dict[str, Any]:
+    """Length and sample rate, as the endpoints report them."""
+    return {"duration_sec": round(clip.duration_sec, 3), "sample_rate": clip.sample_rate}
 
 
 @cache

@@ -1,0 +1,72 @@
+"""Endpoints that analyse: metrics, transcription, export. Their docstrings are the public documentation."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Literal
+
+from engine.measures.exports import ALL, EXPORTS, export_all
+from engine.music.types import BadInput
+from engine.untrusted.matches import is_match, open_match
+from engine.untrusted.scores import open_performance
+from studio.api.values import Answer, Upload, as_file, as_performance, as_score, as_text, given, sound_facts, time_limit
+from studio.project.apart import audio_apart
+from studio.service.shared_engine import SharedEngine
+
+KINDS = (*EXPORTS, ALL)  # of export
+
+
+def metrics(shared: SharedEngine, performance: Upload | str) -> list[dict]:
+    """Measure a performance beside human performances of (n)ASAP. Returns a row for each measure.
+
+    Args:
+        performance: MIDI of at least 32 notes; an uploaded file, or a data: URI with base64
+    """
+    from engine.measures.performance_metrics import panel
+
+    return [asdict(row) for row in panel(as_performance(performance))]
+
+
+def transcribe(shared: SharedEngine, recording: Upload | str) -> tuple[Answer, dict]:
+    """Write down the notes and pedal that are heard in a piano recording. Returns MIDI and how much was heard.
+
+    Args:
+        recording: a sound file (the first minute is read), uploaded or as a data: URI
+    """
+    from engine.music.io.midi import write_midi
+
+    clip = audio_apart(as_file(recording, "The recording")[0]).mono()
+    heard = shared.transcribe(clip, time_limit())
+    if not len(heard):
+        raise BadInput("No piano notes are heard in this recording; choose a recording of a piano.")
+    return given("heard.mid", write_midi(heard)), {"notes": len(heard), **sound_facts(clip)}
+
+
+def export(
+    shared: SharedEngine, performance: Upload | str, score: Upload | str | None = None,
+    kind: Literal["notes", "beats", "match", "sv-beats", "sv-tempo", "sv-notes", "labels", "all"] = "notes",
+) -> tuple[Answer, dict]:  # fmt: skip
+    """Write a performance of a score as a table, or for another program. Returns the file and what was matched.
+
+    Args:
+        performance: MIDI, or a match file, which holds its score; an uploaded file, or a data: URI with base64
+        score: the score that it plays, as for perform; may be left out for a match file
+        kind: notes or beats (CSV), match, sv-beats, sv-tempo or sv-notes (Sonic Visualiser), labels (Audacity), all
+    """
+    chosen = as_text(kind, "kind", KINDS)
+    step = time_limit()
+    data, name = as_file(performance, "The performance")
+    own = open_match(data, name, lambda: step(0.0)) if is_match(data) else None
+    if score not in (None, ""):
+        written = as_score(score)
+        played = own[1] if own else open_performance(data, name)
+        pairs = shared.align(written, played, step)
+    elif own is not None:
+        written, played, pairs = own
+    else:
+        raise BadInput("A MIDI file does not hold its score; send the score, too.")
+    if chosen == ALL:
+        file = given("performance-data.zip", export_all(written, played, pairs, "performance"))
+    else:
+        file = given(f"performance{EXPORTS[chosen].ending}", EXPORTS[chosen].make(written, played, pairs))
+    return file, {"notes": len(written), "matched": len(pairs), "kind": chosen}

@@ -1,0 +1,143 @@
+"""Endpoints that compose, continue and infill. Their docstrings are the public documentation."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import Any, Literal
+
+from engine.limits import COMPOSED_BARS, COMPOSED_NOTES, MAX_SEED
+from engine.models.composer.conditions import TOP_P, Conditions
+from engine.music.types import Performance, Score
+from engine.progress import NoteCallback, ProgressCallback
+from engine.requests import ComposeRequest, PerformRequest
+from studio.actions.composing import as_form
+from studio.api.playing import style_of
+from studio.api.values import (
+    Answer,
+    Upload,
+    as_number,
+    as_score,
+    as_text,
+    as_whole,
+    given,
+    time_limit,
+    weights,
+)
+from studio.service.shared_engine import SharedEngine
+
+
+def _request(
+    composer: Any, period: Any, key: Any, meter: Any, tempo: Any, density: Any, notes: Any, bars: Any, seed: Any,
+    temperature: Any, top_p: Any,
+) -> ComposeRequest:  # fmt: skip
+    from engine.models.composer.conditions import COMPOSERS, KEYS, METER_NAMES, PERIODS
+
+    count = as_whole(bars, "bars", 0, COMPOSED_BARS)
+    conditions = Conditions(
+        as_text(composer, "The composer", COMPOSERS, ""), as_text(period, "The period", PERIODS, ""),
+        as_text(key, "The key", KEYS, ""), as_text(meter, "The metre", METER_NAMES, ""),
+        as_number(tempo, "The tempo", 20, 300) if tempo else 0.0,
+        as_number(density, "The density", 0.25, 16) if density else 0.0,
+    )  # fmt: skip
+    return ComposeRequest(
+        conditions, as_whole(notes, "notes", 8, COMPOSED_NOTES), count, 1, as_whole(seed, "The seed", 0, MAX_SEED),
+        as_number(temperature, "The temperature", 0.1, 2), as_number(top_p, "top_p", 0.01, 1),
+    )  # fmt: skip
+
+
+def _answer(score: Score, asked: ComposeRequest, performance: Performance) -> tuple[Answer, Answer, dict]:
+    from engine.music.edition import edited
+    from engine.music.io.midi import write_midi
+    from engine.untrusted.saving import save_musicxml
+
+    hidden = ("conditions", "seed", "takes", "passage")
+    settings = {k: v for k, v in asdict(asked).items() if k not in hidden}
+    about = {
+        "notes": len(score), "bars": len(score.measures), "duration_sec": round(performance.end_sec, 3),
+        "seed": asked.seed, "asked": {**asdict(asked.conditions), **settings},
+        "weights": {"composer": weights("composer"), "pianist": weights("pianist")},
+    }  # fmt: skip
+    name = f"etude-{asked.seed}"
+    return (
+        given(f"{name}.musicxml", save_musicxml(edited(score, performance))),
+        given(f"{name}.mid", write_midi(performance)),
+        about,
+    )
+
+
+def compose(
+    shared: SharedEngine, composer: str = "", period: str = "", key: str = "", meter: str = "", tempo: float = 0.0,
+    density: float = 0.0, notes: int = 256, bars: int = 0, seed: int = 0, temperature: float = 1.0,
+    top_p: float = TOP_P, form: str = "",
+) -> tuple[Answer, Answer, dict]:  # fmt: skip
+    """Write a new piano piece and play it. Returns score (MusicXML), performance (MIDI), and how it was made.
+
+    Args:
+        composer: in whose manner, a name of list_conditions; empty leaves it open
+        period: Baroque, Classical, Romantic or Modern; empty leaves it open
+        key: such as "C major" or "F# minor"; empty leaves it open
+        meter: such as "3/4"; empty leaves it open
+        tempo: quarter notes a minute, 20 to 300; 0 leaves it open
+        density: notes a quarter, 0.25 to 16; 0 leaves it open
+        notes: about how many notes to write, 8 to 2048; does not count when bars is given
+        bars: exactly how many bars, 1 to 128; 0 goes by notes
+        seed: the same seed and settings give the same piece
+        temperature: 0.1 careful to 2 wild; 1 is as learned
+        top_p: draw from the likeliest choices only, a share from 0.01 to 1
+        form: AABA, ABA', rondo, theme and variations, minuet and trio, or such as "A8 A'8 B8 A8"; empty for free
+    """
+    asked = _request(composer, period, key, meter, tempo, density, notes, bars, seed, temperature, top_p)
+    asked = replace(asked, **as_form(form))
+    step = time_limit()
+    score = shared.compose(asked, _on_note(step), step)[0]
+    return _answer(score, asked, shared.perform(PerformRequest(score, style_of(shared)), step))
+
+
+def continue_piece(
+    shared: SharedEngine, score: Upload | str, notes: int = 128, bars: int = 0, seed: int = 0, temperature: float = 1.0,
+    top_p: float = TOP_P,
+) -> tuple[Answer, Answer, dict]:  # fmt: skip
+    """Write on after a score's last note. Returns score (MusicXML), performance (MIDI), and how it was made.
+
+    Args:
+        score: MusicXML, .mxl, MIDI, kern or MEI; an uploaded file, or a data: URI with base64
+        notes: about how many notes to add, 8 to 2048; does not count when bars is given
+        bars: exactly how many bars to add, 1 to 128; 0 goes by notes
+        seed: the same seed and settings give the same notes
+        temperature: 0.1 careful to 2 wild; 1 is as learned
+        top_p: draw from the likeliest choices only, a share from 0.01 to 1
+    """
+    asked = _request("", "", "", "", 0, 0, notes, bars, seed, temperature, top_p)
+    old, step = as_score(score), time_limit()
+    new = shared.compose(asked.continuing(old), _on_note(step), step)[0]
+    return _answer(new, asked, shared.perform(PerformRequest(new, style_of(shared)), step))
+
+
+def infill(
+    shared: SharedEngine, score: Upload | str, first_bar: int, last_bar: int,
+    staff: Literal["both", "upper", "lower"] = "both", seed: int = 0, temperature: float = 1.0, top_p: float = TOP_P,
+) -> tuple[Answer, Answer, dict]:  # fmt: skip
+    """Write some bars of a score anew. Returns score (MusicXML), performance (MIDI), and how it was made.
+
+    Args:
+        score: MusicXML, .mxl, MIDI, kern or MEI; an uploaded file, or a data: URI with base64
+        first_bar: first bar to write anew, by its printed number
+        last_bar: last bar to write anew, by its printed number
+        staff: both, or only the upper or the lower one
+        seed: the same seed and settings give the same notes
+        temperature: 0.1 careful to 2 wild; 1 is as learned
+        top_p: draw from the likeliest choices only, a share from 0.01 to 1
+    """
+    from engine.cli.compose_commands import passage
+
+    asked = _request("", "", "", "", 0, 0, 256, 0, seed, temperature, top_p)
+    hand = ("both", "upper", "lower").index(as_text(staff, "The staff", ("both", "upper", "lower")))
+    bars = as_whole(first_bar, "first_bar", 0, 100_000), as_whole(last_bar, "last_bar", 0, 100_000)
+    old, step = as_score(score), time_limit()
+    selected, span = passage(old, bars, hand)
+    new = shared.compose(asked.rewriting(old, selected, span), _on_note(step), step)[0]
+    return _answer(new, asked, shared.perform(PerformRequest(new, style_of(shared)), step))
+
+
+def _on_note(step: ProgressCallback) -> NoteCallback:
+    return lambda *note: step(0.0)
