@@ -32,7 +32,8 @@ from engine.models.expected.joined import Freedom, joined
 from engine.models.expected.marks_law import with_marks, without_grace_notes
 from engine.models.expected.performance import ExpectedValues
 from engine.models.pianist.features import score_features
-from engine.models.pianist.pianist import EncodedScore, encode_style, from_channels, mix, to_channels
+from engine.models.pianist.pianist import from_channels, to_channels
+from engine.models.pianist.sampling import EncodedScore, encode_style, mix
 from engine.models.pianist.style import AXES, Axis, moved
 from engine.music.expression import apply_strength, decode_expression, encode_expression, in_written_order, steady_pedal
 from engine.music.io.alignment import align

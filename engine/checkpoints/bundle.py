@@ -24,7 +24,8 @@ from engine.models.composer.piece_prior import PRIOR_COLUMNS, Prior
 from engine.models.composer.plan_prior import PlanPrior, PlanPriorConfig
 from engine.models.expected.nets import LinearTempo, LinearTouch, TempoNet, TempoShape, TouchNet, TouchShape
 from engine.models.expected.performance import Amplitude, ExpectedPerformance, Scale, known_features, tensors_of
-from engine.models.pianist.pianist import FlowSampling, Pianist, PianistConfig
+from engine.models.pianist.pianist import Pianist, PianistConfig
+from engine.models.pianist.sampling import FlowSampling
 from engine.models.pianist.style import AXES
 from engine.models.renderer.guide_decoder import GuideDecoder
 from engine.models.renderer.masked_renderer import MaskedRenderer, RendererConfig

@@ -19,7 +19,8 @@ from scipy.stats import spearmanr
 
 from engine.engine import Engine
 from engine.models.pianist.features import COMPOSERS, Features, score_features
-from engine.models.pianist.pianist import EncodedScore, FlowSampling, Pianist, from_channels
+from engine.models.pianist.pianist import Pianist, from_channels
+from engine.models.pianist.sampling import EncodedScore, FlowSampling
 from engine.models.pianist.style import AXES, descriptors
 from engine.music.types import Expression, Score
 from engine.requests import PerformRequest

@@ -16,7 +16,8 @@ import torch
 
 from engine.checkpoints.bundle import open_pianist
 from engine.models.pianist.features import Features, score_features
-from engine.models.pianist.pianist import FlowSampling, Pianist, PianistConfig, encode_style
+from engine.models.pianist.pianist import Pianist, PianistConfig
+from engine.models.pianist.sampling import FlowSampling, encode_style
 from engine.models.pianist.style import AXES
 from training.core.finished_run import FinishedRun, report_size, write_config
 from training.pianist.batches import DescriptorRegression, PianistCorpus

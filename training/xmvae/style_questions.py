@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from engine.checkpoints.bundle import PianistBundle, open_pianist
 from engine.measures.side_by_side import pearson
 from engine.models.pianist.features import Features, score_features
-from engine.models.pianist.pianist import EncodedScore, encode_style, from_channels
+from engine.models.pianist.pianist import from_channels
+from engine.models.pianist.sampling import EncodedScore, encode_style
 from engine.models.pianist.style import descriptors
 from engine.models.xmvae.network import XMVAE
 from engine.models.xmvae.xmvae import render_tokens, style_of

@@ -13,17 +13,8 @@ import torch
 from engine.checkpoints.bundle import BundleError, open_pianist
 from engine.checkpoints.index import CHECKPOINTS
 from engine.models.pianist.features import NUM_FEATURES, composer_index, score_features
-from engine.models.pianist.pianist import (
-    CHANNELS,
-    EncodedScore,
-    FlowSampling,
-    Pianist,
-    PianistConfig,
-    encode_style,
-    from_channels,
-    render_windows,
-    to_channels,
-)
+from engine.models.pianist.pianist import CHANNELS, Pianist, PianistConfig, from_channels, to_channels
+from engine.models.pianist.sampling import EncodedScore, FlowSampling, encode_style, render_windows
 from engine.models.pianist.style import AXES
 from training.pianist.batches import DescriptorRegression, PianistCorpus, make_batch
 from training.pianist.eval_style import effects, monotony, read_scores, sweep
