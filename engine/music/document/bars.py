@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from fractions import Fraction
@@ -11,21 +11,21 @@ from itertools import pairwise
 from math import lcm
 from typing import Any
 
-import numpy as np
 from lxml import etree
 
+from engine.music.document.note_elements import (
+    STEPS,
+    alter_of,
+    bare_copy,
+    insert_child,
+    place_of,
+    set_pitch,
+    time_step,
+)
 from engine.music.engraving.note_values import NoteValue, Pulse, beam_groups, beam_states, note_values, rest_values
-from engine.music.engraving.spelling import spelling_of_pitch
 from engine.music.io.musicxml_page import number
 
-STEPS = "FCGDAEB"
-_CHROMA = dict(zip("CDEFGAB", (0, 2, 4, 5, 7, 9, 11), strict=True))
 _ACCIDENTALS = {-2: "flat-flat", -1: "flat", 0: "natural", 1: "sharp", 2: "double-sharp"}
-_ORDER = (
-    "grace", "cue", "chord", "pitch", "unpitched", "rest", "duration", "tie", "instrument", "footnote", "level",
-    "voice", "type", "dot", "accidental", "time-modification", "stem", "notehead", "notehead-text", "staff", "beam",
-    "notations", "lyric", "play", "listen",
-)  # fmt: skip  # of a <note>'s children, by the schema
 _OF_REST = {"duration", "voice", "type", "dot", "time-modification", "staff", "beam", "footnote", "level"}
 _OF_CHORD = {"duration", "voice", "type", "dot", "time-modification", "stem", "staff"}
 _MAX_DIVISIONS = 100_000
@@ -100,7 +100,7 @@ class BarEditor:
         """Another pitch for a note; its lyrics, fingering, stem and slurs stay."""
         found = note.find("pitch")
         self._place(note)
-        _set_pitch(found, pitch, spelling)
+        set_pitch(found, pitch, spelling)
         self._drop(note, "accidental")
         self._place(note)
 
@@ -114,13 +114,13 @@ class BarEditor:
             self._drop(follower, "chord")
             for child in note:
                 if child.tag in ("beam", "lyric") and (child.tag == "lyric" or follower.find("beam") is None):
-                    _insert(follower, deepcopy(child))
+                    insert_child(follower, deepcopy(child))
             signs = [deepcopy(c) for n in note.findall("notations") for c in n if c.tag != "tied"]
             if signs:
                 target = follower.find("notations")
                 if target is None:
                     target = etree.Element("notations")
-                    _insert(follower, target)
+                    insert_child(follower, target)
                 target.extend(signs)
             self._detach(note)
         else:
@@ -163,7 +163,7 @@ class BarEditor:
                 ours = Fraction(duration) / divisions * self.divisions if duration else Fraction(0)
                 if note.findtext("staff") != str(hand):
                     if note.find("chord") is None and duration:
-                        layer.append(_step("forward", ours))
+                        layer.append(time_step("forward", ours))
                     continue
                 copy = deepcopy(note)
                 copy.tail = None
@@ -200,7 +200,7 @@ class BarEditor:
         self._tidy()
         said: dict[tuple, int] = {}
         for note, _, _ in sorted(self.timed(), key=lambda t: t[1]):
-            place, alter = _place_of(note), _alter_of(note)
+            place, alter = place_of(note), alter_of(note)
             if place is None or place not in self.places:
                 continue
             at = STEPS.index(place[1])
@@ -210,7 +210,7 @@ class BarEditor:
             elif said.get(place, in_key) != alter and note.find("tie[@type='stop']") is None:
                 sign = etree.Element("accidental")
                 sign.text = _ACCIDENTALS.get(alter, "natural")
-                _insert(note, sign)
+                insert_child(note, sign)
                 said[place] = alter
         if self.scaled > 1:
             self._state_divisions()
@@ -239,10 +239,10 @@ class BarEditor:
     def _shell(self, piece: Piece, like: Any) -> Any:
         """A new <note> of a piece's pitch and ties, as long as another note and in its voice."""
         note = etree.Element("note")
-        _set_pitch(etree.SubElement(note, "pitch"), piece.pitch, piece.spelling)
+        set_pitch(etree.SubElement(note, "pitch"), piece.pitch, piece.spelling)
         for child in like:
             if child.tag in _OF_CHORD:
-                _insert(note, _bare(child))
+                insert_child(note, bare_copy(child))
         self._tie(note, piece.tied_from, piece.tied_on)
         self._place(note)
         return note
@@ -250,12 +250,12 @@ class BarEditor:
     def _tie(self, note: Any, tied_from: bool, tied_on: bool) -> None:
         kinds = [kind for kind, there in (("stop", tied_from), ("start", tied_on)) if there]
         for kind in kinds:
-            _insert(note, etree.Element("tie", type=kind))
+            insert_child(note, etree.Element("tie", type=kind))
         if kinds:
             notations = etree.Element("notations")
             for kind in kinds:
                 etree.SubElement(notations, "tied", type=kind)
-            _insert(note, notations)
+            insert_child(note, notations)
 
     def _into_rest(self, start: Fraction, length: Fraction, chord: list[Piece], staff: int) -> bool:
         """Into a run of rests that stand side by side in one voice."""
@@ -309,7 +309,7 @@ class BarEditor:
         voice, here, layer = str(self._free_voice(staff)), Fraction(0), []
         for (at, value, chord, from_, on), words in zip(stream, beams, strict=True):
             if at > here:
-                layer.append(_step("forward", (at - here) * self.divisions))
+                layer.append(time_step("forward", (at - here) * self.divisions))
             layer += self._heads(chord, [value], voice, staff, [words], from_, on)
             here = at + value.length
         self._layer(layer)
@@ -325,7 +325,7 @@ class BarEditor:
                 note = etree.Element("note")
                 if n:
                     etree.SubElement(note, "chord")
-                _set_pitch(etree.SubElement(note, "pitch"), piece.pitch, piece.spelling)
+                set_pitch(etree.SubElement(note, "pitch"), piece.pitch, piece.spelling)
                 self._written(note, value, voice, staff)
                 for level, word in enumerate(words if n == 0 else [], 1):
                     etree.SubElement(note, "beam", number=str(level)).text = word
@@ -363,9 +363,9 @@ class BarEditor:
         for e in layer:
             if e.find("chord") is None:
                 length += Fraction(e.findtext("duration") or 0)
-        back = [_step("backup", here * self.divisions)] if here else []
+        back = [time_step("backup", here * self.divisions)] if here else []
         over = here * self.divisions - length
-        close = [_step("forward" if over > 0 else "backup", abs(over))] if over else []
+        close = [time_step("forward" if over > 0 else "backup", abs(over))] if over else []
         tail = self.measure[at - 1].tail if at else None
         for k, element in enumerate([*back, *layer, *close]):
             element.tail = tail
@@ -392,7 +392,7 @@ class BarEditor:
         """Leave a note's time and nothing else."""
         duration = note.findtext("duration")
         if note.find("grace") is None and note.find("chord") is None and duration:
-            step = _step("forward", Fraction(duration.strip()))
+            step = time_step("forward", Fraction(duration.strip()))
             step.tail = note.tail
             note.addprevious(step)
         self._detach(note)
@@ -416,7 +416,7 @@ class BarEditor:
                     self._drop(b, name)
 
     def _place(self, note: Any) -> None:
-        place = _place_of(note)
+        place = place_of(note)
         if place is not None:
             self.places.add(place)
 
@@ -448,45 +448,3 @@ class BarEditor:
         own.text = str(self.divisions)
         ending = etree.SubElement(self.measure, "attributes")
         etree.SubElement(ending, "divisions").text = str(self.divisions / self.scaled)
-
-
-def _bare(element: Any) -> Any:
-    copy = deepcopy(element)
-    copy.tail = None
-    return copy
-
-
-def _step(tag: str, duration: Fraction) -> Any:
-    element = etree.Element(tag)
-    etree.SubElement(element, "duration").text = str(duration)
-    return element
-
-
-def _insert(note: Any, child: Any) -> None:
-    """Put a child where the schema has it, after those of its own kind."""
-    rank: Callable[[Any], int] = lambda e: _ORDER.index(e.tag) if e.tag in _ORDER else 0  # noqa: E731
-    at = sum(rank(e) <= rank(child) for e in note)
-    note.insert(at, child)
-
-
-def _set_pitch(element: Any, pitch: int, spelling: int) -> None:
-    name = int(spelling_of_pitch(np.array([pitch]), np.array([spelling]))[0])
-    step, alter = STEPS[(name + 1) % 7], (name + 1) // 7
-    for child in list(element):
-        element.remove(child)
-    etree.SubElement(element, "step").text = step
-    if alter:
-        etree.SubElement(element, "alter").text = str(alter)
-    etree.SubElement(element, "octave").text = str((pitch - alter - _CHROMA[step]) // 12 - 1)
-
-
-def _place_of(note: Any) -> tuple[int, str, int] | None:
-    pitch = note.find("pitch")
-    if pitch is None:
-        return None
-    staff = int(number(note.findtext("staff")) or 1)
-    return staff, (pitch.findtext("step") or "C").strip(), int(number(pitch.findtext("octave")) or 0)
-
-
-def _alter_of(note: Any) -> int:
-    return int(number(note.findtext("pitch/alter")) or 0)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import product
 
@@ -43,6 +45,58 @@ def write_musicxml(score: Score) -> bytes:
     has the classes.
     """
     return MusicXmlWriter(score).document()
+
+
+@dataclass(frozen=True)
+class Span:
+    """One written value of a voice: part of a chord, or of a rest.
+
+    start       quarters from the barline
+    chord       None is a rest
+    head, tail  whether it is the first, the last value of its chord
+    """
+
+    start: Fraction
+    value: NoteValue
+    chord: Chord | None = None
+    head: bool = True
+    tail: bool = True
+
+
+@dataclass(frozen=True)
+class NoteHead:
+    """One <note> to write.
+
+    row        of the score
+    bracket    "start" or "stop" of a tuplet, or ""
+    beams      one word a level: begin, continue, end, or a hook
+    tied_from  tied to the head before; tied_on: tied to the head after
+    """
+
+    row: int
+    value: NoteValue
+    voice: int
+    grace: bool = False
+    slash: bool = False
+    in_chord: bool = False
+    bracket: str = ""
+    stem: str = ""
+    beams: Sequence[str] = ()
+    tied_from: bool = False
+    tied_on: bool = False
+    accidental: str = ""
+
+
+@dataclass(frozen=True)
+class Rest:
+    """One rest to write; that of a whole bar has no written value."""
+
+    value: NoteValue
+    voice: int
+    staff: int
+    bracket: str = ""
+    visible: bool = True
+    whole_bar: bool = False
 
 
 class MusicXmlWriter:
@@ -109,7 +163,7 @@ class MusicXmlWriter:
             element.append(direction)
         offset = Fraction(float(m.position_quarter[bar])).limit_denominator(64) if bar < len(m) else Fraction(0)
         pulse = Pulse.of(int(m.ts_num[known]), int(m.ts_den[known]), offset)
-        self._signs = self._accidentals(bar, int(m.fifths[known]))
+        signs = self._accidentals(bar, int(m.fifths[known]))
         for staff in (1, 2):
             used = {
                 v
@@ -119,7 +173,13 @@ class MusicXmlWriter:
             for voice in sorted(used) or [1 if staff == 1 else 5]:
                 cursor = self._move(element, cursor, Fraction(0))
                 first = voice == min(used, default=voice)
-                cursor = self._write_voice(element, bar, voice, staff, length, pulse, first)
+                for event in self._voice(bar, voice, staff, length, pulse, first, signs):
+                    if isinstance(event, Rest):
+                        element.append(self._rest(event))
+                        cursor += event.value.length
+                    else:
+                        element.append(self._note(event))
+                        cursor += Fraction(0) if event.in_chord else event.value.length
         self._move(element, cursor, length)
         return element
 
@@ -177,57 +237,52 @@ class MusicXmlWriter:
                 out[row] = _ACCIDENTALS.get(alter, "")
         return out
 
-    def _write_voice(
-        self, element: ET.Element, bar: int, voice: int, staff: int, length: Fraction, pulse: Pulse, first: bool
-    ) -> Fraction:
-        """Append one voice's notes, and rests if it is the staff's first; returns where it ends."""
-        chords = sorted(self.page.chords[bar].get(voice, {}).values(), key=lambda c: c.start)
+    def _voice(
+        self, bar: int, voice: int, staff: int, length: Fraction, pulse: Pulse, first: bool, signs: dict[int, str]
+    ) -> Iterator[NoteHead | Rest]:
+        """Notes and rests of a voice in a bar, in order.
+
+        first  whether it is the first voice of its staff, whose rests are visible
+        signs  the accidental to print before a note, by row
+        """
+        chords = {chord.start: chord for chord in self.page.chords[bar].get(voice, {}).values()}
         graces = {at: rows for (v, at), rows in self.page.graces[bar].items() if v == voice}
         if first and not chords and not graces:
-            rest = ET.SubElement(element, "note")
-            ET.SubElement(rest, "rest", measure="yes")
-            ET.SubElement(rest, "duration").text = str(int(length * self.page.divisions))
-            ET.SubElement(rest, "voice").text = str(voice)
-            ET.SubElement(rest, "staff").text = str(staff)
-            return length
-        # start, value, the chord (None is a rest, hidden in a second voice), whether its first and last value
-        stream: list[tuple[Fraction, NoteValue, Chord | None, bool, bool]] = []
-        cursor = Fraction(0)
-        stops: list[Fraction] = sorted({*(c.start for c in chords), *graces, length})
-        by_start = {c.start: c for c in chords}
-        for at in stops:
-            for value in rest_values(cursor, at - cursor, pulse):
-                stream.append((cursor, value, None, True, True))
-                cursor += value.length
-            if at in by_start:
-                values = note_values(at, by_start[at].length, pulse)
-                for k, value in enumerate(values):
-                    stream.append((cursor, value, by_start[at], k == 0, k == len(values) - 1))
-                    cursor += value.length
-        brackets = tuplet_brackets([value for _, value, _, _, _ in stream])
-        groups = beam_groups([at for at, *_ in stream], [v if c else None for _, v, c, _, _ in stream], pulse)
-        beams = beam_states([v.beams if c else 0 for _, v, c, _, _ in stream], groups)
+            yield Rest(NoteValue(length, ""), voice, staff, whole_bar=True)
+            return
+        spans = _spans(chords, sorted({*chords, *graces, length}), pulse)
+        brackets = tuplet_brackets([s.value for s in spans])
+        groups = beam_groups([s.start for s in spans], [s.value if s.chord else None for s in spans], pulse)
+        beams = beam_states([s.value.beams if s.chord else 0 for s in spans], groups)
         stems = self._stems(bar, voice)
-        stemmed = {g for (at, *_), g in zip(stream, groups, strict=True) if at in stems}
-        bracketed = False
-        for (at, value, chord, head, tail), bracket, words, group in zip(stream, brackets, beams, groups, strict=True):
-            bracketed = bracketed or bracket == "start"
-            if head:
-                self._graces(element, graces.pop(at, []), voice)
-            if chord is None:
-                self._rest(element, value, voice, staff, bracket, first or bracketed)
+        stemmed = {group for s, group in zip(spans, groups, strict=True) if s.start in stems}
+        in_tuplet = False
+        for s, bracket, words, group in zip(spans, brackets, beams, groups, strict=True):
+            in_tuplet = in_tuplet or bracket == "start"
+            if s.head:
+                yield from self._graces(graces.pop(s.start, []), voice, signs)
+            if s.chord is None:
+                yield Rest(s.value, voice, staff, bracket, visible=first or in_tuplet)
             else:
-                for k, row in enumerate(sorted(chord.rows, key=lambda r: self.score.pitch[r])):
-                    self._note(
-                        element, row, value, voice, in_chord=k > 0, bracket=bracket if k == 0 else "",
-                        stem=stems.get(at, stems[None]) if group in stemmed else "",
-                        beams=words if k == 0 else [], tied_from=not head or row in chord.stop,
-                        tied_on=not tail or row in chord.go_on,
-                    )  # fmt: skip
-            bracketed = bracketed and bracket != "stop"
-        for at in sorted(graces):  # those after the last note
-            self._graces(element, graces[at], voice)
-        return cursor
+                stem = stems.get(s.start, stems[None]) if group in stemmed else ""
+                yield from self._heads(s, voice, bracket, stem, words, signs)
+            in_tuplet = in_tuplet and bracket != "stop"
+        for at in sorted(graces):  # grace notes after the last note
+            yield from self._graces(graces[at], voice, signs)
+
+    def _heads(
+        self, span: Span, voice: int, bracket: str, stem: str, beams: list[str], signs: dict[int, str]
+    ) -> Iterator[NoteHead]:
+        """The heads of a chord's value, from the lowest; bracket and beams belong to the lowest."""
+        chord = span.chord
+        assert chord is not None
+        for k, row in enumerate(sorted(chord.rows, key=lambda r: self.score.pitch[r])):
+            tied_from, tied_on = not span.head or row in chord.stop, not span.tail or row in chord.go_on
+            yield NoteHead(
+                row, span.value, voice, in_chord=k > 0, bracket=bracket if k == 0 else "", stem=stem,
+                beams=beams if k == 0 else (), tied_from=tied_from, tied_on=tied_on,
+                accidental="" if tied_from else signs.get(row, ""),
+            )  # fmt: skip
 
     def _stems(self, bar: int, voice: int) -> dict[Fraction | None, str]:
         """Where a voice sounds together with others of its staff, and which way its stems go there (under None too):
@@ -246,23 +301,25 @@ class MusicXmlWriter:
         way = "up" if height > 0 else "down" if height < 0 else ""
         return {None: way, **dict.fromkeys(together, way)}
 
-    def _graces(self, element: ET.Element, rows: list[int], voice: int) -> None:
-        """Grace notes before a note: one is slashed, several are beamed."""
+    def _graces(self, rows: list[int], voice: int, signs: dict[int, str]) -> Iterator[NoteHead]:
+        """Grace notes before a note: a single one is slashed, several are beamed."""
         several = len(rows) > 1
         beams = beam_states([2] * len(rows), [0] * len(rows)) if several else [[]]
         for row, words in zip(rows, beams, strict=False):
-            self._note(element, row, _GRACE[several], voice, grace=True, beams=words, slash=not several)
+            sign = signs.get(row, "")
+            yield NoteHead(row, _GRACE[several], voice, grace=True, slash=not several, beams=words, accidental=sign)
 
-    def _rest(self, element: ET.Element, value: NoteValue, voice: int, staff: int, bracket: str, seen: bool) -> None:
-        """A rest. Those of second voices are hidden unless in a tuplet, but written: else a clef after them is lost."""
-        note = ET.SubElement(element, "note", {} if seen else {"print-object": "no"})
-        ET.SubElement(note, "rest")
-        ET.SubElement(note, "duration").text = str(int(value.length * self.page.divisions))
-        ET.SubElement(note, "voice").text = str(voice)
-        self._shape(note, value)
-        ET.SubElement(note, "staff").text = str(staff)
-        if bracket:
-            ET.SubElement(ET.SubElement(note, "notations"), "tuplet", type=bracket)
+    def _rest(self, rest: Rest) -> ET.Element:
+        """A hidden rest is still written: a clef after a gap would be lost."""
+        note = ET.Element("note", {} if rest.visible else {"print-object": "no"})
+        ET.SubElement(note, "rest", {"measure": "yes"} if rest.whole_bar else {})
+        ET.SubElement(note, "duration").text = str(int(rest.value.length * self.page.divisions))
+        ET.SubElement(note, "voice").text = str(rest.voice)
+        self._shape(note, rest.value)
+        ET.SubElement(note, "staff").text = str(rest.staff)
+        if rest.bracket:
+            ET.SubElement(ET.SubElement(note, "notations"), "tuplet", type=rest.bracket)
+        return note
 
     def _shape(self, note: ET.Element, value: NoteValue, accidental: str = "") -> None:
         if value.type:
@@ -276,68 +333,88 @@ class MusicXmlWriter:
             ET.SubElement(modification, "actual-notes").text = str(value.tuplet[0])
             ET.SubElement(modification, "normal-notes").text = str(value.tuplet[1])
 
-    def _note(
-        self, element: ET.Element, row: int, value: NoteValue, voice: int, *, grace: bool = False, slash: bool = False,
-        in_chord: bool = False, bracket: str = "", stem: str = "", beams: list[str] | None = None,
-        tied_from: bool = False, tied_on: bool = False,
-    ) -> None:  # fmt: skip
-        note = ET.SubElement(element, "note")
+    def _note(self, head: NoteHead) -> ET.Element:
+        row = head.row
+        note = ET.Element("note")
         if self.engraving:
             note.set("id", head_id(row, len(self.heads[row])))
         self.heads[row].append(self._reached[row])
-        self._reached[row] += value.length
-        if grace:
-            ET.SubElement(note, "grace", {"slash": "yes"} if slash else {})
-        if in_chord:
+        self._reached[row] += head.value.length
+        if head.grace:
+            ET.SubElement(note, "grace", {"slash": "yes"} if head.slash else {})
+        if head.in_chord:
             ET.SubElement(note, "chord")
         pitch = ET.SubElement(note, "pitch")
         ET.SubElement(pitch, "step").text = self.page.step[row]
         if self.page.alter[row]:
             ET.SubElement(pitch, "alter").text = str(self.page.alter[row])
         ET.SubElement(pitch, "octave").text = str(self.page.octave[row])
-        if not grace:
-            ET.SubElement(note, "duration").text = str(int(value.length * self.page.divisions))
-        for kind, there in (("stop", tied_from), ("start", tied_on)):
+        if not head.grace:
+            ET.SubElement(note, "duration").text = str(int(head.value.length * self.page.divisions))
+        for kind, there in (("stop", head.tied_from), ("start", head.tied_on)):
             if there:
                 ET.SubElement(note, "tie", type=kind)
-        ET.SubElement(note, "voice").text = str(voice)
-        self._shape(note, value, "" if tied_from else self._signs.get(row, ""))
-        if stem:
-            ET.SubElement(note, "stem").text = stem
+        ET.SubElement(note, "voice").text = str(head.voice)
+        self._shape(note, head.value, head.accidental)
+        if head.stem:
+            ET.SubElement(note, "stem").text = head.stem
         ET.SubElement(note, "staff").text = str(int(self.page.staff[row]))
-        for level, word in enumerate(beams or [], 1):
+        for level, word in enumerate(head.beams, 1):
             ET.SubElement(note, "beam", number=str(level)).text = word
-        self._notations(note, row, bracket, tied_from, tied_on, signs=not (in_chord and self.engraving))
+        self._notations(note, head)
+        return note
 
-    def _notations(self, note: ET.Element, row: int, bracket: str, tied_from: bool, tied_on: bool, signs: bool) -> None:
-        marks = self.score.marks
+    def _notations(self, note: ET.Element, head: NoteHead) -> None:
+        """Ties, slurs, tuplet bracket, ornaments and articulations of a head."""
+        row = head.row
         out = ET.Element("notations")
-        for kind, there in (("stop", tied_from), ("start", tied_on)):
+        for kind, there in (("stop", head.tied_from), ("start", head.tied_on)):
             if there:
                 ET.SubElement(out, "tied", type=kind)
         for kind, number in self.page.slurs.get(row, []):
-            if (kind == "start" and not tied_from) or (kind == "stop" and not tied_on):
+            if (kind == "start" and not head.tied_from) or (kind == "stop" and not head.tied_on):
                 ET.SubElement(out, "slur", type=kind, number=str(number))
-        if bracket:
-            ET.SubElement(out, "tuplet", type=bracket)
-        if not tied_from and signs:
-            if marks["ornament"][row]:
-                kind, box = int(marks["ornament"][row]), ET.SubElement(out, "ornaments")
-                if kind > TREMOLO:
-                    ET.SubElement(box, "tremolo", type="single").text = str(kind - TREMOLO)
-                else:
-                    ET.SubElement(box, _ORNAMENTS.get(kind, "trill-mark"))
-            found = [words[int(marks[name][row])] for name, words in _ARTICULATIONS if int(marks[name][row]) in words]
-            if found:
-                articulations = ET.SubElement(out, "articulations")
-                for sign in found:
-                    ET.SubElement(articulations, sign)
-            if marks["fermata"][row]:
-                ET.SubElement(out, "fermata")
-            if marks["arpeggio"][row]:
-                ET.SubElement(out, "arpeggiate")
+        if head.bracket:
+            ET.SubElement(out, "tuplet", type=head.bracket)
+        if not head.tied_from and not (head.in_chord and self.engraving):
+            self._marks(out, row)
         if len(out):
             note.append(out)
+
+    def _marks(self, out: ET.Element, row: int) -> None:
+        """Ornament, articulations, fermata and arpeggio of a note."""
+        marks = self.score.marks
+        if marks["ornament"][row]:
+            kind, box = int(marks["ornament"][row]), ET.SubElement(out, "ornaments")
+            if kind > TREMOLO:
+                ET.SubElement(box, "tremolo", type="single").text = str(kind - TREMOLO)
+            else:
+                ET.SubElement(box, _ORNAMENTS.get(kind, "trill-mark"))
+        found = [words[int(marks[name][row])] for name, words in _ARTICULATIONS if int(marks[name][row]) in words]
+        if found:
+            articulations = ET.SubElement(out, "articulations")
+            for sign in found:
+                ET.SubElement(articulations, sign)
+        if marks["fermata"][row]:
+            ET.SubElement(out, "fermata")
+        if marks["arpeggio"][row]:
+            ET.SubElement(out, "arpeggiate")
+
+
+def _spans(chords: dict[Fraction, Chord], stops: list[Fraction], pulse: Pulse) -> list[Span]:
+    """The written values of a voice: its chords, by start, and the rests up to each of `stops`."""
+    spans: list[Span] = []
+    cursor = Fraction(0)
+    for at in stops:
+        for value in rest_values(cursor, at - cursor, pulse):
+            spans.append(Span(cursor, value))
+            cursor += value.length
+        if at in chords:
+            values = note_values(at, chords[at].length, pulse)
+            for k, value in enumerate(values):
+                spans.append(Span(cursor, value, chords[at], k == 0, k == len(values) - 1))
+                cursor += value.length
+    return spans
 
 
 def head_id(row: int, part: int) -> str:
