@@ -18,6 +18,7 @@ MAX_QUARTERS = 40_000  # 30 minutes at 400 beats are 12,000
 MAX_BARS = 5_000
 MAX_SCORE_NOTES = 20_000
 MAX_TEMPO_BPM = 10_000
+MAX_SEED = 2**31 - 1
 _INT16 = 32_767
 
 # ---- files

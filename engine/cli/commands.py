@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from engine.files import check_output, open_performance_file, open_score_file, write_output
+from engine.limits import MAX_SEED
 from engine.music.remarks import remark_lines, to_json
 from engine.music.types import AudioClip, BadInput, Score, Strength, Style
 
@@ -20,7 +21,6 @@ SCORE_SUFFIXES = (".musicxml", ".xml", ".mxl", ".krn", ".mei", ".abc", ".mid", "
 PAGES = {".mei": "mei", ".svg": "svg", ".html": "html", ".htm": "html"}  # what `convert` writes beside those below
 FORMAT_OF_SUFFIX = {".mid": "midi", ".midi": "midi", ".musicxml": "musicxml", ".xml": "musicxml"}
 LOOSE_VELOCITY = 64  # of a converted note whose loudness is not written
-MAX_SEED = 2**31 - 1
 
 
 class CommandProgress(Protocol):

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.cli.commands import FORMAT_OF_SUFFIX, MAX_SEED, CommandProgress, find_preset
+from engine.cli.commands import FORMAT_OF_SUFFIX, CommandProgress, find_preset
 from engine.compose.form import NAMED, parse_form
 from engine.files import check_output, open_score_file, write_output
+from engine.limits import MAX_SEED
 from engine.music.remarks import to_json
 from engine.music.types import BadInput, Performance, Score
 from engine.progress import NoteCallback

@@ -25,7 +25,6 @@ from studio.state.session import FIELDS, Controls, Grid, NoteEdit, Reference, Se
 Change = Callable[[Session], Session]
 DEFAULT = "Default"
 BORROWED = "The human's style"
-OF_PIECE = "of-piece"  # class of a button that acts on the piece: the roll holds it back while it shows something else
 NOTHING_OPEN = "No score is open yet: choose an example or open a MIDI or MusicXML file first."
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import gradio as gr
 
+from engine.limits import MAX_SEED
 from engine.music.types import BadInput, BundleError
 from studio.actions import editing as actions
 from studio.actions.document import Document
@@ -122,7 +123,7 @@ def as_controls(values: tuple, axes: int) -> Controls:
     return Controls(
         str(preset), str(second), min(1.0, max(0.0, float(blend))),
         tuple(min(3.0, max(-3.0, float(v))) for v in offsets),
-        tuple(min(150.0, max(0.0, float(v))) for v in strengths), min(2**31 - 1, max(0, int(seed))),
+        tuple(min(150.0, max(0.0, float(v))) for v in strengths), min(MAX_SEED, max(0, int(seed))),
         min(100.0, max(0.0, float(freedom[0]))),
     )  # fmt: skip
 

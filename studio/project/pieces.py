@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.limits import MAX_SEED
 from engine.music.types import DEFAULT_FREEDOM, Score, Strength, Style
 from studio.project.music import (
     MAX_NOTES,
@@ -158,7 +159,7 @@ def _controls(table: object) -> Controls:
     return Controls(
         text(t["preset"], "preset"), text(t["second"], "second"), real(t["blend"], "blend", 0, 1),
         tuple(axes.tolist()), tuple(column(t["strength"], "strength", 0, 150, np.float64, 5).tolist()),
-        whole(t["seed"], "seed", 0, 2**31 - 1), real(t.get("freedom", Controls.freedom), "freedom", 0, 100),
+        whole(t["seed"], "seed", 0, MAX_SEED), real(t.get("freedom", Controls.freedom), "freedom", 0, 100),
     )  # fmt: skip
 
 
@@ -243,7 +244,7 @@ def read_take(table: object, number: int, archive: MemberReader) -> Take:
     score = archive.score(t["score"])
     start, end = column(t["span"], "span", -MAX_QUARTERS, 2 * MAX_QUARTERS, np.float64, 2).tolist()
     return Take(
-        number, t["kind"], score, text(t["title"], "title"), whole(t["seed"], "seed", 0, 2**31 - 1), (start, end),
+        number, t["kind"], score, text(t["title"], "title"), whole(t["seed"], "seed", 0, MAX_SEED), (start, end),
         column(t["fresh"], "fresh", 0, 1, np.int8, len(score)).astype(bool),
         Session() if t["base"] is None else read_piece(t["base"], archive), _family(t),
     )  # fmt: skip

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from engine.limits import VISIT_SEC
+from engine.limits import MAX_SEED, VISIT_SEC
 from engine.measures.exports import ALL, EXPORTS
 from engine.music.types import DEFAULT_FREEDOM
 from studio.actions.document import Document
-from studio.actions.editing import BORROWED, DEFAULT, OF_PIECE
+from studio.actions.editing import BORROWED, DEFAULT
 from studio.panels.compare.layout import ComparePanel, CompareStage, build_compare, build_stage
 from studio.panels.compose.layout import ComposePanel, build_compose
 from studio.panels.render.layout import RenderPanel, build_render
@@ -19,7 +19,7 @@ from studio.shell.help import Help, build_help
 from studio.shell.welcome import Welcome, build_welcome
 from studio.state.examples import EMPTY, EXAMPLES, FIRST
 from studio.widgets.listen.listen import Listen
-from studio.widgets.roll.roll import PianoRoll
+from studio.widgets.roll.roll import OF_PIECE, PianoRoll
 from studio.widgets.score.score import ScoreView
 from studio.widgets.takes.takes import TakeStrip
 
@@ -192,7 +192,7 @@ def _style(shared: SharedEngine) -> dict:
             for axis, unit in zip(shared.axes, shared.units, strict=True)
         )  # fmt: skip
         with gr.Row(elem_id="seed-row", equal_height=True):
-            seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=2**31 - 1, elem_id="seed", min_width=90)
+            seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=MAX_SEED, elem_id="seed", min_width=90)
             dice = gr.Button("Roll the dice", elem_id="dice", min_width=90, size="sm")
             reset = gr.Button("Reset style", elem_id="reset", min_width=90, size="sm")
     return {

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from studio.actions.editing import OF_PIECE
+from studio.widgets.roll.roll import OF_PIECE
 
 TOURS = {
     "fugue": "A Bach fugue, restyled\nin one pianist’s way (WangA)",

@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 
 from engine.files import put
+from engine.limits import MAX_SEED
 from engine.measures.side_by_side import tables_html
 from engine.music.types import BadInput
 from engine.untrusted.scores import open_performance
@@ -40,7 +41,6 @@ from studio.widgets.compare.compare import (
     working,
 )
 
-MAX_SEED = 2**31 - 1
 MAX_FILES = 8
 
 

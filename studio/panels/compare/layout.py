@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from studio.actions.editing import DEFAULT, OF_PIECE
+from engine.limits import MAX_SEED
+from studio.actions.editing import DEFAULT
 from studio.actions.study import QUESTIONS
 from studio.widgets.compare.compare import CompareView
+from studio.widgets.roll.roll import OF_PIECE
 
 MIDI_FILES = [".mid", ".midi"]
 
@@ -69,7 +71,7 @@ def _performances() -> dict:
                 scale=2,
             )  # fmt: skip
             seed = gr.Number(
-                0, label="Seed", precision=0, minimum=0, maximum=2**31 - 1, elem_id="compare-seed", min_width=70
+                0, label="Seed", precision=0, minimum=0, maximum=MAX_SEED, elem_id="compare-seed", min_width=70
             )
             play = gr.Button("Play and pin", size="sm", elem_id="compare-play", elem_classes=OF_PIECE, min_width=100)
         with gr.Row():
@@ -97,7 +99,7 @@ def _study() -> dict:
             first_bar = gr.Textbox("", label="From bar", placeholder="first", elem_id="study-first", min_width=70)
             last_bar = gr.Textbox("", label="To bar", placeholder="last", elem_id="study-last", min_width=70)
             study_seed = gr.Number(
-                1, label="Seed", precision=0, minimum=0, maximum=2**31 - 1, elem_id="study-seed", min_width=70
+                1, label="Seed", precision=0, minimum=0, maximum=MAX_SEED, elem_id="study-seed", min_width=70
             )
         listener = gr.Textbox("", label="Listener", max_length=80, elem_id="study-listener")
         begin = gr.Button("Begin the study", variant="primary", elem_id="study-begin")

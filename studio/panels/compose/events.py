@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from engine.files import put
-from engine.limits import COMPOSED_BARS, COMPOSED_NOTES, COMPOSED_TAKES, PERFORMANCE_NOTES
+from engine.limits import COMPOSED_BARS, COMPOSED_NOTES, COMPOSED_TAKES, MAX_SEED, PERFORMANCE_NOTES
 from engine.models.composer.conditions import Conditions
 from engine.music.types import BadInput, Score
 from engine.progress import NoteCallback, ProgressCallback
@@ -78,7 +78,7 @@ def as_request(values: tuple, notes: float = 256, bars: float = 0) -> ComposeReq
     return ComposeRequest(
         conditions, notes=int(notes), bars=int(bars),
         takes=int(as_number(takes, 1, COMPOSED_TAKES, "The number of takes")),
-        seed=int(as_number(seed, 0, 2**31 - 1, "The seed", random.randrange(1, 10_000))),
+        seed=int(as_number(seed, 0, MAX_SEED, "The seed", random.randrange(1, 10_000))),
         temperature=as_number(temperature, 0.1, 2, "The temperature"), top_p=as_number(top_p, 0.01, 1, "Top-p"),
     )  # fmt: skip
 

@@ -9,8 +9,8 @@ import gradio as gr
 from engine.limits import COMPOSED_BARS, COMPOSED_NOTES, COMPOSED_TAKES
 from engine.models.composer.conditions import TOP_P
 from studio.actions.composing import HANDS
-from studio.actions.editing import OF_PIECE
 from studio.service.shared_engine import SharedEngine
+from studio.widgets.roll.roll import OF_PIECE
 
 ANY = ("Any", "")
 LENGTHS = ("notes", "bars")

@@ -10,6 +10,7 @@ from typing import Any
 import gradio as gr
 
 from engine.files import put
+from engine.limits import MAX_SEED
 from engine.music.types import BadInput, BundleError, Performance
 from engine.requests import RenderRequest
 from engine.sound.prompts import Prompt, gallery, prepare_prompt
@@ -74,7 +75,7 @@ def as_request(document: Document, prompt: Prompt, values: tuple, profiles: tupl
         span, words = span_of_bars(document.session, a, b), f"bars {a} to {b}"
     heat = 1.0 if profile == "fitted" else as_number(temperature, 0, 1.5, "The temperature")  # a fitted piano has none
     return RenderRequest(
-        document.session.performance, prompt, int(as_number(seed, 0, 2**31 - 1, "The seed", 0)), heat,
+        document.session.performance, prompt, int(as_number(seed, 0, MAX_SEED, "The seed", 0)), heat,
         span, words, profile, bool(listen),
     )  # fmt: skip
 

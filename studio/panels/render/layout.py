@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import gradio as gr
 
+from engine.limits import MAX_SEED
 from engine.sound.prompts import LONGEST_SEC, SHORTEST_SEC, about_gallery
-from studio.actions.editing import OF_PIECE
 from studio.service.shared_engine import SharedEngine
+from studio.widgets.roll.roll import OF_PIECE
 
 OWN, KEPT = "own", "kept"  # a recording that is opened here; one that came with a project
 PARTS = ("Whole piece", "These bars")
@@ -125,7 +126,7 @@ def _how(shared: SharedEngine) -> dict:
         )  # fmt: skip
         with gr.Row(elem_id="render-seed-row"):
             seed = gr.Number(
-                0, label="Seed", precision=0, minimum=0, maximum=2**31 - 1, elem_id="render-seed", min_width=90
+                0, label="Seed", precision=0, minimum=0, maximum=MAX_SEED, elem_id="render-seed", min_width=90
             )
             dice = gr.Button("Roll the dice", elem_id="render-dice", min_width=90, size="sm")
         profiles = shared.profiles
