@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 
-# Before gradio, numpy and torch are imported: no telemetry, no network, and one thread a job: two are ten times slower
-# as soon as anything else runs on a small machine. Hosts with more cores say so in CPU_CORES; half of them then.
+# Set before gradio, numpy and torch are imported: no telemetry, no network, one thread a job. Two threads are ten times
+# slower on a small machine that runs anything else. With CPU_CORES set, a job uses half of the cores.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 _cores = os.environ.get("CPU_CORES", "")

@@ -1,1 +1,1 @@
-"""What a visitor can do, as functions of a Session; no Gradio here."""
+"""The actions of a visitor, as functions of a Session. No Gradio here."""

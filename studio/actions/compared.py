@@ -1,4 +1,4 @@
-"""What is compared: performances of one score, and a blind study of them."""
+"""Entries of a comparison: performances of one score, and a blind study of them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from studio.state.session import Grid
 
 @dataclass(frozen=True)
 class Entry:
-    """One performance beside the others.
+    """One performance of a comparison.
 
     slot    its colour, see engine.measures.side_by_side_figures
-    drawn   whether it is in the curves and the table
-    grid    where the beats fall in it, None where that is found by its alignment
-    render  the render whose sound it has, None for a preview piano's
+    drawn   whether the curves and the table include it
+    grid    where the beats fall in it; None if its alignment gives them
+    render  the render that supplies its sound; None for the preview piano
     """
 
     key: str
@@ -30,7 +30,7 @@ class Entry:
     render: Render | None = None
 
     def sound_id(self, piano: str) -> str:
-        """Names its sound: another after every change of notes or piano."""
+        """Key of its sound; it changes with every change of notes or piano."""
         if self.render is not None:
             return f"{self.key}.{self.render.made}"
         return f"{self.key}.{hashlib.sha256(f'{self.performance.digest} {piano}'.encode()).hexdigest()[:12]}"
@@ -38,14 +38,14 @@ class Entry:
 
 @dataclass(frozen=True)
 class Study:
-    """One study under way.
+    """A study in progress.
 
     number   its name on the page, from 1
-    doc      the document whose performances are heard
-    heard    what is behind each code: entry of code 0, 1, ...
+    doc      the document that the performances belong to
+    heard    the entry of each code 0, 1, ...
     trials   codes in the order in which each trial shows them as A, B, ...
     at       the trial that is answered next
-    span     (from, to) quarters that are heard
+    span     (from, to) quarters that are played
     bars     the same in words, "" for the whole piece
     """
 
@@ -62,5 +62,5 @@ class Study:
 
     @property
     def over(self) -> bool:
-        """Every trial has been answered."""
+        """Whether every trial has an answer."""
         return self.at >= len(self.trials)

@@ -1,4 +1,4 @@
-"""What is compared: the present performance, the human one, pins and renders, all of the score on the stand.
+"""Comparison of performances of the open score: the present one, the human one, pins and renders.
 
 No gradio here. Each has a key: "now", "human", "pin3", "render2".
 """
@@ -29,7 +29,7 @@ NOW, HUMAN = "now", "human"
 
 
 def entries(document: Document) -> list[Entry]:
-    """Everything that can be compared with the piece as it stands; at most MOST of it is drawn."""
+    """All entries that can be compared with the present piece, the first of them marked as drawn."""
     session = document.session
     if session.score is None or session.rendered is None:
         return []
@@ -49,13 +49,14 @@ def entries(document: Document) -> list[Entry]:
 
 
 def pins(session: Session) -> list[Pin]:
-    """The pins that play the score on the stand."""
+    """The pins that are performances of the open score."""
     digest = session.score.digest if session.score is not None else ""
     return [pin for pin in session.comparison.pins if pin.digest == digest]
 
 
 def _coloured(found: list, left_out: frozenset[str], now: Grid | None) -> list[Entry]:
-    """Each keeps the colour of its place while it can; no two that are drawn share one. now: the present beats."""
+    """Assign colours: an entry keeps its colour where possible, and no two drawn entries share one. now: the present
+    beats."""
     taken: set[int] = set()
     out = []
     for k, (key, name, performance, alignment, render) in enumerate(found):
@@ -69,15 +70,15 @@ def _coloured(found: list, left_out: frozenset[str], now: Grid | None) -> list[E
 
 
 def named(document: Document, key: object) -> Entry:
-    """The entry of this key. Raises BadInput when it is not there any more."""
+    """The entry of this key. Raises BadInput if it was removed."""
     for entry in entries(document):
         if entry.key == key:
             return entry
-    raise BadInput("That performance is not kept any more; choose another.")
+    raise BadInput("That performance is no longer available; choose another.")
 
 
 def grid_of_entry(session: Session, entry: Entry) -> Grid:
-    """Where the score's times fall in an entry's sound."""
+    """Score times mapped to seconds of an entry's sound."""
     assert session.score is not None
     return entry.grid or aligned_grid(session.score, entry.performance, entry.alignment)
 
@@ -85,14 +86,14 @@ def grid_of_entry(session: Session, entry: Entry) -> Grid:
 def sound_of(
     shared: SharedEngine, entry: Entry, piano: str, step: ProgressCallback = no_progress
 ) -> tuple[AudioClip, float]:
-    """What an entry sounds like, and at which second of its performance the sound begins."""
+    """An entry's sound, and the second of its performance at which the sound begins."""
     if entry.render is not None:
         return entry.render.clip(), entry.render.request.span[0]
     return shared.preview(entry.performance, piano, step), 0.0
 
 
 def shapes(session: Session, drawn: list[Entry]) -> tuple[list[Shape], list[int], str]:
-    """Shapes and colours of what is drawn; the names of those that cannot be measured, in a sentence or ""."""
+    """Shapes and colours of the drawn entries, and a sentence that names those that cannot be measured, or ""."""
     assert session.score is not None
     out, slots, refused = [], [], []
     for entry in drawn:
@@ -105,7 +106,7 @@ def shapes(session: Session, drawn: list[Entry]) -> tuple[list[Shape], list[int]
 
 
 def measured_csv(document: Document) -> tuple[str, bytes]:
-    """A file of what the table says: its name and its bytes."""
+    """The table as a CSV file: its name and its bytes."""
     session = document.session
     found, _, _ = shapes(session, [e for e in entries(document) if e.drawn]) if session.score else ([], [], "")
     if session.score is None or not found:
@@ -141,14 +142,14 @@ def _sliders(c: Controls) -> list[str]:
 
 def _with_pin(session: Session, name: str, kind: str, performance: Performance, alignment: Alignment) -> Session:
     assert session.score is not None
-    kept = replace(session.comparison, pins=tuple(pins(session)))  # those of a score before are gone with it
+    kept = replace(session.comparison, pins=tuple(pins(session)))  # pins of an earlier score go with it
     return replace(session, comparison=kept.pinned(name, kind, session.score.digest, performance, alignment))
 
 
 def pin_pianist(
     shared: SharedEngine, session: Session, preset: str, seed: int, step: ProgressCallback = no_progress
 ) -> Change:
-    """Play the piece as a named pianist would, and keep that."""
+    """Perform the piece in the style of a named pianist and pin the result."""
     if session.score is None:
         raise BadInput(actions.NOTHING_OPEN)
     controls = replace(session.controls, preset=preset, blend=0.0, axes=(), strength=(100.0,) * 5, seed=seed)
@@ -161,7 +162,7 @@ def pin_pianist(
 def pin_files(
     shared: SharedEngine, session: Session, files: list[tuple[str, Performance]], step: ProgressCallback = no_progress
 ) -> Change:
-    """Keep performances that were opened, matched with the score. Raises BadInput when one is of another piece."""
+    """Align opened performances with the score and pin them. Raises BadInput if one is of another piece."""
     if session.score is None:
         raise BadInput(actions.NOTHING_OPEN)
     found = []
@@ -186,7 +187,7 @@ def _pinning(session: Session, found: list[tuple[str, str, Performance, Alignmen
 
 
 def unpinned(key: object) -> Callable[[Session], Session]:
-    """Forget the pin of this key; anything else stays."""
+    """Remove the pin of this key; do nothing for any other key."""
     number = str(key)[3:]
 
     def change(now: Session) -> Session:
@@ -197,7 +198,7 @@ def unpinned(key: object) -> Callable[[Session], Session]:
 
 
 def left_out(key: object, out: bool) -> Callable[[Session], Session]:
-    """Take one performance out of the picture, or put it back."""
+    """Hide one performance in curves and table, or show it again."""
 
     def change(now: Session) -> Session:
         kept = now.comparison.left_out - {str(key)} | ({str(key)} if out else set())

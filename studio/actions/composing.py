@@ -1,6 +1,5 @@
-"""What a visitor can ask of the composer, as functions over a Session; no gradio here. See studio.actions for `Change`.
-
-Nothing that is composed replaces the piece by itself: it becomes a Take, which can be heard and accepted, now or later.
+"""Composing, continuing and infilling as functions of a Session; no Gradio here. See studio.actions for `Change`. A
+composed piece becomes a Take. It replaces the open piece only when the visitor accepts it.
 """
 
 from __future__ import annotations
@@ -27,9 +26,9 @@ HANDS = {"Both hands": (0, 1, 2), "Upper staff": (1,), "Lower staff": (2,)}
 
 
 def as_form(text: object) -> dict:
-    """The `form` and `bars` of a request for this form; {} for none. Raises BadInput for one it cannot read."""
+    """The `form` and `bars` of a request for this form; {} for none. Raises BadInput if the form cannot be parsed."""
     if not isinstance(text, str) or len(text) > 200:
-        raise BadInput("The form is not a text of up to 200 characters; write it such as A8 A'8 B8 A8.")
+        raise BadInput("The form is not a text of up to 200 characters; write it like A8 A'8 B8 A8.")
     plan = parse_form(text)
     if plan is None:
         return {}
@@ -87,7 +86,7 @@ def infill(
 
 
 def opened_score(session: Session) -> Score:
-    """The score on the stand. Raises BadInput when there is none."""
+    """The open score. Raises BadInput if there is none."""
     if session.score is None or session.rendered is None:
         raise BadInput(f"{NOTHING_OPEN} Or press Compose to write one.")
     return session.score
@@ -103,10 +102,10 @@ def _with(now: Session, takes: list[Take]) -> Session:
     return replace(now, takes=(*now.takes, *numbered)[-KEPT_TAKES:])
 
 
-# ---- what to fill in ----
+# ---- region to infill ----
 @dataclass(frozen=True)
 class Region:
-    """What infilling replaces.
+    """The notes and time span that infilling replaces.
 
     selected  (n,) bool, notes of the score
     span      (from, to) quarters; the new notes start inside
@@ -117,7 +116,7 @@ class Region:
 
 
 def bars_of(session: Session, selection: Selection) -> tuple[int, int] | None:
-    """Printed numbers of the first and last selected bar; None when nothing of this piece is selected."""
+    """Printed numbers of the first and last selected bar; None if no note of this piece is selected."""
     if session.score is None or selection.doc != session.doc or selection.bars is None:
         return None
     number = session.score.measures.number
@@ -126,7 +125,7 @@ def bars_of(session: Session, selection: Selection) -> tuple[int, int] | None:
 
 
 def selection_of(session: Session, notes: list[int], bars: list[int] | None) -> Selection:
-    """A selection from the page, checked; the bars of single notes are found here."""
+    """Check a selection from the page and find the bars of single notes."""
     score = session.score
     if score is None:
         return Selection()
@@ -143,7 +142,7 @@ def selection_of(session: Session, notes: list[int], bars: list[int] | None) -> 
 def whole_bars(session: Session, first: int, last: int, hand: str, selection: Selection) -> Region:
     """Bars by their printed numbers, both ends included, of one staff or both.
 
-    A number that is printed more than once (repeats are written out) means the selected bar, or else the first one.
+    Unfolded repeats print a number more than once; such a number means the selected bar, else the first one.
     """
     score = opened_score(session)
     m, number = score.measures, score.measures.number
@@ -167,10 +166,10 @@ def whole_bars(session: Session, first: int, last: int, hand: str, selection: Se
 
 
 def selected_notes(session: Session, selection: Selection) -> Region:
-    """The selected notes alone."""
+    """Region of the selected notes alone."""
     score = opened_score(session)
     if selection.doc != session.doc or not selection.notes:
-        raise BadInput("No note is selected: select notes on the roll or the page, or fill in whole bars.")
+        raise BadInput("No note is selected: select notes in the roll or the score, or infill whole bars.")
     selected = np.zeros(len(score), bool)
     selected[list(selection.notes)] = True
     onset, end = score.onset_quarter[selected], (score.onset_quarter + score.duration_quarter)[selected]
@@ -181,20 +180,20 @@ def _staves(score: Score) -> NDArray:
     return np.where(score.staff > 0, score.staff, np.where(score.pitch >= 60, 1, 2))
 
 
-# ---- hearing and accepting ----
+# ---- preview and accept ----
 def take_of(session: Session, number: object) -> Take:
-    """A take by its number. Raises BadInput when it is not there any more."""
+    """A take by its number. Raises BadInput if it was removed."""
     for take in session.takes:
         if take.number == number:
             return take
-    raise BadInput("That take is not kept any more; compose again.")
+    raise BadInput("That take is no longer available; compose again.")
 
 
 def played(
     shared: SharedEngine, session: Session, take: Take, controls: Controls, step: ProgressCallback = no_progress
 ) -> Session:
-    """The take on the stand, played. Of a continued or filled in piece, the kept notes sound as they did, with the
-    visitor's edits and in the style in which that piece is played; something new is played as the panel says.
+    """Perform a take. In a continuation or infill, kept notes keep their performance, edits and style. A new piece is
+    performed with the panel's style.
     """
     if take.kind == "compose":
         return open_piece(shared, session, take.score, take.title, controls, step=step)
@@ -206,7 +205,7 @@ def played(
     grid = grid_of(take.score, rendered)
     carried = _carried(source, take)
     opened = replay(carried, rendered, grid)
-    if opened.pedal is not None and take.kind == "continue":  # the visitor has not pedalled what is new
+    if opened.pedal is not None and take.kind == "continue":  # the visitor's pedal does not cover the new notes
         from_sec = float(grid.sec_at(take.span[0]))
         new = tuple(p for p in replace(opened, pedal=None).pedal_spans() if p[0] >= from_sec)
         opened = replace(opened, pedal=tuple(p for p in opened.pedal if p[0] < from_sec) + new)
@@ -214,7 +213,7 @@ def played(
 
 
 def _carried(source: Session, take: Take) -> Session:
-    """The piece with the take's score: edits and the human performance of kept notes go with them."""
+    """The piece with the take's score; kept notes keep their edits and their human performance."""
     assert source.score is not None
     n_old, n_new = len(source.score), len(take.score)
     kept = kept_notes(source.score, take.score)
@@ -248,20 +247,20 @@ def _carried_reference(reference: Reference | None, new_of: NDArray) -> Referenc
 def accept(
     shared: SharedEngine, session: Session, number: object, controls: Controls, step: ProgressCallback = no_progress
 ) -> Change:
-    """Put a take in the place of the piece; undo brings the piece back."""
+    """Replace the piece by a take; undo restores the piece."""
     opened = played(shared, session, take_of(session, number), controls, step)
     return lambda now: history.replaced(now, opened, same_family=True)
 
 
 def dismiss(session: Session, number: object) -> Session:
-    """Throw a take away."""
+    """Discard a take."""
     take = take_of(session, number)
     return replace(session, takes=tuple(t for t in session.takes if t is not take))
 
 
 def heard_part(opened: Session, take: Take) -> tuple[Performance, float]:
-    """What a preview plays, and at which second of the piece it starts: all that is new, and of a continued or filled
-    in piece a bar around it.
+    """The part that a preview plays and its start in seconds: the new notes, with a bar on either side in a
+    continuation or infill.
     """
     performance = opened.performance
     if take.kind == "compose" or opened.grid is None:
@@ -292,9 +291,9 @@ def excerpt(performance: Performance, start_sec: float, end_sec: float) -> Perfo
     )  # fmt: skip
 
 
-# ---- in words ----
+# ---- text ----
 def key_of(score: Score) -> str:
-    """The key of the first bar's signature, major or minor by the last bass note, else by all notes: "C minor"."""
+    """Key name such as "C minor": signature of the first bar, mode from the last bass note, else from all notes."""
     from engine.models.composer.conditions import key_name
 
     return key_name(int(np.clip(score.measures.fifths[0], -7, 7)), in_minor(score))

@@ -1,4 +1,4 @@
-"""The piece beside the corpus as a table: its value, the corpus, and where among the corpus it lies."""
+"""Table that compares the piece with the corpus: value, corpus mean and deviation, percentile."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WIDTH, HEIGHT = 160, 18  # of the strip
 
 
 def corpus_rows(session: Session) -> list[MetricRow]:
-    """The measures of the performance as it stands, edits included. Raises BadInput when it is too short."""
+    """Measures of the present performance, edits included. Raises BadInput if it is too short."""
     from engine.measures.performance_metrics import panel
 
     if session.score is None or session.rendered is None:
@@ -27,7 +27,7 @@ def corpus_rows(session: Session) -> list[MetricRow]:
 
 
 def corpus_table(rows: Sequence[MetricRow]) -> str:
-    """The rows as markup. Labels come from the engine, values are numbers."""
+    """The rows as HTML. Labels come from the engine, values are numbers."""
     lines = "".join(_line(row) for row in rows)
     segments = rows[0].n if rows else 0
     return (
@@ -40,7 +40,7 @@ def corpus_table(rows: Sequence[MetricRow]) -> str:
 
 
 def corpus_refusal(sentence: str) -> str:
-    """Why there is no table."""
+    """The reason why there is no table, as HTML."""
     return f"<p class='hint'>{html.escape(sentence)}</p>"
 
 

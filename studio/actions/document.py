@@ -20,12 +20,13 @@ from studio.state.session import Selection, Session
 
 
 class Document:
-    """One visitor's box. Patches may arrive at the same time and out of order; they are applied in order.
+    """Mutable holder of one visitor's Session. Patches may arrive concurrently and out of order; they are applied in
+    order.
 
-    patch(doc, rev, apply) runs `apply` on the Session when every earlier revision has been seen.
+    patch(doc, rev, apply) runs `apply` on the Session once every earlier revision has arrived.
     """
 
-    MAX_WAITING = 64  # patches held back for a lost one before it is given up
+    MAX_WAITING = 64  # patches that wait for a missing revision before it is skipped
     KEPT_PREVIEWS = 4
 
     def __init__(self) -> None:
@@ -36,23 +37,23 @@ class Document:
         self.selection = Selection()
         self.corpus_open = False
         self.study: Study | None = None
-        self.studies = 0  # how many were begun
-        self.settings: dict[str, object] = {}  # what the panels say, see studio.panels.project.settings
-        self.prompt: Prompt | None = None  # the reference of the visitor's own
-        self.prompt_source: object = None  # what that was made of
-        self.left_in: Path | None = None  # where the work lay with which this visit began
-        self.arrived = False  # whether a page has loaded it
-        self.unsaved: Callable[[], bool] = lambda: False  # whether a change is not written yet
-        self.proved: object = None  # the piece with which the work was read back before it was stored
-        self.unkept = ""  # why the last attempt to keep this work failed
+        self.studies = 0  # number of studies begun
+        self.settings: dict[str, object] = {}  # values of the panels, see studio.panels.project.settings
+        self.prompt: Prompt | None = None  # the visitor's own reference recording
+        self.prompt_source: object = None  # source of that recording
+        self.left_in: Path | None = None  # folder of the saved work that this visit started from
+        self.arrived = False  # whether a page has loaded this document
+        self.unsaved: Callable[[], bool] = lambda: False  # whether a change is not saved yet
+        self.proved: object = None  # the piece that was read back before the work was stored
+        self.unkept = ""  # reason why the last autosave failed
         self.on_change: Callable[[], None] = lambda: None  # called after every change, from any thread
-        self.on_close: Callable[[Document], None] = lambda document: None  # called while its files are still there
+        self.on_close: Callable[[Document], None] = lambda document: None  # called before its files are removed
         self._waiting: dict[int, Callable[[Session], Session]] = {}
         self._folder: Path | None = None
         self._previews = 0
 
     def __deepcopy__(self, memo: dict) -> Document:
-        """Gradio copies the page's Document for each new visitor: everyone begins with an empty one."""
+        """Gradio copies the page's Document for each new visitor: each visitor starts with an empty one."""
         return Document()
 
     @property
@@ -61,7 +62,7 @@ class Document:
         return self._session
 
     def update(self, change: Callable[[Session], Session]) -> Session:
-        """Apply one change to the present state, whatever has happened since the caller looked."""
+        """Apply one change to the present state, which may be newer than the one the caller read."""
         with self._lock:
             new = change(self._session)
             if new.doc != self._session.doc:
@@ -88,14 +89,14 @@ class Document:
         return now
 
     def folder(self) -> Path:
-        """A directory of this visitor's own for the files that leave the studio."""
+        """This visitor's directory for files to download."""
         with self._lock:
             if self._folder is None:
                 self._folder = VISITS.new()
             return self._folder
 
     def preview_file(self, kind: str) -> Path:
-        """A new file for a preview sound; only the last few are kept, the page has its own copies."""
+        """A new file for a preview sound. Only the last few are kept: the page has its own copies."""
         folder = self.folder()
         with self._lock:
             self._previews += 1
@@ -104,7 +105,7 @@ class Document:
             return folder / f"preview-{self._previews}.{kind}"
 
     def close(self) -> None:
-        """Stop the visitor's jobs and remove their files, when the session ends."""
+        """Stop the visitor's jobs and remove their files at the end of the session."""
         self.jobs.stop()
         self.renders.close()
         self.on_close(self)

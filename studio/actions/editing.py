@@ -1,6 +1,5 @@
-"""What a visitor can do, as functions from a Session to a Session. No gradio here.
-
-Slow actions return a change, a function that is applied to the Session as it is by then: edits made meanwhile stay.
+"""Opening, performing, editing and exporting, as functions from a Session to a Session. No Gradio here. Slow actions
+return a change: a function that is applied to the Session at completion, so edits made meanwhile are kept.
 """
 
 from __future__ import annotations
@@ -55,7 +54,7 @@ def _preset(shared: SharedEngine, session: Session, name: str) -> tuple[float, .
             raise BadInput("There is no human performance to borrow a style from; open one, or choose another preset.")
         return shared.style_from(session.score, session.reference.performance, session.reference.alignment)
     if name not in shared.presets:
-        raise BadInput("That preset is not known here; choose one from the list.")
+        raise BadInput("There is no such preset; choose one from the list.")
     return shared.presets[name]
 
 
@@ -63,7 +62,7 @@ def open_piece(
     shared: SharedEngine, session: Session, score: Score, title: str, controls: Controls, example: str = "",
     step: ProgressCallback = no_progress,
 ) -> Session:  # fmt: skip
-    """Put a new score on the stand and play it; edits and reference of the piece before are gone."""
+    """Open a new score and perform it; edits and reference of the previous piece are dropped."""
     number = session.docs + 1
     fresh = Session(score=score, title=title, controls=controls, example=example, doc=number, docs=number)
     style = style_of(shared, fresh, controls)
@@ -72,18 +71,18 @@ def open_piece(
 
 
 def another_take(session: Session) -> Session:
-    """The same notes under a new number, so that the page takes them over its own."""
+    """The same notes under a new take number, so that the page replaces its own by them."""
     return replace(session, take=session.take + 1)
 
 
 def grid_of(score: Score, rendered: Performance) -> Grid:
-    """Where the beats of the score fall in a rendering of it."""
+    """Map the beats of a score to the seconds of its performance."""
     _, sec, quarter = beat_times(score, rendered)
     return Grid.through(quarter, sec)
 
 
 def restyle(shared: SharedEngine, session: Session, controls: Controls, step: ProgressCallback = no_progress) -> Change:
-    """Play the same score in another style; what the visitor edited by hand is put back on top."""
+    """Perform the same score in another style and apply the visitor's manual edits again."""
     if session.score is None:
         raise BadInput(NOTHING_OPEN)
     score, doc = session.score, session.doc
@@ -92,7 +91,7 @@ def restyle(shared: SharedEngine, session: Session, controls: Controls, step: Pr
     grid = grid_of(score, rendered)
 
     def change(now: Session) -> Session:
-        if now.doc != doc:  # another piece was opened while this one was being played
+        if now.doc != doc:  # another piece was opened during the performance
             return now
         return replay(replace(now, controls=controls, style=style), rendered, grid)
 
@@ -102,14 +101,14 @@ def restyle(shared: SharedEngine, session: Session, controls: Controls, step: Pr
 def reperform(
     shared: SharedEngine, session: Session, ids: Sequence[int], step: ProgressCallback = no_progress
 ) -> Change:
-    """Play only the selected notes again, with a new seed; all others stay as they are, to the millisecond."""
+    """Perform only the selected notes again, with a new seed; all others stay the same to the millisecond."""
     if session.score is None or session.rendered is None:
         raise BadInput(NOTHING_OPEN)
     n = len(session.score)
     redo = np.zeros(n, bool)
     redo[[i - 1 for i in ids if 1 <= i <= n]] = True
     if not redo.any():
-        raise BadInput("No note of the score is selected: select the notes that the pianist should play again.")
+        raise BadInput("No note of the score is selected: select the notes to perform again.")
     seed = session.style.seed + session.take + 1  # the same seed would give the same notes again
     style = replace(session.style, seed=seed)
     request = PerformRequest(session.score, style, keep=session.in_score_order(), redo=redo)
@@ -118,7 +117,7 @@ def reperform(
 
     def change(now: Session) -> Session:
         if now.doc != doc or now.take != take:
-            raise BadInput("The performance changed while the selection was being played; select the notes again.")
+            raise BadInput("The performance changed meanwhile; select the notes again.")
         assert now.rendered is not None
         columns = {name: np.where(redo, getattr(played, name), getattr(now.rendered, name)) for name in FIELDS}
         rendered = replace(now.rendered, **columns)
@@ -133,16 +132,16 @@ def reperform(
 
 
 def discard_edits(session: Session) -> Session:
-    """Back to the pianist's own notes and pedal."""
+    """Restore the pianist's notes and pedal."""
     return replace(session, edits=MappingProxyType({}), deleted=frozenset(), pedal=None, take=session.take + 1)
 
 
 def edit(put: list, delete: list, pedal: list | bool | None) -> Change:
-    """A patch from the roll, checked.
+    """Check a patch from the roll and apply it.
 
     put     [[id, pitch, onset_ms, duration_ms, velocity], ...] new or changed notes
     delete  [id, ...]
-    pedal   [[from_ms, to_ms], ...] all spans; None gives the pedal back to the pianist; False leaves it alone
+    pedal   [[from_ms, to_ms], ...] all spans; None restores the pianist's pedal; False leaves it unchanged
     Raises BadInput for anything that the roll cannot have sent.
     """
     rows = [_row(row) for row in put]
@@ -179,7 +178,7 @@ def _row(row: object) -> tuple[int, NoteEdit]:
     limit = int(1000 * PERFORMANCE_SEC)
     fits = 0 <= pitch <= 127 and 0 <= onset <= limit and 0 < duration <= limit and 1 <= velocity <= 127
     if not fits or not 1 <= note_id <= 10_000_000:
-        raise BadInput("That note does not fit on the piano or into an hour; move it less far.")
+        raise BadInput("That position is off the keyboard or past the one-hour limit.")
     return note_id, NoteEdit(pitch, onset / 1000, duration / 1000, velocity)
 
 
@@ -204,7 +203,7 @@ def _ms(sec: float) -> int:
 
 
 def _own_fields(base: NoteEdit | None, before: NoteEdit | None, note: NoteEdit) -> frozenset[str]:
-    """The fields that are now the visitor's: those that differ from what the pianist plays."""
+    """The fields that the visitor has changed: those that differ from the pianist's."""
     if base is None:
         return frozenset(FIELDS)
     same = {
@@ -217,7 +216,7 @@ def _own_fields(base: NoteEdit | None, before: NoteEdit | None, note: NoteEdit) 
 
 
 def _exact(base: NoteEdit | None, before: NoteEdit | None, note: NoteEdit, own: frozenset[str]) -> NoteEdit:
-    """Keep fractions of a millisecond where the roll, which counts whole ones, has not changed a time."""
+    """Keep fractions of a millisecond where a time is unchanged; the roll counts whole milliseconds."""
     values = {}
     for name in ("onset_sec", "duration_sec"):
         value = getattr(note, name)
@@ -231,30 +230,30 @@ def _exact(base: NoteEdit | None, before: NoteEdit | None, note: NoteEdit, own: 
 def set_reference(
     shared: SharedEngine, session: Session, performance: Performance, name: str, step: ProgressCallback = no_progress
 ) -> Change:
-    """Lay a human performance beside the score."""
+    """Add a human performance of the score."""
     if session.score is None:
         raise BadInput(NOTHING_OPEN)
     alignment = shared.align(session.score, performance, step)
     share = found_share(session.score, alignment)
     if share < MIN_SHARE or len(np.unique(session.score.onset_quarter[alignment.score_index])) < 2:
-        raise BadInput(f"Only {share:.0%} of the score is found in this performance; open a performance of this piece.")
+        raise BadInput(f"Only {share:.0%} of the score matches this performance; open a performance of this piece.")
     doc = session.doc
     reference = Reference(performance, alignment, name)
     return lambda now: replace(now, reference=reference) if now.doc == doc else now
 
 
 def remove_reference(session: Session) -> Session:
-    """Take the human performance away."""
+    """Remove the human performance."""
     return replace(session, reference=None)
 
 
 def sound(shared: SharedEngine, session: Session, piano: str, step: ProgressCallback = no_progress) -> AudioClip:
-    """What the performance sounds like, edits included."""
+    """The preview sound of the performance, edits included."""
     if session.rendered is None:
         raise BadInput(NOTHING_OPEN)
     performance = session.performance
     if not len(performance):
-        raise BadInput("Every note has been deleted, so there is nothing to hear; undo, or reset the edits.")
+        raise BadInput("Every note has been deleted, so there is nothing to play; undo, or reset the edits.")
     return shared.preview(performance, piano, step)
 
 
@@ -268,7 +267,7 @@ def audio_bytes(clip: AudioClip, kind: str) -> bytes:
 def export(
     shared: SharedEngine, session: Session, kind: str, piano: str, step: ProgressCallback = no_progress
 ) -> tuple[str, bytes]:
-    """A file to take away: its name and its bytes.
+    """An exported file: its name and its bytes.
 
     kind  midi, locked, musicxml, wav, flac, one of `engine.measures.exports.EXPORTS`, or its ALL
     """
@@ -330,6 +329,6 @@ def locked_pair(session: Session) -> tuple[Score, Performance]:
 
 
 def safe_name(title: str) -> str:
-    """A file name from a title that anyone may have typed: plain letters, digits, dashes; never empty."""
+    """A safe file name from an arbitrary title: letters, digits, dashes; never empty."""
     plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode()
     return re.sub(r"[^A-Za-z0-9]+", "-", plain).strip("-")[:60].strip("-") or "etude"

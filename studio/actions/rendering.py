@@ -1,6 +1,5 @@
-"""Renderings of a piece with a prompt's sound: made part by part, heard meanwhile, compared. No gradio here.
-
-A `Render` belongs to the notes as they were when it was begun; edits made later leave it as it is.
+"""Renders of a piece with a prompt's sound, made and streamed part by part, and compared. No Gradio here. A `Render`
+keeps the notes that it was begun with; later edits do not change it.
 """
 
 from __future__ import annotations
@@ -33,14 +32,15 @@ from studio.service.jobs import Job, Jobs
 from studio.service.shared_engine import SharedEngine
 from studio.state.session import Grid, Reference, Session
 
-PART_SEC = 20.0  # the most that one answer brings
-SAMPLE_RATE = 48000  # Hz of every render on the page, whichever method made it
+PART_SEC = 20.0  # longest part that one answer returns
+SAMPLE_RATE = 48000  # Hz of every render on the page, whatever its profile
 COMPARED = ("preview", "human", "prompt")
 MIN_SPAN_SEC = 0.5
 
 
 class Render:
-    """One rendering. A job adds to its sound while the page reads it; the samples lie in a file of the visitor's."""
+    """One render. A job appends to its sound while the page reads it; the samples are in a file of the visitor's
+    folder."""
 
     def __init__(self, number: int, session: Session, request: RenderRequest, folder: Path, weights: str) -> None:
         assert session.grid is not None
@@ -51,13 +51,13 @@ class Render:
         self.reference: Reference | None = session.reference
         self.human_grid = human_grid(session)
         self.folder = folder
-        self.made, self.share = 0, 0.0  # samples of each channel; of the work
+        self.made, self.share = 0, 0.0  # samples per channel so far; share of the work, 0 to 1
         self.channels = 1
-        self._rate: StreamResampler | None = None  # brings what comes to SAMPLE_RATE
+        self._rate: StreamResampler | None = None  # resamples each part to SAMPLE_RATE
         self.total = _expected(self.performance, request.span)
         self.job: Job | None = None
-        self.filled, self.made_as = False, ""  # whether it came with a project; what a file of it says then
-        self.outdated = False  # the notes had been changed when it came
+        self.filled, self.made_as = False, ""  # whether it came with a project; its description in exported files
+        self.outdated = False  # the notes had changed before it was complete
         self._begun: float | None = None
         self._more = threading.Condition()
         self._file = folder / f"render-{number}.pcm"
@@ -65,21 +65,21 @@ class Render:
 
     @property
     def over(self) -> bool:
-        """Finished, refused or stopped."""
+        """Whether it is finished, refused or stopped."""
         return self.job is not None and self.job.over
 
     @property
     def seconds(self) -> float:
-        """How long the sound that has been made lasts."""
+        """Length of the sound so far."""
         return self.made / SAMPLE_RATE
 
     @property
     def complete(self) -> bool:
-        """All of it has been made."""
+        """Whether all of it is done."""
         return self.job is not None and self.job.show is not None
 
     def step(self, share: float) -> None:
-        """Hear from the renderer how far it is. Raises Cancelled when the render is no longer wanted."""
+        """Progress callback of the renderer. Raises Cancelled if the render was removed."""
         assert self.job is not None
         self.share = max(self.share, min(1.0, share))
         if share > 0 and self._begun is None:
@@ -87,7 +87,7 @@ class Render:
         self.job.step(self.share)
 
     def add(self, clip: AudioClip) -> None:
-        """Put the next part of the sound behind what there is."""
+        """Append the next part of the sound."""
         if self._rate is None:
             self.channels = clip.channels
             self._rate = StreamResampler(clip.sample_rate, SAMPLE_RATE, clip.channels)
@@ -98,7 +98,7 @@ class Render:
             with self._file.open("r+b") as file:
                 file.seek(0, os.SEEK_END)
                 file.write(to_int16(AudioClip(samples, SAMPLE_RATE)).tobytes())
-        except FileNotFoundError:  # the render was removed while its last part was being made
+        except FileNotFoundError:  # the render was removed during its last part
             return
         except OSError:
             os.truncate(self._file, 2 * self.channels * self.made)
@@ -108,7 +108,7 @@ class Render:
             self._more.notify_all()
 
     def finish(self) -> None:
-        """No part will follow."""
+        """Mark the sound as complete."""
         if self._rate is not None:
             self._write(self._rate.finish())
         with self._more:
@@ -116,7 +116,7 @@ class Render:
             self._more.notify_all()
 
     def wait(self, have: int, seconds: float) -> None:
-        """Until there is more than `have` samples, or it is over, or so long; keeps the job from being abandoned."""
+        """Wait until there are more than `have` samples, the render is over, or the time is up; keeps the job alive."""
         until = time.monotonic() + seconds
         with self._more:
             while self.made <= have and not self.over and time.monotonic() < until:
@@ -125,7 +125,7 @@ class Render:
             self.job.wait(0)
 
     def samples(self, first: int = 0, count: int | None = None) -> NDArray[np.int16]:
-        """What has been made from sample `first` on, (n,) int16, or (n, 2)."""
+        """The sound from sample `first` on, (n,) or (n, 2) int16."""
         size = self.made - first if count is None else min(count, self.made - first)
         with self._file.open("rb") as file:
             file.seek(2 * self.channels * first)
@@ -133,7 +133,7 @@ class Render:
         return found if self.channels == 1 else found.reshape(-1, self.channels)
 
     def part(self, have: int) -> Path | None:
-        """A sound file of what comes after the first `have` samples; None when that is nothing yet."""
+        """A sound file of the samples after the first `have`; None if there are none yet."""
         samples = self.samples(have, round(PART_SEC * SAMPLE_RATE)) if 0 <= have < self.made else np.zeros(0, np.int16)
         if not len(samples):
             return None
@@ -144,20 +144,20 @@ class Render:
         return path
 
     def left_sec(self) -> float | None:
-        """Seconds of work that are left, judged by what has been done; None while that cannot be said."""
+        """Estimated seconds of work left, from the work done so far; None while unknown."""
         share = max(self.share, self.made / max(1, self.total))
         if self._begun is None or share < 0.02 or self.over:
             return None
         return (time.monotonic() - self._begun) * (1 - share) / share
 
     def clip(self) -> AudioClip:
-        """All the sound that there is."""
+        """The sound so far."""
         return AudioClip(self.samples().astype(np.float32) / 32767, SAMPLE_RATE)
 
     def file(self, kind: str) -> tuple[str, bytes]:
-        """The sound as a file to take away, with how it was made inside. kind: wav or flac."""
+        """The sound as a file that holds a description of its settings. kind: wav or flac."""
         if not self.made:
-            raise BadInput("Nothing of this render has been made yet, so there is nothing to save; wait a moment.")
+            raise BadInput("This render has no sound yet, so there is nothing to save; wait a moment.")
         name, known = f"{actions.safe_name(self.title)}-render-{self.number}.{kind}", self.folder / self._flac
         if kind == "flac" and self.over and known.exists():
             return name, known.read_bytes()
@@ -172,9 +172,9 @@ class Render:
         return f"render-{self.number}.flac"
 
     def fill(self, flac: bytes, made_as: str) -> None:
-        """Take all the sound from a project's FLAC, and what a file of it shall say."""
+        """Fill the render from a project's FLAC and its description."""
         samples, rate = soundfile.read(io.BytesIO(flac), dtype="int16")
-        if rate != SAMPLE_RATE:  # of a project from before renders had this rate
+        if rate != SAMPLE_RATE:  # from a project older than this rate
             sound = resample(samples.astype(np.float32) / 32767, rate, SAMPLE_RATE)
             samples = to_int16(AudioClip(sound, SAMPLE_RATE))
         put(self._file, samples.tobytes())
@@ -184,13 +184,13 @@ class Render:
         self.share, self.filled, self.made_as = 1.0, True, made_as
 
     def remove(self) -> None:
-        """Forget the sound."""
+        """Delete the sound."""
         for path in (self._file, self.folder / self._flac, *self.folder.glob(f"render-{self.number}-*.wav")):
             path.unlink(missing_ok=True)
 
 
 class Renders:
-    """One visitor's renders, the last few, and the jobs that make and compare them."""
+    """A visitor's latest renders, and the jobs that make and compare them."""
 
     def __init__(self, visitor: object = None) -> None:
         self.jobs = Jobs(visitor)
@@ -203,7 +203,7 @@ class Renders:
         return self._number
 
     def numbered(self, number: object) -> Render | None:
-        """The render of this number, if it is still kept."""
+        """The render of this number, or None if it was dropped."""
         with self._lock:
             return self._kept.get(number) if type(number) is int else None
 
@@ -214,7 +214,7 @@ class Renders:
             return tuple(self._kept.values())
 
     def replace(self, make: Sequence[Callable[[int], Render]]) -> None:
-        """Others in their place, each made for its new number."""
+        """Replace all renders by others, each made for its new number."""
         self.jobs.stop()
         with self._lock:
             for old in self._kept.values():
@@ -264,7 +264,7 @@ class Renders:
 def compared(
     shared: SharedEngine, render: Render, which: str, piano: str, step: ProgressCallback = no_progress
 ) -> AudioClip:
-    """What a render is compared with: the same notes on a preview piano, the human performance on it, the prompt."""
+    """Sounds to compare a render with: the same notes or the human performance on a preview piano, or the prompt."""
     if which == "prompt":
         return render.request.prompt.clip
     if which == "preview":
@@ -275,14 +275,14 @@ def compared(
 
 
 def human_grid(session: Session) -> Grid | None:
-    """Where the score's times fall in the human performance, from the notes that both have; None without one."""
+    """Score times mapped to the human performance by the notes that both have; None without one."""
     if session.score is None or session.reference is None:
         return None
     return aligned_grid(session.score, session.reference.performance, session.reference.alignment)
 
 
 def aligned_grid(score: Score, performance: Performance, alignment: Alignment) -> Grid:
-    """Where the score's times fall in a performance: at the median of the notes that are matched at one onset."""
+    """Score times mapped to a performance: the median of the notes matched at each onset."""
     quarter, group = np.unique(score.onset_quarter[alignment.score_index], return_inverse=True)
     onset = performance.onset_sec[alignment.performance_index]
     return Grid.through(quarter, group_median(onset, group))
@@ -297,7 +297,7 @@ def span_of_bars(session: Session, first: int, last: int) -> tuple[float, float]
 
 
 def quarters_of_bars(score: Score, first: int, last: int) -> tuple[float, float]:
-    """From where to where bars go, by their printed numbers, both ends included. Raises BadInput."""
+    """Start and end of bars in quarters, by printed numbers, both ends included. Raises BadInput."""
     m = score.measures
     starts, ends = np.flatnonzero(m.number == first), np.flatnonzero(m.number == last)
     ends = ends[ends >= starts[0]] if len(starts) else ends
@@ -310,6 +310,6 @@ def quarters_of_bars(score: Score, first: int, last: int) -> tuple[float, float]
 
 
 def _expected(performance: Performance, span: tuple[float, float | None]) -> int:
-    """About how many samples a render of this span has."""
+    """Estimated number of samples of a render of this span."""
     end = performance.end_sec + 2 if span[1] is None else span[1]
     return max(1, math.ceil(50 * (end - span[0])) * (SAMPLE_RATE // 50))

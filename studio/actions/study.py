@@ -1,7 +1,6 @@
-"""A blind listening study: what is heard in which order, hidden from the page, and the votes.
-
-The order depends on the question, the number of performances and the seed alone, so a study can be repeated. The page
-knows performances only by codes, which the seed also deals out, and their names after the last vote.
+"""A blind listening study: hidden order of the trials, and the votes. The order depends only on the question, the
+number of performances and the seed, so a study can be repeated. The page gets codes, also drawn from the seed; it gets
+the names after the last vote.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ CSV_HEADER = (
 
 
 def order_of(question: str, count: int, seed: int) -> tuple[tuple[int, ...], ...]:
-    """The trials of a study of so many performances, each the numbers of what it shows, first A.
+    """The trials of a study: for each, the performances it presents as A, B, ...
 
     >>> order_of("prefer", 3, 1) == order_of("prefer", 3, 1), len(order_of("prefer", 4, 1))
     (True, 6)
@@ -51,11 +50,11 @@ def begin_study(
     session: Session, compared: Sequence[Entry], question: str, listener: str, seed: int, number: int,
     bars: tuple[int, int] | None = None,
 ) -> Study:  # fmt: skip
-    """A study of these performances, over some bars (printed numbers) or the whole piece. Raises BadInput."""
+    """Begin a study of these performances, over some bars (printed numbers) or the whole piece. Raises BadInput."""
     if question not in QUESTIONS:
-        raise BadInput("That question is not known here; choose one from the list.")
+        raise BadInput("There is no such question; choose one from the list.")
     if session.score is None or not 2 <= len(compared) <= MOST:
-        raise BadInput(f"A study takes 2 to {MOST} performances; tick those that shall be compared.")
+        raise BadInput(f"A study takes 2 to {MOST} performances; tick the ones to compare.")
     m = session.score.measures
     span, words = (float(min(session.score.onset_quarter[0], m.onset_quarter[0])), m.end_quarter), ""
     if bars is not None:
@@ -70,7 +69,7 @@ def begin_study(
 def answered(
     study: Study, title: str, trial: object, choice: object, rating: object, at: datetime
 ) -> tuple[Study, Vote | None]:
-    """The study after one answer, and the vote; None for an answer that came twice. Raises BadInput.
+    """The study after one answer, and the vote; None if the answer is a duplicate. Raises BadInput.
 
     choice  letters, best first: "A", "BCA"; "" for no preference, or for a rating
     rating  1 to 7 for the question "human"
@@ -104,7 +103,7 @@ def with_vote(session: Session, vote: Vote) -> Session:
 
 
 def tally(votes: Sequence[Vote]) -> list[tuple[str, str]]:
-    """What the votes of one study say of each performance, best first: its name and its figure in words."""
+    """Result of a study, best performance first: its name and its figure in words."""
     names = sorted({name for vote in votes for name in vote.shown})
     found = []
     for name in names:
@@ -122,7 +121,7 @@ def tally(votes: Sequence[Vote]) -> list[tuple[str, str]]:
 
 
 def votes_csv(votes: Sequence[Vote]) -> bytes:
-    """Every vote, one a row; several names in a cell are separated by " | ". Raises BadInput when there is none."""
+    """Every vote, one a row; several names in a cell are separated by " | ". Raises BadInput if there is none."""
     if not votes:
         raise BadInput("There is no vote yet: begin a study and answer.")
     rows = [

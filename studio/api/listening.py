@@ -17,7 +17,7 @@ KINDS = (*EXPORTS, ALL)  # of export
 
 
 def metrics(shared: SharedEngine, performance: Upload | str) -> list[dict]:
-    """Measure a performance beside human performances of (n)ASAP. Returns a row for each measure.
+    """Compare the measures of a performance with human performances of (n)ASAP. Returns one row per measure.
 
     Args:
         performance: MIDI of at least 32 notes; an uploaded file, or a data: URI with base64
@@ -28,7 +28,7 @@ def metrics(shared: SharedEngine, performance: Upload | str) -> list[dict]:
 
 
 def transcribe(shared: SharedEngine, recording: Upload | str) -> tuple[Answer, dict]:
-    """Write down the notes and pedal that are heard in a piano recording. Returns MIDI and how much was heard.
+    """Transcribe the notes and pedal of a piano recording. Returns MIDI and the number of notes.
 
     Args:
         recording: a sound file (the first minute is read), uploaded or as a data: URI
@@ -38,7 +38,7 @@ def transcribe(shared: SharedEngine, recording: Upload | str) -> tuple[Answer, d
     clip = audio_apart(as_file(recording, "The recording")[0]).mono()
     heard = shared.transcribe(clip, time_limit())
     if not len(heard):
-        raise BadInput("No piano notes are heard in this recording; choose a recording of a piano.")
+        raise BadInput("No piano notes were found in this recording; choose a recording of a piano.")
     return given("heard.mid", write_midi(heard)), {"notes": len(heard), **sound_facts(clip)}
 
 
@@ -46,11 +46,12 @@ def export(
     shared: SharedEngine, performance: Upload | str, score: Upload | str | None = None,
     kind: Literal["notes", "beats", "match", "sv-beats", "sv-tempo", "sv-notes", "labels", "all"] = "notes",
 ) -> tuple[Answer, dict]:  # fmt: skip
-    """Write a performance of a score as a table, or for another program. Returns the file and what was matched.
+    """Export a performance of a score as a table, or for another program. Returns the file and the number of matched
+    notes.
 
     Args:
-        performance: MIDI, or a match file, which holds its score; an uploaded file, or a data: URI with base64
-        score: the score that it plays, as for perform; may be left out for a match file
+        performance: MIDI, or a match file, which contains its score; an uploaded file, or a data: URI with base64
+        score: the performed score, as for perform; optional for a match file
         kind: notes or beats (CSV), match, sv-beats, sv-tempo or sv-notes (Sonic Visualiser), labels (Audacity), all
     """
     chosen = as_text(kind, "kind", KINDS)
@@ -64,7 +65,7 @@ def export(
     elif own is not None:
         written, played, pairs = own
     else:
-        raise BadInput("A MIDI file does not hold its score; send the score, too.")
+        raise BadInput("A MIDI file does not contain its score; send the score, too.")
     if chosen == ALL:
         file = given("performance-data.zip", export_all(written, played, pairs, "performance"))
     else:

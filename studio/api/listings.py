@@ -6,7 +6,7 @@ from studio.service.shared_engine import SharedEngine
 
 
 def list_styles(shared: SharedEngine) -> dict:
-    """The sliders and the named styles of perform: labels, what each end means, values of every style."""
+    """The sliders and named styles of perform: labels, meaning of either end, values of each style."""
     axes = [{"name": a.name, "label": a.label, "low": a.low, "high": a.high} for a in shared.axes]
     return {"sliders": axes, "styles": {name: list(z) for name, z in shared.presets.items()}}
 

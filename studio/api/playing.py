@@ -31,16 +31,16 @@ def perform(
     shared: SharedEngine, score: Upload | str, style: str = "Default", sliders: list[float] | None = None,
     strength: float = 1.0, seed: int = 0, like: Upload | str | None = None, form: Literal["midi", "locked"] = "midi",
 ) -> tuple[Answer, dict]:  # fmt: skip
-    """Play a score as a pianist would. Returns the performance (MIDI) and how it was made.
+    """Perform a score like a pianist. Returns the performance (MIDI) and its settings.
 
     Args:
         score: MusicXML, .mxl, MIDI, kern or MEI; an uploaded file, or a data: URI with base64
-        style: a name of list_styles
-        sliders: up to nine numbers from -3 to 3 in the order of list_styles; 0 is the style's own
-        strength: how much expression, 0 as written to 1.5 exaggerated; 1 is what the pianist plays
+        style: a name from list_styles
+        sliders: up to nine numbers from -3 to 3 in the order of list_styles; 0 keeps the style's value
+        strength: amount of expression, from 0 (as written) to 1.5 (exaggerated); 1 is the pianist's
         seed: the same seed and settings give the same notes
-        like: a MIDI performance of the same score whose style is borrowed; style does not count then
-        form: midi as played in milliseconds, or locked under the score's bars with a tempo for every beat
+        like: a MIDI performance of the same score to take the style from; style is ignored then
+        form: midi (times in milliseconds), or locked (aligned with the score's bars, one tempo per beat)
     """
     from engine.music.io.midi import write_midi, write_midi_locked
 
@@ -67,7 +67,7 @@ def perform(
 def preview(
     shared: SharedEngine, performance: Upload | str, piano: str = "grand", form: Literal["wav", "flac"] = "wav"
 ) -> tuple[Answer, dict]:
-    """Hear a MIDI performance on a sampled piano, at once. Returns the sound and how it was made.
+    """Play a MIDI performance on a sampled piano, at once. Returns the sound and its settings.
 
     Args:
         performance: MIDI; an uploaded file, or a data: URI with base64
@@ -86,19 +86,19 @@ def render(
     seed: int = 0, temperature: float = 1.0, start_sec: float = 0.0, end_sec: float = 0.0,
     profile: str = "fitted", form: Literal["wav", "flac"] = "wav",
 ) -> tuple[Answer, dict]:  # fmt: skip
-    """Play a MIDI performance with the sound of a recording. Returns the sound and how it was made.
+    """Render a MIDI performance with the sound of a recording. Returns the sound and its settings.
 
     Args:
         performance: MIDI; an uploaded file, or a data: URI with base64
-        prompt: whose sound, a name of list_prompts; does not count when a recording is given
-        recording: a recording of your own to sound like: WAV, FLAC, AIFF, M4A, WebM, OGG or MP3 of at least 3 s
-        recording_start: where its excerpt begins, seconds
-        recording_seconds: how long the excerpt is, 3 to 10
-        recording_midi: what is played in the recording, as MIDI, if you have it
+        prompt: reference sound, a name from list_prompts; ignored if recording is given
+        recording: your own reference recording: WAV, FLAC, AIFF, M4A, WebM, OGG or MP3 of at least 3 s
+        recording_start: start of its excerpt, seconds
+        recording_seconds: length of the excerpt, 3 to 10
+        recording_midi: MIDI of the recording, if you have it
         seed: the same seed and settings give the same sound
-        temperature: 0 the likeliest sound, 1 as in recordings, up to 1.5
-        start_sec: render from here, seconds of the performance
-        end_sec: render up to here; 0 is the end
+        temperature: from 0 (likeliest sound) to 1.5; 1 is as in recordings
+        start_sec: start of the part to render, seconds of the performance
+        end_sec: end of the part to render; 0 is the end of the performance
         profile: fitted (a sampled piano fitted to the recording), product (Étude's codec model), or paper where
             MIDI-VALLE's weights have been imported
         form: wav or flac
@@ -108,7 +108,7 @@ def render(
     kind = as_text(form, "form", ("wav", "flac"))
     first, last = (as_number(v, n, 0, 3600) for v, n in ((start_sec, "start_sec"), (end_sec, "end_sec")))
     if last and last <= first:
-        raise BadInput("The part to render ends before it begins; end_sec is later than start_sec, or 0.")
+        raise BadInput("The part to render ends before it begins; set end_sec later than start_sec, or to 0.")
     played = as_performance(performance)
     asked = RenderRequest(
         played, _prompt(prompt, recording, recording_start, recording_seconds, recording_midi),

@@ -1,6 +1,5 @@
-"""What a program sends to the public endpoints, checked, and the files that they answer with. See studio.api.
-
-A program may send anything: every function here raises BadInput with one sentence, or returns what it promises.
+"""Checks of the values that clients send to the public endpoints, and the files that the endpoints return. A client may
+send anything: every function here returns a valid value or raises BadInput with one sentence.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ class Answer(TypedDict):
 
 
 def as_text(value: Any, what: str, known: Sequence[str] = (), empty: str | None = None) -> str:
-    """A short text, one of `known` if there are any (upper or lower case); `empty` stands for one that is left out."""
+    """A short text, one of `known` if there are any (upper or lower case); `empty` replaces a missing one."""
     if value in (None, "") and empty is not None:
         return empty
     if not isinstance(value, str) or len(value) > 100:
@@ -77,7 +76,7 @@ def as_whole(value: Any, what: str, low: int, high: int) -> int:
 
 
 def as_file(value: Any, what: str) -> tuple[bytes, str]:
-    """Contents and name of a file: an upload of this server's, or a `data:` URI with base64."""
+    """Contents and name of a file: one uploaded to this server, or a `data:` URI with base64."""
     if isinstance(value, str):
         found = _DATA.match(value)
         if not found or len(value) > 2 * READ_LIMIT:
@@ -85,7 +84,7 @@ def as_file(value: Any, what: str) -> tuple[bytes, str]:
         try:
             return base64.b64decode(value[found.end() :], validate=True)[:READ_LIMIT], "upload"
         except (binascii.Error, ValueError):
-            raise BadInput(f"{what} is no valid base64; send the whole file again.") from None
+            raise BadInput(f"{what} is not valid base64; send the whole file again.") from None
     path = value.get("path") if isinstance(value, dict) else None
     if not isinstance(path, str) or not _uploaded(path):
         raise BadInput(f"{what} is not a file that was uploaded here; upload it first (gradio_client.handle_file).")
@@ -95,7 +94,7 @@ def as_file(value: Any, what: str) -> tuple[bytes, str]:
 
 
 def _uploaded(path: str) -> bool:
-    """Whether a path is a file in the folder of uploads, links followed."""
+    """Whether a path, links followed, is a file in the upload folder."""
     try:
         real = Path(path).resolve(strict=True)
         return real.is_file() and real.is_relative_to(upload_folder().resolve())
@@ -104,7 +103,7 @@ def _uploaded(path: str) -> bool:
 
 
 def as_score(value: Any) -> Score:
-    """A score of any kind that is read."""
+    """A score in any accepted format."""
     from engine.untrusted.scores import open_score
 
     return open_score(*as_file(value, "The score"))
@@ -118,7 +117,7 @@ def as_performance(value: Any, what: str = "The performance") -> Performance:
 
 
 def given(name: str, data: bytes) -> Answer:
-    """A file that the client may fetch. It lies in Gradio's own folder, which is emptied after an hour."""
+    """A file for the client to download. It is in Gradio's folder, which is emptied after an hour."""
     folder = Path(tempfile.mkdtemp(dir=upload_folder()))
     path = folder / name
     put(path, data)
@@ -139,7 +138,7 @@ def sound_facts(clip: AudioClip) -> dict[str, Any]:
 
 @cache
 def weights(kind: str) -> str:
-    """First 12 hex digits of the hash of a model's weights, "" when there are none. kind: composer or pianist."""
+    """First 12 hex digits of the hash of a model's weights, "" if it is missing. kind: composer or pianist."""
     folder = CHECKPOINTS / {"composer": COMPOSER, "pianist": PIANIST}[kind]
     try:
         return str(json.loads((folder / "config.json").read_text())["weights_sha256"])[:12]
@@ -148,11 +147,11 @@ def weights(kind: str) -> str:
 
 
 def time_limit() -> ProgressCallback:
-    """A step for long work, which ends it after MAX_CALL_SEC."""
+    """A progress callback that ends the work after MAX_CALL_SEC."""
     until = time.monotonic() + MAX_CALL_SEC
 
     def step(share: float) -> None:
         if time.monotonic() > until:
-            raise BadInput(f"This took more than {MAX_CALL_SEC:.0f} s and was stopped; ask for less at a time.")
+            raise BadInput(f"This took more than {MAX_CALL_SEC:.0f} s and was stopped; send less at a time.")
 
     return step

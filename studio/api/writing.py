@@ -70,21 +70,21 @@ def compose(
     density: float = 0.0, notes: int = 256, bars: int = 0, seed: int = 0, temperature: float = 1.0,
     top_p: float = TOP_P, form: str = "",
 ) -> tuple[Answer, Answer, dict]:  # fmt: skip
-    """Write a new piano piece and play it. Returns score (MusicXML), performance (MIDI), and how it was made.
+    """Compose a piano piece and perform it. Returns score (MusicXML), performance (MIDI) and settings.
 
     Args:
-        composer: in whose manner, a name of list_conditions; empty leaves it open
+        composer: a name from list_conditions; empty leaves it open
         period: Baroque, Classical, Romantic or Modern; empty leaves it open
         key: such as "C major" or "F# minor"; empty leaves it open
         meter: such as "3/4"; empty leaves it open
         tempo: quarter notes a minute, 20 to 300; 0 leaves it open
         density: notes a quarter, 0.25 to 16; 0 leaves it open
-        notes: about how many notes to write, 8 to 2048; does not count when bars is given
-        bars: exactly how many bars, 1 to 128; 0 goes by notes
+        notes: approximate number of notes, 8 to 2048; ignored if bars is given
+        bars: exact number of bars, 1 to 128; 0 uses notes
         seed: the same seed and settings give the same piece
-        temperature: 0.1 careful to 2 wild; 1 is as learned
-        top_p: draw from the likeliest choices only, a share from 0.01 to 1
-        form: AABA, ABA', rondo, theme and variations, minuet and trio, or such as "A8 A'8 B8 A8"; empty for free
+        temperature: sampling temperature, 0.1 (conservative) to 2 (random); 1 is as trained
+        top_p: nucleus sampling threshold, 0.01 to 1
+        form: AABA, ABA', rondo, theme and variations, minuet and trio, or a plan such as "A8 A'8 B8 A8"; empty for none
     """
     asked = _request(composer, period, key, meter, tempo, density, notes, bars, seed, temperature, top_p)
     asked = replace(asked, **as_form(form))
@@ -97,15 +97,15 @@ def continue_piece(
     shared: SharedEngine, score: Upload | str, notes: int = 128, bars: int = 0, seed: int = 0, temperature: float = 1.0,
     top_p: float = TOP_P,
 ) -> tuple[Answer, Answer, dict]:  # fmt: skip
-    """Write on after a score's last note. Returns score (MusicXML), performance (MIDI), and how it was made.
+    """Continue a score after its last note. Returns score (MusicXML), performance (MIDI) and settings.
 
     Args:
         score: MusicXML, .mxl, MIDI, kern or MEI; an uploaded file, or a data: URI with base64
-        notes: about how many notes to add, 8 to 2048; does not count when bars is given
-        bars: exactly how many bars to add, 1 to 128; 0 goes by notes
+        notes: approximate number of notes to add, 8 to 2048; ignored if bars is given
+        bars: exact number of bars to add, 1 to 128; 0 uses notes
         seed: the same seed and settings give the same notes
-        temperature: 0.1 careful to 2 wild; 1 is as learned
-        top_p: draw from the likeliest choices only, a share from 0.01 to 1
+        temperature: sampling temperature, 0.1 (conservative) to 2 (random); 1 is as trained
+        top_p: nucleus sampling threshold, 0.01 to 1
     """
     asked = _request("", "", "", "", 0, 0, notes, bars, seed, temperature, top_p)
     old, step = as_score(score), time_limit()
@@ -117,16 +117,16 @@ def infill(
     shared: SharedEngine, score: Upload | str, first_bar: int, last_bar: int,
     staff: Literal["both", "upper", "lower"] = "both", seed: int = 0, temperature: float = 1.0, top_p: float = TOP_P,
 ) -> tuple[Answer, Answer, dict]:  # fmt: skip
-    """Write some bars of a score anew. Returns score (MusicXML), performance (MIDI), and how it was made.
+    """Rewrite some bars of a score. Returns score (MusicXML), performance (MIDI) and settings.
 
     Args:
         score: MusicXML, .mxl, MIDI, kern or MEI; an uploaded file, or a data: URI with base64
-        first_bar: first bar to write anew, by its printed number
-        last_bar: last bar to write anew, by its printed number
+        first_bar: first bar to rewrite, by its printed number
+        last_bar: last bar to rewrite, by its printed number
         staff: both, or only the upper or the lower one
         seed: the same seed and settings give the same notes
-        temperature: 0.1 careful to 2 wild; 1 is as learned
-        top_p: draw from the likeliest choices only, a share from 0.01 to 1
+        temperature: sampling temperature, 0.1 (conservative) to 2 (random); 1 is as trained
+        top_p: nucleus sampling threshold, 0.01 to 1
     """
     from engine.cli.compose_commands import passage
 
