@@ -1,1 +1,1 @@
-"""Every use of Gradio's private parts."""
+"""Every use of Gradio's private API."""

@@ -1,8 +1,8 @@
-"""Whose request it is: the address of the peer, or the one that a trusted proxy names in X-Forwarded-For.
+"""Client address of a request: the peer's, or the one that a trusted proxy gives in X-Forwarded-For.
 
-Anyone can send that header. It counts only when the peer is a proxy that the host trusts: one on this computer, on a
-Space one of its private network, and those of ETUDE_PROXIES. A visitor of the same private network is no proxy, so it
-cannot evade the limits by inventing addresses.
+Anyone can send that header. It is used only if the peer is a trusted proxy: one on this computer, on a Space one of
+its private network, or one of ETUDE_PROXIES. A visitor in the same private network is not a proxy and cannot evade the
+limits with invented addresses.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def trusted_proxies(environment: Mapping[str, str] = os.environ) -> tuple[Network, ...]:
-    """The networks whose X-Forwarded-For counts. Raises ValueError for what is no address in ETUDE_PROXIES."""
+    """The networks whose X-Forwarded-For is trusted. Raises ValueError for an entry of ETUDE_PROXIES that is no
+    address."""
     told = [part.strip() for part in environment.get(PROXIES, "").split(",") if part.strip()]
     try:
         named = [ipaddress.ip_network(part, strict=False) for part in told]
@@ -31,12 +32,12 @@ def trusted_proxies(environment: Mapping[str, str] = os.environ) -> tuple[Networ
 
 
 def client_of(scope: Scope, trusted: tuple[Network, ...]) -> str:
-    """The address to count a request under; of IPv6 the network of one household, /64."""
+    """The address that limits are counted by; for IPv6 the /64 network of one household."""
     peer = (scope.get("client") or ("", 0))[0]
     header = b",".join(value for name, value in scope["headers"] if name == b"x-forwarded-for")
     chain = [peer, *reversed([part.strip() for part in header.decode("latin-1").split(",") if part.strip()])]
     found = peer
-    for address in chain:  # from here outwards, as long as a trusted proxy speaks
+    for address in chain:  # from here outwards, through trusted proxies only
         try:
             ip = ipaddress.ip_address(address)
         except ValueError:

@@ -1,7 +1,7 @@
-"""What a call over plain HTTP answers when it fails: a sentence, where Gradio answers `{"error": null}`.
+"""Error sentences for failed calls over plain HTTP, where Gradio answers `{"error": null}`.
 
-Gradio tells a caller nothing of an exception that is not its own, since the text may hold what is secret. The sentences
-here say what to send instead, and hold nothing of the exception.
+Gradio hides the text of foreign exceptions, because it may contain secrets. The sentences here state what to send
+instead and contain nothing of the exception.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from gradio import queueing, utils
 from gradio.exceptions import InvalidPathError
 
 VALUES = (
-    "The values sent are not those that this endpoint takes; /gradio_api/info lists them. Send all of them in order, "
+    "The values do not match this endpoint; /gradio_api/info lists its parameters. Send all of them in order, "
     "or by name to /gradio_api/call/v2/NAME, where those that are left out have their defaults."
 )
 NO_UPLOAD = (
@@ -22,14 +22,14 @@ BROKEN = "This could not be done: the studio has a fault, which its log shows; t
 
 
 def sentence_of(error: BaseException | None) -> str:
-    """What is said of an exception that is none of Gradio's own."""
+    """The sentence for an exception that is not one of Gradio's."""
     if isinstance(error, InvalidPathError):
         return NO_UPLOAD
     return VALUES if isinstance(error, (ValueError, TypeError)) else BROKEN
 
 
 def answer_in_words() -> None:
-    """Let every failed call say why from now on; twice is once."""
+    """Patch Gradio so that every failed call returns a sentence. Idempotent."""
     plain = utils.error_payload
     if getattr(plain, "in_words", False):
         return

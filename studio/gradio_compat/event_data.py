@@ -1,4 +1,4 @@
-"""The data of a page event. Gradio keeps it in a private attribute of the object that it passes to a handler."""
+"""Data of a page event, which Gradio keeps in a private attribute of the event object."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The studio reads no web address: Gradio would download one that is sent in the place of a file."""
+"""No server-side downloads: Gradio would fetch a web address that a client sends instead of a file."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from gradio import processing_utils
 
 
 async def _refuse(url: str) -> NoReturn:
-    raise gr.Error("A web address is not read here; send the file itself.", print_exception=False)
+    raise gr.Error("Web addresses are not accepted; send the file itself.", print_exception=False)
 
 
 def fetch_nothing() -> None:
-    """From now on every download that Gradio would make for a visitor is refused with a sentence."""
+    """Patch Gradio so that it refuses every download for a visitor with one sentence."""
     processing_utils.async_ssrf_protected_get = _refuse

@@ -1,4 +1,4 @@
-"""The body of a request, counted while it arrives: too many bytes, too slow, or too many values end it."""
+"""Limits on a request body as it arrives: bytes, time, and number of JSON values."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from starlette.types import Message, Receive
 
 from engine.limits import UPLOAD_IDLE_SEC
 
-WHOLE_SEC = 300.0  # for all of it
+WHOLE_SEC = 300.0  # for the whole body
 MAX_VALUES = 500_000  # commas and brackets: JSON of many small values takes a hundred times its bytes in memory
-LARGE = 200_000  # bytes of JSON that are looked through before they are parsed
+LARGE = 200_000  # bytes of JSON from which on values are counted before parsing
 
 
 class Refused(Exception):
-    """The body is not accepted: a status and a sentence."""
+    """The body is refused, with a status and a sentence."""
 
     def __init__(self, status: int, sentence: str) -> None:
         super().__init__(sentence)
@@ -24,10 +24,10 @@ class Refused(Exception):
 
 
 class Body:
-    """A `receive` that keeps a request within limits, and remembers why it ended it.
+    """An ASGI `receive` that enforces limits and records why it ended the request.
 
     most     bytes
-    arrived  called with the size of each piece before it is passed on; may raise Refused
+    arrived  called with the size of each chunk before it is passed on; may raise Refused
     """
 
     def __init__(self, receive: Receive, most: int, arrived: Callable[[int], None] = lambda size: None) -> None:
@@ -36,8 +36,8 @@ class Body:
         self.refused: Refused | None = None
 
     async def __call__(self) -> Message:
-        """The next message; after a refusal, that the client has gone."""
-        if self._whole:  # afterwards the app waits for the client to go: that may take as long as it likes
+        """The next message; after a refusal, a disconnect."""
+        if self._whole:  # from here on the app waits for the disconnect, without a time limit
             return await self._receive()
         try:
             return await self._next()
@@ -63,9 +63,8 @@ class Body:
 
 
 async def whole_json(body: Body) -> Receive:
-    """All of a JSON body, refused when it holds more values than anything that the page sends.
-
-    Raises Refused. The parser would hold up every other visitor for seconds.
+    """The whole JSON body. Raises Refused if it has more values than any request of the page: parsing would block
+    all visitors for seconds.
     """
     parts = []
     while True:
@@ -73,7 +72,7 @@ async def whole_json(body: Body) -> Receive:
         if body.refused is not None:
             raise body.refused
         if message["type"] != "http.request":
-            raise Refused(400, "The request was cut off; send it again.")
+            raise Refused(400, "The request is incomplete; send it again.")
         parts.append(message.get("body", b""))
         if not message.get("more_body", False):
             break

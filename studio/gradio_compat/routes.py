@@ -1,11 +1,11 @@
-"""Which requests reach Gradio: a list of its routes, the names under which the studio is served, and its own pages.
+"""Requests that may reach Gradio: allowed routes, host names and origins.
 
 Gradio has more routes than the page uses: /process_recording stores files outside every quota, /deep_link writes the
-page to disk, /monitoring and /dev/reload are for developers. A route that is not listed is refused.
+page to disk, /monitoring and /dev/reload are for developers. Any other route is refused.
 
 A web page of another site can send requests to a studio on localhost, and can make its own host name resolve to
 127.0.0.1 (DNS rebinding). So the Host header must be a known name or an IP address, and the Origin header of a request
-that changes something must be the studio itself.
+that changes state must be the studio's own.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _WRITE = (
 )  # fmt: skip
 READ = re.compile("|".join(f"(?:{path})" for path in _READ))
 WRITE = re.compile("|".join(f"(?:{path})" for path in _WRITE))
-HOSTS = "ETUDE_HOSTS"  # further names under which the studio is served, separated by commas
+HOSTS = "ETUDE_HOSTS"  # additional host names of the studio, separated by commas
 
 
 def known_route(method: str, path: str) -> bool:
@@ -43,7 +43,7 @@ def known_route(method: str, path: str) -> bool:
 
 
 def known_names(environment: Mapping[str, str] = os.environ) -> frozenset[str]:
-    """Host names under which the studio may be reached: this computer's, a Space's, and those of ETUDE_HOSTS."""
+    """Accepted host names: this computer's, a Space's, and those of ETUDE_HOSTS."""
     own = socket.gethostname().lower()
     told = ",".join(environment.get(name, "") for name in ("SPACE_HOST", HOSTS))
     more = {name.strip().lower() for name in told.split(",") if name.strip()}
@@ -56,7 +56,7 @@ def host_name(host: str) -> str:
 
 
 def known_host(host: str, names: frozenset[str]) -> bool:
-    """Whether a Host header names this server. An IP address does: no foreign name has been made to point here."""
+    """Whether a Host header names this server. IP addresses are accepted: DNS rebinding needs a name."""
     name = host_name(host)
     if name in names or name.endswith(".localhost"):
         return True
@@ -68,7 +68,7 @@ def known_host(host: str, names: frozenset[str]) -> bool:
 
 
 def own_origin(origin: str, host: str, names: frozenset[str]) -> bool:
-    """Whether a page of this origin is the studio's own: the host that was asked, or one of the public names."""
+    """Whether an origin is the studio's own: the requested host, or one of the public names."""
     found = urlsplit(origin)
     if found.scheme not in ("http", "https") or not found.netloc:
         return False

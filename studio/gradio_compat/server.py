@@ -1,4 +1,4 @@
-"""Gradio's private parts around its server: options of launch(), stopping it, and the folder of uploads."""
+"""Gradio's private server API: options of launch(), shutdown, and the upload folder."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any
 import gradio as gr
 from gradio.utils import get_upload_folder
 
-# All that the option does: end the app when a busy machine takes three seconds to answer its own request.
+# The option only ends the app if a busy machine takes three seconds to answer its own request.
 LAUNCH_OPTIONS: dict[str, Any] = {"_frontend": False}
 
 
 def stop_accepting(demo: gr.Blocks) -> None:
-    """Let the server of a launched page accept no more connections."""
+    """Stop a launched server from accepting connections."""
     demo.server.should_exit = True
 
 
 def upload_folder() -> Path:
-    """Return the folder in which Gradio keeps uploads and answers; it is made where it is missing."""
+    """Return Gradio's folder of uploads and answers; create it if it is missing."""
     folder = Path(get_upload_folder())
     folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -1,11 +1,11 @@
-"""What Gradio keeps of a visit in memory: the components that events have changed, and nothing of their values.
+"""Memory of a visit in Gradio: keep changed components, but not their values.
 
-Gradio keeps the configuration of every component with its last value, the whole piece for the roll and the figure for
-the curves, so that a visit can be written to disk as a deep link. That route is closed here, see
-studio.gradio_compat.routes, so the copies are not made.
+Gradio keeps the configuration of every component with its last value (the whole piece for the roll, the figure for the
+curves) to write deep links to disk. That route is closed, see studio.gradio_compat.routes, so the copies are not
+needed.
 
-When an event leaves a component as it is, Gradio builds it again under another number, and files it under that: each
-time a session would grow by a component. Here it keeps the number under which it stands.
+When an event leaves a component unchanged, Gradio rebuilds it under a new id, so a session would grow by a component
+each time. Here it keeps its id.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from gradio.state_holder import SessionState
 
 from studio.gradio_compat.sessions import documents
 
-FORGET_SEC = 30.0  # from the end of a page's connection; one that comes back within that finds its visit
-_open: Counter[str] = Counter()  # connections of pages that are open now, by the name of their session
+FORGET_SEC = 30.0  # after a page disconnects; if it reconnects in time, it finds its visit
+_open: Counter[str] = Counter()  # open connections of pages, by session name
 
 
 def slim_sessions() -> None:
-    """Let sessions hold no values from now on; twice is once."""
+    """Patch Gradio so that sessions keep no values. Idempotent."""
     if getattr(SessionState, "slim", False):
         return
 
@@ -63,7 +63,7 @@ def slim_sessions() -> None:
 
 @contextmanager
 def page_open(session_hash: str) -> Iterator[None]:
-    """The time for which a page holds its connection (Gradio's heartbeat)."""
+    """Context of a page's open connection (Gradio's heartbeat)."""
     _open[session_hash] += 1
     try:
         yield
@@ -74,7 +74,7 @@ def page_open(session_hash: str) -> Iterator[None]:
 
 
 def forget_later(demo: gr.Blocks, session_hash: str, after_sec: float = FORGET_SEC) -> threading.Timer:
-    """End a visit whose page is closed, unless it has come back by then; its memory goes back to the system."""
+    """End the visit of a closed page unless it reconnects in time, and return its memory to the system."""
     timer = threading.Timer(after_sec, _forget, (demo, session_hash))
     timer.daemon = True
     timer.start()
@@ -100,7 +100,7 @@ def _forget(demo: gr.Blocks, session_hash: str) -> None:
 
 
 def give_memory_back() -> None:
-    """Return what was freed to the system, where the C library can; it would keep it for itself."""
+    """Return freed memory to the system, where the C library supports it (malloc_trim)."""
     try:
         ctypes.CDLL("libc.so.6").malloc_trim(0)
     except (OSError, AttributeError):

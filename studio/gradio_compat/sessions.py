@@ -1,7 +1,7 @@
-"""Which visit Gradio forgets when there are too many: never one that is in use or has work that is not kept.
+"""Eviction of visits: never one that is in use or has unsaved work.
 
-Gradio makes a session for any name that a request gives, and forgets the least recently used one, without closing it.
-Two hundred requests under invented names would so end a visit whose visitor is thinking.
+Gradio makes a session for any name in a request and drops the least recently used one without closing it. Two hundred
+requests with invented names would end the visit of somebody who is reading.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from studio.actions.document import Document
 
 
 def documents(state: SessionState) -> list[Document]:
-    """The documents of a visit."""
+    """The documents in the state of a visit."""
     return [value for value in state.state_data.values() if isinstance(value, Document)]
 
 
 def rank(state: SessionState, idle_sec: float) -> int | None:
-    """How soon a visit may be forgotten: 0 no page has loaded it, 1 its page is closed, 2 it is idle; None not now."""
+    """Eviction rank of a visit: 0 no page has loaded it, 1 its page is closed, 2 it is idle; None: keep it."""
     found = documents(state)
     if not any(document.arrived for document in found):
         return 0
@@ -32,7 +32,7 @@ def rank(state: SessionState, idle_sec: float) -> int | None:
 
 
 def forget_safely() -> None:
-    """Let Gradio forget visits by `rank` from now on, and close what it forgets; twice is once."""
+    """Patch Gradio to evict visits by `rank` and to close them. Idempotent."""
     if getattr(StateHolder.update, "safely", False):
         return
 
@@ -56,7 +56,7 @@ def forget_safely() -> None:
 
 
 def _next(holder: StateHolder, asking: str) -> str | None:
-    """The visit to forget: the lowest rank, the least recently used of it; never the one that asks."""
+    """The visit to evict: lowest rank first, then least recently used; never the requesting one."""
     now = datetime.datetime.now()
     best: tuple[int, str] | None = None
     for name, state in list(holder.session_data.items()):  # the least recently used first

@@ -1,6 +1,6 @@
-"""A tab is closed or reloaded: its jobs stop at once, and its visit ends soon after, unless its connection comes back.
+"""End of a page: stop its jobs at once and end the visit soon after, unless it reconnects.
 
-The work is kept by then (studio.project.store), so whoever opens the page again finds it.
+The work is saved by then (studio.project.store), so a visitor who reopens the page finds it.
 """
 
 from __future__ import annotations

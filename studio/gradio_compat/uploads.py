@@ -1,8 +1,8 @@
-"""The app's door: what reaches Gradio, and what it may leave on the disk.
+"""ASGI middleware in front of Gradio: routes, origins, upload limits and readable errors.
 
-Gradio answers an event that fails outside its queue with status 500 and no words, keeps every upload for an hour, and
-takes any number of files of any host's page. Here a failure becomes a sentence; uploads are counted as they arrive, by
-client and together; only listed routes of the studio's own pages are open.
+Gradio answers an event that fails outside its queue with an empty status 500, keeps every upload for an hour, and
+accepts any number of files from a page of any host. Here a failure becomes a sentence, uploads are counted per client
+and in total as they arrive, and only listed routes are open to the studio's own pages.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ from studio.gradio_compat.routes import HOSTS, known_host, known_names, known_ro
 from studio.gradio_compat.server import upload_folder
 from studio.gradio_compat.session_memory import page_open
 
-HEARTBEAT = "/gradio_api/heartbeat/"  # a page holds this connection for as long as it is open
+HEARTBEAT = "/gradio_api/heartbeat/"  # an open page keeps this connection
 ENVELOPE = 16_384  # bytes that a form adds to its file
-MAX_QUESTION = UPLOAD_BYTES * 4 // 3 + ENVELOPE  # bytes of a call by name: a file may be in it as base64
+MAX_QUESTION = UPLOAD_BYTES * 4 // 3 + ENVELOPE  # bytes of an API call, which may contain a file as base64
 _UNUSABLE = (
-    "This could not be done: what was sent is not what the page sends, or the studio has a fault, which its log "
-    "shows; reload the page and try again."
+    "This could not be done: the request is not one of the page's, or the studio has a fault, which its log shows; "
+    "reload the page and try again."
 )
-_CROWDED = "This server has no room for more files just now; try again in five minutes."
-_MANY = "Two files of yours are on their way already; wait until one has arrived."
+_CROWDED = "This server has no space for more files at the moment; try again in five minutes."
+_MANY = "Two of your files are already being sent; wait until one has arrived."
 _MUCH = "You have sent 120 MB in five minutes; wait five minutes, then send the file again."
-_ELSEWHERE = f"This server is not known under that name; open it by its own address, or name it in {HOSTS}."
+_ELSEWHERE = f"This server does not accept that host name; open it by its own address, or add the name to {HOSTS}."
 _FOREIGN = "A page of another site sent this request; open the studio by its own address."
-_NO_ROUTE = "There is no such address here."
+_NO_ROUTE = "There is no such address on this server."
 
 
 class RequestGuard:
-    """The app with these manners. An answer 500 becomes 422; 507 says that there is no room for an upload."""
+    """The middleware. Status 500 becomes 422; 507 means that there is no space for an upload."""
 
     def __init__(self, app: ASGIApp, most_bytes: int = ALL_UPLOADS_BYTES, any_route: bool = False) -> None:
         self._app, self._most_bytes, self._any_route = app, most_bytes, any_route
         self._names, self._proxies = known_names(), trusted_proxies()
-        self._coming = 0  # bytes of uploads under way that have arrived
+        self._coming = 0  # bytes received of uploads in progress
         self._at_once: dict[str, int] = defaultdict(int)
         self._sent: dict[str, _Recent] = defaultdict(_Recent)
 
@@ -81,7 +81,7 @@ class RequestGuard:
         if not known_host(host, self._names):
             raise Refused(421, _ELSEWHERE)
         writes = scope["method"] not in ("GET", "HEAD", "OPTIONS")
-        writes = writes or path.startswith("/gradio_api/mcp")  # its streams answer a GET, too
+        writes = writes or path.startswith("/gradio_api/mcp")  # its streams also answer GET
         if writes and origin is not None and not own_origin(origin, host, self._names):
             raise Refused(403, _FOREIGN)
         if not self._any_route and not known_route(scope["method"], path):
@@ -118,16 +118,16 @@ class RequestGuard:
                 del self._at_once[client]
 
     def _much(self, client: str, size: int) -> bool:
-        """Note bytes of a client; whether it has sent too many of late."""
+        """Count bytes of a client; return whether it is over its limit."""
         return self._sent[client].add(size) > CLIENT_BYTES
 
     def _forget_idle(self) -> None:
-        """Drop the counts of clients that have sent nothing of late."""
+        """Drop the counts of clients that have been idle."""
         for client in [client for client, sent in self._sent.items() if not sent.add(0)]:
             del self._sent[client]
 
     async def _answered(self, scope: Scope, receive: Receive, send: Send, words: bool = False) -> None:
-        """The app's answer, unless that is a failure."""
+        """Pass on the app's answer; replace a failure by a sentence."""
         begun = failed = False
 
         async def sent(message: Message) -> None:
@@ -153,14 +153,14 @@ class RequestGuard:
 
 
 class _Recent:
-    """Bytes that arrived of late, counted by second: the cost of a piece does not grow with their number."""
+    """Sliding count of recent bytes, in bins of a second: constant cost per chunk."""
 
     def __init__(self) -> None:
         self._seconds: deque[tuple[int, int]] = deque()
         self._total = 0
 
     def add(self, size: int) -> int:
-        """Count so many bytes now; returns the sum."""
+        """Add bytes now; return the sum."""
         now = int(time.monotonic())
         while self._seconds and now - self._seconds[0][0] > UPLOAD_YOUNG_SEC:
             self._total -= self._seconds.popleft()[1]
@@ -172,13 +172,13 @@ class _Recent:
 
 
 def _length(scope: Scope) -> int:
-    """Bytes that a request says it has, at most those of one upload; nothing is reserved for them."""
+    """Content length of a request, at most that of one upload; nothing is reserved for it."""
     told = dict(scope["headers"]).get(b"content-length", b"")
     return min(int(told), UPLOAD_BYTES) if told.isdigit() and len(told) < 20 else 0
 
 
 async def _say(send: Send, status: int, sentence: str, words: bool) -> None:
-    """One sentence: plain text for an upload, JSON as Gradio's page reads it to the others."""
+    """Send one sentence: plain text for an upload, else JSON as Gradio's page expects."""
     body = sentence.encode() if words else json.dumps({"error": sentence}).encode()
     kind = b"text/plain; charset=utf-8" if words else b"application/json"
     headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
@@ -187,9 +187,8 @@ async def _say(send: Send, status: int, sentence: str, words: bool) -> None:
 
 
 def make_room(folder: Path, most_bytes: int, young_sec: float = UPLOAD_YOUNG_SEC) -> int:
-    """Remove the oldest entries of Gradio's folder until so many bytes are left on the disk; how many are left.
-
-    An entry that was changed less than `young_sec` ago stays, whatever the quota.
+    """Remove the oldest entries of Gradio's folder until it is within its quota; return the free bytes. An entry
+    younger than `young_sec` always stays.
     """
     found = sorted((changed, size, path) for path in _each(folder) for changed, size in [_about(path)])
     left, now = sum(size for _, size, _ in found), time.time()
@@ -207,7 +206,7 @@ def make_room(folder: Path, most_bytes: int, young_sec: float = UPLOAD_YOUNG_SEC
 
 
 def _each(folder: Path) -> Iterator[Path]:
-    """What lies in a folder, as long as it can be read."""
+    """The readable entries of a folder."""
     try:
         yield from folder.iterdir()
     except OSError:
@@ -215,13 +214,13 @@ def _each(folder: Path) -> Iterator[Path]:
 
 
 def _about(path: Path) -> tuple[float, int]:
-    """When something was changed last, and its bytes on the disk with all that lies in it."""
+    """Time of the last change and size on disk of an entry, contents included."""
     changed, size = 0.0, 0
     inner = ((root, name) for root, _, names in os.walk(path) for name in names) if path.is_dir() else [("", path)]
     for root, name in inner:
         try:
             about = os.lstat(os.path.join(root, name))
-        except OSError:  # gone meanwhile
+        except OSError:  # removed meanwhile
             continue
         changed = max(changed, about.st_ctime)
         size += max(about.st_size, getattr(about, "st_blocks", 0) * 512)

@@ -1,7 +1,7 @@
-"""Hosting on ZeroGPU (Hugging Face Spaces): the host refuses an app that names no function for its GPU.
+"""Hosting on ZeroGPU (Hugging Face Spaces), which refuses an app without a GPU function.
 
-Étude's models are small and play many times faster than real time on two processor cores, so nothing is sent to the GPU
-and no visitor's quota is used. Elsewhere, and without the `spaces` package, this module does nothing.
+Étude's models are small and run many times faster than real time on two CPU cores, so nothing uses the GPU or a
+visitor's quota. Elsewhere, and without the `spaces` package, this module does nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ def on_zero_gpu() -> bool:
 
 
 def announce() -> bool:
-    """Name a function to the host, if it is one that asks for it; call it before torch is imported."""
+    """Register a function with a ZeroGPU host; call it before torch is imported."""
     if not on_zero_gpu():
         return False
     import spaces  # type: ignore[import-not-found]
@@ -26,4 +26,4 @@ def announce() -> bool:
 
 
 def _nothing() -> None:
-    """What the GPU is asked to do."""
+    """The registered function; it does nothing."""

@@ -1,1 +1,1 @@
-"""How events are answered and what is sent to the browser."""
+"""Answers to page events, and the values sent to the browser."""

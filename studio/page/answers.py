@@ -1,4 +1,4 @@
-"""How an event is answered: at once, or by a job that the page asks after until it is over.
+"""Answers to page events: immediate, or from a job that the page polls.
 
 Only notices go through Gradio's queue, which loses answers when events overlap.
 """
@@ -29,12 +29,13 @@ PRIVATE = {"queue": False, "show_progress": "hidden", "api_visibility": "private
 MAX_NAME = 60  # characters of a title in a menu
 FIRST_WAIT, NEXT_WAIT, DRAFT_WAIT = 0.6, 0.5, 0.12  # seconds
 
-Shown = dict  # component to new value; a component left out stays as it is
+Shown = dict  # component to new value; others stay unchanged
 Work = Callable[[Job], Callable[[], Shown]]
 
 
 def show_refusals(page: Page) -> Callable[[Callable[..., Shown]], Callable[..., Shown]]:
-    """Let the page say a refusal, or a missing checkpoint, as a one-sentence notice; nothing else changes."""
+    """Wrap an event handler: a refusal or a missing checkpoint becomes a notice of one sentence; nothing else
+    changes."""
 
     def wrap(fn: Callable[..., Shown]) -> Callable[..., Shown]:
         @wraps(fn)
@@ -53,14 +54,14 @@ def show_refusals(page: Page) -> Callable[[Callable[..., Shown]], Callable[..., 
 def begin(
     page: Page, document: Document, kind: str, text: str, work: Work, same: Hashable = None, about: dict | None = None
 ) -> Shown:
-    """Start a job; what it shows if it is quick, how far it is if not. With `about`, it writes a draft."""
+    """Start a job; return its result if it is quick, else its progress. With `about`, it writes a draft."""
     job = document.jobs.start(kind, text, work, same, about)
     return answer(page, document, job, FIRST_WAIT)
 
 
 def progress(document: Document, job: Job, have: int) -> dict:
-    """How far a job is, for the roll alone, which asks on; of a draft it `have`s so many rows already. A job that has
-    something to show is only said to be ready: every component that an answer may change costs the page time.
+    """Progress of a job, for the roll, which polls; `have`: draft rows it already has. A finished job is only reported
+    as ready, because every component that an answer may change costs the page time.
     """
     over = job.wait(DRAFT_WAIT if job.about else NEXT_WAIT)
     ready = over and job.stopped != "overtaken"
@@ -68,7 +69,7 @@ def progress(document: Document, job: Job, have: int) -> dict:
 
 
 def with_warning(document: Document, value: dict) -> dict:
-    """A value of the roll whose note also says, once a failure, that the work could not be kept."""
+    """A roll value whose note also reports a failed autosave, once per failure."""
     if not document.unkept:
         return value
     told, document.unkept = document.unkept, ""
@@ -76,7 +77,7 @@ def with_warning(document: Document, value: dict) -> dict:
 
 
 def answer(page: Page, document: Document, job: Job, patience: float, have: int = 0) -> Shown:
-    """What the page is told about a job after waiting for it so long."""
+    """Wait for a job for some seconds; return its result or its progress."""
     over = job.wait(min(patience, DRAFT_WAIT) if job.about else patience)
     told = {"job": job_state(job), "draft": draft_value(job, have)}
     if not over or job.stopped == "overtaken":
@@ -90,7 +91,7 @@ def answer(page: Page, document: Document, job: Job, patience: float, have: int 
 
 
 def cancelled(page: Page, session: Session, job: Job) -> Shown:
-    """The visitor has cancelled: the panel goes back to what is still heard."""
+    """After a cancel: reset the panel to the performance that still plays."""
     shown: Shown = {page.roll: {"note": "Cancelled; nothing has changed", "job": job_state(job)}}
     if job.kind == "play":
         shown |= panel_values(page, session.controls)
@@ -98,17 +99,17 @@ def cancelled(page: Page, session: Session, job: Job) -> Shown:
 
 
 def as_it_was(page: Page, session: Session) -> Shown:
-    """No other piece has come: the style panel and the menu belong to this one still."""
+    """No other piece was opened: reset the style panel and the menu to the present one."""
     return {**panel_values(page, session.controls), page.example: example_menu(session)}
 
 
 def plain_controls(page: Page) -> Controls:
-    """The style panel as a new piece finds it."""
+    """The style panel for a new piece."""
     return Controls(axes=(0.0,) * len(page.axes))
 
 
 def panel_values(page: Page, c: Controls) -> Shown:
-    """The style panel as these controls say."""
+    """The style panel set to these controls."""
     if len(c.axes) != len(page.axes):
         return {}
     return dict(zip(page.controls, (c.preset, c.second, c.blend, c.seed, *c.strength, *c.axes, c.freedom), strict=True))
@@ -129,7 +130,7 @@ def as_controls(values: tuple, axes: int) -> Controls:
 
 
 def without_borrowed(controls: Controls) -> Controls:
-    """The same panel when there is no human performance to borrow from any more."""
+    """The same panel without the preset of a human performance."""
     names = (actions.DEFAULT if name == actions.BORROWED else name for name in (controls.preset, controls.second))
     preset, second = names
     return replace(controls, preset=preset, second=second)
@@ -142,7 +143,7 @@ def redraw(page: Page, session: Session, show_human: bool, score: bool = False, 
 
 
 def replaced(page: Page, session: Session) -> Shown:
-    """What else shows which piece is on the stand: the engraved page, the takes, the menu of examples."""
+    """Other components that show the open piece: engraved score, takes, menu of examples."""
     digest = session.score.digest if session.score is not None else ""
     return {
         page.takes: strip_value(session), page.score: score_address(session.doc, digest),
@@ -151,7 +152,7 @@ def replaced(page: Page, session: Session) -> Shown:
 
 
 def example_menu(session: Session) -> Any:
-    """The menu of examples; a piece of the visitor's own stands in it under its title."""
+    """The menu of examples; a piece of the visitor's own is listed under its title."""
     names = [(name, name) for name in (*EXAMPLES, EMPTY)]
     if session.score is None or session.example in EXAMPLES:
         return gr.update(choices=names, value=session.example if session.score is not None else EMPTY)
@@ -159,7 +160,7 @@ def example_menu(session: Session) -> Any:
 
 
 def drawn_curves(session: Session, show_human: bool) -> Any:
-    """The curves, left as they are when so little is left of the piece that none can be drawn."""
+    """The curves; unchanged if the piece has too few notes left to draw them."""
     if session.score is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""What the page is told: a Session as the roll and the curves need it."""
+"""Serialisation of a Session for the roll and the curves."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def _row(note: NoteEdit) -> list[int]:
 def roll_document(session: Session) -> str:
     """The performance layer as one JSON string, times in whole milliseconds.
 
-    notes  [[id, pitch, onset, duration, velocity], ...] as it stands, with the visitor's edits
-    base   {id: [pitch, onset, duration, velocity]} as the pianist plays the notes that were edited or deleted
-    grid   [[quarter, ...], [ms, ...]] where the beats fall
-    pedal  [[from, to], ...]; own_pedal says whose it is
+    notes  [[id, pitch, onset, duration, velocity], ...] the present notes, with the visitor's edits
+    base   {id: [pitch, onset, duration, velocity]} the pianist's version of edited or deleted notes
+    grid   [[quarter, ...], [ms, ...]] times of the beats
+    pedal  [[from, to], ...]; own_pedal: whether it is the visitor's
     past, future  titles of the pieces before and after this one, the nearest of each; null for none
     past_own, future_own  whether these are versions of this piece: a take was accepted between them
     family        which renders belong to the piece, see Session
@@ -73,7 +73,7 @@ def roll_score(session: Session) -> str:
 
     notes  [[onset, duration, pitch, staff], ...] in quarters
     bars   [[onset, printed number, quarters of a beat, where in its bar it begins], ...] in quarters
-    remarks  lines about what the reader of the file left out, guessed or mended
+    remarks  what the reader of the file omitted, guessed or repaired
     """
     score = session.score
     if score is None:
@@ -110,11 +110,11 @@ def roll_value(session: Session, score: bool = False, note: str = "") -> dict:
 
 
 def job_state(job: Job, over: bool = False, ready: bool = False) -> str:
-    """How far a job is, as one JSON string.
+    """Progress of a job, as one JSON string.
 
-    of  the notes that a sound is made of, "document.take.revision", "" for other jobs
-    ready  it is over and what it has to show can be collected
-    by  who stopped it, "" if nobody did; at makes every answer differ, so that none is passed over
+    of  the notes of a sound, "document.take.revision"; "" for other jobs
+    ready  it is over and its result can be collected
+    by  who stopped it, "" if nobody did; at: makes every answer differ, so that none is skipped
     """
     return json.dumps({
         "id": job.number, "kind": job.kind, "text": job.doing, "share": round(job.share, 2),
@@ -125,10 +125,10 @@ def job_state(job: Job, over: bool = False, ready: bool = False) -> str:
 
 
 def draft_value(job: Job, have: int) -> str:
-    """What a job has written since the page had `have` rows, as one JSON string; "" when it writes nothing.
+    """Draft rows that a job has written after the first `have`, as one JSON string; "" if it writes none.
 
-    key    whose notes these are; alone hides the piece under them
-    start  ms of the roll at which they begin
+    key    owner of the notes; alone: hide the piece under them
+    start  their start on the roll, ms
     rows   [[take, onset, duration, pitch, staff], ...] milliseconds, after the first `from` of them
     """
     if not job.about:
@@ -140,7 +140,7 @@ def draft_value(job: Job, have: int) -> str:
 
 
 def take_draft(opened: Session, take: Take, start_sec: float, alone: bool) -> str:
-    """A take as it is heard, drawn over the piece (its new notes) or alone (all of them); see draft_value."""
+    """A take during its preview, drawn over the piece (new notes) or alone (all notes); see draft_value."""
     p = opened.in_score_order()
     staff = np.where(take.score.staff > 0, take.score.staff, np.where(take.score.pitch >= 60, 1, 2))
     onset, length = np.round(1000 * p.onset_sec).astype(int), np.maximum(1, np.round(1000 * p.duration_sec)).astype(int)
@@ -154,7 +154,7 @@ def take_draft(opened: Session, take: Take, start_sec: float, alone: bool) -> st
 
 
 def sound_value(session: Session, path: str | None, note: str = "") -> dict:
-    """Only sound, marked with the notes that it belongs to; without a path, why there is none."""
+    """Only sound, tagged with its notes; without a path, the reason why there is none."""
     marks = {"rev": session.rev, "take": session.take, "sound_of": session.doc}
     return {**marks, "doc": "", "audio": path, "note": note}
 

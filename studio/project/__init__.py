@@ -1,1 +1,1 @@
-"""Project files."""
+"""Project files: format, reading, writing, autosave."""

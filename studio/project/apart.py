@@ -1,6 +1,6 @@
-"""Projects and recordings of strangers, read in a child process: one that hangs, crashes or eats memory harms nobody.
+"""Untrusted projects and recordings, read in a child process that may hang, crash or exhaust memory.
 
-Unpacking and parsing hold Python's lock, so in the server's own process a small file could hold up every visitor.
+Unpacking and parsing hold the GIL, so in the server's process a small file could block every visitor.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from studio.project.document import Project, read_project
 Check = Callable[[], None]
 PROJECT = Refusals(
     "This project file is damaged; use another copy of it.",
-    f"Opening this project took over {READ_SECONDS} seconds of computing; use a smaller one.",
+    f"Opening this project exceeded {READ_SECONDS} seconds of computing; use a smaller one.",
     "Opening this project took too much memory; use a smaller one.",
 )
 RECORDING = Refusals(
-    f"This recording is damaged or of an unknown kind; save it as {READ}.",
-    f"Reading this recording took over {READ_SECONDS} seconds; choose a shorter one.",
+    f"This recording is damaged or in an unknown format; save it as {READ}.",
+    f"Reading this recording exceeded {READ_SECONDS} seconds; choose a shorter one.",
     "Reading this recording took too much memory; choose a shorter one.",
 )
 
@@ -40,15 +40,15 @@ def audio_apart(data: bytes, check: Check | None = None) -> AudioClip:
 
 
 def _built(answer: bytes) -> Any:
-    packages = {module.split(".")[0] for module in (AudioClip.__module__, __name__)}  # one where Étude is installed
+    packages = {module.split(".")[0] for module in (AudioClip.__module__, __name__)}  # one if Étude is installed
     return from_bytes(answer, tuple(packages))[1]
 
 
 def project_bytes(data: bytes) -> bytes:
-    """In the child: a project as a message."""
+    """In the child: read a project and return it as bytes."""
     return to_bytes(("project", read_project(data)))
 
 
 def audio_bytes(data: bytes) -> bytes:
-    """In the child: a recording as a message."""
+    """In the child: read a recording and return it as bytes."""
     return to_bytes(("audio", read_stereo(data)))

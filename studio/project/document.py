@@ -1,11 +1,11 @@
-"""A visitor's document as one file that can be kept, moved and opened on another machine; no gradio here.
+"""A visitor's document as one portable file. No Gradio here.
 
     project.json        format, version, weights, checksums (studio.project.container)
-    document.json       which piece is on the stand, history, takes, renders, reference, settings
+    document.json       open piece, history, takes, renders, reference, settings
     pieces/N.json       one piece each: edits, pedal, style, human performance, pins (studio.project.pieces)
     scores/N.json, performances/N.json, prompts/N.flac, renders/N.flac    each once (studio.project.music)
 
-Written again, a project that was just opened gives the same bytes.
+Saving a project that was just opened gives the same bytes.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ Setting = str | float | bool | None
 
 @dataclass(frozen=True)
 class Project:
-    """What a project file holds.
+    """Contents of a project file.
 
     prompt       the visitor's own reference recording, if one is chosen
     renders      oldest first
-    settings     name of a component to what it says
-    checkpoints  folder to digest of the weights that were there when it was saved
-    left_out     what did not fit in, in words
+    settings     value of each component, by name
+    checkpoints  digest of the weights in each folder at the time of saving
+    left_out     description of what did not fit
     """
 
     session: Session
@@ -52,7 +52,7 @@ class Project:
 
 
 def project_of(document: Document) -> Project:
-    """A visitor's document as it stands."""
+    """The project of a visitor's document."""
     renders = [kept(render) for render in document.renders.kept]
     return Project(
         own(document.session), document.prompt, tuple(r for r in renders if r is not None),
@@ -61,8 +61,8 @@ def project_of(document: Document) -> Project:
 
 
 def own(session: Session) -> Session:
-    """The session without the pieces that were there before its project was opened, and what is far in its past."""
-    if session.doc <= session.since:  # the visitor has gone back to one of those
+    """The session without pieces from before its project was opened, and without old history."""
+    if session.doc <= session.since:  # undo has led back to one of those
         return session
     past = tuple(piece for piece in session.past if piece.doc > session.since)
     families = {piece.family for piece in (*past, session, *session.future)}
@@ -72,9 +72,8 @@ def own(session: Session) -> Session:
 
 # ---- writing ----
 def write_project(project: Project) -> tuple[bytes, Project]:
-    """The file, and the project as it went in: far history and old renders stay out of a file that grows too large.
-
-    Raises BadInput when even the piece alone is too large.
+    """The file, and the project as written: old history and renders are dropped if the file grows too large. Raises
+    BadInput if even the piece alone is too large.
     """
     for kept_pieces, kept_renders in ((KEPT_PIECES, KEPT_RENDERS), (KEPT_PIECES, 1), (KEPT_PIECES, 0), (1, 0), (0, 0)):
         slim, out = _slim(project, kept_pieces, kept_renders)
@@ -115,14 +114,14 @@ def _packed(project: Project) -> bytes:
 
 
 def _families_counted(session: Session) -> Session:
-    """The same with its families counted anew from 0, in the order in which they are met."""
+    """The same with its families renumbered from 0, in order of appearance."""
     met = [piece.family for piece in (*session.past, session, *session.future)] + [t.family for t in session.takes]
     new = {family: number for number, family in enumerate(dict.fromkeys(met))}
     return _each(session, lambda s: replace(s, family=new.get(s.family, 0)), lambda t: replace(t, family=new[t.family]))
 
 
 def _each(session: Session, piece: Callable[[Session], Session], take: Callable[[Take], Take]) -> Session:
-    """A session with every piece and every take changed; what a take continues is a piece."""
+    """A session with every piece and take changed, the bases of takes included."""
     return replace(
         piece(session), past=tuple(map(piece, session.past)), future=tuple(map(piece, session.future)),
         takes=tuple(take(replace(t, base=piece(t.base))) for t in session.takes),
@@ -130,7 +129,7 @@ def _each(session: Session, piece: Callable[[Session], Session], take: Callable[
 
 
 class _Numbers:
-    """Document numbers counted anew, in the order in which they are met; 0, no piece, stays 0."""
+    """Renumbering of documents in order of appearance; 0 (no piece) stays 0."""
 
     def __init__(self) -> None:
         self._new = {0: 0}
@@ -139,13 +138,13 @@ class _Numbers:
         return self._new.setdefault(doc, len(self._new))
 
     def known(self, doc: int) -> int:
-        """The new number of one that was met, else 0."""
+        """The new number of a known document, else 0."""
         return self._new.get(doc, 0)
 
 
 # ---- reading ----
 def read_project(data: bytes) -> Project:
-    """A project of bytes that anyone may have sent. Raises BadInput: one sentence."""
+    """Read a project from untrusted bytes. Raises BadInput."""
     head, members = unpack(data)
     try:
         return _read(head, members)
@@ -154,7 +153,7 @@ def read_project(data: bytes) -> Project:
     except BadInput:
         raise
     except (ValueError, TypeError, KeyError, IndexError, OverflowError, MemoryError) as error:
-        raise BadInput("This project file holds what no Étude has written; use another copy of it.") from error
+        raise BadInput("This project file has contents that Étude does not write; use another copy of it.") from error
 
 
 def _read(head: Mapping[str, Any], members: Mapping[str, bytes]) -> Project:
@@ -189,9 +188,9 @@ def _settings(table: object) -> dict[str, Setting]:
     return found
 
 
-# ---- onto the stand ----
+# ---- opening ----
 def adopt(document: Document, project: Project) -> Session:
-    """Put a project in the place of a visitor's work; undo brings the pieces back that were there."""
+    """Replace a visitor's work by a project; undo restores the earlier pieces."""
     document.jobs.stop()
     shift = 0
 
@@ -226,7 +225,7 @@ def _maker(saved: KeptRender, shift: int, folder: Path, session: Session) -> Cal
 
 
 def _moved(session: Session, shift: int, takes: int, families: int) -> Session:
-    """The same pieces and takes under numbers that this visitor has not used yet."""
+    """The same pieces and takes under numbers that are new to this visitor."""
 
     def piece(s: Session) -> Session:
         return replace(s, doc=s.doc + shift if s.doc else 0, family=s.family + families)
@@ -238,6 +237,6 @@ def _moved(session: Session, shift: int, takes: int, families: int) -> Session:
 
 
 def other_weights(project: Project) -> tuple[str, ...]:
-    """The weights by name that are others here than where the project was saved."""
+    """Names of the weights that differ from those of the saved project."""
     here = weights_here()
     return tuple(sorted(name for name, digest in project.checkpoints.items() if here.get(name, digest) != digest))

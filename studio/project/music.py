@@ -1,6 +1,5 @@
-"""Scores, performances and prompts as members of a project file, bit for bit as they were.
-
-A `MemberWriter` holds each of them once, however many pieces, takes and renders use it.
+"""Scores, performances and prompts as members of a project file, bit-exact. A `MemberWriter` stores each once, however
+many pieces, takes and renders use it.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ from engine.sound.stereo import Image
 from studio.project.values import Damaged, column, keyed, parse, real, rising, text, written
 from studio.state.session import Grid
 
-MAX_NOTES = 40_000  # of a performance: the notes of the score and those that the visitor added
+MAX_NOTES = 40_000  # of a performance: those of the score and those that the visitor added
 MOST_SEC = 200_000.0  # the slowest style of the longest score
 MAX_PEDAL = 400_000
 _INT16 = 32_767
@@ -50,22 +49,22 @@ _PERFORMANCE: Limits = {
 
 
 class MemberWriter:
-    """Members by name while a project is written: the same music is put there once."""
+    """Members of a project during writing; identical music is stored once."""
 
     def __init__(self) -> None:
         self.members: dict[str, bytes] = {}
         self._names: dict[str, str] = {}
 
     def score(self, score: Score) -> str:
-        """The name under which a score stands."""
+        """Store a score; return its member name."""
         return self._put("scores", score.digest, lambda: written(score_table(score)), "json")
 
     def performance(self, performance: Performance) -> str:
-        """The name under which a performance stands."""
+        """Store a performance; return its member name."""
         return self._put("performances", performance.digest, lambda: written(performance_table(performance)), "json")
 
     def prompt(self, prompt: Prompt) -> str:
-        """The name under which a prompt's sound stands, 16 bit."""
+        """Store a prompt's sound as 16-bit FLAC; return its member name."""
         data = encode_audio(prompt.clip, "flac")
         return self._put("prompts", digest(prompt.clip), lambda: data, "flac")
 
@@ -78,7 +77,7 @@ class MemberWriter:
 
 
 class MemberReader:
-    """The other way: music by the name of its member, each read once. Raises Damaged."""
+    """Members of a project during reading, each read once. Raises Damaged."""
 
     def __init__(self, members: Mapping[str, bytes]) -> None:
         self._members, self._read = members, dict[str, Any]()
@@ -118,7 +117,7 @@ def _columns(thing: object, names: Mapping[str, Any]) -> dict[str, list]:
 
 
 def score_table(score: Score) -> dict[str, Any]:
-    """A score as JSON; of the marks only those that are written anywhere."""
+    """A score as JSON; only marks that occur."""
     marks = {name: score.marks[name].tolist() for name in MARK_NAMES if score.marks[name].any()}
     return {
         "title": score.title, "composer": score.composer, "tempo_bpm": float(score.tempo_bpm),
@@ -155,7 +154,7 @@ def read_score(table: object) -> Score:
 
 
 def _events(table: object) -> PageEvents:
-    """Page events of a saved score; projects of before have none."""
+    """Page events of a saved score; older projects have none."""
     found = keyed(table, "quarter", "kind")
     quarter = rising(column(found["quarter"], "quarter", *SCORE["onset_quarter"]), "events")
     kind = column(found["kind"], "kind", 0, len(EVENT_NAMES) - 1, np.int8, len(quarter))
@@ -163,7 +162,7 @@ def _events(table: object) -> PageEvents:
 
 
 def _remarks(rows: object) -> tuple[Remark, ...]:
-    """Remarks of a saved score; projects of before have none."""
+    """Remarks of a saved score; older projects have none."""
     try:
         return from_json(rows)
     except ValueError as error:
@@ -235,7 +234,7 @@ def read_flac(data: bytes, longest_sec: float, kinds: Collection[tuple[int, int]
 
 
 def prompt_table(prompt: Prompt, archive: MemberWriter) -> dict[str, Any]:
-    """A prompt as JSON; its sound and notes go on the shelf."""
+    """A prompt as JSON; its sound and notes become members."""
     key = next((name for name, ours in gallery().items() if ours.digest == prompt.digest), "")
     notes = None if prompt.notes is None else archive.performance(prompt.notes)
     return {
@@ -258,7 +257,7 @@ def _read_image(table: object) -> Image | None:
 
 
 def read_prompt(table: object, archive: MemberReader) -> Prompt:
-    """The prompt of prompt_table: one of ours itself, if it still sounds the same here. Raises Damaged."""
+    """The prompt of prompt_table; a gallery prompt if its sound is identical here. Raises Damaged."""
     image = _read_image(table)
     found = keyed(table, "key", "name", "credit", "sound", "notes", *(("lean", "width") if image is not None else ()))
     samples = archive.prompt_samples(found["sound"])

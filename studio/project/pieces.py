@@ -1,6 +1,5 @@
-"""A visitor's pieces as members of a project file: a Session with its edits, its history, its takes, what it compares.
-
-Document numbers are counted anew, in the order in which the pieces stand, so that the same work gives the same bytes.
+"""A visitor's pieces as members of a project file: a Session with edits, history, takes and comparison. Documents are
+renumbered in order, so that the same work gives the same bytes.
 """
 
 from __future__ import annotations
@@ -36,13 +35,13 @@ Doc = Callable[[int], int]
 
 
 class Pieces:
-    """Sessions written as members of their own, `pieces/N.json`."""
+    """Sessions as members, `pieces/N.json`."""
 
     def __init__(self, archive: MemberWriter, doc: Doc) -> None:
         self._archive, self._doc, self._count = archive, doc, 0
 
     def put(self, session: Session, votes: bool = False) -> str:
-        """The name under which a piece stands; its own history and takes are left out."""
+        """Store a piece without history and takes; return its member name."""
         self._count += 1
         name = f"pieces/{self._count}.json"
         self._archive.members[name] = written(self._table(session, votes))
@@ -96,7 +95,7 @@ def _comparison(comparison: Comparison, archive: MemberWriter, votes: bool) -> d
 
 
 def take_table(take: Take, archive: MemberWriter, pieces: Pieces) -> dict[str, Any]:
-    """A take as JSON, without its number: that is its place."""
+    """A take as JSON, without its number, which is its position."""
     return {
         "kind": take.kind, "title": take.title, "seed": take.seed, "span": list(take.span), "family": take.family,
         "score": archive.score(take.score), "fresh": take.fresh.astype(int).tolist(),
@@ -104,7 +103,7 @@ def take_table(take: Take, archive: MemberWriter, pieces: Pieces) -> dict[str, A
     }  # fmt: skip
 
 
-# ---- the way back ----
+# ---- reading ----
 def read_piece(name: object, archive: MemberReader) -> Session:
     """The Session of a member that Pieces.put wrote. Raises Damaged."""
     data = archive.data(name, "pieces")
@@ -147,12 +146,12 @@ def _session(table: object, archive: MemberReader) -> Session:
 
 
 def _family(table: Mapping[str, Any]) -> int:
-    """A piece's family; all are of one in a project from before there were several."""
+    """A piece's family; older projects have a single one."""
     return whole(table.get("family", 0), "family", 0, MAX_COUNT)
 
 
 def _controls(table: object) -> Controls:
-    t = keyed(table, *(f.name for f in fields(Controls) if f.name != "freedom"))  # projects of before have none
+    t = keyed(table, *(f.name for f in fields(Controls) if f.name != "freedom"))  # older projects have none
     axes = column(t["axes"], "axes", -10, 10, np.float64)
     if len(axes) > 100:
         raise Damaged("it has too many sliders")
@@ -180,7 +179,7 @@ def _edits(rows: object) -> Mapping[int, NoteEdit]:
         i, pitch, onset, duration, velocity, own = (*listed(row, 6, "edit"), *[None] * 6)[:6]
         names = {text(name, "own") for name in listed(own, len(FIELDS), "own")}
         if not names <= set(FIELDS):
-            raise Damaged("an edit is of something that no note has")
+            raise Damaged("an edit names an unknown field")
         edits[whole(i, "note", 1, 10_000_000)] = NoteEdit(
             whole(pitch, "pitch", 0, 127), real(onset, "onset", 0, MOST_SEC), real(duration, "duration", 0, MOST_SEC),
             whole(velocity, "velocity", 0, 127), frozenset(names),
@@ -205,7 +204,7 @@ def read_reference(table: object, score: Score | None, archive: MemberReader) ->
     played = archive.performance(t["performance"])
     found = read_alignment(t["alignment"], MAX_NOTES if score is None else len(score), len(played))
     if score is not None and len(np.unique(score.onset_quarter[found.score_index])) < 2:
-        raise Damaged("its human performance has nothing in common with the score")
+        raise Damaged("its human performance matches no note of the score")
     return Reference(played, found, text(t["name"], "name"))
 
 

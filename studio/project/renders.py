@@ -1,4 +1,4 @@
-"""Kept renders in a project file, and back: the sound as FLAC, which says inside how it was made."""
+"""Renders in a project file: FLAC with a description of the settings inside."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ KINDS = ((1, 32000), (1, SAMPLE_RATE), (2, SAMPLE_RATE))  # channels and Hz of k
 
 @dataclass(frozen=True)
 class KeptRender:
-    """A render that is over. The fields are those of studio.actions.rendering.Render; `flac` is its sound."""
+    """A finished render. The fields are those of studio.actions.rendering.Render; `flac` is its sound."""
 
     title: str
     doc: int
@@ -54,7 +54,7 @@ class KeptRender:
 
 
 def kept(render: Render) -> KeptRender | None:
-    """A render as it is kept; None for one that is still being made, came to nothing, or is too long for a file."""
+    """The saved form of a render; None if it is unfinished, empty or too long for a file."""
     if not render.over or not render.made or render.seconds > KEPT_RENDER_SEC:
         return None
     return KeptRender(
@@ -64,7 +64,7 @@ def kept(render: Render) -> KeptRender | None:
 
 
 def restored(saved: KeptRender, number: int, doc: int, family: int, folder: Path) -> Render:
-    """A Render of this visitor's under a new number, of the document `doc`, as it was when it was over."""
+    """Restore a Render under a new number, for the document `doc`."""
     piece = Session(
         title=saved.title, doc=doc, family=family, rendered=saved.request.performance, grid=saved.grid,
         reference=saved.reference,
@@ -85,14 +85,14 @@ def _nothing(job: Job) -> Callable[[], None]:
 
 
 def comment_of(flac: bytes) -> str:
-    """How a sound was made, as it stands in the file; "" where that is none of ours."""
+    """The description in a sound file; "" if Étude did not write it."""
     with soundfile.SoundFile(io.BytesIO(flac)) as file:
         comment = file.comment
     return comment if len(comment) <= MAX_COMMENT and read_description(flac) else ""
 
 
 def render_table(saved: KeptRender, doc: int, archive: MemberWriter) -> dict[str, Any]:
-    """A kept render as JSON; its sound goes on the shelf."""
+    """A saved render as JSON; its sound becomes a member."""
     request = saved.request
     name = f"renders/{1 + sum(member.startswith('renders/') for member in archive.members)}.flac"
     archive.members[name] = saved.flac

@@ -1,8 +1,7 @@
-"""Every visitor's work on the server's disk, so that a reload or a restart brings it back; no gradio here.
+"""Autosave of every visitor's work on the server's disk, so that it survives a reload or restart. No Gradio here.
 
-A `SessionStore` is a folder of project files, one for each tab of a visitor's browser, under names that only that
-browser knows the secret of. A `Autosaver` writes them a moment after something has changed, one after the other, in a
-thread of its own.
+A `SessionStore` is a folder of project files, one for each browser tab, under names derived from a secret that only
+that browser has. An `Autosaver` writes them shortly after a change, one by one, in its own thread.
 """
 
 from __future__ import annotations
@@ -29,17 +28,17 @@ from studio.service.retention import Retention
 if TYPE_CHECKING:
     from studio.actions.document import Document
 
-MIN_REST = 10  # times as long as this visitor's last writing took
-CANNOT = "What you do here cannot be kept on this server, so save the project before you leave"
+MIN_REST = 10  # pause between writes of a visitor, in units of the last write's duration
+CANNOT = "This server cannot save your work, so save the project before you leave"
 _TOKEN, _TAB = re.compile(r"[A-Za-z0-9_-]{20,64}"), re.compile(r"[A-Za-z0-9_-]{8,64}")
 
 
 def state_folder() -> Path:
-    """Where visitors' work is kept: ETUDE_STATE_DIR, or `etude` among the caches of whoever runs the server."""
+    """Folder of the autosaved work: ETUDE_STATE_DIR, or `etude` in the cache folder of the server's user."""
     told = os.environ.get("ETUDE_STATE_DIR")
     if told:
         return Path(told)
-    home = Path(os.path.expanduser("~"))  # Path.home() raises where there is none
+    home = Path(os.path.expanduser("~"))  # Path.home() raises if there is none
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local") / "etude"
     if sys.platform == "darwin":
@@ -48,24 +47,24 @@ def state_folder() -> Path:
 
 
 def tab_of(value: object) -> str:
-    """The number that a tab says it has, "" for none."""
+    """The number sent by a tab, "" if it is invalid."""
     return value if isinstance(value, str) and _TAB.fullmatch(value) else ""
 
 
 def new_token() -> str:
-    """A secret that nobody guesses; the browser keeps it."""
+    """A random secret, stored in the browser."""
     return secrets.token_urlsafe(24)
 
 
 class SessionStore:
-    """The folder. Nothing is raised for what cannot be read; writing raises BadInput with a sentence."""
+    """The folder. Unreadable files are skipped; a failed write raises BadInput with a sentence."""
 
     def __init__(self, folder: Path, most_bytes: int = KEPT_BYTES, most_age_sec: float = KEPT_SEC) -> None:
         self.folder, self._most_bytes, self._most_age_sec = folder, most_bytes, most_age_sec
         self._retention = Retention(folder)
 
     def usable(self) -> bool:
-        """Whether anything can be kept here; makes the folder."""
+        """Whether the folder can be written to; creates it."""
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError:
@@ -73,14 +72,14 @@ class SessionStore:
         return os.access(self.folder, os.W_OK | os.X_OK)
 
     def path(self, token: object, tab: str = "") -> Path | None:
-        """The file of a tab of a visitor's browser, which need not exist; None for what is no token."""
+        """The file of a browser tab, which need not exist; None for an invalid token."""
         if not isinstance(token, str) or not _TOKEN.fullmatch(token):
             return None
         which = f"-{_digest(tab, 12)}" if tab else ""
         return self.folder / f"{_digest(token, 40)}{which}{SUFFIX}"
 
     def files(self, token: object) -> list[Path]:
-        """What was kept of all tabs of this browser, newest first."""
+        """The saved files of all tabs of this browser, newest first."""
         path = self.path(token)
         if path is None:
             return []
@@ -88,7 +87,7 @@ class SessionStore:
         return sorted(found, key=_written_at, reverse=True)
 
     def find(self, token: object, tab: str = "") -> Path | None:
-        """The file of this tab; of one that has none yet, the newest of the browser."""
+        """The file of this tab; for a tab without one, the newest of the browser."""
         mine, known = self.path(token, tab), self.files(token)
         found = mine if mine in known else known[0] if known else None
         if found is not None:
@@ -96,7 +95,7 @@ class SessionStore:
         return found
 
     def read(self, token: object, tab: str = "") -> bytes | None:
-        """What was kept for this tab, or the newest of the browser."""
+        """The contents of `find`."""
         path = self.find(token, tab)
         try:
             return None if path is None else path.read_bytes()
@@ -104,7 +103,7 @@ class SessionStore:
             return None
 
     def write(self, token: object, data: bytes, tab: str = "") -> None:
-        """Keep this for the visitor; the file is the old one or the new one, whatever happens meanwhile."""
+        """Write the file of a tab atomically."""
         path = self.path(token, tab)
         if path is None or not self.usable():
             raise BadInput(f"{CANNOT}.")
@@ -121,7 +120,7 @@ class SessionStore:
         self.prune(path.name)
 
     def _prune_browser(self, token: object) -> None:
-        """Remove the oldest tabs of a browser that has too many or too large ones; the newest stays."""
+        """Remove the oldest files of a browser that has too many or too large ones; the newest stays."""
         size = 0
         for number, path in enumerate(self.files(token)):
             size += path.stat().st_size if path.exists() else 0
@@ -129,7 +128,7 @@ class SessionStore:
                 path.unlink(missing_ok=True)
 
     def prune(self, keep: str = "") -> None:
-        """Remove what has long been unused, see studio.service.retention; nothing else that lies in the folder."""
+        """Remove files that were unused for long, see studio.service.retention; foreign files stay."""
         self._retention.prune(self._most_bytes, self._most_age_sec, keep)
 
 
@@ -145,9 +144,9 @@ def _written_at(path: Path) -> int:
 
 
 class Autosaver:
-    """Writes visitors' documents when they have been left alone for a moment.
+    """Writes visitors' documents shortly after their last change.
 
-    make  a document's file, or None when nothing of the visitor's own is in it
+    make  makes a document's file; None if the visitor has changed nothing
     """
 
     def __init__(
@@ -156,14 +155,14 @@ class Autosaver:
         self.store, self._make, self._wait_sec = store, make, wait_sec
         self._condition, self._thread = threading.Condition(), None
         self._due: dict[int, float] = {}
-        self._first: dict[int, float] = {}  # when the first change came that is not written
+        self._first: dict[int, float] = {}  # time of the first unsaved change
         self._rest_sec: dict[int, float] = {}
         self._known: dict[int, tuple[weakref.ref[Document], str, str]] = {}
         self._writing = threading.Lock()
         self._said = False
 
     def attend(self, document: Document, token: str, tab: str = "") -> None:
-        """From now on, keep what this document becomes under this token, for this tab alone."""
+        """Start to autosave this document under this token and tab."""
         key = id(document)
         with self._condition:
             tab = self._own_tab(key, token, tab)
@@ -175,9 +174,8 @@ class Autosaver:
         document.arrived, document.unsaved = True, lambda: key in self._due
 
     def _own_tab(self, key: int, token: str, tab: str) -> str:
-        """The tab under which a document is kept: never that of another document that may still change.
-
-        Tabs without storage have no number of their own, so each gets one. A tab that was reloaded takes over its own.
+        """The tab to save a document under: never that of another live document. A tab without browser storage has no
+        number and gets a new one. A reloaded tab keeps its own.
         """
         for other, (document, its_token, its_tab) in list(self._known.items()):
             if other == key or (its_token, its_tab) != (token, tab):
@@ -193,7 +191,7 @@ class Autosaver:
             table.pop(key, None)
 
     def others(self, document: Document) -> list[Path]:
-        """What other tabs of this document's browser were left with, newest first."""
+        """Saved files of the browser's other tabs, newest first."""
         with self._condition:
             _, token, tab = self._known.get(id(document), (None, "", ""))
         self.flush(token)
@@ -209,7 +207,7 @@ class Autosaver:
             self._condition.notify()
 
     def flush(self, token: str = "") -> None:
-        """Write now what is waiting, of this token or of all; what is being written is there afterwards, too."""
+        """Write pending changes now, of this token or of all; also waits for a write in progress."""
         with self._condition:
             keys = [key for key in self._due if not token or self._known.get(key, (None, ""))[1] == token]
         for key in keys:
@@ -218,7 +216,7 @@ class Autosaver:
             return
 
     def leave(self, document: Document) -> None:
-        """Write what is waiting of a document that is about to end, and forget it."""
+        """Write the pending changes of a document that ends, and drop it."""
         key = id(document)
         document.on_change = lambda: None
         with self._condition:
@@ -229,7 +227,7 @@ class Autosaver:
             self._forget(key)
 
     def waiting(self, document: Document) -> bool:
-        """Whether a change of this document is not written yet."""
+        """Whether this document has an unsaved change."""
         with self._condition:
             return id(document) in self._due
 
@@ -260,7 +258,7 @@ class Autosaver:
                 if data is not None:
                     self.store.write(known[1], data, known[2])
                 self._said, document.unkept = False, ""
-            except Exception as problem:  # whatever it is, the next visitor's work is kept
+            except Exception as problem:  # an error must not stop the autosave of other visitors
                 if not self._said:
                     print(f"Étude: a visitor's work could not be kept. {problem}", flush=True)
                 if not isinstance(problem, (BadInput, OSError)):

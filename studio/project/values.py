@@ -1,6 +1,6 @@
-"""What may stand in a project file's JSON: every value is looked at before anything is made of it.
+"""Validation of the JSON of a project file: every value is checked before use.
 
-Whatever does not fit raises `Damaged`; studio.project turns that into one sentence for the visitor.
+An invalid value raises `Damaged`; studio.project turns that into one sentence for the visitor.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ _PLAIN = (int, float)
 
 
 class Damaged(ValueError):
-    """A part of a project file that Étude cannot have written; says which."""
+    """A part of a project file is invalid; the message names it."""
 
 
 def parse(data: bytes) -> Any:
-    """JSON from anyone: no NaN, no Infinity, no nesting without end. Raises Damaged."""
+    """Parse untrusted JSON: no NaN, no Infinity, limited nesting. Raises Damaged."""
 
     def constant(name: str) -> None:
         raise Damaged(f"it holds {name}")
@@ -30,48 +30,48 @@ def parse(data: bytes) -> Any:
     except Damaged:
         raise
     except (ValueError, RecursionError, MemoryError) as error:
-        raise Damaged("it is not the JSON that it should be") from error
+        raise Damaged("it is not valid JSON") from error
 
 
 def written(value: object) -> bytes:
-    """JSON that `parse` reads back to the last bit, the same bytes for the same value."""
+    """Canonical JSON that `parse` reads back bit-exactly."""
     return json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii")
 
 
 def keyed(value: object, *names: str) -> dict[str, Any]:
-    """A table with at least these names."""
+    """An object with at least these keys."""
     if not isinstance(value, dict) or any(name not in value for name in names):
-        raise Damaged(f"{', '.join(names)} should stand in it")
+        raise Damaged(f"{', '.join(names)} is missing in it")
     return value
 
 
 def listed(value: object, most: int, name: str = "list") -> list:
-    """A list of at most so many."""
+    """A list of at most `most` entries."""
     if not isinstance(value, list) or len(value) > most:
         raise Damaged(f"its {name} is no list of up to {most}")
     return value
 
 
 def text(value: object, name: str, most: int = MAX_TEXT) -> str:
-    """A text of at most so many characters, all of which can be written down."""
+    """A text of limited length without lone surrogates."""
     if not isinstance(value, str) or len(value) > most:
         raise Damaged(f"its {name} is no text of up to {most} characters")
     try:
         value.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise Damaged(f"its {name} holds half a character") from error
+        raise Damaged(f"its {name} has a lone surrogate") from error
     return value
 
 
 def whole(value: object, name: str, low: int, high: int) -> int:
-    """A whole number between two others."""
+    """A whole number in a range."""
     if type(value) is not int or not low <= value <= high:
         raise Damaged(f"its {name} is not {low} to {high}")
     return value
 
 
 def real(value: object, name: str, low: float, high: float) -> float:
-    """A number between two others."""
+    """A number in a range."""
     if type(value) not in _PLAIN or not low <= value <= high:  # type: ignore[operator]
         raise Damaged(f"its {name} is not {low:g} to {high:g}")
     return float(value)  # type: ignore[arg-type]
@@ -85,13 +85,13 @@ def flag(value: object, name: str) -> bool:
 
 
 def column(value: object, name: str, low: float, high: float, dtype: DTypeLike, n: int | None = None) -> NDArray:
-    """A list of numbers between two others, (n,) of a dtype; whole ones where the dtype is. At most 400,000."""
+    """A list of numbers in a range, (n,) of a dtype; whole numbers for an integer dtype. At most 400,000."""
     values = listed(value, 400_000, name)
     if n is not None and len(values) != n:
         raise Damaged(f"its {name} has {len(values)} entries where {n} belong")
     whole_only = not np.issubdtype(np.dtype(dtype), np.floating)
     kinds = (int,) if whole_only else _PLAIN
-    if not all(type(v) in kinds and low <= v <= high for v in values):  # NaN is not between anything
+    if not all(type(v) in kinds and low <= v <= high for v in values):  # also excludes NaN
         raise Damaged(f"its {name} holds what is not {low:g} to {high:g}")
     return np.array(values, dtype=dtype)
 

@@ -1,1 +1,1 @@
-"""What all visitors share: the engine, and the jobs that use it."""
+"""Services shared by all visitors: the engine, admission, jobs, retention of files."""

@@ -1,8 +1,7 @@
-"""Turns at what all visitors share: first come, first served, one waiting job a visitor, and each knows its place.
+"""Admission to shared resources: a fair FIFO queue with one waiting job per visitor.
 
-A visitor's further jobs stand aside until the one that waits has been served, so that nobody gains by pressing more
-buttons. A job that takes the place of an older one of its kind (the next position of a slider) takes its place in the
-queue too: who moves a slider for ten seconds waits no longer than who moved it once.
+A visitor's further jobs wait outside the queue until the first is served, so pressing more buttons gains nothing. A job
+that replaces an older one of its kind (the next position of a slider) inherits its place in the queue.
 """
 
 from __future__ import annotations
@@ -19,14 +18,14 @@ from engine.music.types import BadInput
 from engine.progress import ProgressCallback
 from studio.service.jobs import Job, current_job
 
-CROWDED = "Too many visitors are playing just now; try again in a minute."
+CROWDED = "Too many visitors are using the studio at the moment; try again in a minute."
 _POLL_SEC = 0.2
-_HEIR_SEC = 2.0  # a place that an overtaken job has left is its successor's for so long
+_HEIR_SEC = 2.0  # a replaced job's place stays reserved for its successor
 
 
 @dataclass(eq=False)
 class _Waiting:
-    """One job in the queue; job and kind are None and "" for a caller that is no visitor's job."""
+    """One job in the queue; job and kind are None and "" for a caller without a job."""
 
     visitor: object
     kind: str
@@ -35,18 +34,18 @@ class _Waiting:
 
 
 class AdmissionGate:
-    """So many jobs at one time; the others wait, and can be cancelled meanwhile."""
+    """Admits a fixed number of jobs at a time; the others wait and can be cancelled."""
 
     def __init__(self, at_once: int, most_waiting: int = WAITING_LONG) -> None:
         self._free, self._most, self._changed = at_once, most_waiting, threading.Condition()
         self._tickets = itertools.count(1)
-        self._line: list[_Waiting] = []  # first come first, one a visitor
-        self._aside: list[_Waiting] = []  # further jobs of visitors that stand in the line
-        self._left: dict[tuple[object, str], tuple[int, float]] = {}  # tickets of overtaken jobs, and when they left
+        self._line: list[_Waiting] = []  # FIFO, one per visitor
+        self._aside: list[_Waiting] = []  # further jobs of visitors in the queue
+        self._left: dict[tuple[object, str], tuple[int, float]] = {}  # tickets of replaced jobs, and when they left
 
     @contextmanager
     def turn(self, step: ProgressCallback) -> Iterator[None]:
-        """Wait for a turn. Raises BadInput when too many wait, and whatever `step` raises."""
+        """Context manager: wait for admission. Raises BadInput if the queue is full, and whatever `step` raises."""
         mine = self._join(current_job())
         try:
             while not self._served(mine):
@@ -66,7 +65,7 @@ class AdmissionGate:
                 self._changed.notify_all()
 
     def waiting(self) -> int:
-        """How many visitors wait."""
+        """Number of waiting visitors."""
         with self._changed:
             return len(self._line)
 
@@ -77,7 +76,7 @@ class AdmissionGate:
             before = next((other for other in self._line if other.visitor is visitor), None)
             if before is None:
                 self._enter(mine)
-            elif before.kind == kind and before.job is not None and before.job.over:  # this job's older self
+            elif before.kind == kind and before.job is not None and before.job.over:  # the job that this one replaces
                 mine.ticket = before.ticket
                 self._line[self._line.index(before)] = mine
             else:
@@ -85,7 +84,7 @@ class AdmissionGate:
             return mine
 
     def _enter(self, mine: _Waiting) -> None:
-        """Into the line: at the place that this visitor's older job of the kind has left, or at the end."""
+        """Enter the queue: at the place inherited from the replaced job, or at the end."""
         now = time.monotonic()
         self._left = {key: left for key, left in self._left.items() if now - left[1] < _HEIR_SEC}
         inherited = self._left.pop((mine.visitor, mine.kind), None)
@@ -96,7 +95,7 @@ class AdmissionGate:
         self._line.sort(key=lambda waiting: waiting.ticket)
 
     def _leave(self, mine: _Waiting) -> None:
-        """Out of the line, or from beside it; the visitor's next job comes in from the side, at the end."""
+        """Leave the queue; the visitor's next job enters at the end."""
         if mine in self._aside:
             self._aside.remove(mine)
         if mine not in self._line:
@@ -112,7 +111,7 @@ class AdmissionGate:
         self._changed.notify_all()
 
     def _served(self, mine: _Waiting) -> bool:
-        """Take a free turn if it is this job's, after waiting for one a moment."""
+        """Wait for a moment; take a free slot if this job is next."""
         with self._changed:
             if not self._changed.wait_for(lambda: self._free > 0 and self._line[:1] == [mine], _POLL_SEC):
                 if mine.job is not None:

@@ -1,4 +1,4 @@
-"""Long work on threads of its own: waited for in short pieces, it says how far it is and can be cancelled."""
+"""Background jobs on threads: polled, with progress, cancellable."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from engine.limits import ABANDONED_SEC
 from engine.music.types import BadInput, BundleError
 from engine.progress import Cancelled
 
-_here = threading.local()  # the job that this thread does
+_here = threading.local()  # the job of this thread
 S = TypeVar("S")
 _BROKEN = "Something went wrong in the studio, so this was not done; try again, or with another file."
 
 
 def current_job() -> Job | None:
-    """The job that this thread does, None outside of jobs."""
+    """The job of this thread, None outside of jobs."""
     return getattr(_here, "job", None)
 
 
 class Job:
-    """One piece of work.
+    """One background job.
 
     number  its name on the page, from 1
-    kind    a visitor has one job of a kind at a time
-    text    what it is doing, for the page: "Playing"
-    share   how much of that is done, 0 to 1; 0 also while it cannot be told
-    place   its place in the queue for what all visitors share, from 1; 0 when it does not wait
-    visitor whose it is
-    show    made by the work: what the page shall show when all is done
-    refusal why it could not be done, "" if it could
-    stopped None, or who stopped it: "visitor", or "overtaken" by a newer job
-    draft   what it has written so far, for the page to show: rows as in studio.page.wire.draft_value
-    about   what the page must know to draw these
+    kind    a visitor has at most one job of a kind
+    text    its present stage, for the page: "Playing"
+    share   finished share of that stage, 0 to 1; 0 while unknown
+    place   its place in the admission queue, from 1; 0 if it does not wait
+    visitor its owner
+    show    its result: makes the values that the page shows
+    refusal the reason of a failure, "" without one stopped None, or who stopped it: "visitor", or "overtaken" if a
+    newer job replaced it
+    draft   rows written so far, as in studio.page.wire.draft_value
+    about   what the page needs to draw them
     """
 
     def __init__(
@@ -55,18 +55,18 @@ class Job:
 
     @property
     def over(self) -> bool:
-        """Done, refused or stopped."""
+        """Whether it is done, refused or stopped."""
         return self._over.is_set()
 
     @property
     def doing(self) -> str:
-        """What it is doing, in words, with its place in the queue."""
+        """Its stage in words, with its place in the queue."""
         if not self.place:
             return self.text
         return f"{self.text}: {'next' if self.place == 1 else f'number {self.place}'} in the queue"
 
     def step(self, share: float = 0.0) -> None:
-        """Say the finished share. Raises Cancelled when the work is no longer wanted."""
+        """Progress callback. Raises Cancelled if the job was stopped."""
         if time.monotonic() - self._asked > ABANDONED_SEC:
             self.stop("overtaken")
         if self.stopped:
@@ -74,12 +74,12 @@ class Job:
         self.share = share
 
     def begin(self, text: str) -> None:
-        """Say what is done next. Raises Cancelled like step."""
+        """Begin the next stage. Raises Cancelled like step."""
         self.step(0.0)
         self.text = text
 
     def unless_stopped(self, change: Callable[[S], S]) -> Callable[[S], S]:
-        """The change, which raises Cancelled when it is no longer wanted."""
+        """The change, or one that raises Cancelled if the job was stopped."""
 
         def checked(now: S) -> S:
             self.step(1.0)
@@ -88,13 +88,13 @@ class Job:
         return checked
 
     def stop(self, by: str) -> None:
-        """Let the work end at its next step; whoever waits for it is answered now."""
+        """Stop the work at its next progress callback; waiting callers return now."""
         if not self.over:
             self.stopped = by
             self._over.set()
 
     def wait(self, seconds: float) -> bool:
-        """Wait until it is over, or so long; whether it is over."""
+        """Wait for some seconds at most; return whether it is over."""
         self._asked = time.monotonic()
         return self._over.wait(seconds)
 
@@ -116,7 +116,7 @@ class Job:
 
 
 class Jobs:
-    """One visitor's jobs, one of a kind: a new one stops the one before. visitor: whose, where several Jobs are."""
+    """One visitor's jobs, one of each kind: a new one stops the previous. visitor: the owner."""
 
     def __init__(self, visitor: object = None) -> None:
         self._visitor = self if visitor is None else visitor
@@ -126,7 +126,7 @@ class Jobs:
         self, kind: str, text: str, work: Callable[[Job], Callable[[], Any]], same: Hashable = None,
         about: dict[str, Any] | None = None,
     ) -> Job:  # fmt: skip
-        """Start a job; one that is running for the `same` already is returned instead."""
+        """Start a job; return the running one if it has the same `same`."""
         with self._lock:
             before = self._latest.get(kind)
             if before is not None and not before.over and same is not None and before.same == same:
@@ -140,7 +140,7 @@ class Jobs:
         return job
 
     def refuse(self, sentence: str) -> Job:
-        """A job that was refused before it began."""
+        """A job that failed before it began."""
         with self._lock:
             self._number += 1
             job = self._latest["refused"] = Job(self._number, "refused")
@@ -149,13 +149,13 @@ class Jobs:
         return job
 
     def running(self, kind: str) -> Job | None:
-        """The job of this kind that is not over."""
+        """The unfinished job of this kind."""
         with self._lock:
             job = self._latest.get(kind)
             return None if job is None or job.over else job
 
     def busy(self) -> bool:
-        """Whether any job is not over."""
+        """Whether any job is unfinished."""
         with self._lock:
             return any(not job.over for job in self._latest.values())
 

@@ -1,8 +1,8 @@
-"""Which files of the state folder may go: its own alone, by how long the server has run since they were last used.
+"""Retention in the state folder: remove Étude's own files by server running time since their last use.
 
-The clock of the computer is not trusted: a jump of a month, or files dated 1970, would remove everybody's work. So the
-folder holds an index, with the seconds that servers have run on this folder and, for each file, their number when the
-file was last written or opened. A file that is not in the index counts as used now.
+The computer's clock is not trusted: a jump of a month, or files dated 1970, would remove everybody's work. So an index
+holds the seconds that servers have run on this folder and, for each file, that count at its last write or read. A file
+that is not in the index counts as used now.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from engine.files import write_aside
 from engine.limits import KEPT_FRESH_SEC
 
 INDEX = "index.json"
-ASIDE_SEC = 3600.0  # a half-written file of that age was left by a process that was ended
+ASIDE_SEC = 3600.0  # age at which a partial file is considered abandoned
 PROJECT = re.compile(r"[0-9a-f]{40}(?:-[0-9a-f]{12})?\.etude")
 ASIDE = re.compile(r"\.(?:[0-9a-f]{40}|index\.json)\.\w{8}")  # as write_aside names them
 
@@ -27,7 +27,7 @@ ASIDE = re.compile(r"\.(?:[0-9a-f]{40}|index\.json)\.\w{8}")  # as write_aside n
 class Retention:
     """The index of one folder. Safe to call from several threads; several servers may share the folder.
 
-    clock  seconds that never jump; time.monotonic
+    clock  monotonic seconds; time.monotonic
     """
 
     def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
@@ -43,12 +43,12 @@ class Retention:
             return []
 
     def used(self, *names: str) -> None:
-        """Note that these files are used now. Does nothing where the folder cannot be written to."""
+        """Record that these files are used now. Does nothing if the folder is read-only."""
         with self._changed() as (now, seen):
             seen.update(dict.fromkeys(names, now))
 
     def prune(self, most_bytes: int, most_age_sec: float, keep: str = "") -> None:
-        """Remove what was not used for so long; then, above the quota, the longest unused that is over a week old."""
+        """Remove files unused for too long; then, above the quota, the longest unused ones over a week old."""
         self._prune_asides()
         with self._changed() as (now, seen):
             found = self.own()
@@ -65,12 +65,12 @@ class Retention:
                     seen.pop(path.name, None)
 
     def room(self, most_bytes: int, path: Path, bytes_: int) -> bool:
-        """Whether a file of so many bytes fits under the quota; one that replaces its former self may be no larger."""
+        """Whether a file of this size fits the quota; over it, a file may be replaced by one that is no larger."""
         left = sum(_size(other) for other in self.own() if other != path)
         return left + bytes_ <= most_bytes or bytes_ <= _size(path)
 
     def _prune_asides(self) -> None:
-        """Remove half-written files that this process has seen for an hour."""
+        """Remove partial files that this process has seen for an hour."""
         now = self._clock()
         try:
             names = {path.name for path in self._folder.iterdir() if ASIDE.fullmatch(path.name) and path.is_file()}
@@ -83,7 +83,7 @@ class Retention:
 
     @contextlib.contextmanager
     def _changed(self) -> Iterator[tuple[float, dict[str, float]]]:
-        """The present second and the index, which is written afterwards."""
+        """Context manager: the present second and the index, which is written on exit."""
         with self._lock, _alone(self._folder):
             elapsed, seen = self._read()
             moment = self._clock()
@@ -97,7 +97,7 @@ class Retention:
             told = json.loads((self._folder / INDEX).read_bytes())
             seen = {str(name): float(sec) for name, sec in told["seen_sec"].items() if PROJECT.fullmatch(str(name))}
             return max(0.0, float(told["elapsed_sec"])), seen
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):  # none yet, or damaged: all is used now
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):  # missing or damaged: all are used now
             return 0.0, {}
 
 
@@ -110,7 +110,7 @@ def _size(path: Path) -> int:
 
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """A lock between servers that share a folder, where the system has one."""
+    """Lock between servers that share a folder, where the system supports it."""
     try:
         import fcntl
 

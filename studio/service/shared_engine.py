@@ -1,4 +1,4 @@
-"""The engine as all visitors share it: started once, on first use, its results remembered by their content."""
+"""The engine shared by all visitors: started on first use, with an LRU cache of results."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ T = TypeVar("T")
 
 
 class LruCache:
-    """The last few results of pure functions, by the digests of what went in. Safe to share: results are frozen."""
+    """LRU cache of pure functions, keyed by digests of their inputs. Thread-safe: results are frozen."""
 
     def __init__(self, size: int) -> None:
         self._size, self._lock = size, threading.Lock()
         self._known: OrderedDict[Hashable, object] = OrderedDict()
 
     def recall(self, key: Hashable, make: Callable[[], T]) -> T:
-        """Return what `make` returned for this key before, or make it now."""
+        """Return the cached result for this key, or compute it with `make`."""
         with self._lock:
             if key in self._known:
                 self._known.move_to_end(key)
@@ -47,9 +47,9 @@ class LruCache:
 
 
 class SharedEngine:
-    """One per process. Nothing of a visitor is kept here, only answers that depend on their questions alone.
+    """Facade of the engine with admission control and a cache; one per process. It holds no visitor state.
 
-    engine  an Engine in this process, which is also the default, or a RemoteEngine with processes of its own
+    engine  an Engine in this process (the default), or a RemoteEngine with its own processes
     """
 
     def __init__(self, engine: EngineApi | None = None) -> None:
@@ -61,7 +61,7 @@ class SharedEngine:
 
     @property
     def engine(self) -> EngineApi:
-        """The engine, made by whoever asks first."""
+        """The engine, created on first use."""
         with self._loading:
             if self._engine is None:
                 from engine.engine import Engine
@@ -70,7 +70,7 @@ class SharedEngine:
             return self._engine
 
     def await_models(self, job: Job) -> None:
-        """Wait until the models are loaded, if they are in a process that has just started; the job says so."""
+        """Wait until a new engine process has loaded its models; the job shows this stage."""
         if not self.engine.ready:
             doing = job.text
             job.begin("Loading the models")
@@ -78,7 +78,7 @@ class SharedEngine:
             job.begin(doing)
 
     def warm(self) -> None:
-        """Load what the first visitor would have to wait for; call it from a thread of its own."""
+        """Load models and libraries before the first visitor needs them; call it from its own thread."""
         from engine.measures.curves import curves_figure
         from engine.music.expression import deadpan
 
@@ -97,7 +97,7 @@ class SharedEngine:
 
     @property
     def units(self) -> tuple[str, ...]:
-        """What one deviation of each slider is in the units of playing; "1" where the checkpoint does not say."""
+        """One standard deviation of each slider in musical units; "1" if the checkpoint has none."""
         try:
             deviation = styles(self.engine.checkpoints).deviation
         except BundleError:
@@ -106,7 +106,7 @@ class SharedEngine:
 
     @property
     def presets(self) -> dict[str, tuple[float, ...]]:
-        """Named styles; the default alone where the checkpoint does not tell them, as playing will say."""
+        """Named styles; only the default if the checkpoint is missing."""
         try:
             return self.engine.presets
         except BundleError:
@@ -114,7 +114,7 @@ class SharedEngine:
 
     @property
     def pianos(self) -> dict[str, str]:
-        """The pianos whose sound is on this computer: name to label."""
+        """The installed pianos: name to label."""
         from engine.sound.preview import Preview
 
         return Preview().available()
@@ -127,11 +127,11 @@ class SharedEngine:
     def render_weights(self, profile: str) -> str:
         """Digest of the weights that a render is made with. Raises BundleError when they are missing or damaged."""
         if profile not in self.profiles:
-            raise BadInput(f"That renderer is not known here; choose one of {', '.join(self.profiles)}.")
+            raise BadInput(f"There is no such renderer; choose one of {', '.join(self.profiles)}.")
         return self.engine.weights(profile)
 
     def read_example(self, example: Example, step: ProgressCallback = no_progress) -> Score:
-        """An example's score, read once."""
+        """The cached score of an example."""
         from engine.untrusted.scores import open_score
 
         def make() -> Score:
@@ -140,7 +140,7 @@ class SharedEngine:
         return self._other.recall(("read", example.score), make)
 
     def perform(self, request: PerformRequest, step: ProgressCallback = no_progress) -> Performance:
-        """Play a score, or some of its notes; `step` is called with the finished share and may raise to cancel."""
+        """Perform a score, or some of its notes; `step` receives the finished share and may raise to cancel."""
 
         def make() -> Performance:
             with self.pianist.turn(step):
@@ -154,7 +154,8 @@ class SharedEngine:
     def compose(
         self, request: WritingRequest, on_note: NoteCallback, step: ProgressCallback = no_progress
     ) -> list[Score]:
-        """Compose, continue or rewrite; `on_note` and `step` may raise to cancel, `step` also while others compose."""
+        """Compose, continue or rewrite; `on_note` and `step` may raise to cancel; `step` is also called while the job
+        waits."""
         with self.composer.turn(step):
             return self.engine.compose(request, on_note=on_note, progress=step)
 
@@ -174,24 +175,24 @@ class SharedEngine:
         return self._clips.recall(("preview", performance.digest, piano), make)
 
     def render(self, request: RenderRequest, step: ProgressCallback = no_progress) -> Iterator[AudioClip]:
-        """The performance with a prompt's sound, in parts as they are made; `step` as in perform."""
+        """Render a performance with a prompt's sound, as a stream of parts; `step` as in perform."""
         with self.renderer.turn(step):
             yield from self.engine.render_stream(request, progress=step)
 
     def transcribe(self, clip: AudioClip, step: ProgressCallback = no_progress) -> Performance:
-        """The notes that are heard in a recording; `step` as in perform."""
+        """Transcribe a recording; `step` as in perform."""
         with self.renderer.turn(step):
             return self.engine.transcribe(clip, progress=step)
 
     def engraving(self, score: Score, width: int, step: ProgressCallback = no_progress) -> Engraving:
-        """The score on pages of so many pixels; `step` may raise to cancel."""
+        """Engrave a score on pages of a width in pixels; `step` may raise to cancel."""
         from engine.untrusted.engrave import engrave
 
         key = ("engraving", score.digest, width)
         return self._engravings.recall(key, lambda: engrave(score, width, lambda: step(0.0)))
 
     def align(self, score: Score, performance: Performance, step: ProgressCallback = no_progress) -> Alignment:
-        """Which played note is which written one; `step` as in perform."""
+        """Align a performance with a score; `step` as in perform."""
 
         def make() -> Alignment:
             with self.pianist.turn(step):

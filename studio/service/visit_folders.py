@@ -1,7 +1,7 @@
-"""Where visitors' files lie while a server runs: one folder a visit, below one a server, below one of this user.
+"""Folders for visitors' files while a server runs: one per visit, below one per server, below one of this user.
 
-A server holds a lock on its folder for as long as it lives, however it ends. So the next one can tell which folders
-were left behind, and removes them when it starts; several servers may share the computer.
+A server keeps a lock on its folder until it ends. The next server removes folders without a lock when it starts, so
+several servers may share the computer.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LOCK = ".lock"
 class VisitFolders:
     """The folders of one server. Thread-safe.
 
-    parent  what the servers of this user share; by default below the folder for temporary files
+    parent  shared by this user's servers; by default in the temporary folder
     """
 
     def __init__(self, parent: Path | None = None) -> None:
@@ -38,7 +38,7 @@ class VisitFolders:
             return Path(tempfile.mkdtemp(prefix="visit-", dir=self._own))
 
     def sweep(self) -> int:
-        """Remove the folders of servers that are gone; returns how many."""
+        """Remove the folders of ended servers; returns their number."""
         gone = 0
         with contextlib.suppress(OSError):
             for folder in self.parent.iterdir():
@@ -67,7 +67,7 @@ class VisitFolders:
 
 
 def _hold(file: IO[str]) -> bool:
-    """Take the lock of a server's folder; whether it was free. True where the system has no locks."""
+    """Try to lock a server's folder; return whether that succeeded. True if the system has no locks."""
     try:
         import fcntl
     except ImportError:
@@ -80,7 +80,7 @@ def _hold(file: IO[str]) -> bool:
 
 
 def _left(folder: Path) -> bool:
-    """Whether no server holds this folder. One without a lock is being made just now."""
+    """Whether no server holds this folder. A folder without a lock file is just being created."""
     try:
         import fcntl  # noqa: F401  # without it nobody can tell: leave everything
 
@@ -90,4 +90,4 @@ def _left(folder: Path) -> bool:
         return False
 
 
-VISITS = VisitFolders()  # of this process; a visit's own folder is its Document's
+VISITS = VisitFolders()  # of this process; the Document has the visit's folder

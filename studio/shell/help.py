@@ -1,4 +1,4 @@
-"""Help in the page: the documents of docs/, read when they are wanted, so that nothing is written twice."""
+"""Help on the page: the documents of docs/, loaded when opened."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import gradio as gr
 
 DOCS = Path(__file__).parents[2] / "docs"
 PARTS = {"Every control": "studio.md", "Words": "vocabulary.md", "Models": "models.md", "Limits": "limits.md"}
-_LINK = re.compile(r"!?\[([^\]]*)\]\((?!https?:)[^)]*\)")  # to another file of ours
+_LINK = re.compile(r"!?\[([^\]]*)\]\((?!https?:)[^)]*\)")  # to another document of the repository
 
 
 @dataclass(frozen=True)
 class Help:
-    """The box and its sides, in the order of PARTS."""
+    """The help box and its tabs, in the order of PARTS."""
 
     box: gr.Accordion
     again: gr.Button
@@ -40,8 +40,8 @@ def build_help() -> Help:
 
 
 def help_text(file: str) -> str:
-    """A document as the page shows it: links to other files of ours are only words here."""
+    """A document for the page; links to other documents become plain text."""
     path = DOCS / file
     if not path.exists():
-        return f"docs/{file} is not here; fetch Étude again to read it."
+        return f"docs/{file} is missing; install Étude again to read it."
     return _LINK.sub(r"\1", path.read_text(encoding="utf-8"))

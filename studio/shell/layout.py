@@ -1,4 +1,4 @@
-"""The page: its components and their names. What they do is in events.py."""
+"""Components of the page. Their events are in the panels' events.py."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STRENGTHS = ("Tempo", "Timing", "Velocity", "Articulation", "Pedal")
 OPEN_FILES = [".musicxml", ".xml", ".mxl", ".mid", ".midi", ".krn", ".mei", ".abc", ".match", ".etude"]
 MIDI_FILES = [".mid", ".midi"]
 PIANISTS = "Default, or a competitor of the Piano-e-Competition, named as in the (n)ASAP corpus"
-SIDES = ("compose", "perform", "render", "compare")  # of the panel, in their order
+SIDES = ("compose", "perform", "render", "compare")  # tabs of the panel, in order
 
 _BRAND = """<div class="brand"><h1 class="name">Étude</h1>
 <span class="claim">Writes piano music, and plays it</span></div>"""
@@ -82,7 +82,7 @@ class Page:
 
     @property
     def outputs(self) -> list:
-        """Whatever the answer of a job may change."""
+        """All components that a job's answer may change."""
         human = [self.human_text, self.human_style, self.human_remove, self.human_example]
         return [self.roll, self.takes, self.score, self.curves, self.example, *human, *self.controls]
 
@@ -123,7 +123,9 @@ def build(shared: SharedEngine) -> Page:
                 score = ScoreView(elem_id="score")
             with gr.Column(elem_id="curves-box", elem_classes="card"):
                 curves = gr.Plot(show_label=False, elem_id="curves", container=False)
-            with gr.Accordion("Beside the corpus", open=False, elem_id="corpus-box", elem_classes="card") as corpus_box:
+            with gr.Accordion(
+                "Compared with the corpus", open=False, elem_id="corpus-box", elem_classes="card"
+            ) as corpus_box:
                 corpus = gr.HTML(elem_id="corpus")
             help_box = build_help()
         with gr.Column(scale=1, min_width=330, elem_id="panel"), gr.Tabs(elem_id="desk", selected="perform") as tabs:
@@ -173,7 +175,7 @@ def _take_away(shared: SharedEngine) -> tuple[gr.Dropdown, dict[str, gr.Button]]
 
 
 def _style(shared: SharedEngine) -> dict:
-    names = [DEFAULT]  # the others come with the first piece: reading them loads the model
+    names = [DEFAULT]  # the others are added with the first piece: reading them loads the model
     with gr.Column(elem_classes="card"):
         gr.HTML("<h2>Style</h2>", elem_classes="heading")
         preset = gr.Dropdown(names, value=DEFAULT, label="Pianist", info=PIANISTS, filterable=False, elem_id="preset")
@@ -181,7 +183,7 @@ def _style(shared: SharedEngine) -> dict:
             second = gr.Dropdown(names, value=DEFAULT, label="Second pianist", filterable=False, elem_id="second")
             blend = gr.Slider(0, 1, 0, step=0.01, label="Blend", info="first ⟷ second", elem_id="blend", buttons=[])
         freedom = gr.Slider(
-            0, 100, 100 * DEFAULT_FREEDOM, step=1, label="Freedom, %", info="as people expect it ⟷ one player's own",
+            0, 100, 100 * DEFAULT_FREEDOM, step=1, label="Freedom, %", info="as most pianists ⟷ individual",
             elem_id="freedom", elem_classes="axis", buttons=[],
         )  # fmt: skip
         axes = tuple(
@@ -193,7 +195,7 @@ def _style(shared: SharedEngine) -> dict:
         )  # fmt: skip
         with gr.Row(elem_id="seed-row", equal_height=True):
             seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=MAX_SEED, elem_id="seed", min_width=90)
-            dice = gr.Button("Roll the dice", elem_id="dice", min_width=90, size="sm")
+            dice = gr.Button("Randomise seed", elem_id="dice", min_width=90, size="sm")
             reset = gr.Button("Reset style", elem_id="reset", min_width=90, size="sm")
     return {
         "preset": preset,
@@ -231,7 +233,7 @@ def _human() -> dict:
         )
         with gr.Row():
             example = gr.Button(
-                "The example’s", size="sm", min_width=100, elem_id="human-example", elem_classes=OF_PIECE
+                "Load the example’s", size="sm", min_width=100, elem_id="human-example", elem_classes=OF_PIECE
             )
             file = gr.UploadButton(
                 "Open a MIDI…",
@@ -242,9 +244,11 @@ def _human() -> dict:
                 elem_id="human-file",
                 elem_classes=OF_PIECE,
             )
-        show = gr.Checkbox(True, label="Draw it under the curves", elem_id="human-show", container=False)
+        show = gr.Checkbox(True, label="Show it in the curves", elem_id="human-show", container=False)
         with gr.Row():
-            style = gr.Button("Play in its style", size="sm", min_width=100, elem_id="human-style", interactive=False)
+            style = gr.Button(
+                "Perform in its style", size="sm", min_width=100, elem_id="human-style", interactive=False
+            )
             remove = gr.Button("Remove", size="sm", min_width=80, elem_id="human-remove", interactive=False)
     return {
         "human_text": text, "human_example": example, "human_file": file, "human_show": show,

@@ -1,7 +1,7 @@
-"""Opening an example, a score or a project. See studio.panels.perform.events.
+"""Events for opening an example, a score or a project. See studio.panels.perform.events.
 
-A style belongs to its piece, so a new piece begins with the default style, and the panel says so from the first answer
-on: a slider that is moved while the piece is read moves from there.
+A style belongs to its piece, so a new piece starts with the default style. The panel is reset with the first answer, so
+that a slider moved while the piece is read starts from there.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Read = Callable[[Job], tuple[Score, str, Reference | None]]  # score, title, the
 def opening(
     page: Page, shared: SharedEngine, document: Document, read: Read, show: bool, controls: Controls, example: str = ""
 ) -> Shown:
-    """Read a score and play it; example  its name, "" for an upload"""
+    """Read a score and perform it. example: its name, "" for an upload"""
 
     def work(job: Job) -> Callable[[], Shown]:
         score, title, human = read(job)
@@ -51,9 +51,9 @@ def opening(
 def opening_example(
     page: Page, shared: SharedEngine, document: Document, name: object, show: bool, controls: Controls
 ) -> Shown:
-    """Open an example by its name. Raises BadInput for one that there is not."""
+    """Open an example by its name. Raises BadInput for an unknown one."""
     if name not in EXAMPLES:
-        raise BadInput("That example is not known here; choose one from the list.")
+        raise BadInput("There is no such example; choose one from the list.")
     example = EXAMPLES[str(name)]
     return opening(
         page, shared, document, lambda job: (shared.read_example(example, job.step), example.title, None), show,
@@ -62,7 +62,7 @@ def opening_example(
 
 
 def opening_nothing(page: Page, shared: SharedEngine, document: Document, show: bool, controls: Controls) -> Shown:
-    """Clear the stand."""
+    """Close the piece."""
     document.jobs.stop()
     session = document.update(lambda now: history.replaced(now, Session(controls=controls, example=EMPTY)))
     note = "Compose something, or open a score"
@@ -76,7 +76,7 @@ def opening_nothing(page: Page, shared: SharedEngine, document: Document, show: 
 def opening_file(
     page: Page, shared: SharedEngine, document: Document, file: Path, show: bool, controls: Controls
 ) -> Shown:
-    """Open a score from a file that anyone may have sent; the performance in a match file is the human performance."""
+    """Open a score from an untrusted file; the performance in a match file becomes the human performance."""
     data = file.read_bytes()
 
     def read(job: Job) -> tuple[Score, str, Reference | None]:

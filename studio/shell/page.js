@@ -1,6 +1,6 @@
-// Runs once when the page is ready. Gradio's sliders report a release of the mouse only: the arrow keys count too.
+// Runs once when the page is ready. Gradio's sliders report only a release of the mouse; arrow keys are added here.
 () => {
-  // Gradio shows nothing when the server refuses a request or does not answer: the roll's status line says so.
+  // Gradio shows nothing when the server refuses a request or does not answer; the roll's status line does.
   const ask = window.fetch.bind(window), calls = /gradio_api\/(run|queue\/join|upload)/;
   const unanswered = sentence => document.dispatchEvent(new CustomEvent('etude:unanswered', { detail: sentence }));
   window.fetch = async (address, options) => {
@@ -24,7 +24,7 @@
       e.target.dispatchEvent(new PointerEvent('pointerup', { bubbles: true }));
   };
   document.addEventListener('keyup', release);
-  // A file dropped anywhere is opened as Open… would, unless it falls where recordings go.
+  // A file dropped anywhere is opened like with Open…, except in the drop area for recordings.
   const ours = e => e.dataTransfer && [...e.dataTransfer.types].includes('Files') && !(e.target.closest && e.target.closest('#render-recording, input[type=file]'));
   document.addEventListener('dragover', e => { if (ours(e)) e.preventDefault(); });
   document.addEventListener('drop', e => {
@@ -36,11 +36,11 @@
     input.files = one.files;
     input.dispatchEvent(new Event('change', { bubbles: true }));
   });
-  window.addEventListener('pagehide', () => {     // the side of the panel that is open is open again after a reload
+  window.addEventListener('pagehide', () => {     // restore the open tab of the panel after a reload
     const side = document.querySelector('#desk [role=tab][aria-selected=true]');
     try { for (const kept of [sessionStorage, localStorage]) kept.setItem('etude-side', side.id.split('-')[0]); } catch { /* no storage here */ }
   });
-  // A chart that Gradio has taken away stays in memory as long as it listens for the window's size.
+  // A chart that Gradio removed stays in memory while it listens to window resizes.
   new MutationObserver(changes => {
     for (const { removedNodes } of changes) for (const gone of removedNodes) {
       if (!gone.querySelectorAll) continue;
@@ -49,7 +49,7 @@
       }
     }
   }).observe(document.body, { childList: true, subtree: true });
-  document.addEventListener('click', e => {       // a worked example ends with something to hear
+  document.addEventListener('click', e => {       // a worked example ends with sound
     if (e.target.closest && e.target.closest('#start-fugue, #start-nocturne, #start-musicxml'))
       document.dispatchEvent(new CustomEvent('etude:soon'));
   });

@@ -1,4 +1,4 @@
-"""The whole page: layout and events joined, and how it is served."""
+"""The page: joins layout and events, and serves them."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ from studio.shell.view_events import connect_views
 from studio.shell.welcome_events import connect_welcome
 
 _HERE = Path(__file__).parent
-LAST_WAIT = 0.5  # seconds that answers on their way have when the server ends
+LAST_WAIT = 0.5  # seconds for pending answers when the server ends
 
 
 def build_studio(shared: SharedEngine, autosaver: Autosaver) -> gr.Blocks:
-    """The studio as a gradio app, not yet served."""
+    """The studio as a Gradio app, not yet served."""
     with gr.Blocks(title="Étude", analytics_enabled=False, fill_width=True, delete_cache=(600, 3600)) as demo:
-        connect_api(shared)  # first, so that no event of the page takes an endpoint's name
+        connect_api(shared)  # first, so that no page event takes an endpoint's name
         page = build(shared)
         connect(page, shared)
         connect_projects(demo, page, shared, autosaver)
@@ -57,7 +57,7 @@ def build_studio(shared: SharedEngine, autosaver: Autosaver) -> gr.Blocks:
 
 
 def launch_studio(shared: SharedEngine, host: str = "127.0.0.1", port: int = 7860, block: bool = True) -> gr.Blocks:
-    """Build the page and serve it, with the limits that a public server needs; the models load meanwhile."""
+    """Build the page and serve it with the limits of a public server, while the models load."""
     fetch_nothing()
     slim_sessions()
     answer_in_words()
@@ -89,18 +89,18 @@ def launch_studio(shared: SharedEngine, host: str = "127.0.0.1", port: int = 786
         prevent_thread_lock=True,
     )
     atexit.register(VISITS.close)
-    atexit.register(autosaver.flush)  # before that: it is called first
+    atexit.register(autosaver.flush)  # registered last, so called first
     if block:
         _serve(demo, autosaver)
     return demo
 
 
 def _serve(demo: gr.Blocks, autosaver: Autosaver) -> None:
-    """Until SIGTERM or Ctrl-C; what visitors changed a moment ago is written before the process ends by it."""
+    """Serve until SIGTERM or Ctrl-C; pending autosaves are written before the process ends."""
     told: list[int] = []
 
     def stop(number: int, _: object) -> None:
-        if not told:  # once is enough
+        if not told:  # only the first signal counts
             told.append(number)
             raise KeyboardInterrupt
 
@@ -114,7 +114,7 @@ def _serve(demo: gr.Blocks, autosaver: Autosaver) -> None:
         autosaver.flush()
     stop_accepting(demo)
     time.sleep(LAST_WAIT)
-    autosaver.flush()  # what came meanwhile
+    autosaver.flush()  # changes made meanwhile
     VISITS.close()
     signal.signal(told[0], signal.SIG_DFL)
     os.kill(os.getpid(), told[0])
@@ -123,8 +123,8 @@ def _serve(demo: gr.Blocks, autosaver: Autosaver) -> None:
 def _warm(shared: SharedEngine) -> None:
     try:
         shared.warm()
-    except (RuntimeError, ValueError) as error:  # the page says so too, to whoever opens a piece
-        print(f"Étude cannot play yet: {error}", flush=True)
+    except (RuntimeError, ValueError) as error:  # the page shows this too, when a piece is opened
+        print(f"Étude cannot perform yet: {error}", flush=True)
 
 
 def _theme() -> gr.themes.Base:
@@ -146,5 +146,5 @@ def _theme() -> gr.themes.Base:
         button_primary_background_fill_hover="*primary_500",
         button_primary_text_color="white",
         slider_color="*primary_500",
-        color_accent="*primary_600",  # white on it, and it on white, stand out (WCAG AA)
+        color_accent="*primary_600",  # contrast with white meets WCAG AA
     )

@@ -27,7 +27,7 @@ def connect_views(page: Page, shared: SharedEngine) -> None:
 
 
 def connect_score(page: Page, shared: SharedEngine) -> None:
-    """Pages are engraved when the view asks for one; it asks only while it can be seen."""
+    """Pages are engraved when the visible view requests them."""
 
     def want(event: gr.EventData, document: Document) -> dict:
         data = event_data(event)
@@ -52,7 +52,7 @@ def connect_score(page: Page, shared: SharedEngine) -> None:
 
 
 def connect_corpus(page: Page) -> None:
-    """The table is made when it is opened, and again when the notes have been left alone, while it is open."""
+    """The table is computed when opened, and again after edits while it is open."""
 
     def table(document: Document) -> Any:
         if not document.corpus_open:

@@ -1,4 +1,4 @@
-"""The first things on the page: where to start, and the notice of a visitor who has come back."""
+"""The start card, and the notice for a returning visitor."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from studio.widgets.roll.roll import OF_PIECE
 TOURS = {
     "fugue": "A Bach fugue, restyled\nin one pianist’s way (WangA)",
     "nocturne": "A nocturne, composed\nafter Chopin, in 12/8",
-    "musicxml": "A MusicXML file, opened\nas yours would be",
+    "musicxml": "A MusicXML file, opened\nlike your own",
     "phone": "A sound, borrowed\nfrom a recording or your phone",
 }
-ON_PIECE = ("phone",)  # these act on what is on the stand
+ON_PIECE = ("phone",)  # these act on the open piece
 
 
 @dataclass(frozen=True)
 class Welcome:
-    """Every component of both.
+    """Components of both.
 
-    browser  what this browser remembers: {"token": whose work is kept under it, "start": is the card wanted}
-    card     four worked examples; close puts it away for good
-    back     the notice with its word; other opens what another tab was left with, afresh and stay end it
+    browser  stored in the browser: {"token": secret of the autosave, "start": whether to show the card}
+    card     four worked examples; close hides it permanently
+    back     the notice and its text; other opens the work of another tab, afresh and stay close it
     """
 
     browser: gr.BrowserState
@@ -38,8 +38,8 @@ class Welcome:
 
 
 def build_welcome() -> Welcome:
-    """Lay both out, hidden, inside an open gr.Blocks."""
-    # The token is the secret, not this key: without one of its own, Gradio forgets at every restart what it encrypted.
+    """Build both, hidden, inside an open gr.Blocks."""
+    # The token is the secret, not this key: without a fixed key, Gradio cannot decrypt its storage after a restart.
     browser = gr.BrowserState(None, storage_key="etude-visit", secret="etude")
     with gr.Row(visible=False, elem_id="start", elem_classes="card", equal_height=True) as card:
         gr.HTML("<h2>Start here</h2><p class='hint'>One click each, under a minute.</p>", elem_id="start-word")
@@ -56,7 +56,9 @@ def build_welcome() -> Welcome:
         close = gr.Button("Close", size="sm", elem_id="start-close", min_width=60, scale=0)
     with gr.Row(visible=False, elem_id="back-bar", elem_classes="card") as back:
         word = gr.HTML("", elem_id="back-word")
-        other = gr.Button("Work of another tab", size="sm", elem_id="back-other", min_width=130, scale=0, visible=False)
-        afresh = gr.Button("Start afresh", size="sm", elem_id="back-afresh", min_width=100, scale=0)
+        other = gr.Button(
+            "Open another tab’s work", size="sm", elem_id="back-other", min_width=130, scale=0, visible=False
+        )
+        afresh = gr.Button("Start over", size="sm", elem_id="back-afresh", min_width=100, scale=0)
         stay = gr.Button("Close", size="sm", elem_id="back-stay", min_width=60, scale=0)
     return Welcome(browser, card, tours, close, back, word, other, afresh, stay)

@@ -1,7 +1,7 @@
-"""The four worked examples of the start card, see studio.panels.perform.events: each does what a visitor would do.
+"""The four worked examples of the start card, see studio.panels.perform.events: each triggers the same actions as a
+visitor.
 
-A worked example ends with sound: studio/shell/page.js makes the roll play what comes, or presses Compose when
-the panel is filled in.
+A worked example ends with sound: studio/shell/page.js plays the result, or presses Compose once the panel is filled in.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from studio.widgets.listen.listen import began
 
 PIANIST = "WangA"
 MUSICXML = "schubert-moment-musical-3.mxl"
-STAND_IN = "gymnopedie"  # of the gallery, until the visitor has a recording of their own
-BARS = 4  # rendered: the sound begins after a second, and is not long in coming
+STAND_IN = "gymnopedie"  # gallery prompt used until the visitor has a recording
+BARS = 4  # rendered bars: few, so that the sound starts within a second
 
 
 def connect_welcome(page: Page, shared: SharedEngine) -> None:
@@ -63,12 +63,12 @@ def connect_welcome(page: Page, shared: SharedEngine) -> None:
 
     start.close.click(closing, start.browser, [start.card, start.browser], **PRIVATE)
     page.help_box.again.click(lambda: gr.update(visible=True), None, start.card, **PRIVATE)
-    help_box = page.help_box  # its documents come when it is opened
+    help_box = page.help_box  # its documents are loaded when it is opened
     help_box.box.expand(lambda: [help_text(file) for file in HELP.values()], None, list(help_box.sides), **PRIVATE)
 
 
 def pressing(name: str) -> str:
-    """JavaScript that presses a button as soon as it is on the page: its tab may have to be made first."""
+    """JavaScript that presses a button as soon as it is on the page; its tab may have to be created first."""
     found = f"const b = document.querySelector('#{name}'); if (b) return b.click();"
     return f"() => {{ const press = left => {{ {found} if (left) setTimeout(press, 100, left - 1); }}; press(50); }}"
 
@@ -91,7 +91,8 @@ def connect_nocturne(page: Page, shared: SharedEngine, controls: Controls) -> No
 
 
 def connect_phone(page: Page, shared: SharedEngine) -> None:
-    """Render the first bars like a recording; the visitor's own takes its place. The panel's bars stay as they are."""
+    """Render the first bars with a reference recording, the visitor's own if there is one. The panel's bars are
+    unchanged."""
     r = page.render
 
     @show_refusals(page)
@@ -104,7 +105,10 @@ def connect_phone(page: Page, shared: SharedEngine) -> None:
         request = as_request(document, gallery()[STAND_IN], (False, PARTS[1], *bars, *settings), shared.profiles)
         made = document.renders.begin(shared, document.session, request, document.folder())
         made.wait(0, MORE_WAIT)
-        note = f"{request.part.capitalize()} in an old recording’s sound. For yours: Sound like, A recording of my own…"
+        note = (
+            f"{request.part.capitalize()} in an old recording’s sound. "
+            "For yours: Reference recording, A recording of my own…"
+        )
         return {
             r.prompt: STAND_IN, r.credit: credit_line(STAND_IN), r.own: gr.update(visible=False),
             page.tabs: gr.Tabs(selected="render"), page.roll: {"note": note},

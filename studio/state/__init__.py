@@ -1,1 +1,1 @@
-"""One visitor's state."""
+"""Immutable state of one visitor."""

@@ -12,8 +12,8 @@ FOLDER = Path(__file__).parents[2] / "examples"
 class Example:
     """One piece.
 
-    score    the file of the score; a human performance of it, if there is one, stands beside it as `-human.mid`
-    pianist  who plays that, "" where there is none
+    score    the file of the score; its human performance, if any, has the same name with `-human.mid`
+    pianist  performer of that, "" if there is none
     """
 
     title: str
@@ -26,11 +26,11 @@ class Example:
         return f"{Path(self.score).stem}-human.mid" if self.pianist else ""
 
     def score_bytes(self) -> bytes:
-        """The score as it stands on disk."""
+        """The bytes of the score file."""
         return (FOLDER / self.score).read_bytes()
 
     def human_bytes(self) -> bytes:
-        """The human performance as it stands on disk."""
+        """The bytes of the human performance."""
         return (FOLDER / self.human).read_bytes()
 
 
@@ -48,4 +48,4 @@ EXAMPLES: dict[str, Example] = {
 }
 FIRST = "Bach, Fugue in C, BWV 846"
 EMPTY = "An empty page"
-MINE = "mine"  # in the menu, whatever is on the stand and is no example
+MINE = "mine"  # menu entry of an open piece that is not an example

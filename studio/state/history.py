@@ -1,7 +1,7 @@
-"""Undo and redo of whole pieces: opening one, or accepting what was composed, puts the piece before it aside.
+"""Undo and redo of whole pieces: opening a piece or accepting a take pushes the previous one.
 
-Edits of single notes are undone in the browser (studio/widgets/roll/roll_edit.js); when none is left, these follow. A
-piece comes back under its old document number, by which the browser finds its own steps again.
+Edits of notes are undone in the browser (studio/widgets/roll/roll_edit.js); after the last one, pieces follow. A
+restored piece keeps its document number, by which the browser finds its own undo steps.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ KEPT = 30  # pieces
 
 
 def alone(session: Session) -> Session:
-    """The piece without its history and without the takes."""
+    """The piece without history and takes."""
     return replace(session, past=(), future=(), takes=())
 
 
 def families(session: Session) -> set[int]:
-    """The families of everything that a visit holds, see Session."""
+    """The families of all pieces of a visit, see Session."""
     pieces = (session, *session.past, *session.future)
     return {piece.family for piece in pieces} | {take.family for take in session.takes}
 
 
 def replaced(now: Session, new: Session, same_family: bool = False) -> Session:
-    """Another piece on the stand, under a new document number; undo brings back what is there now.
+    """Open another piece under a new document number; undo restores the present one.
 
-    same_family  it was composed beside the present piece, whose takes and renders stay
+    same_family  it is a take of the present piece, whose takes and renders stay
     """
     docs = now.docs + 1
     family = now.family if same_family else max(families(now)) + 1
@@ -41,9 +41,9 @@ def replaced(now: Session, new: Session, same_family: bool = False) -> Session:
 
 
 def back(now: Session) -> Session:
-    """The piece before this one, as it was left. Raises BadInput when there is none."""
+    """The previous piece. Raises BadInput if there is none."""
     if not now.past:
-        raise BadInput("There is nothing earlier to go back to.")
+        raise BadInput("There is nothing to undo.")
     future = now.future if now.score is None else (alone(now), *now.future)
     last = now.past[-1]
     comparison = last.comparison.with_votes_of(now.comparison)
@@ -53,9 +53,9 @@ def back(now: Session) -> Session:
 
 
 def forward(now: Session) -> Session:
-    """The piece that `back` left. Raises BadInput when there is none."""
+    """The piece that `back` left. Raises BadInput if there is none."""
     if not now.future:
-        raise BadInput("There is nothing later to go forward to.")
+        raise BadInput("There is nothing to redo.")
     past = now.past if now.score is None else (*now.past, alone(now))
     after = now.future[0]
     comparison = after.comparison.with_votes_of(now.comparison)
@@ -65,5 +65,5 @@ def forward(now: Session) -> Session:
 
 
 def went_on(session: Session) -> Session:
-    """The visitor has edited this piece: what undo had left is not the way forward any more."""
+    """Clear the redo pieces after an edit."""
     return replace(session, future=())

@@ -1,6 +1,6 @@
-"""What a visitor keeps in order to compare: performances of the open score, and what listeners said of them.
+"""Pinned performances of the open score, and the votes of listeners.
 
-Plain frozen values, part of the Session, so that undo of pieces brings pins back and a project can hold them.
+Frozen values in the Session, so that undo restores pins and a project can contain them.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ KINDS = ("pinned", "pianist", "file")
 
 @dataclass(frozen=True)
 class Pin:
-    """One performance of a score, kept as it was.
+    """One pinned performance of a score.
 
-    number     its name in the browser, from 1; never given twice in a visit
-    name       what the visitor reads: style, seed and time, or the name of a file
-    kind       "pinned" from the roll, "pianist" played on request, "file" opened
-    digest     of the score that it plays: a pin is shown only with that score
-    alignment  which note of that score each of its notes plays
+    number     its id in the browser, from 1; unique in a visit
+    name       display name: style, seed and time, or a file name
+    kind       "pinned" from the roll, "pianist" performed on request, "file" opened
+    digest     digest of its score: a pin is shown only with that score
+    alignment  score note of each of its notes
     """
 
     number: int
@@ -37,15 +37,15 @@ class Vote:
     """One answer of a listener.
 
     time      when, as "2026-11-22T22:41:05+00:00"
-    piece     title of what was heard
-    listener  what the listener typed as a name, "" for none
-    question  "prefer" (two are heard), "human" (one is rated 1 to 7), "rank" (all are put in order)
-    shown     names of what was heard, in the order in which it was shown
+    piece     title of the piece
+    listener  name typed by the listener, "" for none
+    question  "prefer" (one of two), "human" (a rating from 1 to 7), "rank" (an order of all)
+    shown     names of the performances, in the order of presentation
     choice    names, best first: the preferred one, or the whole ranking; () for no preference, or a rating
-    rating    1 to 7; 0 where none was asked for
+    rating    1 to 7; 0 for other questions
     bars      "" for the whole piece, or such as "5-8"
     seed      of the study's order
-    trial     place in the study, from 1
+    trial     position in the study, from 1
     """
 
     time: str
@@ -62,7 +62,7 @@ class Vote:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What is kept of one piece, and the votes of the whole visit.
+    """The pins of one piece, and the votes of the whole visit.
 
     left_out  keys (see studio.actions.comparing) of the performances that are not drawn
     """
@@ -73,9 +73,9 @@ class Comparison:
     last_number: int = 0
 
     def pinned(self, name: str, kind: str, digest: str, performance: Performance, alignment: Alignment) -> Comparison:
-        """One more pin; a name that is taken gets a number. Raises BadInput when MAX_PINS are kept already."""
+        """Add a pin; a duplicate name gets a number. Raises BadInput if there are MAX_PINS already."""
         if len(self.pins) >= MAX_PINS:
-            raise BadInput(f"{MAX_PINS} performances are kept already; remove one before adding another.")
+            raise BadInput(f"{MAX_PINS} performances are pinned already; remove one before adding another.")
         names, plain, k = {pin.name for pin in self.pins}, name, 2
         while name in names:
             name, k = f"{plain} ({k})", k + 1

@@ -1,4 +1,4 @@
-"""One visitor's state: the score, how the pianist plays it now, what the visitor changed by hand, what was composed.
+"""One visitor's state: score, performance, manual edits, takes.
 
 `Session` is immutable; every action returns a new one.
 
@@ -17,18 +17,18 @@ from numpy.typing import NDArray
 from engine.music.types import DEFAULT_FREEDOM, Alignment, Performance, Score, Style
 from studio.state.pins import Comparison
 
-PEDAL_DOWN = 64  # controller values from here on hold the dampers up
-MIN_BEAT_SEC = 0.001  # beats closer than this could not be told apart on the roll
+PEDAL_DOWN = 64  # controller values from here on lift the dampers
+MIN_BEAT_SEC = 0.001  # closer beats would coincide on the roll
 FIELDS = ("pitch", "onset_sec", "duration_sec", "velocity")
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Where the beats fall in a performance: the map between score time and performed time.
+    """Map between score time and performed time, by the beats of a performance.
 
     quarter  (k,) score time of each beat, strictly increasing; k >= 2
     sec      (k,) performed time of each beat, strictly increasing
-    Outside its ends the map goes on at the tempo of its first and last beat.
+    Beyond its ends the map extrapolates the tempo of the first and last beat.
     """
 
     quarter: NDArray[np.float64]
@@ -36,10 +36,10 @@ class Grid:
 
     @classmethod
     def through(cls, quarter: NDArray, sec: NDArray) -> Grid:
-        """Build a grid from measured beats, mended so that time always moves forwards."""
+        """Build a grid from measured beats, corrected to be strictly increasing."""
         quarter, first = np.unique(np.asarray(quarter, float), return_index=True)
         sec = np.asarray(sec, float)[first]
-        if len(quarter) < 2:  # a single chord: any tempo will do, 60 quarters a minute is readable
+        if len(quarter) < 2:  # a single chord: any tempo is valid; use 60 quarters a minute
             start_quarter, start_sec = (quarter[0], sec[0]) if len(quarter) else (0.0, 0.0)
             return cls(np.array([start_quarter, start_quarter + 1]), np.array([start_sec, start_sec + 1]))
         ramp = MIN_BEAT_SEC * np.arange(len(sec))
@@ -65,7 +65,7 @@ def _interpolate(x: NDArray | float, xs: NDArray, ys: NDArray) -> NDArray:
 class NoteEdit:
     """A note changed or added by the visitor, in seconds of the present performance.
 
-    own  the fields that are the visitor's; the others follow the pianist when the style changes
+    own  the fields set by the visitor; the others follow the pianist when the style changes
     """
 
     pitch: int
@@ -77,7 +77,7 @@ class NoteEdit:
 
 @dataclass(frozen=True)
 class Reference:
-    """A human performance of the same score: what the curves are compared with, or a style is borrowed from."""
+    """A human performance of the same score, for the curves and as a source of style."""
 
     performance: Performance
     alignment: Alignment
@@ -86,12 +86,12 @@ class Reference:
 
 @dataclass(frozen=True)
 class Controls:
-    """What the style panel says.
+    """Values of the style panel.
 
-    preset, second  names of two presets; blend 0 is all preset, 1 all second
+    preset, second  names of two presets; blend: 0 is the first, 1 the second
     axes            offsets on the style axes, standard deviations
     strength        tempo, timing, velocity, articulation, pedal; per cent, 0 to 150
-    freedom         per cent: 0 is the performance that people expect of the page, 100 one player's own
+    freedom         per cent: 0 is the expected performance of the score, 100 an individual sample
     """
 
     preset: str = "Default"
@@ -105,14 +105,14 @@ class Controls:
 
 @dataclass(frozen=True)
 class Take:
-    """One thing that the composer wrote, waiting to be heard and accepted.
+    """A composed alternative that the visitor can preview and accept.
 
-    number  its name on the page, from 1
+    number  its id on the page, from 1
     kind    "compose", "continue" or "infill"
     span    (from, to) quarters in which its new notes start
     fresh   (n,) bool, which notes of the score are new
-    base    the piece that it continues or fills in; an empty Session when it was composed from nothing
-    family  the pieces among which it is shown, see Session
+    base    the piece that it continues or infills; an empty Session for a new piece
+    family  family of pieces that it is shown with, see Session
     """
 
     number: int
@@ -130,14 +130,14 @@ class Take:
 class Session:
     """Everything about one visitor's piece; see the module's docstring for note ids.
 
-    rendered  what the pianist plays, note i for note i of the score, before the visitor's edits
-    pedal     (from, to) seconds of the visitor's own pedalling, None while the pianist pedals
-    doc, take, rev  counters: the score opened, the rendering of it, the visitor's edits so far
-    past, future    the pieces that undo and redo bring back, nearest last and nearest first; see studio.state.history
-    docs, takes     how many scores were opened; what was composed, newest last
-    family          number that a piece shares with what was composed and accepted beside it: its takes and renders
-    since           pieces up to this number were here before a project was opened and are no part of it
-    comparison      performances that were kept to be compared, and the votes of listeners; see studio.state.pins
+    rendered  the pianist's performance, note i for note i of the score, before edits
+    pedal     (from, to) seconds of the visitor's pedal, None for the pianist's
+    doc, take, rev  counters: opened score, its performance, edits so far
+    past, future    pieces for undo (nearest last) and redo (nearest first); see studio.state.history
+    docs, takes     number of opened scores; composed takes, newest last
+    family          id that a piece shares with its accepted takes, and by which takes and renders are shown
+    since           pieces up to this number are older than the opened project and not part of it
+    comparison      pinned performances and votes of listeners; see studio.state.pins
     """
 
     score: Score | None = None
@@ -164,11 +164,11 @@ class Session:
 
     @property
     def edited(self) -> int:
-        """How many notes are not as the pianist plays them."""
+        """Number of edited notes."""
         return len(self.edits) + len(self.deleted)
 
     def base(self, note_id: int) -> NoteEdit | None:
-        """Note `note_id` as the pianist plays it; None for a note that the visitor added."""
+        """The pianist's version of note `note_id`; None for a note that the visitor added."""
         p = self.rendered
         if p is None or not 1 <= note_id <= len(p):
             return None
@@ -178,7 +178,7 @@ class Session:
         )
 
     def arrays(self) -> tuple[NDArray[np.int64], Performance]:
-        """Ids and the performance as it stands: the score's notes that are left, in order, then the added ones."""
+        """Ids and the present performance: remaining score notes in order, then added notes."""
         p = self.rendered
         assert p is not None, "nothing is open"
         columns = [np.array(getattr(p, name), float) for name in FIELDS]
@@ -200,19 +200,19 @@ class Session:
 
     @property
     def performance(self) -> Performance:
-        """What is heard and exported."""
+        """The performance that is played and exported."""
         return self.arrays()[1]
 
     @property
     def alignment(self) -> Alignment:
-        """Which score note each note of `performance` plays."""
+        """Alignment of `performance` with the score."""
         assert self.rendered is not None, "nothing is open"
         ids = self.arrays()[0]
         kept = ids[ids <= len(self.rendered)]
         return Alignment(kept - 1, np.arange(len(kept)))
 
     def in_score_order(self) -> Performance:
-        """One note per score note, with edits; deleted notes as the pianist would play them."""
+        """One note per score note, with edits; deleted notes as in the pianist's performance."""
         whole = replace(self, deleted=frozenset(), edits={i: e for i, e in self.edits.items() if self.base(i)})
         return whole.performance
 
@@ -243,7 +243,7 @@ class Session:
 
 
 def replay(session: Session, rendered: Performance, grid: Grid) -> Session:
-    """Put the visitor's edits onto a new rendering: what is theirs stays theirs, at the same musical moment."""
+    """Apply the visitor's edits to a new performance, at the same musical positions."""
     old = session.grid
     if old is None:
         return replace(session, rendered=rendered, grid=grid, take=session.take + 1)
@@ -274,11 +274,11 @@ def replay(session: Session, rendered: Performance, grid: Grid) -> Session:
 
 @dataclass(frozen=True)
 class Selection:
-    """What is selected on the roll or on the engraved page.
+    """Selection on the roll or in the engraved score.
 
-    doc    the document whose notes they are
+    doc    the document of the notes
     notes  indices of score notes
-    bars   (first, last) indices of the bars that they stand in, None for no selection
+    bars   (first, last) indices of their bars, None for no selection
     """
 
     doc: int = 0

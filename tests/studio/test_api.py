@@ -130,7 +130,7 @@ def test_a_performance_is_exported(client: Client, piece: Path, tmp_path: Path) 
     labels, about = client.predict(performance=handle_file(match), kind="labels", api_name="/export")
     assert labels.endswith("-labels.txt")
     assert about["matched"] == len(little_piece())
-    with pytest.raises(AppError, match="does not hold its score"):
+    with pytest.raises(AppError, match="does not contain its score"):
         client.predict(performance=handle_file(played), kind="beats", api_name="/export")
 
 
@@ -151,7 +151,7 @@ def test_lists(client: Client) -> None:
         ("compose", {"seed": True}, "The seed is True"),
         ("perform", {"score": None}, "not a file that was uploaded"),
         ("perform", {"score": {"path": "/etc/passwd"}}, "not a file that was uploaded"),
-        ("perform", {"score": "data:;base64,!!!!"}, "no valid base64"),
+        ("perform", {"score": "data:;base64,!!!!"}, "not valid base64"),
         ("perform", {"score": "x" * 1000}, "is not a file"),
         ("perform", {"score": {"path": "http://10.0.0.1/", "meta": {"_type": "gradio.FileData"}}}, "web address"),
         ("render", {"performance": None, "start_sec": 3, "end_sec": 2}, "ends before it begins"),

@@ -76,7 +76,7 @@ def test_composing_from_nothing(shared: SharedEngine, composed: Session) -> None
     assert len(piece.performance) == len(one.score)
     assert piece.takes == composed.takes, "the takes stay, another can still be accepted"
     assert (piece.past, piece.doc) == ((), 1)
-    with pytest.raises(BadInput, match="nothing earlier"):
+    with pytest.raises(BadInput, match="nothing to undo"):
         history.back(piece)
 
 
@@ -220,7 +220,7 @@ def test_accepting_after_the_piece_has_changed(shared: SharedEngine, opened: Ses
     assert other.title.endswith("continued")
     edited = actions.edit([], [1], False)(written)
     assert composing.accept(shared, edited, written.takes[-1].number, Controls())(edited).deleted == {1}
-    with pytest.raises(BadInput, match="not kept any more"):
+    with pytest.raises(BadInput, match="no longer available"):
         composing.accept(shared, composing.dismiss(edited, 1), 1, Controls())
 
 

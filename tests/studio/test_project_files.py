@@ -480,5 +480,6 @@ def test_what_cannot_be_kept_does_not_stop_the_autosaver(tmp_path: Path, capsys:
         document.update(lambda now: now)
         autosaver.flush()
     assert capsys.readouterr().out.count("could not be kept") == 1, "said once"
-    assert with_warning(document, {"note": "12 notes"})["note"].startswith("12 notes. What you do here cannot be kept")
+    note = with_warning(document, {"note": "12 notes"})["note"]
+    assert note.startswith("12 notes. This server cannot save your work")
     assert with_warning(document, {}) == {}, "and once on the page"

@@ -199,7 +199,7 @@ def test_the_panel_is_checked(shared: SharedEngine, session: Session, tmp_path: 
             as_request(document, prompt, tuple(odd), shared.profiles)
 
     assert as_prompt(("goldberg", None, 0, 6, "")) is prompt
-    with pytest.raises(BadInput, match="not known here"):
+    with pytest.raises(BadInput, match="no such reference"):
         as_prompt(("nobody", None, 0, 6, ""))
     with pytest.raises(BadInput, match="no recording yet"):
         as_prompt((OWN, None, 0, 6, ""))

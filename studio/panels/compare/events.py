@@ -1,4 +1,4 @@
-"""Comparing: which event calls which action. See studio.panels.perform.events."""
+"""Events of the Compare panel and their actions. See studio.panels.perform.events."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ def connect_compare(page: Page, shared: SharedEngine) -> None:
 
 
 def compare_value(document: Document, piano: Any, **more: Any) -> dict:
-    """The view's value: what there is now."""
+    """The view's value: the present entries."""
     return look(document, comparing.entries(document), str(piano), **more)
 
 
 def connect_pins(page: Page, shared: SharedEngine) -> None:
-    """The panel: what is compared."""
+    """Events that add and remove performances."""
     panel, stage = page.compare_panel, page.compare
     outputs, inputs = [stage.view, stage.box, page.roll], [page.document, page.piano]
 
@@ -139,14 +139,14 @@ def connect_pins(page: Page, shared: SharedEngine) -> None:
 
 
 def written(document: Document, name: str, data: bytes) -> Path:
-    """A file of the visitor's own."""
+    """Write a file into the visitor's folder."""
     path = document.folder() / name
     put(path, data)
     return path
 
 
 def progress_of(document: Document, job: Job, piano: Any) -> dict:
-    """How far a performance is; what there is, when it is over."""
+    """Progress of a performance; the entries once it is done."""
     if not job.over:
         return working(job)
     show_refusals = "" if job.refusal or job.stopped else "Pinned"
@@ -154,7 +154,7 @@ def progress_of(document: Document, job: Job, piano: Any) -> dict:
 
 
 def connect_view(page: Page, shared: SharedEngine) -> None:
-    """The view: what there is, curves, sounds."""
+    """Events of the view: entries, curves, sounds."""
     stage, inputs = page.compare, [page.document, page.piano]
 
     def look_again(event: gr.EventData, document: Document, piano: Any) -> dict:
@@ -216,13 +216,13 @@ def connect_view(page: Page, shared: SharedEngine) -> None:
         job = document.jobs.start(f"hear-{entry.key}", "Comparing", work, same=name)
         if not job.wait(FIRST_WAIT):
             return wait(name)
-        return job.show() if job.show is not None else refusal(job.refusal or "That sound was not made.", name)
+        return job.show() if job.show is not None else refusal(job.refusal or "That sound could not be made.", name)
 
     stage.view.hear(hear, inputs, stage.view, **PRIVATE)
 
 
 def _heard(document: Document, name: str, piano: str) -> comparing.Entry:
-    """Which performance a sound's name means. Raises BadInput."""
+    """The performance that a sound's name refers to. Raises BadInput."""
     study = document.study
     if name.startswith("study"):
         number, _, code = name[5:].partition(".")
@@ -294,7 +294,7 @@ def connect_study(page: Page) -> None:
 
 
 def _bars(first: Any, last: Any) -> tuple[int, int] | None:
-    """The bars of a study; None, the whole piece, when both fields are empty. Raises BadInput."""
+    """The bars of a study; None (the whole piece) if both fields are empty. Raises BadInput."""
     words = [str(value or "").strip() for value in (first, last)]
     if words == ["", ""]:
         return None

@@ -1,4 +1,4 @@
-"""The Compare panel: its components and their names. What they do is in compare_events.py."""
+"""Components of the Compare panel. Their events are in events.py."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ComparePanel:
 
 @dataclass(frozen=True)
 class CompareStage:
-    """What it shows, on the stage."""
+    """Components that show the results on the stage."""
 
     box: gr.Accordion
     view: CompareView
@@ -63,24 +63,28 @@ def build_stage() -> CompareStage:
 
 def _performances() -> dict:
     with gr.Column(elem_classes=["card", "fields"]):
-        gr.HTML("<h2>Performances</h2><p class='hint'>Of this piece, up to eight; they appear on the left.</p>")
+        gr.HTML("<h2>Performances</h2><p class='hint'>Up to eight performances of this piece, shown on the left.</p>")
         pin = gr.Button("Pin this performance", variant="primary", elem_id="compare-pin", elem_classes=OF_PIECE)
         with gr.Row():
             pianist = gr.Dropdown(
-                [DEFAULT], value=DEFAULT, label="Played by", filterable=False, elem_id="compare-pianist", min_width=140,
+                [DEFAULT], value=DEFAULT, label="Pianist", filterable=False, elem_id="compare-pianist", min_width=140,
                 scale=2,
             )  # fmt: skip
             seed = gr.Number(
                 0, label="Seed", precision=0, minimum=0, maximum=MAX_SEED, elem_id="compare-seed", min_width=70
             )
-            play = gr.Button("Play and pin", size="sm", elem_id="compare-play", elem_classes=OF_PIECE, min_width=100)
+            play = gr.Button("Perform and pin", size="sm", elem_id="compare-play", elem_classes=OF_PIECE, min_width=100)
         with gr.Row():
             files = gr.UploadButton(
                 "Open MIDI files…", file_types=MIDI_FILES, file_count="multiple", type="filepath", size="sm",
                 elem_id="compare-files", elem_classes=OF_PIECE, min_width=120,
             )  # fmt: skip
             example = gr.Button(
-                "The example’s human", size="sm", elem_id="compare-example", elem_classes=OF_PIECE, min_width=120
+                "The example’s human performance",
+                size="sm",
+                elem_id="compare-example",
+                elem_classes=OF_PIECE,
+                min_width=120,
             )
         save = gr.Button("Download the table, CSV", size="sm", elem_id="compare-save")
     return {
@@ -90,7 +94,7 @@ def _performances() -> dict:
 
 def _study() -> dict:
     with gr.Column(elem_classes=["card", "fields"]):
-        gr.HTML("<h2>Blind study</h2><p class='hint'>Of the ticked performances, in an order that stays hidden.</p>")
+        gr.HTML("<h2>Blind study</h2><p class='hint'>Compares the ticked performances in a hidden order.</p>")
         question = gr.Dropdown(
             [(label, name) for name, label in QUESTIONS.items()], value="prefer", label="Question", filterable=False,
             elem_id="study-question",
@@ -102,7 +106,7 @@ def _study() -> dict:
                 1, label="Seed", precision=0, minimum=0, maximum=MAX_SEED, elem_id="study-seed", min_width=70
             )
         listener = gr.Textbox("", label="Listener", max_length=80, elem_id="study-listener")
-        begin = gr.Button("Begin the study", variant="primary", elem_id="study-begin")
+        begin = gr.Button("Start the study", variant="primary", elem_id="study-begin")
         votes = gr.Button("Download the votes, CSV", size="sm", elem_id="study-votes")
     return {
         "question": question, "first_bar": first_bar, "last_bar": last_bar, "study_seed": study_seed,

@@ -1,4 +1,4 @@
-"""Which event of the Compose panel and the takes calls which action. See studio.panels.perform.events."""
+"""Events of the Compose panel and the takes, and their actions. See studio.panels.perform.events."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from studio.state import history
 from studio.state.session import Session
 from studio.widgets.takes.takes import strip_sound, strip_value
 
-FREE_TEMPO = 100.0  # quarters a minute at which a draft without a tempo is drawn
+FREE_TEMPO = 100.0  # quarters per minute, tempo of a draft without one
 Writing = Callable[[NoteCallback, ProgressCallback], actions.Change]
 
 
@@ -51,7 +51,7 @@ def connect_compose(page: Page, shared: SharedEngine) -> None:
 
 
 def as_number(value: Any, low: float, high: float, label: str, empty: float | None = None) -> float:
-    """A number from the page, which may be a text; `empty` stands for one that is left out, if it may be."""
+    """A number from the page, which may arrive as text; `empty` replaces a missing one, if it is optional."""
     text = value.strip().replace(",", ".") if isinstance(value, str) else value
     if text in (None, "") and empty is not None:
         return empty
@@ -84,7 +84,7 @@ def as_request(values: tuple, notes: float = 256, bars: float = 0) -> ComposeReq
 
 
 def connect_writing(page: Page, shared: SharedEngine) -> None:
-    """Compose, Continue, Infill: notes appear on the roll as they are written, then the takes."""
+    """Events of Compose, Continue and Infill: notes appear on the roll as they are composed, then the takes."""
     panel = page.compose
 
     @show_refusals(page)
@@ -102,7 +102,7 @@ def connect_writing(page: Page, shared: SharedEngine) -> None:
         def write(on_note: NoteCallback, step: ProgressCallback) -> actions.Change:
             return composing.compose(shared, request, on_note, step)
 
-        def first_piece(job: Job) -> Session | None:  # where nothing is, nothing is lost: it goes on the roll
+        def first_piece(job: Job) -> Session | None:  # on an empty page the take is opened at once
             if document.session.score is not None:
                 return None
             job.begin("Playing")
@@ -187,10 +187,10 @@ def writing(
     then: Callable[[Job], Session | None] = lambda job: None,
     upto: float = 0.0,
 ) -> Shown:  # fmt: skip
-    """Start the job that writes: every note goes into its draft, and how far it is can be seen from them.
+    """Start a composing job. Every note goes into its draft, which also gives the progress.
 
-    start, upto  quarters between which notes are written; upto 0 for as many as the request says
-    then         what follows on the new takes: another Session to show, or None
+    start, upto  quarters between which notes are written; upto 0: the length of the request
+    then         called with the new takes; returns another Session to show, or None
     """
     wanted = request.notes * request.takes
     bar = _bar_quarters(request, document.session.score)
@@ -219,7 +219,7 @@ def writing(
                 **redraw(page, shown, show, score=True, note=f"{shown.title}. {note} below"),
                 **human_controls(page, shown, shared, shown.controls),
             }
-        told = f"{note} below: hear, then accept"
+        told = f"{note} below: preview, then accept"
         return lambda: {page.takes: strip_value(session), page.roll: {"note": told}}
 
     return begin(page, document, "compose", text, work, about=about)
@@ -233,7 +233,7 @@ def _bar_quarters(request: ComposeRequest, score: Score | None) -> float:
 
 
 def connect_selection(page: Page, panel: ComposePanel) -> None:
-    """What is selected on the roll or the page says which bars to fill in, or to render."""
+    """The selection on the roll or in the score sets the bars to infill or to render."""
 
     def chosen(event: gr.EventData, document: Document) -> list:
         data = event_data(event)
@@ -251,7 +251,7 @@ def connect_selection(page: Page, panel: ComposePanel) -> None:
 
 
 def connect_takes(page: Page, shared: SharedEngine) -> None:
-    """Hear a take, accept it, throw it away."""
+    """Events of a take: preview, accept, discard."""
     inputs = [page.document, page.human_show, page.piano, *page.controls]
 
     def named(event: gr.EventData) -> Any:
@@ -305,7 +305,7 @@ def connect_takes(page: Page, shared: SharedEngine) -> None:
 
 
 def turned(page: Page, shared: SharedEngine, session: Session, show: bool, note: str) -> Shown:
-    """Another piece of the visitor's own is on the stand: its notes, its style, its human performance."""
+    """Outputs for another open piece of the visitor: notes, style, human performance."""
     controls = without_borrowed(session.controls) if session.reference is None else session.controls
     return {
         **panel_values(page, controls),
@@ -315,7 +315,7 @@ def turned(page: Page, shared: SharedEngine, session: Session, show: bool, note:
 
 
 def connect_history(page: Page, shared: SharedEngine) -> None:
-    """Undo and redo that lead to another piece."""
+    """Undo and redo to another piece."""
 
     @show_refusals(page)
     def turn(event: gr.EventData, document: Document, show: bool) -> Shown:

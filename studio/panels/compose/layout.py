@@ -1,4 +1,4 @@
-"""The Compose panel: its components and their names. What they do is in compose_events.py."""
+"""Components of the Compose panel. Their events are in events.py."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class ComposePanel:
 
     @property
     def conditions(self) -> list:
-        """What composing, continuing and filling in have in common, in the order of events.as_request."""
+        """Inputs shared by compose, continue and infill, in the order of events.as_request."""
         return [
             self.who, self.key, self.meter, self.tempo, self.density, self.takes, self.seed, self.temperature,
             self.top_p,
@@ -94,7 +94,7 @@ def _what(shared: SharedEngine) -> dict:
 
 
 def _open_number(label: str, placeholder: str, elem_id: str) -> gr.Textbox:
-    """A number that may be left out; gr.Number shows 0 when it is empty."""
+    """An optional number; gr.Number would show 0 when empty."""
     return gr.Textbox("", label=label, placeholder=placeholder, max_lines=1, elem_id=elem_id, min_width=120)
 
 
@@ -105,7 +105,7 @@ def _how() -> dict:
         )
         with gr.Row(elem_id="compose-seed-row"):
             seed = _open_number("Seed", "new each time", "compose-seed")
-            dice = gr.Button("Roll the dice", elem_id="compose-dice", min_width=90, size="sm")
+            dice = gr.Button("Randomise seed", elem_id="compose-dice", min_width=90, size="sm")
         with gr.Accordion("Sampling", open=False):
             temperature = gr.Slider(
                 0.5,
@@ -113,13 +113,13 @@ def _how() -> dict:
                 1,
                 step=0.05,
                 label="Temperature",
-                info="plain ⟷ daring",
+                info="conservative ⟷ random",
                 elem_id="compose-temperature",
                 elem_classes="axis",
                 buttons=[],
             )
             top_p = gr.Slider(
-                0.5, 1, TOP_P, step=0.005, label="Top-p", info="the likeliest share ⟷ everything",
+                0.5, 1, TOP_P, step=0.005, label="Top-p", info="conservative ⟷ open",
                 elem_id="compose-top-p", elem_classes="axis", buttons=[],
             )  # fmt: skip
     return {"takes": takes, "seed": seed, "dice": dice, "temperature": temperature, "top_p": top_p}
@@ -153,7 +153,7 @@ def _actions() -> dict:
             )
             go_on = gr.Button("Continue", elem_id="continue", elem_classes=OF_PIECE, min_width=110)
     with gr.Column(elem_classes=["card", "fields"]):
-        gr.HTML("<p class='hint'>Select notes or bars on the roll or in the score: they are composed again.</p>")
+        gr.HTML("<p class='hint'>Select the notes or bars to rewrite, on the roll or in the score.</p>")
         with gr.Row():
             first_bar = gr.Number(1, label="From bar", precision=0, elem_id="infill-first", min_width=60)
             last_bar = gr.Number(1, label="To bar", precision=0, elem_id="infill-last", min_width=60)

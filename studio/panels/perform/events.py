@@ -1,6 +1,8 @@
-"""Which event calls which action. Only notices go through Gradio's queue, which loses answers when events overlap.
+"""Events of the roll and the Perform panel, and their actions.
 
-edits    all of them handled, in the order of their revision numbers (Document.patch)
+Only notices go through Gradio's queue, which loses answers when events overlap.
+
+edits    applied in the order of their revision numbers (Document.patch)
 jobs     everything that may take long (studio.service.jobs): the first answer comes within FIRST_WAIT, either the
          result or how far it is; the roll then asks on, NEXT_WAIT at a time, and can cancel. A new job of a kind stops
          the one before
@@ -50,12 +52,12 @@ from studio.state import history
 from studio.state.examples import EXAMPLES
 from studio.state.session import Session
 
-PREVIEW_FLAC_SEC = 90  # longer previews travel as FLAC, half the bytes; shorter ones as WAV, which costs no time
+PREVIEW_FLAC_SEC = 90  # longer previews are sent as FLAC, half the bytes; shorter ones as WAV, which needs no encoding
 NOT_DONE = "Not done"
-GONE = "Not done: the server has put this visit away. Reload the page; your work is there as it was kept"
+GONE = "Not done: this visit has expired on the server. Reload the page to restore your saved work"
 SHOWN = {
-    "take": "The roll shows a take, not the piece: press Accept to put it there, or Escape to go back to the piece.",
-    "writing": "The roll shows what is being written, not the piece: wait until it is done, or press Cancel.",
+    "take": "The roll shows a take, not the piece: press Accept to use it, or Escape to go back to the piece.",
+    "writing": "The roll shows a draft, not the piece: wait until it is done, or press Cancel.",
 }
 
 
@@ -69,13 +71,13 @@ def connect(page: Page, shared: SharedEngine) -> None:
 
 
 def connect_jobs(page: Page) -> None:
-    """How far a job is, its end, cancelling it."""
+    """Events of jobs: progress, result, cancel."""
 
     def named(event: gr.EventData, document: Document) -> Job | None:
         data = event_data(event)
         return document.jobs.numbered(data.get("job"))
 
-    def gone(event: gr.EventData) -> dict:  # a newer one took its place
+    def gone(event: gr.EventData) -> dict:  # a newer job replaced it
         number = event_data(event).get("job", 0)
         return {"job": job_state(Job(number if type(number) is int else 0), over=True)}
 
@@ -106,7 +108,7 @@ def connect_jobs(page: Page) -> None:
 
 
 def kept_edits(session: Session) -> str:
-    """What the status line says about the visitor's own notes and pedal after the pianist has played again."""
+    """Text of the status line about kept edits after a new performance."""
     theirs = [f"{session.edited} edited notes" if session.edited > 1 else "edited note"] if session.edited else []
     theirs += ["pedal"] if session.pedal is not None else []
     if not theirs:
@@ -116,7 +118,7 @@ def kept_edits(session: Session) -> str:
 
 
 def restyling(page: Page, shared: SharedEngine) -> Callable[..., Shown]:
-    """The handler that plays the piece again as the style panel says, and keeps the visitor's edits."""
+    """The handler that performs the piece in the panel's style and keeps the visitor's edits."""
 
     @show_refusals(page)
     def restyle(document: Document, show: bool, *values: Any) -> Shown:
@@ -131,14 +133,14 @@ def restyling(page: Page, shared: SharedEngine) -> Callable[..., Shown]:
             session = document.update(job.unless_stopped(change))
             return lambda: redraw(page, session, show, note=kept_edits(session))
 
-        document.jobs.stop("sound")  # of the notes that are about to go
+        document.jobs.stop("sound")  # its notes are about to be replaced
         return begin(page, document, "play", "Playing", work)
 
     return restyle
 
 
 def connect_style(page: Page, shared: SharedEngine) -> None:
-    """Sliders, presets, seed: play again, keep the visitor's edits."""
+    """Events of sliders, presets and seed: perform again and keep the visitor's edits."""
     inputs = [page.document, page.human_show, *page.controls]
     restyle = restyling(page, shared)
     sliders = [page.blend, page.freedom, *page.axes, *page.strengths]
@@ -163,7 +165,7 @@ def connect_style(page: Page, shared: SharedEngine) -> None:
 
 
 def connect_roll(page: Page, shared: SharedEngine) -> None:
-    """The visitor's edits, the sound of them, and playing a selection again."""
+    """Events of the roll: edits, their sound, and performing a selection again."""
 
     def edit(event: gr.EventData, document: Document) -> Any:
         data = event_data(event)
@@ -174,14 +176,14 @@ def connect_roll(page: Page, shared: SharedEngine) -> None:
             if type(doc) is not int or type(rev) is not int or not isinstance(data.get("put", []), list):
                 raise BadInput("The edit could not be read; reload the page.")
             change = actions.edit(data.get("put", []), data.get("del", []), data.get("pedal", False))
-            if data.get("fresh") is True:  # neither undone nor redone
+            if data.get("fresh") is True:  # not an undo or redo
                 document.patch(doc, rev, lambda now: history.went_on(change(now)))
             else:
                 document.patch(doc, rev, change)
         except BadInput as refusal:
             if type(doc) is not int or type(rev) is not int:
                 return {"job": job_state(document.jobs.refuse(str(refusal)))}
-            document.patch(doc, rev, lambda now: now)  # its number is used up; later edits need not wait for it
+            document.patch(doc, rev, lambda now: now)  # consume its revision, so that later edits do not wait for it
             session = document.update(actions.another_take)
             return roll_value(session, note=f"{NOT_DONE}: {refusal}")
         return with_warning(document, {}) or gr.skip()
@@ -193,11 +195,11 @@ def connect_roll(page: Page, shared: SharedEngine) -> None:
         if session.rendered is None:
             return {page.roll: gr.skip()}
         playing = document.jobs.running("play")
-        if playing is not None:  # other notes are on their way; the roll asks again when they are there
+        if playing is not None:  # other notes are being made; the roll will request sound for them
             return {page.roll: {"job": job_state(playing)}}
         shown = event_data(event)
         if "take" in shown and (shown.get("doc"), shown.get("take")) != (session.doc, session.take):
-            return redraw(page, session, show, score=True)  # the page missed a rendering; it will ask for sound again
+            return redraw(page, session, show, score=True)  # the page missed a performance; it will request sound again
 
         def work(job: Job) -> Callable[[], Shown]:
             try:
@@ -228,7 +230,7 @@ def connect_roll(page: Page, shared: SharedEngine) -> None:
         def work(job: Job) -> Callable[[], Shown]:
             change = actions.reperform(shared, document.session, ids, job.step)
             session = document.update(job.unless_stopped(change))
-            note = "The selection was played again, the rest is unchanged"
+            note = "The selection was performed again; the rest is unchanged"
             return lambda: redraw(page, session, show, note=note)
 
         return begin(page, document, "play", "Playing the selection", work)
@@ -237,7 +239,7 @@ def connect_roll(page: Page, shared: SharedEngine) -> None:
 
 
 def connect_human(page: Page, shared: SharedEngine) -> None:
-    """A human performance under the curves, and its style."""
+    """Events of the human performance: curves and style."""
 
     def laying(document: Document, data: bytes, filename: str, name: str, show: bool) -> Shown:
         def work(job: Job) -> Callable[[], Shown]:
@@ -249,7 +251,7 @@ def connect_human(page: Page, shared: SharedEngine) -> None:
             found = found_share(session.score, alignment)
             left = repeat_remarks(session.score, alignment)
             remarks = [line.rstrip(".") for line in remark_lines((*left, *parse_midi(data).mended))]
-            note = ". ".join([f"{found:.0%} of the written notes are found in this performance", *remarks])
+            note = ". ".join([f"{found:.0%} of the written notes match this performance", *remarks])
             return lambda: {
                 page.curves: drawn_curves(session, show),
                 page.roll: {"note": note},
@@ -292,7 +294,7 @@ def connect_human(page: Page, shared: SharedEngine) -> None:
 
 
 def connect_downloads(page: Page, shared: SharedEngine) -> None:
-    """Write the file; the roll hands it to the browser."""
+    """Events of the downloads: write the file; the roll passes it to the browser."""
     for kind, button in page.downloads.items():
 
         @show_refusals(page)

@@ -1,4 +1,4 @@
-"""Save project, opening one, and what the browser was left with. See studio.panels.perform.events."""
+"""Events for saving, opening and restoring projects. See studio.panels.perform.events."""
 
 from __future__ import annotations
 
@@ -49,23 +49,22 @@ def connect_projects(demo: gr.Blocks, page: Page, shared: SharedEngine, autosave
 
 
 def kept_file(document: Document) -> bytes | None:
-    """What the server keeps of a visit; None for a page that was only looked at."""
+    """The file that autosave writes for a visit; None if nothing was changed."""
     s = document.session
     touched = s.docs > 1 or s.take > 1 or s.rev or s.takes or s.reference or s.comparison.pins or s.comparison.votes
     if not touched and not document.settings and document.prompt is None and not document.renders.kept:
         return None
     data = write_project(project_of(document))[0]
     piece = (s.doc, len(s.takes), len(document.renders.kept))
-    if document.proved != piece:  # once for each piece: reading back costs as much as writing
+    if document.proved != piece:  # once per piece: reading back costs as much as writing
         proved(data)
         document.proved = piece
     return data
 
 
 def proved(data: bytes) -> None:
-    """Read a project back before it is stored. Raises BadInput when it could not be opened again.
-
-    A machine that is too busy to read it now says nothing about the file, which is stored.
+    """Read a project back before it is stored. Raises BadInput if it could not be opened again. A time-out on a busy
+    machine does not mean that the file is damaged; it is stored.
     """
     try:
         project_apart(data)
@@ -76,7 +75,7 @@ def proved(data: bytes) -> None:
 
 
 def onto_stand(page: Page, shared: SharedEngine, document: Document, project: Project, show: bool, note: str) -> Shown:
-    """Show a project in the place of what was there; undo brings that back."""
+    """Replace the present work by a project; undo restores it."""
     session = adopt(document, project)
 
     def work(job: Job) -> Callable[[], Shown]:
@@ -90,14 +89,14 @@ def onto_stand(page: Page, shared: SharedEngine, document: Document, project: Pr
 
 
 def _playable(shared: SharedEngine, session: Session) -> Session:
-    """The same with a style panel that this computer knows."""
+    """The same with presets and axes that exist on this computer."""
     c, names = session.controls, (*shared.presets, actions.BORROWED)
     first, second = (name if name in names else actions.DEFAULT for name in (c.preset, c.second))
     return replace(session, controls=replace(c, preset=first, second=second))
 
 
 def about_opened(project: Project) -> str:
-    """What the status line says of a project that was opened."""
+    """Text of the status line after opening a project."""
     s = project.session
     count = f"{len(s.score):,} notes" if s.score is not None else "an empty page"
     parts = [count, *_many(len(s.takes), "take"), *_many(len(project.renders), "render")]
@@ -111,7 +110,7 @@ def _many(count: int, word: str) -> list[str]:
 
 
 def project_outputs(page: Page) -> list:
-    """Whatever an opened project may change."""
+    """All components that an opened project may change."""
     return [*page.outputs, page.listen, *settings_outputs(page)]
 
 
@@ -121,7 +120,7 @@ def connect_opening(page: Page, shared: SharedEngine) -> None:
 
     @show_refusals(page)
     def open_example(document: Document, show: bool, name: Any) -> Shown:
-        if name == MINE:  # it is there already
+        if name == MINE:  # it is already open
             return {page.example: example_menu(document.session)}
         if name == EMPTY:
             return opening_nothing(page, shared, document, show, plain)
@@ -142,7 +141,7 @@ def connect_opening(page: Page, shared: SharedEngine) -> None:
 
 
 def connect_saving(page: Page) -> None:
-    """The button, and remembering what the panels say."""
+    """Events of the Save button, and storing the values of the panels."""
     says = [*recording(page), *components(page).values()]
 
     def noted(document: Document, *values: Any) -> None:
@@ -174,7 +173,7 @@ def connect_saving(page: Page) -> None:
 
 
 def connect_arrival(demo: gr.Blocks, page: Page, shared: SharedEngine, autosaver: Autosaver) -> None:
-    """A visitor comes, or comes back."""
+    """Events of a new or returning visitor."""
     start = page.welcome
     inputs, plain = [page.document, page.human_show], plain_controls(page)
     notice = [start.back, start.word, start.other, start.afresh]
@@ -184,13 +183,13 @@ def connect_arrival(demo: gr.Blocks, page: Page, shared: SharedEngine, autosaver
         try:
             shown = onto_stand(page, shared, document, project_apart(path.read_bytes()), show, note)
         except (BadInput, OSError) as damage:
-            print(f"Étude: what a visitor had left could not be read. {damage}", flush=True)
+            print(f"Étude: a visitor's saved work could not be read. {damage}", flush=True)
             return None
         document.left_in = path
         return shown
 
     def returning(document: Document, token: str, tab: str, show: bool) -> Shown | None:
-        autosaver.flush(token)  # the page may have been reloaded a moment after an edit
+        autosaver.flush(token)  # the page may have been reloaded just after an edit
         path = autosaver.store.find(token, tab)
         return None if path is None else reopened(document, path, show, WELCOME_BACK)
 

@@ -1,4 +1,4 @@
-"""What the panels say, as plain settings that a project keeps, and back onto the panels."""
+"""Values of the panels as plain settings of a project, and back."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from studio.panels.render.events import as_prompt
 from studio.panels.render.layout import KEPT, OWN, credit_line, prompt_menu
 from studio.shell.layout import Page
 
-MAX_WORDS = 20  # characters in a field that is typed into
+MAX_WORDS = 20  # characters in a text field
 PROMPT = "render-prompt"
 
 
 def components(page: Page) -> dict[str, Any]:
-    """Every component whose value is part of the work, by its name on the page."""
+    """Every component whose value belongs to the work, by its name on the page."""
     c, r = page.compose, page.render
     chosen = [*c.conditions, c.length, c.unit, c.more_bars, c.hand, r.prompt, *r.settings, page.piano]
     return {str(component.elem_id): component for component in chosen}
 
 
 def recording(page: Page) -> list:
-    """What says which recording of the visitor's own is meant, in the order of `note_settings`."""
+    """Components that identify the visitor's own recording, in the order of `note_settings`."""
     return page.render.asked_of_prompt[1:]
 
 
 def changes(page: Page) -> list:
-    """The events after which the settings are others."""
+    """The events that change the settings."""
     heard = [page.render.recording.change, page.render.own_midi_path.change]
     heard += [button.click for button in (page.render.render, page.compose.compose, page.compose.go_on)]
     for component in (*components(page).values(), page.render.start, page.render.seconds):
@@ -46,7 +46,7 @@ def changes(page: Page) -> list:
 
 
 def note_settings(page: Page, document: Document, values: tuple) -> None:
-    """Remember what the panels say: the values of `recording`, then those of `components`; anything may come."""
+    """Store the values of the panels: those of `recording`, then those of `components`. Any value may arrive."""
     source, said = values[:4], dict(zip(components(page), values[4:], strict=True))
     settings = {name: value for name, value in said.items() if fits(components(page)[name], value)}
     if said.get(PROMPT) == OWN:
@@ -65,7 +65,7 @@ def note_settings(page: Page, document: Document, values: tuple) -> None:
 
 
 def fits(component: Any, value: object) -> bool:
-    """Whether a component can say this."""
+    """Whether a component can have this value."""
     if isinstance(component, gr.Dropdown):
         mine = component.elem_id == PROMPT and value == KEPT
         return mine or any(value == known for _, known in component.choices or ())
@@ -80,7 +80,7 @@ def fits(component: Any, value: object) -> bool:
 
 
 def shown_settings(page: Page, document: Document) -> Shown:
-    """The panels as the document's settings say; what does not fit them stays as it is."""
+    """The panels set to the document's settings; values that do not fit are skipped."""
     known: Mapping[str, object] = document.settings
     shown: Shown = {
         component: known[name]
@@ -98,5 +98,5 @@ def shown_settings(page: Page, document: Document) -> Shown:
 
 
 def settings_outputs(page: Page) -> list:
-    """What `shown_settings` may change."""
+    """The components that `shown_settings` may change."""
     return [*components(page).values(), page.render.credit, page.render.own]

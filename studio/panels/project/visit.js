@@ -1,5 +1,5 @@
-// When the page has loaded: the browser's memory, and with it the number of this tab and the side it was left on. A tab's
-// work is its own; a tab that was duplicated begins with its twin's number, so it asks the others whose that is.
+// Once the page has loaded: read the browser's storage, this tab's number and its last panel. A tab's
+// work is its own. A duplicated tab starts with the same number, so it checks with the other tabs.
 async (browser, ...rest) => {
   const told = { ...(browser || {}) };
   const hex = bytes => [...bytes].map(b => b.toString(16).padStart(2, '0')).join('');

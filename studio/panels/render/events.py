@@ -28,7 +28,7 @@ from studio.service.shared_engine import SharedEngine
 from studio.shell.layout import Page
 from studio.widgets.listen.listen import began, compared_sound, part_of, prompt_sound, refusal, saved, state_of
 
-MORE_WAIT = 0.4  # seconds that a question for more sound waits for some
+MORE_WAIT = 0.4  # seconds that a request for more sound waits
 MAX_BAR = 100_000
 
 
@@ -39,9 +39,9 @@ def connect_render(page: Page, shared: SharedEngine) -> None:
 
 
 def as_prompt(values: tuple, own: Prompt | None = None) -> Prompt:
-    """The panel's prompt, from RenderPanel.asked_of_prompt, checked: a client may send anything.
+    """The panel's prompt, from RenderPanel.asked_of_prompt, validated: a client may send anything.
 
-    own  the visitor's recording that came with a project
+    own  the visitor's recording from a project
     """
     key, recording, start, seconds, midi = values
     if key == KEPT and own is not None:
@@ -49,10 +49,10 @@ def as_prompt(values: tuple, own: Prompt | None = None) -> Prompt:
     if key != OWN:
         prompts = gallery()
         if key not in prompts:
-            raise BadInput("That reference is not known here; choose one from the list.")
+            raise BadInput("There is no such reference; choose one from the list.")
         return prompts[key]
     if not recording:
-        raise BadInput("There is no recording yet: open a sound file or record one, or choose another reference.")
+        raise BadInput("There is no recording yet: open or record one, or choose another reference.")
     notes: Performance | None = None
     if midi:
         path = Path(str(midi))
@@ -73,7 +73,7 @@ def as_request(document: Document, prompt: Prompt, values: tuple, profiles: tupl
     if part == PARTS[1]:
         a, b = (int(as_number(v, -MAX_BAR, MAX_BAR, "A bar number")) for v in (first, last))
         span, words = span_of_bars(document.session, a, b), f"bars {a} to {b}"
-    heat = 1.0 if profile == "fitted" else as_number(temperature, 0, 1.5, "The temperature")  # a fitted piano has none
+    heat = 1.0 if profile == "fitted" else as_number(temperature, 0, 1.5, "The temperature")  # fitted: none
     return RenderRequest(
         document.session.performance, prompt, int(as_number(seed, 0, MAX_SEED, "The seed", 0)), heat,
         span, words, profile, bool(listen),
@@ -81,14 +81,14 @@ def as_request(document: Document, prompt: Prompt, values: tuple, profiles: tupl
 
 
 def connect_panel(page: Page, shared: SharedEngine) -> None:
-    """The choice of a prompt, and the button."""
+    """Events of the prompt's choice and of the Render button."""
     panel = page.render
 
     def chosen(key: Any) -> tuple:
         return credit_line(str(key)), gr.update(visible=key == OWN)
 
     panel.prompt.input(chosen, panel.prompt, [panel.credit, panel.own], **PRIVATE)
-    panel.profile.input(  # a fitted piano draws nothing
+    panel.profile.input(  # the fitted piano does not sample
         lambda method: gr.update(visible=method != "fitted"), panel.profile, panel.temperature, **PRIVATE
     )
     panel.dice.click(lambda: random.randrange(1, 10_000), None, panel.seed, **PRIVATE)
@@ -124,14 +124,14 @@ def connect_panel(page: Page, shared: SharedEngine) -> None:
 
 
 def connect_player(page: Page, shared: SharedEngine) -> None:
-    """More of the sound, what it is compared with, cancelling, saving."""
+    """Events of the player: more sound, comparison, cancel, save."""
 
     def more(event: gr.EventData, document: Document) -> dict:
         data = event_data(event)
         render, have = document.renders.numbered(data.get("render")), data.get("have")
         if render is None or type(have) is not int or have < 0:
             return refusal("This render is not kept any more; press Render again.", data.get("render"))
-        if data.get("begun") is False:  # the page has missed its beginning
+        if data.get("begun") is False:  # the page lacks its start
             return began(render, document.renders)
         render.wait(have, MORE_WAIT)
         if render.over and not render.filled:
@@ -152,7 +152,7 @@ def connect_player(page: Page, shared: SharedEngine) -> None:
         data = event_data(event)
         render, which = document.renders.numbered(data.get("render")), data.get("which")
         if render is None or which not in COMPARED:
-            return refusal("There is nothing of that kind to compare with.", data.get("render"))
+            return refusal("There is no such sound to compare with.", data.get("render"))
 
         def work(job: Job) -> Any:
             clip = compared(shared, render, which, str(piano), job.step)

@@ -1,4 +1,4 @@
-"""The Render panel: its components and their names. What they do is in render_events.py."""
+"""Components of the Render panel. Their events are in events.py."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from engine.sound.prompts import LONGEST_SEC, SHORTEST_SEC, about_gallery
 from studio.service.shared_engine import SharedEngine
 from studio.widgets.roll.roll import OF_PIECE
 
-OWN, KEPT = "own", "kept"  # a recording that is opened here; one that came with a project
+OWN, KEPT = "own", "kept"  # a recording opened here; one from a project
 PARTS = ("Whole piece", "These bars")
 MIDI_FILES = [".mid", ".midi"]
 PROFILES = {"fitted": "Fitted piano", "product": "Étude codec model", "paper": "MIDI-VALLE (published weights)"}
@@ -44,12 +44,12 @@ class RenderPanel:
 
     @property
     def asked_of_prompt(self) -> list:
-        """What says which prompt it is, in the order of render_events.as_prompt."""
+        """Components that select the prompt, in the order of events.as_prompt."""
         return [self.prompt, self.recording, self.start, self.seconds, self.own_midi_path]
 
     @property
     def settings(self) -> list:
-        """What else a render depends on, in the order of events.as_request."""
+        """Other components that a render depends on, in the order of events.as_request."""
         return [
             self.listen, self.part, self.first_bar, self.last_bar, self.temperature, self.seed, self.profile,
         ]  # fmt: skip
@@ -61,16 +61,16 @@ def build_render(shared: SharedEngine) -> RenderPanel:
 
 
 def prompt_menu() -> list[tuple[str, str]]:
-    """The recordings, the sampled pianos, the visitor's own: label and value."""
+    """Gallery recordings, sampled pianos and the visitor's own recording: label and value."""
     return [*((about["name"], key) for key, about in about_gallery().items()), ("A recording of my own…", OWN)]
 
 
 def credit_line(key: str) -> str:
-    """Whose sound a prompt is."""
+    """The credit of a prompt, as HTML."""
     about = about_gallery().get(key)
     if about is None:
         low, high = f"{SHORTEST_SEC:g}", f"{LONGEST_SEC:g}"
-        return f"<p class='hint'>{low} to {high} s of a piano alone, kept with your work.</p>"
+        return f"<p class='hint'>{low} to {high} s of solo piano; it is saved with your work.</p>"
     return f"<p class='hint'>{html.escape(about['credit'])}</p>"
 
 
@@ -78,31 +78,31 @@ def _sound_like() -> dict:
     first = next(iter(about_gallery()), OWN)
     with gr.Column(elem_classes=["card", "fields"]):
         prompt = gr.Dropdown(
-            prompt_menu(), value=first, label="Sound like: piano and room", filterable=False, elem_id="render-prompt"
+            prompt_menu(), value=first, label="Reference recording", filterable=False, elem_id="render-prompt"
         )
         with gr.Row(elem_id="render-prompt-row"):
             credit = gr.HTML(credit_line(first), elem_id="render-credit")
-            hear = gr.Button("Hear it", size="sm", elem_id="render-hear", min_width=70, scale=0)
+            hear = gr.Button("Listen", size="sm", elem_id="render-hear", min_width=70, scale=0)
         with gr.Column(visible=False, elem_id="render-own") as own:
             recording = gr.Audio(
                 sources=["upload", "microphone"], type="filepath", label="Recording", show_label=False,
                 elem_id="render-recording", buttons=[],
             )  # fmt: skip
             with gr.Row():
-                start = gr.Number(0, label="Begin at, s", minimum=0, step=0.5, elem_id="render-start", min_width=90)
+                start = gr.Number(0, label="Start, s", minimum=0, step=0.5, elem_id="render-start", min_width=90)
                 seconds = gr.Number(
                     6, label="Length, s", minimum=SHORTEST_SEC, maximum=LONGEST_SEC, step=0.5,
                     elem_id="render-seconds", min_width=90,
                 )  # fmt: skip
             with gr.Row():
                 own_midi = gr.UploadButton(
-                    "Its MIDI, if you have it…", file_types=MIDI_FILES, type="filepath", size="sm",
+                    "Add its MIDI (optional)……", file_types=MIDI_FILES, type="filepath", size="sm",
                     elem_id="render-own-midi", min_width=150,
                 )  # fmt: skip
                 own_midi_name = gr.HTML("", elem_id="render-own-midi-name")
             own_midi_path = gr.State("")
             listen = gr.Checkbox(
-                False, label="Write its notes down first (half a minute)", elem_id="render-listen", container=False
+                False, label="Transcribe it first (about 30 s)", elem_id="render-listen", container=False
             )
     return {
         "prompt": prompt, "credit": credit, "hear": hear, "own": own, "recording": recording, "start": start,
@@ -128,7 +128,7 @@ def _how(shared: SharedEngine) -> dict:
             seed = gr.Number(
                 0, label="Seed", precision=0, minimum=0, maximum=MAX_SEED, elem_id="render-seed", min_width=90
             )
-            dice = gr.Button("Roll the dice", elem_id="render-dice", min_width=90, size="sm")
+            dice = gr.Button("Randomise seed", elem_id="render-dice", min_width=90, size="sm")
         profiles = shared.profiles
         profile = gr.Dropdown(
             [(PROFILES.get(name, name), name) for name in profiles], value=profiles[0], label="Method",

@@ -1,9 +1,8 @@
-"""Performances side by side, on the stage: which are drawn, which is heard, a blind study. A plain gr.HTML.
+"""Component that compares performances: curves, sounds, a blind study. A plain gr.HTML.
 
-Its value goes one way, from Python to the page. Events: `view.look` (what is there now?), `view.draw` (the curves are
-wanted), `view.hear` (a sound is wanted), `view.keep` (draw one or leave it out), `view.drop` (forget a pin),
-`view.vote`, `view.leave` (the study is stopped). With the roll it speaks as the player of renders does, see
-studio.widgets.listen.listen.
+Its value goes one way, from Python to the page. Events: `view.look` (list the entries), `view.draw` (draw the curves),
+`view.hear` (send a sound), `view.keep` (show or hide an entry), `view.drop` (remove a pin), `view.vote`, `view.leave`
+(stop the study). It exchanges events with the roll like the player of renders, see studio.widgets.listen.listen.
 """
 
 from __future__ import annotations
@@ -31,9 +30,9 @@ class CompareView(Player):
 
 
 def state_of(session: Session, found: list[Entry], piano: str) -> dict[str, Any]:
-    """What is there.
+    """The entries, for the page.
 
-    entries  with the name of each sound; tag: what the curves would be drawn of
+    entries  with the id of each sound; tag: version of the data behind the curves
     bars     [[quarter, number], ...]
     """
     rows = [
@@ -55,12 +54,12 @@ def state_of(session: Session, found: list[Entry], piano: str) -> dict[str, Any]
 
 
 def there_is(session: Session, found: list[Entry], piano: str, **more: Any) -> dict:
-    """What there is, for the page; `more` of the news beside it."""
+    """A value with the entries, and `more` news."""
     return {"news": news_of(state=state_of(session, found, piano), **more)}
 
 
 def working(job: Job) -> dict:
-    """A performance is on its way: ask again."""
+    """A performance is being made: the page asks again."""
     return {"news": news_of(job={"id": job.number, "text": job.doing, "share": round(job.share, 2)})}
 
 
@@ -72,28 +71,28 @@ def drawn_value(session: Session, tag: str, refused: str) -> dict:
 
 
 def sound_value(session: Session, entry: Entry, name: str, from_sec: float, path: Path) -> dict:
-    """A sound under its name, and where the score's times fall in it."""
+    """A sound with its id, and the map from score time to it."""
     grid = grid_rows(grid_of_entry(session, entry))
     return {"news": news_of(sound=name, grid=grid, start=round(1000 * from_sec)), "audio": path}
 
 
 def wait(name: str) -> dict:
-    """That sound is not ready: ask again."""
+    """The sound is not ready: the page asks again."""
     return {"news": news_of(wait=name)}
 
 
 def refusal(sentence: str, name: str = "") -> dict:
-    """Why something was not done; name: the sound that does not come."""
+    """The reason of a failure; name: id of the missing sound."""
     return {"news": news_of(refused=sentence, missing=name)}
 
 
 def file_value(path: Path) -> dict:
-    """A file to take away."""
+    """A file to download."""
     return {"news": news_of(), "file": path}
 
 
 def study_value(study: Study | None) -> dict[str, Any]:
-    """The trial that is to be answered next: codes only; None when there is no study."""
+    """The next trial, codes only; None without a study."""
     if study is None or study.over:
         return {"study": None}
     shown = study.trials[study.at]
@@ -106,12 +105,12 @@ def study_value(study: Study | None) -> dict[str, Any]:
 
 
 def result_value(votes: list[Vote]) -> dict[str, Any]:
-    """What a finished study says."""
+    """The result of a finished study."""
     return {"result": tally(votes)}
 
 
 def look(document: Document, found: list[Entry], piano: str, **more: Any) -> dict:
-    """What there is and which trial is open; a study ends when another piece is opened."""
+    """The entries and the open trial; a study ends when another piece is opened."""
     if document.study is not None and document.study.doc != document.session.doc:
         document.study = None
     return there_is(document.session, found, piano, **study_value(document.study), **more)

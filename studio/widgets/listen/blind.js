@@ -15,7 +15,7 @@ function openBlind(open) {
 function nextTrial(before) {
   const s = sounds.get(`render${current}`), made = s ? s.n / RATE : 0;
   trial = null;
-  if (made < LEAST_SEC) return sayBlind('The render is not far enough yet: wait a moment, then open the test again.');
+  if (made < LEAST_SEC) return sayBlind('The render is still too short: wait a moment, then open the test again.');
   const length = Math.min(PASSAGE_SEC, made), from = Math.random() * (made - length);
   trial = {
     x: crypto.getRandomValues(new Uint8Array(1))[0] & 1 ? 'a' : 'b', heardX: false, last: '',

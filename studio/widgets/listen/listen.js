@@ -150,10 +150,10 @@ function showSources(r) {
 const clock = sec => `${Math.floor(sec / 60)}:${(sec % 60).toFixed(1).padStart(4, '0')}`;
 function statusOf({ about, state, problem, stale }) {
   if (problem || state.refused) return problem || state.refused;
-  if (state.over && state.by === 'visitor') return 'Cancelled; what was made can be heard';
-  if (state.over && state.by) return 'Stopped for a newer one';
-  if (state.over && stand.doc && about.doc !== stand.doc) return 'Made of another version of this piece';
-  if (state.over) return stale ? 'Made of the notes before your last change' : '';
+  if (state.over && state.by === 'visitor') return 'Cancelled; the finished part can be played';
+  if (state.over && state.by) return 'Replaced by a newer render';
+  if (state.over && stand.doc && about.doc !== stand.doc) return 'Rendered from another version of this piece';
+  if (state.over) return stale ? 'Rendered before your last change' : '';
   const share = `${state.text} ${Math.round(100 * state.share)} %`;
   if (state.left === null) return `${state.text}…`;
   return state.left >= 1.5 ? `${share}, ${Math.round(state.left) >= 90 ? `${Math.round(state.left / 60)} min` : `${Math.round(state.left)} s`} left` : share;

@@ -1,11 +1,11 @@
-"""The player under the roll: a render as it is made, beside what it is compared with. Like the roll, a plain gr.HTML.
+"""The player under the roll: plays a render during its making, and sounds to compare it with. A plain gr.HTML.
 
-Its value goes one way, from Python to the page. Events: `listen.more` (more of a render's sound is wanted),
-`listen.halt` (cancel it), `listen.other` (the sound that it is compared with is wanted), `listen.save`; each names the
-render. On `document` it shares with the roll:
-    etude:heard   {doc, by, quarter, playing, preview} | {doc: 0, by}   to the roll: where its playhead is, who says so
-    etude:goto    {doc, to, quarter}                                    from the roll: its ruler was clicked
-    etude:toggle, etude:rest {to}; etude:changed                        from the roll: play or pause; stop; other notes
+Its value goes one way, from Python to the page. Events: `listen.more` (send more of a render's sound), `listen.halt`
+(cancel it), `listen.other` (send the sound to compare with), `listen.save`; each names the render. CustomEvents on
+`document`, shared with the roll:
+    etude:heard   {doc, by, quarter, playing, preview} | {doc: 0, by}   to the roll: playhead and its sender etude:goto
+    {doc, to, quarter}                                    from the roll: its ruler was clicked etude:toggle, etude:rest
+    {to}; etude:changed                        from the roll: play or pause; stop; other notes
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ class Listen(Player):
 
 
 def _state(render: Render, renders: Renders) -> dict[str, Any]:
-    """How far a render is.
+    """Progress of a render.
 
-    have    samples made so far, of `total`; left: seconds of work, null while that cannot be said
-    by      who stopped it, "" if nobody did; refused: why it could not be made, "" if it could
+    have    samples made so far, of `total`; left: seconds of work, null while unknown
+    by      who stopped it, "" if nobody did; refused: the reason of a failure, ""
     latest  the number of the newest render
-    remark  what is likely to be wrong with its reference, "" for nothing
+    remark  warning about its reference, "" for none
     """
     job = render.job
     left = render.left_sec()
@@ -45,7 +45,7 @@ def _state(render: Render, renders: Renders) -> dict[str, Any]:
 
 
 def began(render: Render, renders: Renders) -> dict:
-    """A render has begun: everything about it, and its first sound if there is some."""
+    """A new render: its settings, and its first sound if there is any."""
     request = render.request
     about = {
         "title": render.title, "prompt": request.prompt.name, "part": request.part, "seed": request.seed,
@@ -60,37 +60,37 @@ def began(render: Render, renders: Renders) -> dict:
 
 
 def part_of(render: Render, have: int, renders: Renders, about: dict | None = None) -> dict:
-    """The sound after the first `have` samples, and how far the render is."""
-    state = _state(render, renders)  # before the sound is read: none of what `over` promises can be missing then
+    """The sound after the first `have` samples, and the progress."""
+    state = _state(render, renders)  # read before the sound, so that `over` implies complete sound
     path = render.part(have)
     return {"news": news_of(state=state, begun=about, of=f"render{render.number}", first=have), "audio": path}
 
 
 def announced(renders: Renders) -> dict:
-    """Other renders in the place of those that the page has; it asks for each of them."""
+    """Replace the page's renders by others; the page requests each of them."""
     return {"news": news_of(kept=[render.number for render in renders.kept])}
 
 
 def state_of(render: Render, renders: Renders) -> dict:
-    """How far a render is, without sound."""
+    """Progress of a render, without sound."""
     return {"news": news_of(state=_state(render, renders))}
 
 
 def compared_sound(render: Render, which: str, piano: str, path: Path) -> dict:
-    """What a render is compared with, whole."""
+    """A whole sound to compare a render with."""
     return {"news": news_of(of=f"{which}{render.number}", which=which, number=render.number), "audio": path}
 
 
 def prompt_sound(prompt: Prompt, path: Path) -> dict:
-    """A prompt that the visitor wants to hear before anything is rendered."""
+    """A prompt, played before anything is rendered."""
     return {"news": news_of(of="tried", name=prompt.name), "audio": path}
 
 
 def saved(render: Render, path: Path) -> dict:
-    """A file to take away."""
+    """A file to download."""
     return {"news": news_of(number=render.number), "file": path}
 
 
 def refusal(sentence: str, number: Any = 0) -> dict:
-    """Why something was not done."""
+    """The reason of a failure."""
     return {"news": news_of(refused=sentence, number=number if type(number) is int else 0)}

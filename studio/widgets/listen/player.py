@@ -1,6 +1,5 @@
-"""What the player of renders and that of compared performances share: the wire, the script, the style.
-
-Each is a plain gr.HTML. Its value goes one way, from Python to the page; what the visitor does comes back as events.
+"""Common base of the player of renders and the view of compared performances: wire format, script, style. A plain
+gr.HTML whose value goes one way, from Python to the page; user actions come back as events.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ _HERE = Path(__file__).parent
 
 
 class PlayerData(GradioModel):
-    """On the wire.
+    """Wire format.
 
-    news   what has happened, as one JSON string; `at` in it makes every answer differ, so that none is passed over
-    audio  the sound that the news is about
-    file   something to take away
+    news   the news, as one JSON string; `at` in it makes every answer differ, so that none is skipped
+    audio  the sound of the news
+    file   a file to download
     """
 
     news: str = ""
@@ -32,10 +31,10 @@ class PlayerData(GradioModel):
 
 
 class Player(gr.HTML):
-    """A static template, so that nobody's text is compiled.
+    """The template is static, so that no user text is compiled.
 
-    folder  holds the template and the style, named like it
-    parts   the scripts in it that follow player.js; all are joined and run once
+    folder  contains the template and the style of the same name
+    parts   scripts in it that follow player.js; they are concatenated and run once
     """
 
     data_model = PlayerData
@@ -55,7 +54,7 @@ class Player(gr.HTML):
         )
 
     def preprocess(self, payload: PlayerData | None) -> None:
-        """Never an input: the visitor's Document holds what is played."""
+        """Not used as an input: the Document holds the sounds."""
         return None
 
     def postprocess(self, value: dict | PlayerData | None) -> PlayerData | None:
@@ -76,10 +75,10 @@ def _read(*paths: Path) -> str:
 
 
 def news_of(**told: Any) -> str:
-    """What has happened, for `PlayerData.news`."""
+    """A piece of news, for `PlayerData.news`."""
     return json.dumps({**told, "at": time.monotonic()}, separators=(",", ":"))
 
 
 def grid_rows(grid: Grid | None) -> list[list[float]] | None:
-    """Where the score's times fall in a sound: quarters and milliseconds."""
+    """Map from score time to a sound: quarters and milliseconds."""
     return None if grid is None else [grid.quarter.round(4).tolist(), (1000 * grid.sec).round(1).tolist()]

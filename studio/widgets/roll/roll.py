@@ -1,9 +1,9 @@
 """An editable piano roll as a plain gr.HTML subclass: no build step, no npm, nothing loaded from another host.
 
-Its value goes one way, from Python to the page. What the visitor does comes back as events, each a small patch:
-`roll.edit`, `roll.settle` (edits have stopped, sound is wanted), `roll.reperform` (play the selected notes again),
-`roll.waiting` (how far is this job?), `roll.collect` (what it has to show), `roll.cancel`, `roll.refused` (say why it
-was not done), `roll.history` (undo or redo goes on to another piece), `roll.chosen` (what is selected).
+Its value goes one way, from Python to the page. User actions come back as events: `roll.edit` (a patch), `roll.settle`
+(edits have stopped: send sound), `roll.reperform` (perform the selected notes again), `roll.waiting` (poll a job),
+`roll.collect` (fetch its result), `roll.cancel`, `roll.refused` (show a refusal), `roll.history` (undo or redo to
+another piece), `roll.chosen` (selection).
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ OF_PIECE = "of-piece"  # CSS class of a button that acts on the piece; roll_draf
 
 
 class RollData(GradioModel):
-    """On the wire. Nested arrays make every browser event slow, so the music travels as two JSON strings
-    (see studio.page.wire); `audio.url` and `file.url` are filled in by Gradio.
+    """Wire format. Nested arrays slow down every browser event, so the music is sent as two JSON strings (see
+    studio.page.wire); Gradio fills in `audio.url` and `file.url`.
 
-    rev, take  which edits and which rendering `doc`, or the sound, belongs to
-    doc        the performance layer, "" to leave it as it is
-    score      the score layer, "" to leave it as it is
+    rev, take  revision and performance that `doc` or the sound belongs to
+    doc        the performance layer, "" to keep it
+    score      the score layer, "" to keep it
     note       a sentence for the status line
     sound_of   the document that `audio` belongs to
-    file       something to take away
-    job        how far a job is, see studio.page.wire
-    draft      notes that are only shown: what is being composed, or a take; see studio.page.wire
+    file       a file to download
+    job        progress of a job, see studio.page.wire
+    draft      notes that are shown but not edited: a draft or a take; see studio.page.wire
     """
 
     rev: int = 0
@@ -45,7 +45,7 @@ class RollData(GradioModel):
 
 
 class PianoRoll(gr.HTML):
-    """The roll. Static templates on purpose: both are compiled in the browser, so no visitor's text goes through."""
+    """The roll. Its templates are static, because the browser compiles them: they contain no user text."""
 
     data_model = RollData
 
@@ -57,11 +57,11 @@ class PianoRoll(gr.HTML):
             js_on_load="\n".join((_HERE / name).read_text(encoding="utf-8") for name in PARTS),
             apply_default_css=False,
             elem_id=elem_id,
-            render=render,  # Gradio builds the component again when an event leaves it as it is
+            render=render,  # Gradio rebuilds the component when an event leaves it unchanged
         )
 
     def preprocess(self, payload: RollData | None) -> None:
-        """The roll is never an input: the visitor's Document holds the notes."""
+        """Not used as an input: the Document holds the notes."""
         return None
 
     def postprocess(self, value: dict | RollData | None) -> RollData | None:

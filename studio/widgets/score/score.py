@@ -1,11 +1,9 @@
 """The engraved score as a plain gr.HTML subclass, built like the roll: static templates, nothing from another host.
 
-Its value goes one way, from Python to the page, and never the whole score at once: `score_address` says which score is
-on the stand, the view asks for its pages as they come into sight, `score_pages` brings one. What the visitor does comes
-back as events: `view.want` ({doc, digest, page, width}: a page is wanted) and `view.select` ({doc, notes, bars}: score
-notes from 0, and the first and last bar or None).
-
-With the roll it speaks in the browser, by CustomEvents on `document`, so that neither knows the other:
+Its value goes one way, from Python to the page: `score_address` names the open score, the view requests its pages as
+they become visible, `score_pages` sends one. User actions come back as events: `view.want` ({doc, digest, page, width}:
+send a page) and `view.select` ({doc, notes, bars}: score notes from 0, and the first and last bar or None). It
+exchanges CustomEvents on `document` with the roll, so that neither depends on the other:
 
     etude:clock      {doc, quarter, playing, sounding: [score note, ...]}        from the roll
     etude:selection  {doc, notes: [score note, ...], bars: [first, last] | null, by: "roll" | "score"}   both ways
@@ -33,15 +31,15 @@ _CHROMA = dict(zip("CDEFGAB", (0, 2, 4, 5, 7, 9, 11), strict=True))
 
 
 class ScoreData(GradioModel):
-    """On the wire; what may be long travels as JSON strings, because nested arrays make every browser event slow.
+    """Wire format. Long parts are JSON strings, because nested arrays slow down every browser event.
 
-    doc, digest  which score is on the stand
+    doc, digest  the open score
     width        of the pages, pixels
-    page, svg    one page, "" when there is none in this answer
-    about        with page 0: what the view must know of the whole score, see about_score
-    wait         the page is not ready: ask again in half a second
-    refusal      why there are no pages
-    at           makes every answer differ, so that none is passed over
+    page, svg    one page, "" if this answer has none
+    about        with page 0: data of the whole score, see about_score
+    wait         the page is not ready: the view asks again in half a second
+    refusal      the reason why there are no pages
+    at           makes every answer differ, so that none is skipped
     """
 
     doc: int = 0
@@ -56,7 +54,7 @@ class ScoreData(GradioModel):
 
 
 class ScoreView(gr.HTML):
-    """The view. It asks for pages only while it can be seen, so it may lie in a closed tab at no cost."""
+    """The view. It requests pages only while visible, so a closed tab costs nothing."""
 
     data_model = ScoreData
 
@@ -74,7 +72,7 @@ class ScoreView(gr.HTML):
         )
 
     def preprocess(self, payload: ScoreData | None) -> None:
-        """The view is never an input."""
+        """Not used as an input."""
         return None
 
     def postprocess(self, value: dict | ScoreData | None) -> ScoreData | None:
@@ -87,12 +85,12 @@ class ScoreView(gr.HTML):
 
 
 def score_address(doc: int, digest: str) -> dict:
-    """Which score is on the stand; sent for every new one, also when the view cannot be seen."""
+    """Address of the open score, sent for every new one, even to a hidden view."""
     return {"doc": doc, "digest": digest, "at": time.monotonic()}
 
 
 def score_pages(doc: int, score: Score, engraving: Engraving, page: int) -> dict:
-    """One page of the score, counted from 0; a page that does not exist is answered by the last."""
+    """One page of the score, counted from 0; the last one for a number beyond it."""
     page = min(max(page, 0), len(engraving.pages) - 1)
     about = about_score(score, engraving) if page == 0 else ""
     return {
@@ -112,7 +110,7 @@ def score_refusal(doc: int, digest: str, sentence: str) -> dict:
 
 
 def about_score(score: Score, engraving: Engraving) -> str:
-    """What the view must know of the whole score, as one JSON string.
+    """Data of the whole score, as one JSON string.
 
     sizes     [[width, height], ...] of the pages
     barlines  quarters, the last bar's end included
@@ -140,7 +138,7 @@ def about_score(score: Score, engraving: Engraving) -> str:
 
 
 def note_names(score: Score) -> list[str]:
-    """The name of each note with its octave, as a musician says it.
+    """The name of each note with its octave: "F♯4".
 
     >>> from engine.music.types import Marks, Measures
     >>> bar = Measures([0], [4], [0], [4], [4], [0], [1])

@@ -1,4 +1,4 @@
-"""A take as a small picture and a line of figures. Only numbers go into the picture, so it is safe as markup."""
+"""A take as a small picture and a line of figures. The picture contains only numbers, so it is safe as HTML."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from studio.actions.composing import key_of
 from studio.state.session import Take
 
 WIDTH, HEIGHT = 240, 64  # units of the picture
-CONTEXT_QUARTERS = 12.0  # of the piece around what is new
+CONTEXT_QUARTERS = 12.0  # context on either side of the new notes
 
 
 def picture(take: Take) -> str:
-    """An inline SVG piano roll: upper staff, lower staff, and paler what was there before. Colours are the page's."""
+    """An inline SVG piano roll: upper staff, lower staff, and existing notes in a paler tone. CSS sets the colours."""
     score, new = take.score, take.fresh
     onset, end = score.onset_quarter, score.onset_quarter + np.maximum(score.duration_quarter, 0.1)
     start, stop = _window(take)
@@ -59,7 +59,7 @@ def _path(name: str, x: NDArray, y: NDArray, width: NDArray, thick: float) -> st
 
 
 def figures(take: Take) -> str:
-    """Key, metre, bars and notes of what is new: "F minor, 3/4, 24 bars, 256 notes"."""
+    """Key, metre, bars and notes of the new part: "F minor, 3/4, 24 bars, 256 notes"."""
     score, m = take.score, take.score.measures
     inside = (m.onset_quarter < take.span[1] - 1e-6) & (m.onset_quarter + m.duration_quarter > take.span[0] + 1e-6)
     bars, notes = int(inside.sum()), int(take.fresh.sum())

@@ -24,12 +24,12 @@ function card(take, place) {
   picture.append(make('span', 'needle'));
   picture.onclick = e => hear(take.number, e);
   name.append(make('span', '', `${take.kind} ${place}`), make('span', 'seed', `seed ${take.seed}`));
-  const play = button('play', '', `Hear take ${place}: ${take.figures}`, () => hear(take.number));
+  const play = button('play', '', `Preview take ${place}: ${take.figures}`, () => hear(take.number));
   play.innerHTML = PLAY;
-  const accept = button('accept', take.here ? 'On the roll' : 'Accept', `Accept take ${place}: put it in the place of the piece`, () => {
+  const accept = button('accept', take.here ? 'On the roll' : 'Accept', `Accept take ${place}: replace the piece`, () => {
     silence(); trigger('accept', { take: take.number });
   });
-  const drop = button('drop', '✕', `Throw take ${place} away`, () => { if (heard === take.number) silence(); trigger('dismiss', { take: take.number }); });
+  const drop = button('drop', '✕', `Discard take ${place}`, () => { if (heard === take.number) silence(); trigger('dismiss', { take: take.number }); });
   const buttons = make('div', 'buttons');
   buttons.append(play, accept, drop);
   if (take.here) made.classList.add('here');

@@ -1,7 +1,7 @@
 """The strip of takes: small pictures side by side, each with its sound and Accept. Like the roll, a plain gr.HTML.
 
-Its value goes one way, from Python to the page. Events: `strip.preview` (the sound of a take is wanted),
-`strip.accept`, `strip.dismiss`; each names the take.
+Its value goes one way, from Python to the page. Events: `strip.preview` (send the sound of a take), `strip.accept`,
+`strip.dismiss`; each names the take.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ KINDS = {"compose": "Composed", "continue": "Continued", "infill": "Filled in"}
 
 
 class TakesData(GradioModel):
-    """On the wire.
+    """Wire format.
 
-    takes     all takes as one JSON string, "" to leave them as they are
+    takes     all takes as one JSON string, "" to keep them
     sound_of  the take that `audio` belongs to
     """
 
@@ -32,7 +32,7 @@ class TakesData(GradioModel):
 
 
 class TakeStrip(gr.HTML):
-    """The strip. A static template, so that nobody's text is compiled."""
+    """The strip. The template is static, so that no user text is compiled."""
 
     data_model = TakesData
 
@@ -48,7 +48,7 @@ class TakeStrip(gr.HTML):
         )
 
     def preprocess(self, payload: TakesData | None) -> None:
-        """Never an input: the visitor's Document holds the takes."""
+        """Not used as an input: the Document holds the takes."""
         return None
 
     def postprocess(self, value: dict | TakesData | None) -> TakesData | None:
@@ -65,7 +65,7 @@ class TakeStrip(gr.HTML):
 
 
 def strip_value(session: Session) -> dict:
-    """The strip's value: the takes that belong to the piece, newest first, those of one press in their order."""
+    """The strip's value: the takes that belong to the piece, newest first, those of one request in their order."""
     cards = [
         {
             "number": take.number, "kind": KINDS[take.kind], "figures": figures(take), "seed": take.seed,
@@ -78,5 +78,5 @@ def strip_value(session: Session) -> dict:
 
 
 def strip_sound(number: int, path: str | None) -> dict:
-    """The sound of one take; None when there is none."""
+    """The sound of one take; None if there is none."""
     return {"sound_of": number, "audio": path}
