@@ -64,6 +64,7 @@ from engine.requests import (
 if TYPE_CHECKING:  # at run time where they are used: scipy.signal alone takes 0.7 s of computing to import
     from engine.compose.passages import PaperModels
     from engine.render.fitted import FittedRenderer
+    from engine.render.physical import PhysicalRenderer
     from engine.render.rendering import Renderer
     from engine.render.streaming import StreamingRenderer
     from engine.render.valle_rendering import ValleRenderer
@@ -281,6 +282,13 @@ class Engine:
         return FittedRenderer(self.sound)
 
     @cached_property
+    def physical(self) -> PhysicalRenderer:
+        """The physical model, modal strings fitted to the prompt. It has no checkpoint."""
+        from engine.render.physical import PhysicalRenderer
+
+        return PhysicalRenderer(self.sound)
+
+    @cached_property
     def renderer(self) -> Renderer:
         """The codec model. Raises BundleError with a sentence when a checkpoint is missing or damaged."""
         from engine.render.rendering import Renderer
@@ -326,7 +334,7 @@ class Engine:
 
     @property
     def profiles(self) -> tuple[str, ...]:
-        """The methods of rendering: "fitted", "product", and "paper" once the published weights have been imported."""
+        """The methods of rendering, see `engine.checkpoints.index.profiles`."""
         return profiles(self.checkpoints)
 
     def weights(self, profile: str = "fitted") -> str:
@@ -338,8 +346,10 @@ class Engine:
             return self.paper
         if profile == "product":
             return self.renderer
+        if profile == "physical":
+            return self.physical
         if profile != "fitted":
-            raise BadInput(f'There is no method "{profile}"; choose "fitted", "product" or "paper".')
+            raise BadInput(f'There is no method "{profile}"; choose {", ".join(self.profiles)}.')
         return self.fitted
 
     def _decode(self, score: Score, x: NDArray, style: Style, steady: bool = True) -> Performance:

@@ -20,6 +20,9 @@ from engine.music.types import BadInput, Performance, Score, Style
 if TYPE_CHECKING:
     from engine.sound.prompts import Prompt
 
+# methods that fit an instrument to the prompt, and their versions: no weights, nothing drawn, the prompt's notes needed
+FITTED_METHODS = {"fitted": "fitted-3", "physical": "physical-1"}
+
 
 @dataclass(frozen=True)
 class ComposeRequest:
@@ -248,7 +251,7 @@ class PerformRequest:
 class RenderRequest:
     """Render a performance with the sound of a prompt.
 
-    temperature  0 takes the likeliest sound, 1 is usual, up to 1.5; the fitted piano accepts 1 only
+    temperature  0 takes the likeliest sound, 1 is usual, up to 1.5; the fitted and the physical piano accept 1 only
     span         (start, end) in seconds of the performance; the end None is two seconds after the last release
     part         the span in words, for lists
     profile      the method, one of `Engine.profiles`
@@ -267,7 +270,7 @@ class RenderRequest:
     @property
     def needs_transcription(self) -> bool:
         """Whether the notes of the prompt have to be found first."""
-        return (self.transcribe or self.profile == "fitted") and self.prompt.notes is None
+        return (self.transcribe or self.profile in FITTED_METHODS) and self.prompt.notes is None
 
     def with_prompt_notes(self, notes: Performance) -> RenderRequest:
         """The same request with the transcribed notes of its prompt."""

@@ -21,7 +21,6 @@ EXPECTED = "expected-v2"
 PIANIST, COMPOSER, CODEC, RENDERER = "pianist-v1", "composer-v2", "piano-codec-v2", "renderer-v3"
 TAGGER = "phrase-tagger-v1"
 PAPER_MODELS = {"xmvae": "xmvae-v1", "ecpt": "ecpt-v1", "mt": "mt-v1"}  # systems of the XMVAE paper
-FITTED_DIGEST = "fitted-2"  # version of the fitted piano, which has no weights
 
 
 @dataclass(frozen=True)
@@ -75,9 +74,9 @@ def weights_here(checkpoints: Path = CHECKPOINTS) -> dict[str, str]:
 
 
 def profiles(checkpoints: Path) -> tuple[str, ...]:
-    """The methods of rendering: "fitted" (the default), "product" (the codec model), and "paper" (MIDI-VALLE) once the
-    published weights have been imported."""
-    return ("fitted", "product", *(("paper",) if are_imported(checkpoints / "imported") else ()))
+    """The methods of rendering: "fitted" (the default), "product" (the codec model), "paper" (MIDI-VALLE) once the
+    published weights have been imported, and "physical" (modal strings)."""
+    return ("fitted", "product", *(("paper",) if are_imported(checkpoints / "imported") else ()), "physical")
 
 
 def paper_models(checkpoints: Path) -> tuple[str, ...]:

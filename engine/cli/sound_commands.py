@@ -36,9 +36,9 @@ def add_commands(add: Any) -> None:
     p.add_argument("--from", dest="start", type=float, default=0.0, metavar="SEC", help="a part of the piece only")
     p.add_argument("--to", dest="end", type=float, metavar="SEC")
     p.add_argument(
-        "--method", "--profile", dest="profile", choices=("fitted", "product", "paper"), default="fitted",
+        "--method", "--profile", dest="profile", choices=("fitted", "product", "paper", "physical"), default="fitted",
         help="fitted: a sampled piano fitted to the reference (default); product: Étude's codec model; paper: "
-        "MIDI-VALLE as published, when its weights have been imported",
+        "MIDI-VALLE as published, when its weights have been imported; physical: modal strings in the reference's room",
     )  # fmt: skip
     p.add_argument("--temperature", type=float, default=1.0, metavar="T", help="0 even to 1.5 varied (default 1)")
     p.add_argument("--seed", type=int, default=0, help="the same seed gives the same sound (default 0)")

@@ -118,13 +118,13 @@ def render(
     """The sound of a performance on the piano of a recording.
 
     prompt  a name of `prompts()`, a sound file or an AudioClip of 3 s or more, whose first 6 s count
-    method  "fitted", "product" or "paper", see docs/models.md
+    method  "fitted", "product", "paper" or "physical", see docs/models.md
     """
-    from engine.requests import RenderRequest
+    from engine.requests import FITTED_METHODS, RenderRequest
 
     engine = load()
     wanted = _prompt(prompt)
-    if method == "fitted" and wanted.notes is None:
+    if method in FITTED_METHODS and wanted.notes is None:
         from dataclasses import replace
 
         wanted = replace(wanted, notes=engine.transcribe(wanted.clip))

@@ -12,14 +12,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.checkpoints.index import CHECKPOINTS, FITTED_DIGEST, Styles, paper_models, profiles, renderer_digest, styles
+from engine.checkpoints.index import CHECKPOINTS, Styles, paper_models, profiles, renderer_digest, styles
 from engine.models.composer.conditions import COMPOSERS, KEYS, METER_NAMES, PERIODS
 from engine.models.pianist.style import AXES, Axis, moved
 from engine.music.types import DEFAULT_FREEDOM, Alignment, AudioClip, BadInput, Performance, Score, Strength, Style
 from engine.process.client import GRACE_SEC, MEMORY_BYTES, Worker
 from engine.progress import NoteCallback, ProgressCallback
 from engine.protocol import EngineApi
-from engine.requests import Passage, PassageRequest, PerformRequest, RenderRequest, WritingRequest
+from engine.requests import FITTED_METHODS, Passage, PassageRequest, PerformRequest, RenderRequest, WritingRequest
 from engine.sound.prompts import Prompt, gallery
 
 if TYPE_CHECKING:
@@ -114,8 +114,8 @@ class RemoteEngine:
 
     def weights(self, profile: str = "fitted") -> str:
         """Digest of the weights that a render is made with. Raises BundleError when there are none."""
-        if profile == "fitted":
-            return FITTED_DIGEST
+        if profile in FITTED_METHODS:
+            return FITTED_METHODS[profile]
         if profile == "product":
             return renderer_digest(self.checkpoints)
         return self.models.call("weights", profile, limit_sec=self._limit(LEAST_SEC))

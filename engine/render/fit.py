@@ -6,13 +6,15 @@ the two sounds. The result is a set of filters, so rendering is a sampler and co
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import fftconvolve
 
-from engine.music.types import Performance
+from engine.music.types import AudioClip, Performance
 from engine.render.colours import Colours, fit_colours, groups
 from engine.render.filters import EQ_TAPS, minimum_phase
 from engine.render.noise import SILENT_DB, fit_noise, noise_loop
@@ -20,7 +22,6 @@ from engine.render.room import RoomFit, echoes, fit_room, response, usual_room
 from engine.render.tuning import Tuning, fit_tuning
 from engine.render.velocity import VelocityCurve, fit_velocity
 from engine.sound.bands import COUNT, SAMPLE_RATE, db, energies, over_frequency
-from engine.sound.preview import Preview
 from engine.sound.spectra import level_db, sounding_db
 from engine.sound.stereo import Image
 
@@ -29,15 +30,28 @@ UNHEARD_DB = -60.0  # of the loudest band of the dry sound: a band below gives n
 SMOOTH = np.array([0.25, 0.5, 0.25])
 EARLY_SEC = 0.015  # of the noise that widens the direct sound
 MIDDLE_SEED, SIDE_SEED, EARLY_SEED, NOISE_SEED, SIDE_NOISE_SEED = 1, 2, 3, 4, 5
-PIANOS = ("grand", "upright", "player")  # the first unless another is clearly nearer
+PIANOS = ("grand", "upright", "player", "strings")  # the first of those available unless another is clearly nearer
 PENALTY_DB = 0.5  # by which another piano must be nearer: the error of six seconds says little about other music
+
+
+class Pianos(Protocol):
+    """Dry pianos that can be fitted, and the loudness that they are brought to: `Preview`, `ModalPiano`."""
+
+    def available(self) -> dict[str, str]: ...
+
+    def preview(self, performance: Performance, piano: str = "grand") -> AudioClip: ...
+
+    def dry(
+        self, performance: Performance, piano: str, samples: int, cents: NDArray[np.float64] | None = None,
+        chunk: int = 2 * SAMPLE_RATE,
+    ) -> Iterator[NDArray[np.float32]]: ...  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Instrument:
     """A sampled piano fitted to a recording.
 
-    piano      a name of `engine.sound.preview.PIANOS`
+    piano      a name of `Pianos.available`
     colours    envelopes of groups of notes against that of all
     gain_db    (COUNT,) spectral envelope: dB by which each band of the dry piano and its echoes is raised
     noise      (1 or 2, num_samples) the recording's steady noise, to be repeated; None where it has none
@@ -60,7 +74,7 @@ class Instrument:
 
 
 def fit_instrument(
-    preview: Preview, recording: NDArray[np.float32], notes: Performance, image: Image | None = None, seed: int = 0,
+    preview: Pianos, recording: NDArray[np.float32], notes: Performance, image: Image | None = None, seed: int = 0,
 ) -> Instrument:  # fmt: skip
     """The piano that sounds like the recording when it plays the recording's notes.
 
@@ -124,7 +138,7 @@ def colour_filters(colours: Colours) -> list[NDArray[np.float64]]:
 
 
 def finished(
-    preview: Preview, notes: Performance, recording: NDArray[np.float32], dry: NDArray[np.float64],
+    preview: Pianos, notes: Performance, recording: NDArray[np.float32], dry: NDArray[np.float64],
     fitted: Instrument, echo: NDArray[np.float64], image: Image | None, seed: int,
 ) -> Instrument:  # fmt: skip
     """The responses and the noise of fitted parameters, at the level at which the preview plays the recording's notes.
@@ -158,7 +172,7 @@ def _noise(noise_db: NDArray, level: float, image: Image | None, seed: int) -> N
 
 
 def played(
-    preview: Preview, notes: Performance, piano: str, samples: int, tuning: Tuning | None = None
+    preview: Pianos, notes: Performance, piano: str, samples: int, tuning: Tuning | None = None
 ) -> NDArray[np.float32]:  # fmt: skip
     """(samples,) the notes on the dry piano."""
     return np.concatenate(list(preview.dry(notes, piano, samples, None if tuning is None else tuning.of_keys())))
@@ -214,19 +228,20 @@ def _loudness_db(samples: NDArray[np.float32]) -> float:
     return sounding_db(level_db(samples, SAMPLE_RATE, 0.05))
 
 
-def unfitted(preview: Preview, recording: NDArray[np.float32], image: Image | None, seed: int = 0) -> Instrument:
-    """The grand in a usual room, with half of the recording's spectral envelope: where its notes are not known.
+def unfitted(preview: Pianos, recording: NDArray[np.float32], image: Image | None, seed: int = 0) -> Instrument:
+    """The first piano in a usual room, with half of the recording's spectral envelope: where its notes are not known.
 
     The envelope is taken against a chromatic scale; half, because it is the music's as much as the instrument's.
     """
     keys = np.arange(36, 97)
     scale = Performance(0.1 * np.arange(len(keys)), np.full(len(keys), 0.5), keys, np.full(len(keys), 64))
-    dry = played(preview, scale, "grand", round(0.1 * len(keys) * SAMPLE_RATE))
+    piano = next(name for name in PIANOS if name in preview.available())
+    dry = played(preview, scale, piano, round(0.1 * len(keys) * SAMPLE_RATE))
     gain = envelope(energies(recording), energies(dry))
     gain = 0.5 * (gain - gain.mean())
     room = usual_room()
     fitted = Instrument(
-        "grand", Tuning(), VelocityCurve(), Colours(), room, gain, None, np.zeros((1, 1), np.float32), 0.0
+        piano, Tuning(), VelocityCurve(), Colours(), room, gain, None, np.zeros((1, 1), np.float32), 0.0
     )
     made = finished(preview, scale, dry, dry, fitted, response(room, _seed(seed, MIDDLE_SEED)), image, seed)
     return replace(made, noise=None)

@@ -14,15 +14,15 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.checkpoints.index import FITTED_DIGEST
 from engine.music.types import AudioClip, BadInput, Performance
 from engine.progress import ProgressCallback
 from engine.render.colours import groups
 from engine.render.filters import Convolver
-from engine.render.fit import Instrument, colour_filters, fit_instrument, unfitted
+from engine.render.fit import Instrument, Pianos, colour_filters, fit_instrument, unfitted
 from engine.render.noise import noise_from
 from engine.render.rendering import FRAME_RATE, check_drawing, frame_span
 from engine.render.streaming import StreamingRenderer
+from engine.requests import FITTED_METHODS
 from engine.sound.bands import SAMPLE_RATE
 from engine.sound.preview import Preview, round_peaks
 from engine.sound.prompt_remarks import MIN_NOTES
@@ -42,10 +42,10 @@ class FittedRenderer(StreamingRenderer):
     """The default renderer. Thread-safe; fits are kept for the latest prompts."""
 
     profile = "fitted"
-    digest = FITTED_DIGEST
+    digest = FITTED_METHODS["fitted"]
 
-    def __init__(self, preview: Preview | None = None) -> None:
-        self.preview = preview or Preview()
+    def __init__(self, pianos: Pianos | None = None) -> None:
+        self.preview: Pianos = pianos or Preview()
         self._fits: OrderedDict[tuple[str, int], Instrument] = OrderedDict()
         self._lock = threading.Lock()
 

@@ -54,9 +54,11 @@ def play_strings(performance: Performance, end_sec: float | None = None) -> Audi
     return AudioClip((heard * GAIN * min(1.0, 0.99 / max(peak, 1e-9))).astype(np.float32), SAMPLE_RATE)
 
 
-def strike(key: int, velocity: int, held_sec: float) -> NDArray[np.float64]:
-    """One note until its sound has gone: key 21..108, velocity 1..127, damper down after `held_sec` seconds."""
+def strike(key: int, velocity: int, held_sec: float, cents: float = 0.0) -> NDArray[np.float64]:
+    """One note until its sound has gone: key 21..108, velocity 1..127, damper down after `held_sec` seconds, tuned
+    away by `cents`."""
     hz, size, fast, slow, share = strings(key)
+    hz = hz * 2 ** (cents / 1200)
     force = float(np.clip(velocity, 1, 127)) / 127
     even = np.sqrt((_struck(hz, size, key, 0.5) ** 2).sum())  # keys are voiced to one loudness at mezzo-forte
     size = _struck(hz, size, key, force) * force**1.5 / even

@@ -99,8 +99,8 @@ def render(
         temperature: from 0 (likeliest sound) to 1.5; 1 is as in recordings
         start_sec: start of the part to render, seconds of the performance
         end_sec: end of the part to render; 0 is the end of the performance
-        profile: fitted (a sampled piano fitted to the recording), product (Étude's codec model), or paper where
-            MIDI-VALLE's weights have been imported
+        profile: fitted (a sampled piano fitted to the recording), product (Étude's codec model), paper where
+            MIDI-VALLE's weights have been imported, or physical (modal strings)
         form: wav or flac
     """
     from engine.render.provenance import describe_render

@@ -121,7 +121,7 @@ class SharedEngine:
 
     @property
     def profiles(self) -> tuple[str, ...]:
-        """The renderers that can be used: "product", and "paper" where its weights have been imported."""
+        """The methods of rendering that can be used, the default first."""
         return self.engine.profiles
 
     def render_weights(self, profile: str) -> str:

@@ -193,11 +193,14 @@ def test_goals_of_recordings_are_looked_up() -> None:
     measures = ReportTable("", ("sound", "F1", "mel, dB", "pre-echo, dB"), [["fitted", 0.98, 3.9, -0.2]])
     prompts = ReportTable("", ("sound", "nearer own than another", "nearest own"),
                     [["the recording", 0.7, 0.4], ["fitted", 0.8, 0.2]])  # fmt: skip
-    own = ReportTable("", ("player", "fit, s", "real-time factor", "loudness r"), [["mean", 1.2, 0.02, 0.95]])
+    across = ("r across performances", "off across performances, dB")
+    own = ReportTable(
+        "", ("player", "fit, s", "real-time factor", "loudness r", *across), [["mean", 1.2, 0.02, 0.95, 0.97, 1.4]]
+    )
     none = ReportTable("", ("sound",), [])
     found = goals({"report": [far, measures, none, prompts, none, own]})
     reached = [row[3] for row in found.rows]
-    assert reached == ["yes", "yes", "no", "no", "yes", "no", "yes", "yes", "yes", "yes", "yes", "no"]
+    assert reached == ["yes", "yes", "no", "no", "yes", "no", "yes", *["yes"] * 2, "no", "yes", "yes", "yes", "no"]
     assert found.rows[0][1] == pytest.approx(5 / 12)
 
 

@@ -12,7 +12,7 @@ import gradio as gr
 from engine.files import put
 from engine.limits import MAX_SEED
 from engine.music.types import BadInput, BundleError, Performance
-from engine.requests import RenderRequest
+from engine.requests import FITTED_METHODS, RenderRequest
 from engine.sound.prompts import Prompt, gallery, prepare_prompt
 from engine.untrusted.scores import open_performance
 from studio.actions import editing as actions
@@ -73,7 +73,8 @@ def as_request(document: Document, prompt: Prompt, values: tuple, profiles: tupl
     if part == PARTS[1]:
         a, b = (int(as_number(v, -MAX_BAR, MAX_BAR, "A bar number")) for v in (first, last))
         span, words = span_of_bars(document.session, a, b), f"bars {a} to {b}"
-    heat = 1.0 if profile == "fitted" else as_number(temperature, 0, 1.5, "The temperature")  # fitted: none
+    drawn = profile not in FITTED_METHODS  # a fitted instrument has no temperature
+    heat = as_number(temperature, 0, 1.5, "The temperature") if drawn else 1.0
     return RenderRequest(
         document.session.performance, prompt, int(as_number(seed, 0, MAX_SEED, "The seed", 0)), heat,
         span, words, profile, bool(listen),
@@ -88,8 +89,8 @@ def connect_panel(page: Page, shared: SharedEngine) -> None:
         return credit_line(str(key)), gr.update(visible=key == OWN)
 
     panel.prompt.input(chosen, panel.prompt, [panel.credit, panel.own], **PRIVATE)
-    panel.profile.input(  # the fitted piano does not sample
-        lambda method: gr.update(visible=method != "fitted"), panel.profile, panel.temperature, **PRIVATE
+    panel.profile.input(  # a fitted instrument does not sample
+        lambda method: gr.update(visible=method not in FITTED_METHODS), panel.profile, panel.temperature, **PRIVATE
     )
     panel.dice.click(lambda: random.randrange(1, 10_000), None, panel.seed, **PRIVATE)
     panel.own_midi.upload(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import gradio as gr
 
 from engine.limits import MAX_SEED
+from engine.requests import FITTED_METHODS
 from engine.sound.prompts import LONGEST_SEC, SHORTEST_SEC, about_gallery
 from studio.service.shared_engine import SharedEngine
 from studio.widgets.roll.roll import OF_PIECE
@@ -15,7 +16,12 @@ from studio.widgets.roll.roll import OF_PIECE
 OWN, KEPT = "own", "kept"  # a recording opened here; one from a project
 PARTS = ("Whole piece", "These bars")
 MIDI_FILES = [".mid", ".midi"]
-PROFILES = {"fitted": "Fitted piano", "product": "Étude codec model", "paper": "MIDI-VALLE (published weights)"}
+PROFILES = {
+    "fitted": "Fitted piano",
+    "product": "Étude codec model",
+    "paper": "MIDI-VALLE (published weights)",
+    "physical": "More: physical model",
+}
 
 
 @dataclass(frozen=True)
@@ -122,7 +128,7 @@ def _how(shared: SharedEngine) -> dict:
             last_bar = gr.Number(8, label="To bar", precision=0, elem_id="render-last", min_width=60)
         temperature = gr.Slider(
             0, 1.5, 1, step=0.05, label="Temperature", info="even ⟷ varied", elem_id="render-temperature",
-            elem_classes="axis", buttons=[], visible=shared.profiles[0] != "fitted",
+            elem_classes="axis", buttons=[], visible=shared.profiles[0] not in FITTED_METHODS,
         )  # fmt: skip
         with gr.Row(elem_id="render-seed-row"):
             seed = gr.Number(

@@ -24,6 +24,7 @@ from engine.checkpoints.bundle import BundleError, open_codec
 from engine.checkpoints.importing import open_encodec
 from engine.engine import Engine
 from engine.music.types import BadInput
+from engine.render.physical import PhysicalRenderer
 from engine.sound.players import players
 from engine.sound.preview import Preview
 from training.sound.eval.codec import codec_table, save_sounds, through, use_table
@@ -66,18 +67,21 @@ def rows_of_recordings(material: Material, renderers: dict[str, Rendering], code
     rows["preview"] = lambda r: players()["fluidsynth grand"](r.notes)
     for name, renderer in renderers.items():
         rows[NAMES.get(name, name)] = lambda r, renderer=renderer: renderer.render(r.notes, r.prompt)
+    physical = PhysicalRenderer()
+    rows["physical model"] = lambda r: physical.render(r.notes, r.prompt)
     return rows
 
 
 def measure(
     material: Material, codec: Any, others: dict[str, Any], renderers: dict[str, Rendering], only: tuple[str, ...],
     quick: bool, out: Path, say: Callable[[str], None], seconds: float = 150.0, again: tuple[str, ...] = (),
-    without: tuple[str, ...] = (),
+    without: tuple[str, ...] = (), resume: bool = False,
 ) -> list[ReportTable]:  # fmt: skip
     """The tables asked for, each printed when it is done.
 
     again    beginnings of the recordings' rows to measure; the others come from OUT, where an earlier run kept them
     without  columns of these rows to leave out: "notes", "visqol"
+    resume  take every row of recordings from OUT that is there
     """
     first: Any = next(iter(renderers.values()), None)
     work: dict[str, Callable[[], ReportTable]] = {
@@ -103,7 +107,7 @@ def measure(
         if name in ("selection", "report"):
             most = 15.0 if quick else seconds
             rows = rows_of_recordings(material, renderers, codec)
-            tables[name] = recordings_table(material.data, name, rows, most, say, out, again or None, without)
+            tables[name] = recordings_table(material.data, name, rows, most, say, out, again or None, without, resume)
             tables[name].append(fitted_table(read_all(material.data, name, most), Preview()))
         else:
             tables[name] = [work[job]() for job in (("codec", "use") if name == "codec" else (name,))]
@@ -139,6 +143,7 @@ def main() -> None:
         "--rows", default="", help="rows of recordings to measure (their beginnings); the rest is taken from OUT"
     )
     parser.add_argument("--without", default="", help="dear columns to leave out of these rows: notes,visqol")
+    parser.add_argument("--resume", action="store_true", help="measure only rows of recordings that OUT does not have")
     parser.add_argument("--seconds", type=float, default=150.0, help="the most of each of these recordings")
     parser.add_argument("--quick", action="store_true", help="less of everything, about two minutes")
     parser.add_argument("--out", type=Path, default=Path("runs/eval-audio"))
@@ -166,6 +171,7 @@ def main() -> None:
             args.seconds,
             tuple(filter(None, args.rows.split(","))),
             tuple(filter(None, args.without.split(","))),
+            args.resume,
         )
     except (BadInput, BundleError) as error:
         raise SystemExit(str(error)) from None

@@ -181,7 +181,7 @@ def read_all(data: Path, split: str, seconds: float) -> list[HeldOutRecording]:
 
 def recordings_table(
     data: Path, split: str, rows: dict[str, Row], seconds: float, say: Say, folder: Path | None = None,
-    again: tuple[str, ...] | None = None, without: tuple[str, ...] = (),
+    again: tuple[str, ...] | None = None, without: tuple[str, ...] = (), resume: bool = False,
 ) -> list[ReportTable]:  # fmt: skip
     """Fréchet distances of each row with 90 % intervals by recording, the other measures, and each recording's own.
 
@@ -190,6 +190,7 @@ def recordings_table(
     again   beginnings of the names that are measured now, the others are taken from the folder where they are there;
             None for all
     without  columns that are left out of what is measured now: "notes", "visqol"
+    resume  take every row from the folder that is there: a run that was cut goes on
     """
     real = read_all(data, split, seconds)
     embeddings = embeddings_of(data)
@@ -197,12 +198,12 @@ def recordings_table(
     found: dict[str, Measured] = {}
     for name, row in {ITSELF: None, **rows}.items():
         path = None if kept is None else kept / f"{name}.npz"
-        if again is not None and not name.startswith(again):
-            if path is not None and path.exists():
-                found[name] = Measured.load(path)
-                continue
-            if row is not None:
-                continue
+        asked = again is None or name.startswith(again)
+        if path is not None and path.exists() and (resume or not asked):
+            found[name] = Measured.load(path)
+            continue
+        if not asked and row is not None:
+            continue
         started = time.process_time()
         made = [r.sound if row is None else _fitted_to(row(r), r.sound) for r in real]
         rendered = time.process_time() - started
