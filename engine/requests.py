@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from engine.sound.prompts import Prompt
 
 # methods that fit an instrument to the prompt, and their versions: no weights, nothing drawn, the prompt's notes needed
-FITTED_METHODS = {"fitted": "fitted-3", "physical": "physical-1"}
+FITTED_METHODS = {"fitted": "fitted-2", "physical": "physical-1"}
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,7 +9,7 @@ from engine.sound.bands import SAMPLE_RATE, db, energies, over_frequency
 
 QUIET_PERCENT = 10  # the softest frames of a band: between the notes
 MIN_GAP_DB = 3.0  # by which the recording must be louder there
-MAX_DB = -35.0  # of a band's noise, against the mean of the loudest band: more is music that rings on
+MAX_DB = -45.0  # of a band's noise, against the mean of the loudest band: more is music that rings on
 SILENT_DB = -120.0  # a band without noise
 LOOP_SEC = 8.0
 RISE_SEC = 0.2  # noise begins so slowly
@@ -24,17 +22,8 @@ def fit_noise(wanted: NDArray[np.float64], made: NDArray[np.float64]) -> NDArray
     """
     ours, theirs = (np.percentile(x, QUIET_PERCENT, axis=0) for x in (made, wanted))
     most = db(wanted.mean(0)).max() + MAX_DB
-    missing = np.minimum(db(np.maximum(theirs - ours, 0)) + _quiet_below_mean(), most)
+    missing = np.minimum(db(np.maximum(theirs - ours, 0)), most)
     return np.where(db(theirs) > db(ours) + MIN_GAP_DB, np.maximum(missing, SILENT_DB), SILENT_DB)
-
-
-@cache
-def _quiet_below_mean() -> NDArray[np.float64]:
-    """(COUNT,) dB by which steady noise is softer in its softest frames than on average: few bins vary much."""
-    found = energies(np.random.default_rng(0).standard_normal(round(LOOP_SEC * SAMPLE_RATE)))
-    below = db(found.mean(0)) - db(np.percentile(found, QUIET_PERCENT, axis=0))
-    below.setflags(write=False)
-    return below
 
 
 def noise_loop(noise_db: NDArray[np.float64], seed: int) -> NDArray[np.float32]:

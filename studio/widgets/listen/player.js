@@ -4,7 +4,7 @@
 const $ = selector => element.querySelector(selector);
 const RATE = 48000, AHEAD_SEC = 3, PIECE_SEC = 1.5, FADE_SEC = 0.015, REFILL_SEC = 0.8, FRAME_MS = 30;
 const sounds = new Map();   // key -> {key, data, n, total, over, from, grid}: samples; ms of the first; quarters and ms
-let context = null, live = null;   // live: {key, gain, level, nodes, next, end, anchor: [seconds, sample], starved}
+let context = null, live = null;   // live: {key, gain, nodes, next, end, anchor: [seconds, sample], starved}
 let heard = '', wanted = '';       // what is chosen; what shall play as soon as it is here
 let quarter = 0;                   // where the music stands in the score while nothing plays
 let looped = null;                 // (sound) -> [from, to] samples, while a passage is repeated
@@ -74,10 +74,9 @@ function begin(key, sample) {
   hush();
   sample = Math.round(Math.min(Math.max(0, sample), Math.max(0, s.n - 1)));
   const at = context.currentTime + 0.02, gain = context.createGain();
-  const level = levelOf(s);
-  gain.gain.setValueAtTime(0, at); gain.gain.linearRampToValueAtTime(level, at + FADE_SEC);
+  gain.gain.setValueAtTime(0, at); gain.gain.linearRampToValueAtTime(levelOf(s), at + FADE_SEC);
   gain.connect(context.destination);
-  live = { key, gain, level, nodes: [], next: sample, end: at, anchor: [at, sample], starved: false };
+  live = { key, gain, nodes: [], next: sample, end: at, anchor: [at, sample], starved: false };
   document.dispatchEvent(new CustomEvent('etude:sounds', { detail: { by: key === 'tried' ? key : WHO } }));
   pump(); tick(); show();
 }

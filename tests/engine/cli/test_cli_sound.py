@@ -37,7 +37,7 @@ def test_render_with_a_prompt_of_the_gallery(folder: Path, capsys: pytest.Captur
     about = read_description((folder / "out.wav").read_bytes())
     assert about["prompt_digest"] == gallery()["goldberg"].digest
     assert about["seed"] == 4
-    assert (about["profile"], about["weights"]) == ("fitted", "fitted-3")
+    assert (about["profile"], about["weights"]) == ("fitted", "fitted-2")
 
 
 def test_the_same_seed_the_same_sound_and_a_part(folder: Path, capsys: pytest.CaptureFixture) -> None:
