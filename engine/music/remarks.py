@@ -9,6 +9,7 @@ from engine.music.types import Remark
 
 MAX_REMARKS = 500  # that one file may cause; more are counted in the last
 _MAX_TEXT = 300
+LEFT_OUT = "this part is left out; the keyboard part is played"  # of a song's voice
 _MAX_BARS = 8  # ranges of bars named in one line
 
 

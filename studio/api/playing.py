@@ -17,6 +17,7 @@ from studio.api.values import (
     as_score,
     as_text,
     as_whole,
+    as_yes_or_no,
     given,
     sound_facts,
     sound_file,
@@ -30,6 +31,7 @@ from studio.service.shared_engine import SharedEngine
 def perform(
     shared: SharedEngine, score: Upload | str, style: str = "Default", sliders: list[float] | None = None,
     strength: float = 1.0, seed: int = 0, like: Upload | str | None = None, form: Literal["midi", "locked"] = "midi",
+    voice: bool = False,
 ) -> tuple[Answer, dict]:  # fmt: skip
     """Perform a score like a pianist. Returns the performance (MIDI) and its settings.
 
@@ -41,13 +43,14 @@ def perform(
         seed: the same seed and settings give the same notes
         like: a MIDI performance of the same score to take the style from; style is ignored then
         form: midi (times in milliseconds), or locked (aligned with the score's bars, one tempo per beat)
+        voice: whether a song's voice is played; if not, a remark names the part that is left out
     """
     from engine.music.io.midi import write_midi, write_midi_locked
 
     moved = _sliders(shared, sliders)
     much, number = as_number(strength, "The strength", 0, 1.5), as_whole(seed, "The seed", 0, MAX_SEED)
     kind = as_text(form, "form", ("midi", "locked"))
-    opened, step = as_score(score), time_limit()
+    opened, step = as_score(score, as_yes_or_no(voice, "voice")), time_limit()
     base = None
     if like not in (None, ""):
         human = as_performance(like, "The performance in like")

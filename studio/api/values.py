@@ -75,6 +75,13 @@ def as_whole(value: Any, what: str, low: int, high: int) -> int:
     return int(number)
 
 
+def as_yes_or_no(value: Any, what: str) -> bool:
+    """True or false."""
+    if not isinstance(value, bool):
+        raise BadInput(f"{what} is {str(value)[:40]!r}; it is true or false.")
+    return value
+
+
 def as_file(value: Any, what: str) -> tuple[bytes, str]:
     """Contents and name of a file: one uploaded to this server, or a `data:` URI with base64."""
     if isinstance(value, str):
@@ -102,11 +109,11 @@ def _uploaded(path: str) -> bool:
         return False
 
 
-def as_score(value: Any) -> Score:
-    """A score in any accepted format."""
+def as_score(value: Any, all_parts: bool = False) -> Score:
+    """A score in any accepted format; with `all_parts` a song's voice is kept."""
     from engine.untrusted.scores import open_score
 
-    return open_score(*as_file(value, "The score"))
+    return open_score(*as_file(value, "The score"), all_parts=all_parts)
 
 
 def as_performance(value: Any, what: str = "The performance") -> Performance:

@@ -10,12 +10,14 @@ import numpy as np
 
 from engine.measures.curves import curves_figure
 from engine.music.expression import beat_quarters
-from engine.music.remarks import remark_lines
+from engine.music.remarks import LEFT_OUT, remark_lines
 from studio.service.jobs import Job
 from studio.state.session import NoteEdit, Session, Take
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
+
+PLAY_VOICE = "To play the voice as well, tick “Play a song's voice too” under Score and open the file again."
 
 
 def _row(note: NoteEdit) -> list[int]:
@@ -82,7 +84,7 @@ def roll_score(session: Session) -> str:
         )
     m = score.measures
     columns = (score.onset_quarter.round(4), score.duration_quarter.round(4), score.pitch, score.staff)
-    beat = beat_quarters(m.ts_num, m.ts_den)
+    beat, texts = beat_quarters(m.ts_num, m.ts_den), {r.text for r in score.remarks}
     bars = (m.onset_quarter.round(4), m.number, beat, m.position_quarter.round(4))
     return json.dumps(
         {
@@ -92,7 +94,7 @@ def roll_score(session: Session) -> str:
             "notes": [list(row) for row in zip(*(c.tolist() for c in columns), strict=True)],
             "bars": [list(row) for row in zip(*(c.tolist() for c in bars), strict=True)],
             "end": round(m.end_quarter, 4),
-            "remarks": remark_lines(score.remarks),
+            "remarks": [*remark_lines(score.remarks), *([PLAY_VOICE] if LEFT_OUT in texts else [])],
         },
         separators=(",", ":"),
     )

@@ -40,6 +40,7 @@ class Page:
     document: gr.State
     example: gr.Dropdown
     open_file: gr.UploadButton
+    with_voice: gr.Checkbox
     save_project: gr.Button
     welcome: Welcome
     tabs: gr.Tabs
@@ -121,6 +122,10 @@ def build(shared: SharedEngine) -> Page:
             piano, downloads = _take_away(shared)
             with gr.Accordion("Score", open=False, elem_id="score-box", elem_classes="card"):
                 score = ScoreView(elem_id="score")
+                with_voice = gr.Checkbox(
+                    False, label="Play a song's voice too", info="Holds for the next file that you open.",
+                    elem_id="with-voice",
+                )  # fmt: skip
             with gr.Column(elem_id="curves-box", elem_classes="card"):
                 curves = gr.Plot(show_label=False, elem_id="curves", container=False)
             with gr.Accordion(
@@ -140,7 +145,8 @@ def build(shared: SharedEngine) -> Page:
                 compare_panel = build_compare()
     gr.HTML(_credits(), elem_id="credits")
     return Page(
-        document=document, example=example, open_file=open_file, save_project=save_project, welcome=welcome, tabs=tabs,
+        document=document, example=example, open_file=open_file, with_voice=with_voice, save_project=save_project,
+        welcome=welcome, tabs=tabs,
         help_box=help_box, roll=roll, curves=curves, strengths=strengths,
         piano=piano, downloads=downloads, discard=discard, compose=compose, render=render,
         listen=listen, takes=takes, score=score, corpus=corpus,

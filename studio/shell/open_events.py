@@ -74,16 +74,20 @@ def opening_nothing(page: Page, shared: SharedEngine, document: Document, show: 
 
 
 def opening_file(
-    page: Page, shared: SharedEngine, document: Document, file: Path, show: bool, controls: Controls
-) -> Shown:
-    """Open a score from an untrusted file; the performance in a match file becomes the human performance."""
+    page: Page, shared: SharedEngine, document: Document, file: Path, show: bool, controls: Controls,
+    all_parts: bool = False,
+) -> Shown:  # fmt: skip
+    """Open a score from an untrusted file; the performance in a match file becomes the human performance.
+
+    all_parts  play a song's voice beside its piano
+    """
     data = file.read_bytes()
 
     def read(job: Job) -> tuple[Score, str, Reference | None]:
         if is_match(data):
             score, performance, alignment = open_match(data, file.name, lambda: job.step(0.0))
             return score, score.title or file.stem, Reference(performance, alignment, file.name)
-        score = open_score(data, file.name, job.step)
+        score = open_score(data, file.name, job.step, all_parts)
         return score, score.title or file.stem, None
 
     return opening(page, shared, document, read, show, controls)

@@ -20,6 +20,8 @@ from engine.untrusted.scores import open_score
 from tests.helpers.command_line import little_piece
 
 ROOT = Path(__file__).parents[2]
+_SONG = ROOT / "tests" / "data" / "reading" / "v1-voice-and-piano.musicxml"
+SONG = "data:application/xml;base64," + base64.b64encode(_SONG.read_bytes()).decode()
 NAMES = (
     "compose", "continue_piece", "infill", "perform", "preview", "render", "metrics", "transcribe", "export",
     "list_styles", "list_prompts", "list_conditions",
@@ -120,6 +122,15 @@ def test_a_form_sets_the_bars(client: Client) -> None:
     assert len(new.measures) == 5
 
 
+def test_a_voice_is_left_out_or_played_by_choice(client: Client) -> None:
+    notes = []
+    for voice in (False, True):
+        played, about = client.predict(score=SONG, voice=voice, api_name="/perform")
+        notes.append(sorted(read_midi_performance(Path(played).read_bytes()).pitch.tolist()))
+        assert [(r["bar"], r["element"]) for r in about["remarks"]] == [(1, "part “Voice”")]
+    assert notes == [[48, 64], [48, 64, 79]]
+
+
 def test_a_performance_is_exported(client: Client, piece: Path, tmp_path: Path) -> None:
     played, _ = client.predict(score=handle_file(piece), api_name="/perform")
     sent = {"performance": handle_file(played), "score": handle_file(piece)}
@@ -153,6 +164,7 @@ def test_lists(client: Client) -> None:
         ("perform", {"score": {"path": "/etc/passwd"}}, "not a file that was uploaded"),
         ("perform", {"score": "data:;base64,!!!!"}, "not valid base64"),
         ("perform", {"score": "x" * 1000}, "is not a file"),
+        ("perform", {"score": SONG, "voice": "loud"}, "it is true or false"),
         ("perform", {"score": {"path": "http://10.0.0.1/", "meta": {"_type": "gradio.FileData"}}}, "web address"),
         ("render", {"performance": None, "start_sec": 3, "end_sec": 2}, "ends before it begins"),
     ],

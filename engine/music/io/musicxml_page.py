@@ -114,6 +114,10 @@ def _set_length(i: int, ends: list[_Ends], page: Page) -> None:
     found = [(e.notes, e.all) for e in ends]
     if any(e.notes for e in ends) and any(e.implicit for e in ends):
         found = [(notes, end) for notes, end in found if notes]
+        if max(end for _, end in found) < max(e.all for e in ends):
+            page.remark(
+                i, "measure", "the rests of silent parts are longer than this uncounted bar; it ends with its notes"
+            )
     longest = max((end for _, end in found), default=Fraction(0))
     nominal = Fraction(4 * bar.meter[0], bar.meter[1])
     if bar.metered and longest > nominal and any(end < longest for _, end in found):

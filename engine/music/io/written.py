@@ -18,6 +18,7 @@ from engine.limits import MAX_SCORE_NOTES
 from engine.music.io.playing_order import Signs, playing_order
 from engine.music.io.score_marks import WORD_REACH, fill_directions, tempo_word
 from engine.music.io.words import IMPULSES, LOUDER, SOFTER, dynamic_marks, level, metronome, tempo_change
+from engine.music.remarks import LEFT_OUT
 from engine.music.types import MARK_NAMES, BadInput, Marks, Measures, Remark, Score
 
 _KEYBOARD = re.compile(r"piano|klavier|pno|pf\b|keyboard|harpsichord|cembalo|clavecin|celesta|harp|organ", re.I)
@@ -206,7 +207,7 @@ def _hands(page: Page, all_parts: bool) -> dict[tuple[int, int], int]:
                 hand |= {(p, s): 1 for p, s in used if p == k}
                 page.remark(first, f"part “{name}”", "this part is played with the upper staff of the keyboard part")
             else:
-                page.remark(first, f"part “{name}”", "this part is left out; the keyboard part is played")
+                page.remark(first, f"part “{name}”", LEFT_OUT)
     return hand
 
 

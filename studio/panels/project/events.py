@@ -129,15 +129,16 @@ def connect_opening(page: Page, shared: SharedEngine) -> None:
     page.example.select(open_example, [*inputs, page.example], page.outputs, **PRIVATE)
 
     @show_refusals(page)
-    def open_upload(path: str, document: Document, show: bool) -> Shown:
+    def open_upload(path: str, voice: Any, document: Document, show: bool) -> Shown:
         file = Path(path)
         data = file.read_bytes()
         if not looks_like_project(data, file.name):
-            return opening_file(page, shared, document, file, show, plain)
+            return opening_file(page, shared, document, file, show, plain, voice is True)
         project = project_apart(data)
         return onto_stand(page, shared, document, project, show, about_opened(project))
 
-    page.open_file.upload(open_upload, [page.open_file, *inputs], project_outputs(page), **PRIVATE)
+    uploaded = [page.open_file, page.with_voice, *inputs]
+    page.open_file.upload(open_upload, uploaded, project_outputs(page), **PRIVATE)
 
 
 def connect_saving(page: Page) -> None:

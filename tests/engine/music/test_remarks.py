@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from engine.music.remarks import MAX_REMARKS, bounded, from_json, remark_lines, to_json
+from engine.music.remarks import LEFT_OUT, MAX_REMARKS, bounded, from_json, remark_lines, to_json
 from engine.music.score_bytes import score_from_bytes, score_to_bytes
 from engine.music.types import Remark
-from studio.page.wire import roll_score
+from studio.page.wire import PLAY_VOICE, roll_score
 from studio.project.music import read_score, score_table
 from tests.studio.test_project_files import a_session
 
@@ -33,6 +33,12 @@ def test_remarks_travel_with_the_score_and_leave_its_digest():
     old = {name: value for name, value in score_table(score).items() if name != "remarks"}
     assert read_score(old).remarks == ()
     assert json.loads(roll_score(replace(a_session(), score=score)))["remarks"] == remark_lines(FOUND)
+
+
+def test_the_page_says_how_a_left_out_voice_is_played():
+    score = replace(a_session().score, remarks=(Remark(1, "part “Voice”", LEFT_OUT),))
+    lines = json.loads(roll_score(replace(a_session(), score=score)))["remarks"]
+    assert lines == [*remark_lines(score.remarks), PLAY_VOICE]
 
 
 def test_remarks_from_outside_are_bounded():
