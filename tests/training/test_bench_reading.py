@@ -37,6 +37,14 @@ def test_each_field(changed, differs):
     assert set(compare(FACTS, replace(FACTS, **changed)).differs) == differs
 
 
+@pytest.mark.parametrize(("end", "agrees"), [(9.0, True), (15.0, False)])
+def test_dynamics_may_stand_two_quarters_apart(end, agrees):
+    notes = [(float(k), 1.0, 60, False) for k in range(20)]
+    signs = [[(0.0, "mark", "pp", None), (at, "mark", "f", None)] for at in (8.0, end)]
+    here, there = (Facts(notes, [0], [0.0], found) for found in signs)
+    assert ("dynamics" not in compare(here, there).differs) == agrees
+
+
 def test_the_order_of_grace_notes_counts():
     graces = [(0.0, 0.0, p, True) for p in (81, 79, 77)]
     here, there = Facts([*graces, C]), Facts([*graces[::-1], C])

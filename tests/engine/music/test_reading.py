@@ -258,7 +258,7 @@ def rest(duration: int) -> str:
     ("first", "second", "starts", "remarks"),
     [
         ([whole("C4"), whole("D4")], [rest(8), whole("E3")], [0, 4], 0),  # a silent bar with the rest of another metre
-        ([whole("C4"), whole("D4")], [whole("E3") + rest(2), whole("E3")], [0, 4], 0),
+        ([whole("C4"), whole("D4")], [whole("E3") + rest(2), whole("E3")], [0, 4], 1),
         ([whole("C4") + whole("C4"), whole("D4")], [rest(4), whole("E3")], [0, 8], 1),  # notes past the metre: played
         ([whole("C4") + rest(2), whole("D4")], [whole("E3") + rest(2), whole("E3")], [0, 6], 0),  # both say so
     ],

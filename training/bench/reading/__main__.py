@@ -36,7 +36,7 @@ READERS: dict[str, tuple[Callable[[Path], Facts], tuple[str, ...]]] = {
     "verovio": (verovio_facts, ("MusicXML", "MEI", "kern")),
     "mido": (mido_facts, ("MIDI",)),
 }
-SECONDS = 120  # of processor time, for one file and one reader
+SECONDS = 60  # of processor time, for one file and one reader
 
 
 def main() -> None:

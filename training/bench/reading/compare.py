@@ -13,7 +13,8 @@ from training.bench.reading.facts import Facts, Note, Sign
 
 FIELDS = ("notes", "onsets", "durations", "repeats", "tempo", "dynamics")
 _NEAR = 1 / 40  # quarters within which times are the same: MIDI notes are put on a grid
-_VELOCITY = 16  # a dynamic level: music21 ties the ends of hairpins to notes, the files put them between
+_VELOCITY = 16  # a dynamic level
+_HAIRPIN = 2.0  # quarters: music21 ties the ends of hairpins to notes, the files put them between
 _SHOWN = 3
 
 
@@ -59,7 +60,8 @@ def compare(ours: Facts, other: Facts) -> Comparison:
     durations  the same lengths of notes that both have
     repeats    the bars in the same order
     tempo      the same metronome mark in force at every note
-    dynamics   the same running velocity (dynamic marks and hairpins) at every note, within one level
+    dynamics   the same running velocity (dynamic marks and hairpins) at every note, within one level of those that the
+               other reader has up to two quarters away
     """
     found = Comparison(
         told=any(bar > 0 and element for bar, element, _ in ours.remarks), remarks=len(ours.remarks),
@@ -84,15 +86,25 @@ def compare(ours: Facts, other: Facts) -> Comparison:
     else:
         at = np.array(sorted({round(o, 4) for o, *_ in ours.notes}))
         tables = _table(at, ours.signs), _table(at, other.signs)
-        for name, column, near in (("tempo", "tempo_bpm", 1), ("dynamics", "written_velocity", _VELOCITY)):
+        for name, column, near, reach in (
+            ("tempo", "tempo_bpm", 1, 0.0), ("dynamics", "written_velocity", _VELOCITY, _HAIRPIN),
+        ):  # fmt: skip
             k = MARK_NAMES.index(column)
-            far = np.flatnonzero(np.abs(tables[0][:, k] - tables[1][:, k]) > near)
+            low, high = _around(at, tables[1][:, k], reach)
+            far = np.flatnonzero((tables[0][:, k] < low - near) | (tables[0][:, k] > high + near))
             if len(far):
                 i = far[0]
                 pair = f"{tables[0][i, k]} against {tables[1][i, k]}"
                 found.differs[name] = f"at {at[i]:g}: {pair} ({len(far)} of {len(at)})"
     found.compared = tuple(f for f in FIELDS if f not in skipped)
     return found
+
+
+def _around(at: np.ndarray, values: np.ndarray, reach: float) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest of the values (n,) that stand up to `reach` quarters from each place `at` (n,)."""
+    first, last = np.searchsorted(at, at - reach - 1e-6), np.searchsorted(at, at + reach + 1e-6)
+    spans = [values[a:b] for a, b in zip(first, last, strict=True)]
+    return np.array([s.min() for s in spans], int), np.array([s.max() for s in spans], int)
 
 
 def _paired(mine: list[Note], theirs: list[Note]) -> tuple[list[tuple[Note, Note]], list[Note], list[Note]]:
