@@ -117,6 +117,18 @@ def test_eleven_notes_counted_by_hand() -> None:
     assert back.title == "Étude <&>  №1"
 
 
+@pytest.mark.parametrize(
+    ("name", "pitches"),
+    [
+        ("g2-descending-graces.musicxml", [60, 81, 79, 77, 76, 74, 72, 74, 72, 71, 72]),
+        ("kn9-grace-and-hidden.krn", [71, 62, 72, 64]),
+    ],
+)
+def test_grace_notes_are_written_in_order(name: str, pitches: list[int]) -> None:
+    data = (DATA / "reading" / name).read_bytes()
+    assert read_musicxml(write_musicxml(open_score(data, name))).pitch.tolist() == pitches
+
+
 def test_measures_are_full_and_voices_do_not_overlap() -> None:
     for path in NOTATION[:4]:
         root = ET.fromstring(write_musicxml(open_score(path.read_bytes(), path.name)))

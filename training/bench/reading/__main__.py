@@ -44,7 +44,11 @@ def main() -> None:
     parser.add_argument("folder", type=Path, nargs="+")
     parser.add_argument("--against", choices=sorted(READERS), nargs="+", required=True, help="one reader, or several")
     parser.add_argument("--keep", type=Path, default=Path("runs/reading"), help="folder of the other readers' results")
-    parser.add_argument("--kept-only", action="store_true", help="only files whose other reading is kept")
+    parser.add_argument(
+        "--kept-only",
+        action="store_true",
+        help="read nothing with the other readers now; files that the first has not read are left out",
+    )
     parser.add_argument("--list", action="store_true", help="print every file that differs")
     args = parser.parse_args()
     for folder in args.folder:
@@ -58,7 +62,7 @@ def main() -> None:
             print(f"\r{k} of {len(files)} {path.name[:50]:50}", end="", file=sys.stderr, flush=True)
             if args.kept_only and not _kept(args.keep, args.against[0], digest).exists():
                 continue
-            found = _rows(path, args.against, args.keep, digest)
+            found = _rows(path, args.against, args.keep, digest, args.kept_only)
             for table_rows, row in zip(rows, found, strict=True):
                 table_rows.append(row)
             comparison = found[-1].comparison
@@ -75,17 +79,18 @@ def _kept(keep: Path, reader: str, digest: str) -> Path:
     return keep / reader / f"{digest}.json"
 
 
-def _rows(path: Path, readers: list[str], keep: Path, digest: str) -> tuple[Row, Row]:
+def _rows(path: Path, readers: list[str], keep: Path, digest: str, kept_only: bool) -> tuple[Row, Row]:
     """The file against the first reader, and against whichever of all agrees, field by field."""
     kind = KINDS[path.suffix.lower()]
     ours: Facts | str | None = None
     rows: list[Row] = []
     for name in readers:
         read, kinds = READERS[name]
-        if kind not in kinds or (rows and not _undecided(rows[-1])):
+        kept = _kept(keep, name, digest)
+        if kind not in kinds or (rows and not _undecided(rows[-1])) or (kept_only and not kept.exists()):
             continue
         ours = ours if ours is not None else _ours(path)
-        row = _row(path, ours, _other(path, _kept(keep, name, digest), read))
+        row = _row(path, ours, _other(path, kept, read))
         if rows:
             row = replace(row, comparison=agreed_by_either(rows[-1].comparison, row.comparison))
         rows.append(row)
