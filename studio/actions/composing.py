@@ -49,7 +49,7 @@ def compose(
         )
         for score in scores
     ]  # fmt: skip
-    return lambda now: _with(now, takes)
+    return lambda now: with_takes(now, takes)
 
 
 def continue_piece(
@@ -68,7 +68,7 @@ def continue_piece(
         start = float(new.onset_quarter[fresh].min()) if fresh.any() else score.measures.end_quarter
         span = (start, max(start, new.measures.end_quarter))
         takes.append(Take(0, "continue", *_titled(new, title), settings.seed, span, fresh, base))
-    return lambda now: _with(now, takes)
+    return lambda now: with_takes(now, takes)
 
 
 def infill(
@@ -82,7 +82,7 @@ def infill(
         Take(0, "infill", *_titled(new, session.title), settings.seed, region.span, kept_notes(score, new) < 0, base)
         for new in scores
     ]
-    return lambda now: _with(now, takes)
+    return lambda now: with_takes(now, takes)
 
 
 def opened_score(session: Session) -> Score:
@@ -96,7 +96,8 @@ def _titled(score: Score, title: str) -> tuple[Score, str]:
     return (score if score.title else replace(score, title=title)), title
 
 
-def _with(now: Session, takes: list[Take]) -> Session:
+def with_takes(now: Session, takes: list[Take]) -> Session:
+    """The session with new takes, numbered on; the oldest go where there are too many."""
     first = now.takes[-1].number + 1 if now.takes else 1
     numbered = [replace(take, number=first + i, family=now.family) for i, take in enumerate(takes)]
     return replace(now, takes=(*now.takes, *numbered)[-KEPT_TAKES:])
@@ -196,7 +197,7 @@ def played(
     performed with the panel's style.
     """
     if take.kind == "compose":
-        return open_piece(shared, session, take.score, take.title, controls, step=step)
+        return open_piece(shared, session, take.score, take.title, controls, step=step, rendered=take.performance)
     source = session if session.doc == take.base.doc else take.base
     assert source.score is not None
     assert source.rendered is not None

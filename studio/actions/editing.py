@@ -60,13 +60,17 @@ def _preset(shared: SharedEngine, session: Session, name: str) -> tuple[float, .
 
 def open_piece(
     shared: SharedEngine, session: Session, score: Score, title: str, controls: Controls, example: str = "",
-    step: ProgressCallback = no_progress,
+    step: ProgressCallback = no_progress, rendered: Performance | None = None,
 ) -> Session:  # fmt: skip
-    """Open a new score and perform it; edits and reference of the previous piece are dropped."""
+    """Open a new score and perform it; edits and reference of the previous piece are dropped.
+
+    rendered  a performance that the score comes with; it stands until a slider moves
+    """
     number = session.docs + 1
     fresh = Session(score=score, title=title, controls=controls, example=example, doc=number, docs=number)
     style = style_of(shared, fresh, controls)
-    rendered = shared.perform(PerformRequest(score, style), step)
+    if rendered is None:
+        rendered = shared.perform(PerformRequest(score, style), step)
     return replay(replace(fresh, style=style), rendered, grid_of(score, rendered))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from engine.limits import MAX_SEED
-from engine.music.types import DEFAULT_FREEDOM, Score, Strength, Style
+from engine.music.types import DEFAULT_FREEDOM, Performance, Score, Strength, Style
 from studio.project.music import (
     MAX_NOTES,
     MAX_QUARTERS,
@@ -100,6 +100,7 @@ def take_table(take: Take, archive: MemberWriter, pieces: Pieces) -> dict[str, A
         "kind": take.kind, "title": take.title, "seed": take.seed, "span": list(take.span), "family": take.family,
         "score": archive.score(take.score), "fresh": take.fresh.astype(int).tolist(),
         "base": None if take.base.score is None else pieces.put(take.base),
+        **({} if take.performance is None else {"performance": archive.performance(take.performance)}),
     }  # fmt: skip
 
 
@@ -246,4 +247,14 @@ def read_take(table: object, number: int, archive: MemberReader) -> Take:
         number, t["kind"], score, text(t["title"], "title"), whole(t["seed"], "seed", 0, MAX_SEED), (start, end),
         column(t["fresh"], "fresh", 0, 1, np.int8, len(score)).astype(bool),
         Session() if t["base"] is None else read_piece(t["base"], archive), _family(t),
+        _own_performance(t, score, archive),
     )  # fmt: skip
+
+
+def _own_performance(table: dict[str, Any], score: Score, archive: MemberReader) -> Performance | None:
+    if table.get("performance") is None:
+        return None
+    played = archive.performance(table["performance"])
+    if played.pitch.tolist() != score.pitch.tolist():
+        raise Damaged("a take has other notes than its performance")
+    return played

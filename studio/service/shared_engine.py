@@ -12,7 +12,7 @@ from engine.limits import PREVIEWS_AT_ONCE, WAITING_SHORT
 from engine.models.pianist.style import units
 from engine.music.types import Alignment, AudioClip, BadInput, BundleError, Performance, Score
 from engine.progress import NoteCallback, ProgressCallback, no_progress
-from engine.requests import ComposeRequest, PerformRequest, RenderRequest, WritingRequest
+from engine.requests import ComposeRequest, Passage, PassageRequest, PerformRequest, RenderRequest, WritingRequest
 from studio.service.admission import AdmissionGate
 from studio.service.jobs import Job
 from studio.state.examples import EXAMPLES, FIRST, Example
@@ -124,6 +124,11 @@ class SharedEngine:
         """The methods of rendering that can be used, the default first."""
         return self.engine.profiles
 
+    @property
+    def paper_models(self) -> tuple[str, ...]:
+        """The systems of the XMVAE paper whose weights are installed."""
+        return self.engine.paper_models
+
     def render_weights(self, profile: str) -> str:
         """Digest of the weights that a render is made with. Raises BundleError when they are missing or damaged."""
         if profile not in self.profiles:
@@ -158,6 +163,11 @@ class SharedEngine:
         waits."""
         with self.composer.turn(step):
             return self.engine.compose(request, on_note=on_note, progress=step)
+
+    def compose_passages(self, request: PassageRequest, step: ProgressCallback = no_progress) -> list[Passage]:
+        """Compose or vary passages with a system of the XMVAE paper; `step` as in compose."""
+        with self.composer.turn(step):
+            return self.engine.compose_passages(request, step)
 
     def preview(self, performance: Performance, piano: str, step: ProgressCallback = no_progress) -> AudioClip:
         """The sound of a performance; `step` as in perform."""

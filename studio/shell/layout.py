@@ -13,6 +13,7 @@ from studio.actions.document import Document
 from studio.actions.editing import BORROWED, DEFAULT
 from studio.panels.compare.layout import ComparePanel, CompareStage, build_compare, build_stage
 from studio.panels.compose.layout import ComposePanel, build_compose
+from studio.panels.compose.models_layout import ModelsPanel, build_models
 from studio.panels.render.layout import RenderPanel, build_render
 from studio.service.shared_engine import SharedEngine
 from studio.shell.help import Help, build_help
@@ -66,6 +67,7 @@ class Page:
     piano: gr.Dropdown
     downloads: dict[str, gr.Button]
     compose: ComposePanel
+    models: ModelsPanel
     render: RenderPanel
     listen: Listen
     takes: TakeStrip
@@ -136,6 +138,7 @@ def build(shared: SharedEngine) -> Page:
         with gr.Column(scale=1, min_width=330, elem_id="panel"), gr.Tabs(elem_id="desk", selected="perform") as tabs:
             with gr.Tab("Compose", id="compose", elem_id="compose-tab", render_children=True):
                 compose = build_compose(shared)
+                models = build_models(shared)
             with gr.Tab("Perform", id="perform", elem_id="perform-tab"):
                 style = _style(shared)
                 strengths, human, discard = _strength(), _human(), _edits()
@@ -148,7 +151,8 @@ def build(shared: SharedEngine) -> Page:
         document=document, example=example, open_file=open_file, with_voice=with_voice, save_project=save_project,
         welcome=welcome, tabs=tabs,
         help_box=help_box, roll=roll, curves=curves, strengths=strengths,
-        piano=piano, downloads=downloads, discard=discard, compose=compose, render=render,
+        piano=piano, downloads=downloads, discard=discard, compose=compose, models=models,
+        render=render,
         listen=listen, takes=takes, score=score, corpus=corpus,
         corpus_box=corpus_box, compare_tab=compare_tab, compare_panel=compare_panel, compare=compare, **style, **human,
     )  # fmt: skip

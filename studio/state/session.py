@@ -113,6 +113,7 @@ class Take:
     fresh   (n,) bool, which notes of the score are new
     base    the piece that it continues or infills; an empty Session for a new piece
     family  family of pieces that it is shown with, see Session
+    performance  by the model that composed it, note i for note i of the score; None: the Pianist plays it
     """
 
     number: int
@@ -124,6 +125,7 @@ class Take:
     fresh: NDArray[np.bool_]
     base: Session
     family: int = 0
+    performance: Performance | None = None
 
 
 @dataclass(frozen=True)

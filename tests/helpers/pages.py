@@ -34,14 +34,14 @@ SHORT = "Chopin, Prélude op. 28 no. 7"
 
 
 @contextmanager
-def serving(port: int = 0, state_folder: str = "") -> Iterator[str]:
+def serving(port: int = 0, state_folder: str = "", **variables: str) -> Iterator[str]:
     """The address of a server of its own; a free port and an empty folder of state unless they are given."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = port or probe.getsockname()[1]
     own = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}  # the app's choice, not the tests'
     state = tempfile.TemporaryDirectory(prefix="etude-state-")  # what visitors leave there, none of the developer's
-    environment = {**own, "PYTHONUNBUFFERED": "1", "ETUDE_STATE_DIR": state_folder or state.name}
+    environment = {**own, "PYTHONUNBUFFERED": "1", "ETUDE_STATE_DIR": state_folder or state.name, **variables}
     server = subprocess.Popen([sys.executable, "app.py", "--port", str(port)], cwd=ROOT, env=environment)
     url = f"http://127.0.0.1:{port}/"
     try:

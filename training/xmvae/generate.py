@@ -18,6 +18,7 @@ import torch
 from engine.checkpoints.bundle import ComposerBundle, PianistBundle
 from engine.engine import Engine
 from engine.measures.performance_metrics import SEGMENT
+from engine.music.excerpts import excerpt
 from engine.music.types import MARK_NAMES, Marks, Measures, Performance, Score, Style
 from engine.requests import ComposeRequest, PerformRequest
 from training.core.corpora import Nasap
@@ -136,15 +137,10 @@ def product(
 
 def passage(score: Score, first: int, last: int) -> Score:
     """Notes first:last of a score as a score of its own, in whole bars from the barline at or before note `first`."""
-    m, rows = score.measures, slice(first, last)
-    bars = np.searchsorted(m.onset_quarter, score.onset_quarter[[first, last - 1]] + 1e-9, side="right") - 1
-    chosen, zero = slice(max(bars[0], 0), bars[1] + 1), m.onset_quarter[max(bars[0], 0)]
-    measures = {k.name: getattr(m, k.name)[chosen] for k in fields(Measures)}
-    measures["onset_quarter"] = measures["onset_quarter"] - zero
-    columns = ("onset_quarter", "duration_quarter", "pitch", "spelling", "staff", "voice", "grace")
-    notes = {k: getattr(score, k)[rows] for k in columns}
-    notes["onset_quarter"] = notes["onset_quarter"] - zero
-    return Score(**notes, marks=Marks(score.marks.table[rows]), measures=Measures(**measures), composer=score.composer)
+    starts = score.measures.onset_quarter
+    bars = np.searchsorted(starts, score.onset_quarter[[first, last - 1]] + 1e-9, side="right") - 1
+    whole = excerpt(score, slice(first, last), slice(max(bars[0], 0), bars[1] + 1))
+    return replace(whole, title="", tempo_bpm=0.0)
 
 
 def real_passages(nasap: Nasap, split: str, count: int, seed: int = 0) -> list[tuple[Score, Performance]]:

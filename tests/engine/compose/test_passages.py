@@ -13,10 +13,6 @@ from engine.checkpoints.paper_models import open_baseline, open_xmvae
 from engine.compose.engraved_passage import metre_of, signature_of, tempo_of
 from engine.compose.passages import PaperModels, segment_of
 from engine.engine import Engine
-from engine.models.xmvae.code_prior import CodePrior, PriorConfig
-from engine.models.xmvae.ecpt import Ecpt, EcptConfig
-from engine.models.xmvae.music_transformer import MtConfig, MusicTransformer
-from engine.models.xmvae.network import XMVAE, XMVAEConfig
 from engine.models.xmvae.xmvae import codes_of, mixed_codes, varied_codes
 from engine.music.io.midi import read_midi_performance
 from engine.music.io.read_musicxml import read_musicxml
@@ -24,33 +20,15 @@ from engine.music.io.write_musicxml import write_musicxml
 from engine.music.types import BadInput, BundleError
 from engine.requests import PassageRequest
 from tests.helpers.command_line import run
-from training.xmvae.export import export_baseline, export_xmvae
+from tests.helpers.paper_checkpoints import write_paper_checkpoints
 
 NOTES = 16
 
 
-def finished_run(folder: Path, kind: str, model: torch.nn.Module) -> Path:
-    """What `training.core.loop` leaves of a run, of untrained weights."""
-    folder.mkdir()
-    about = {"kind": kind, "model": model.config.to_json(), "args": {"batch": 1}, "pack": "none", "validation": {}}
-    (folder / "config.json").write_text(json.dumps(about))
-    torch.save({"average": model.state_dict(), "step": 1, "seconds": 60.0}, folder / "last.pt")
-    return folder
-
-
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    runs, out = tmp_path_factory.mktemp("runs"), tmp_path_factory.mktemp("checkpoints")
-    torch.manual_seed(0)
-    sizes = {"width": 32, "feed_forward": 48, "encoder_layers": 1, "decoder_layers": 1, "subtoken_width": 16}
-    vae = XMVAE(XMVAEConfig.small(**(sizes | {"num_codes": 16, "code_size": 8, "z_size": 4})))
-    prior = CodePrior(PriorConfig(16, 32, 2, 48, 1, 0.0))
-    export_xmvae(
-        finished_run(runs / "xmvae", "xmvae", vae), finished_run(runs / "prior", "prior", prior), out / "xmvae-v1"
-    )
-    ecpt, mt = Ecpt(EcptConfig(32, 1, 2, 48, 0.0)), MusicTransformer(MtConfig(32, 1, 2, 48, 64, 0.0))
-    export_baseline("ecpt", finished_run(runs / "ecpt", "ecpt", ecpt), out / "ecpt-v1")
-    export_baseline("mt", finished_run(runs / "mt", "mt", mt), out / "mt-v1")
+    out = tmp_path_factory.mktemp("checkpoints")
+    write_paper_checkpoints(out, tmp_path_factory.mktemp("runs"))
     return out
 
 

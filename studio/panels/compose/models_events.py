@@ -1,0 +1,85 @@
+"""Events of the systems of the XMVAE paper: compose a passage, vary bars."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from engine.limits import COMPOSED_TAKES, MAX_SEED, MIN_VARIED, PASSAGE_NOTES
+from engine.music.types import BadInput
+from engine.progress import ProgressCallback
+from engine.requests import PassageRequest
+from studio.actions import composing, passages
+from studio.actions.document import Document
+from studio.actions.editing import Change
+from studio.page.answers import PRIVATE, Shown, begin, show_refusals
+from studio.panels.compose.events import as_number
+from studio.service.jobs import Job
+from studio.service.shared_engine import SharedEngine
+from studio.shell.layout import Page
+from studio.state.session import Session
+from studio.widgets.takes.takes import strip_value
+
+FIRST_BARS = 8  # varied where no bar is selected
+
+
+def as_passage_request(takes: Any, seed: Any, temperature: Any) -> PassageRequest:
+    """A request of the panel's values, checked: a client may send anything."""
+    return PassageRequest(
+        takes=int(as_number(takes, 1, COMPOSED_TAKES, "The number of takes")),
+        seed=int(as_number(seed, 0, MAX_SEED, "The seed", random.randrange(1, 10_000))),
+        temperature=as_number(temperature, 0.1, 2, "The temperature"),
+    )
+
+
+def region_to_vary(session: Session, document: Document) -> composing.Region:
+    """The selected bars, else the first ones. Raises BadInput when no piece is open."""
+    score = composing.opened_score(session)
+    chosen = composing.bars_of(session, document.selection)
+    number = score.measures.number
+    first, last = chosen or (int(number[0]), int(number[min(FIRST_BARS, len(number)) - 1]))
+    return composing.whole_bars(session, first, last, next(iter(composing.HANDS)), document.selection)
+
+
+def connect_models(page: Page, shared: SharedEngine) -> None:
+    """Attach the events; called once, inside an open gr.Blocks."""
+    panel, models = page.compose, page.models
+    common = [panel.takes, panel.seed, panel.temperature]
+
+    @show_refusals(page)
+    def compose(document: Document, model: Any, notes: Any, *values: Any) -> Shown:
+        if model not in shared.paper_models:
+            raise BadInput("The weights of that model are not installed; choose another model.")
+        size = int(as_number(notes, MIN_VARIED, PASSAGE_NOTES, "The number of notes"))
+        request = replace(as_passage_request(*values), model=model, notes=size).check()
+        return _start(
+            page, shared, document, request.takes, lambda step: passages.compose_passages(shared, request, step)
+        )
+
+    models.compose.click(compose, [page.document, models.model, models.notes, *common], page.outputs, **PRIVATE)
+
+    @show_refusals(page)
+    def vary(document: Document, share: Any, *values: Any) -> Shown:
+        session = document.session
+        region = region_to_vary(session, document)
+        request = replace(as_passage_request(*values), share=as_number(share, 0.01, 1, "The share of codes"))
+        passages.excerpt_of(composing.opened_score(session), region)  # refused before the job begins
+        return _start(
+            page, shared, document, request.takes, lambda step: passages.vary(shared, session, region, request, step)
+        )
+
+    models.vary.click(vary, [page.document, models.share, *common], page.outputs, **PRIVATE)
+
+
+def _start(
+    page: Page, shared: SharedEngine, document: Document, takes: int, write: Callable[[ProgressCallback], Change]
+) -> Shown:
+    def work(job: Job) -> Callable[[], Shown]:
+        shared.await_models(job)
+        session = document.update(job.unless_stopped(write(job.step)))
+        note = f"{takes} takes are" if takes > 1 else "The take is"
+        return lambda: {page.takes: strip_value(session), page.roll: {"note": f"{note} below: preview, then accept"}}
+
+    return begin(page, document, "compose", "Composing", work)

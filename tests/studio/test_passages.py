@@ -1,0 +1,85 @@
+"""Passages by XMVAE, ECPT and MT as takes of a Session, with tiny untrained weights beside the shipped ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.checkpoints.index import CHECKPOINTS
+from engine.engine import Engine
+from engine.music.types import BadInput
+from engine.requests import PassageRequest
+from studio.actions import composing, passages
+from studio.actions import editing as actions
+from studio.actions.document import Document
+from studio.panels.compose.models_events import as_passage_request, region_to_vary
+from studio.project.document import Project, read_project, write_project
+from studio.service.shared_engine import SharedEngine
+from studio.state.examples import EXAMPLES
+from studio.state.session import Controls, Selection, Session
+from tests.helpers.paper_checkpoints import write_paper_checkpoints
+
+SHORT = "Chopin, Prélude op. 28 no. 7"
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> SharedEngine:
+    folder = tmp_path_factory.mktemp("checkpoints")
+    for shipped in CHECKPOINTS.iterdir():
+        (folder / shipped.name).symlink_to(shipped)
+    write_paper_checkpoints(folder, tmp_path_factory.mktemp("runs"))
+    return SharedEngine(Engine.load(folder))
+
+
+@pytest.fixture(scope="module")
+def composed(shared: SharedEngine) -> Session:
+    return passages.compose_passages(shared, PassageRequest(notes=12, takes=2, seed=5))(Session())
+
+
+def test_a_take_is_played_by_its_own_model_until_a_slider_moves(shared: SharedEngine, composed: Session) -> None:
+    take = composed.takes[0]
+    assert take.performance is not None
+    opened = composing.played(shared, composed, take, Controls())
+    assert opened.rendered is not None
+    assert opened.rendered.onset_sec.tolist() == take.performance.onset_sec.tolist()
+    slower = actions.restyle(shared, opened, Controls(axes=(-2.0,) + (0.0,) * 8))(opened)
+    assert slower.rendered is not None
+    assert slower.rendered.onset_sec.tolist() != take.performance.onset_sec.tolist()
+
+
+def test_a_project_keeps_the_performance_of_a_take(shared: SharedEngine, composed: Session) -> None:
+    again = read_project(write_project(Project(composed))[0]).session.takes
+    for take, old in zip(again, composed.takes, strict=True):
+        assert take.performance is not None
+        assert old.performance is not None
+        assert np.allclose(take.performance.onset_sec, old.performance.onset_sec)
+
+
+def test_bars_of_the_piece_are_varied(shared: SharedEngine) -> None:
+    score = shared.read_example(EXAMPLES[SHORT])
+    session = actions.open_piece(shared, Session(), score, SHORT, Controls(), SHORT)
+    document = Document()
+    region = region_to_vary(session, document)
+    part = passages.excerpt_of(score, region)
+    assert 0 < len(part) < len(score)
+    assert part.measures.onset_quarter[0] == 0
+    assert set(part.pitch) <= set(score.pitch)
+    document.selection = Selection(session.doc, (), (2, 3))
+    narrower = region_to_vary(session, document)
+    assert 0 < narrower.selected.sum() < region.selected.sum()
+    after = passages.vary(shared, session, narrower, PassageRequest(takes=2, share=0.4))(session)
+    assert [take.title for take in after.takes] == [f"{SHORT}, varied"] * 2
+    assert after.score is score
+    everything = composing.Region(np.ones(len(score), bool), (0.0, score.measures.end_quarter))
+    nothing = composing.Region(np.zeros(len(score), bool), (0.0, 4.0))
+    with pytest.raises(BadInput, match="have 0 notes"):
+        passages.excerpt_of(score, nothing)
+    assert len(passages.excerpt_of(score, everything)) == len(score)
+
+
+@pytest.mark.parametrize("values", [(0, "", 1), (2, "x", 1), (2, "", 9), (None, "", 1)])
+def test_values_of_a_client_are_checked(values: tuple) -> None:
+    with pytest.raises(BadInput):
+        as_passage_request(*values)
