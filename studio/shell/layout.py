@@ -13,7 +13,7 @@ from studio.actions.document import Document
 from studio.actions.editing import BORROWED, DEFAULT
 from studio.panels.compare.layout import ComparePanel, CompareStage, build_compare, build_stage
 from studio.panels.compose.layout import ComposePanel, build_compose
-from studio.panels.compose.models_layout import ModelsPanel, build_models
+from studio.panels.models.layout import ModelsPanel, build_models
 from studio.panels.render.layout import RenderPanel, build_render
 from studio.service.shared_engine import SharedEngine
 from studio.shell.help import Help, build_help

@@ -25,7 +25,7 @@ from studio.gradio_compat.unload import connect_leaving
 from studio.gradio_compat.uploads import RequestGuard
 from studio.panels.compare.events import connect_compare
 from studio.panels.compose.events import connect_compose
-from studio.panels.compose.models_events import connect_models
+from studio.panels.models.events import connect_models
 from studio.panels.perform.events import connect
 from studio.panels.project.events import connect_projects, kept_file
 from studio.panels.render.events import connect_render

@@ -12,7 +12,7 @@ from engine.requests import PassageRequest
 from studio.actions import composing, passages
 from studio.actions import editing as actions
 from studio.actions.document import Document
-from studio.panels.compose.models_events import as_passage_request, region_to_vary
+from studio.panels.models.events import as_passage_request, region_to_vary
 from studio.project.document import Project, read_project, write_project
 from studio.service.shared_engine import SharedEngine
 from studio.state.examples import EXAMPLES

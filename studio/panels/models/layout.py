@@ -1,4 +1,4 @@
-"""Components for the systems of the XMVAE paper, in the Compose panel. Their events are in models_events.py."""
+"""Components for the systems of the XMVAE paper, in the Compose panel. Their events are in events.py."""
 
 from __future__ import annotations
 

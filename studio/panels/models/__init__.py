@@ -1,0 +1,1 @@
+"""XMVAE and its baselines in the Compose tab."""
