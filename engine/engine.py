@@ -1,4 +1,4 @@
-"""The Engine: what the studio, the command line and a script call. It holds the models and loads each on first use."""
+"""The Engine, the entry point of the studio, the command line and scripts. It loads each model on first use."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ from engine.requests import (
     WritingRequest,
 )
 
-if TYPE_CHECKING:  # at run time where they are used: scipy.signal alone takes 0.7 s of computing to import
+if TYPE_CHECKING:  # imported where used: importing scipy.signal alone takes 0.7 s of CPU time
     from engine.compose.passages import PaperModels
     from engine.render.fitted import FittedRenderer
     from engine.render.physical import PhysicalRenderer
@@ -71,12 +71,12 @@ if TYPE_CHECKING:  # at run time where they are used: scipy.signal alone takes 0
     from engine.sound.preview import Preview
     from engine.sound.prompts import Prompt
 
-# Scores, and notes of all of them, whose reading stays in memory: a forgotten piece costs half as much again to play.
+# Scores, and notes of all of them, whose encoding is cached: encoding adds half of the cost of a performance.
 _READERS_KEPT, _NOTES_KEPT = 40, 40_000
 
 
 class Engine:
-    """Compose, perform, preview. Thread-safe; one instance serves every visitor and keeps nothing about any of them.
+    """Compose, perform, preview, render. Thread-safe; one instance serves all visitors and holds no visitor state.
 
     >>> engine = Engine.load()
     >>> engine.axes[0].name
@@ -104,24 +104,25 @@ class Engine:
 
     @property
     def axes(self) -> tuple[Axis, ...]:
-        """The labelled style sliders, in the order of z; each in standard deviations, -3..3, 0 is what pianists do."""
+        """The labelled style sliders, in the order of z; each in standard deviations, -3..3; 0 is the mean of
+        pianists."""
         return AXES
 
     @cached_property
     def pianist(self) -> PianistBundle:
-        """The performing model. Raises BundleError with a sentence when the checkpoint is missing or damaged."""
+        """The performing model. Raises BundleError if the checkpoint is missing or damaged."""
         with self._lock:
             return open_pianist(self.checkpoints / PIANIST)
 
     @cached_property
     def expected(self) -> ExpectedBundle:
-        """The expected performance. Raises BundleError with a sentence when the checkpoint is missing or damaged."""
+        """The expected performance. Raises BundleError if the checkpoint is missing or damaged."""
         with self._lock:
             return open_expected(self.checkpoints / EXPECTED)
 
     @cached_property
     def composer(self) -> ComposerBundle:
-        """The composing model. Raises BundleError with a sentence when the checkpoint is missing or damaged."""
+        """The composing model. Raises BundleError if the checkpoint is missing or damaged."""
         with self._lock:
             return open_composer(self.checkpoints / COMPOSER)
 
@@ -131,7 +132,7 @@ class Engine:
         self, request: WritingRequest, on_note: NoteCallback | None = None,
         progress: ProgressCallback | None = None,
     ) -> list[Score]:  # fmt: skip
-        """Compose, continue or rewrite, as the request says; one score for each take.
+        """Compose, continue or infill, by the type of the request; one score for each take.
 
         on_note  called for each note; raise in it to cancel
         progress  called with 0 before each note
@@ -186,16 +187,16 @@ class Engine:
         return Style(z, strength, int(seed), float(freedom), ornaments)
 
     def perform(self, request: PerformRequest, progress: ProgressCallback | None = None) -> Performance:
-        """Play a score, or some of its notes: note i of the result is note i of the score.
+        """Perform a score, or some of its notes: note i of the result is note i of the score.
 
         progress  called with the finished share; raise in it to cancel
-        Raises BadInput when the style or the kept performance does not fit.
+        Raises BadInput if the style or the kept performance does not fit.
         """
         request.check()
         score, style, size = request.score, request.style, self.pianist.model.config.style_size
         z = np.asarray(style.z or (0.0,) * size)
         if len(z) != size:
-            raise BadInput(f"This style has {len(z)} values, this pianist takes {size}; make one with Engine.style.")
+            raise BadInput(f"This style has {len(z)} values, this pianist has {size}; make one with Engine.style.")
         if request.keep is None:
             x = self._channels(score, z, style, progress=progress)
             played = with_pedal_marks(score, self._decode(score, x, style))
@@ -208,18 +209,18 @@ class Engine:
         self, score: Score, keep: Performance, known: NDArray[np.bool_], z: NDArray, style: Style,
         progress: ProgressCallback | None,
     ) -> Performance:  # fmt: skip
-        """Play the notes that are not `known` (n,) again; all others stay exactly as in `keep`."""
+        """Perform the notes that are not `known` (n,) again; all others stay exactly as in `keep`."""
         old = self.expression(score, keep)
         x = self._channels(score, z, style, to_channels(old), known, progress)
         kept = _splice(score, keep, self._decode(score, x, style, steady=False), known)
-        return replace(kept, pedal_sec=keep.pedal_sec, pedal_value=keep.pedal_value)  # the foot stays as it was
+        return replace(kept, pedal_sec=keep.pedal_sec, pedal_value=keep.pedal_value)  # the pedal is unchanged
 
     def _perform_edit(
         self, old: Score, performance: Performance, new: Score, z: NDArray, style: Style,
         progress: ProgressCallback | None,
     ) -> Performance:  # fmt: skip
-        """Play an edited score: notes that `new` shares with `old` keep their performance, the others are played among
-        them. A passage in the middle takes the time that the old one took there.
+        """Perform an edited score: notes that `new` shares with `old` keep their performance, the others are inserted.
+        A passage in the middle gets the duration of the old one.
         """
         kept = kept_notes(old, new)
         known = kept >= 0
@@ -243,19 +244,18 @@ class Engine:
         return encode_expression(score, performance, alignment or Alignment.identity(len(score)))
 
     def align(self, score: Score, performance: Performance, progress: ProgressCallback | None = None) -> Alignment:
-        """Which played note is which written one; see `engine.music.io.alignment.align`."""
+        """Align a performance with a score; see `engine.music.io.alignment.align`."""
         return align(score, performance, progress)
 
     def style_from(
         self, score: Score, performance: Performance, alignment: Alignment | None = None
     ) -> tuple[float, ...]:
-        """z_p of somebody's performance of this score; aligned first when no alignment is given."""
+        """z_p of a performance of this score; aligned first if no alignment is given."""
         found = alignment if alignment is not None else align(score, performance)
         if len(found) < 0.5 * len(score):
             share = len(found) / len(score)
             raise BadInput(
-                f"Only {share:.0%} of the score's notes are found in this performance; "
-                "upload a performance of this very piece."
+                f"Only {share:.0%} of the score's notes match this performance; open a performance of this piece."
             )
         z = encode_style(self.pianist.model, score_features(score), self.expression(score, performance, found))
         return tuple(float(v) for v in np.clip(z, -4, 4))
@@ -265,12 +265,12 @@ class Engine:
         return self.sound.preview(performance, piano)
 
     def preview_stream(self, performance: Performance, piano: str = "grand") -> Iterator[AudioClip]:
-        """The same sound in parts of about a second, as they are made."""
+        """The same sound as a stream of parts of about a second."""
         return self.sound.stream(performance, piano)
 
     @cached_property
     def codec(self) -> CodecBundle:
-        """The piano codec. Raises BundleError with a sentence when the checkpoint is missing or damaged."""
+        """The piano codec. Raises BundleError if the checkpoint is missing or damaged."""
         with self._lock:
             return open_codec(self.checkpoints / CODEC)
 
@@ -290,7 +290,7 @@ class Engine:
 
     @cached_property
     def renderer(self) -> Renderer:
-        """The codec model. Raises BundleError with a sentence when a checkpoint is missing or damaged."""
+        """The codec model. Raises BundleError if a checkpoint is missing or damaged."""
         from engine.render.rendering import Renderer
 
         codec = self.codec
@@ -300,7 +300,7 @@ class Engine:
 
     @property
     def prompts(self) -> Mapping[str, Prompt]:
-        """The reference sounds that come with Étude, by name."""
+        """The gallery of reference sounds, by name."""
         from engine.sound.prompts import gallery
 
         return gallery()
@@ -310,23 +310,23 @@ class Engine:
         return AudioClip.joined(self.render_stream(request, progress))
 
     def render_stream(self, request: RenderRequest, progress: ProgressCallback | None = None) -> Iterator[AudioClip]:
-        """Render a performance with the sound of a prompt, in parts of 0.5 to 4 s as they are made.
+        """Render a performance with the sound of a prompt, as a stream of parts of 0.5 to 4 s.
 
         progress  called with the finished share; raise in it to cancel
-        Raises BadInput for a request that is not accepted, and where the weights of the profile are missing.
+        Raises BadInput for an invalid request, and if the weights of the profile are missing.
         """
         renderer, r = self._sounding(request.profile), request
         return renderer.render_stream(r.performance, r.prompt, r.seed, r.temperature, r.span, progress)
 
     def transcribe(self, clip: AudioClip, progress: ProgressCallback | None = None) -> Performance:
-        """The notes and pedal heard in a recording; see `engine.sound.transcribe`."""
+        """Transcribe a recording to notes and pedal; see `engine.sound.transcribe`."""
         from engine.sound.transcribe import transcribe
 
         return transcribe(clip, progress)
 
     @cached_property
     def paper(self) -> ValleRenderer:
-        """MIDI-VALLE as published, over imported weights. Raises BadInput where they have not been imported."""
+        """MIDI-VALLE as published, with imported weights. Raises BadInput if they were not imported."""
         from engine.render.valle_rendering import open_paper_renderer
 
         with self._lock:
@@ -338,7 +338,7 @@ class Engine:
         return profiles(self.checkpoints)
 
     def weights(self, profile: str = "fitted") -> str:
-        """Digest of the weights that a render is made with. Raises BundleError when they are missing or damaged."""
+        """Digest of a profile's weights. Raises BundleError if they are missing or damaged."""
         return self._sounding(profile).digest
 
     def _sounding(self, profile: str) -> StreamingRenderer:
@@ -353,7 +353,7 @@ class Engine:
         return self.fitted
 
     def _decode(self, score: Score, x: NDArray, style: Style, steady: bool = True) -> Performance:
-        """The model's channels as a performance, the signs of single notes kept."""
+        """Decode the model's channels to a performance and enforce the marks of single notes."""
         expression = apply_strength(with_marks(score, from_channels(x)), style.strength)
         performance = in_written_order(score, decode_expression(score, expression))
         return steady_pedal(performance) if steady else performance
@@ -362,9 +362,9 @@ class Engine:
         self, score: Score, z: NDArray, style: Style, known_x: NDArray | None = None,
         known: NDArray[np.bool_] | None = None, progress: ProgressCallback | None = None,
     ) -> NDArray[np.float32]:  # fmt: skip
-        """Channel values (n, 8) of a score in style z: the flow's movement around the expected performance.
+        """Channel values (n, 8) of a score in style z: the flow's deviation added to the expected performance.
 
-        known_x, known  channel values (n, 8) of the notes flagged in known (n,), which stay as they are
+        known_x, known  channel values (n, 8) of the notes flagged in known (n,), which stay unchanged
         """
         reader, sampling, seed = self._reader(score), self.pianist.sampling, style.seed
         expected, sample = reader.draw(z, seed, sampling, known_x, known, progress)
@@ -378,11 +378,13 @@ class Engine:
         return out
 
     def _expected(self, score: Score, reader: EncodedScore) -> tuple[ExpectedValues, float]:
-        """The expected performance of a score and the reader's own level of tempo; the last few are kept."""
+        """The expected performance of a score and the flow model's tempo level; the last few are cached."""
         key = score.digest
         with self._lock:
             if key not in self._values:
-                plain = without_grace_notes(score)  # these take their time from the notes around, not from the pace
+                plain = without_grace_notes(
+                    score
+                )  # grace notes take their time from their neighbours, not from the tempo
                 level = (reader if plain is score else self._reader(plain)).level()
                 self._values[key] = self.expected.model.of(score), level
                 while len(self._values) > _READERS_KEPT:
@@ -405,8 +407,8 @@ class Engine:
 
 
 def _splice(score: Score, keep: Performance, new: Performance, known: NDArray[np.bool_]) -> Performance:
-    """Put the re-made notes of `new` into `keep`, which is not moved: time between kept notes is stretched to fit.
-    The pedal is the kept one, but `new`'s where the re-made notes stand without kept notes among them.
+    """Insert the new notes of `new` into `keep`, whose times stay: time between kept notes is stretched to fit. The
+    pedal is that of `keep`, except `new`'s between onsets that only new notes have.
     """
     n = len(score)
     anchors = np.flatnonzero(known)
@@ -415,7 +417,7 @@ def _splice(score: Score, keep: Performance, new: Performance, known: NDArray[np
     redo = np.flatnonzero(~known)
 
     def to_kept(at: NDArray) -> NDArray[np.float64]:
-        """Seconds of `new` as seconds of `keep`."""
+        """Map seconds of `new` to seconds of `keep`."""
         if len(anchors) < 2:
             return at + (keep.onset_sec[anchors[0]] - new.onset_sec[anchors[0]] if len(anchors) else 0.0)
         order = anchors[np.argsort(new.onset_sec[anchors], kind="stable")]
@@ -428,7 +430,7 @@ def _splice(score: Score, keep: Performance, new: Performance, known: NDArray[np
 
     onset[redo], velocity[redo] = np.maximum(to_kept(new.onset_sec[redo]), 0.0), new.velocity[redo]
     duration[redo] = new.duration_sec[redo]
-    for i in redo:  # a re-made note ends before its key is struck again
+    for i in redo:  # a new note ends before the next note of its pitch
         later = onset[:n][(keep.pitch[:n] == keep.pitch[i]) & (onset[:n] > onset[i] + 1e-6)]
         if len(later):
             duration[i] = max(min(duration[i], later.min() - onset[i] - 1e-3), 1e-3)
@@ -442,7 +444,7 @@ def _splice_pedal(
     score: Score, keep: Performance, new: Performance, known: NDArray[np.bool_],
     to_kept: Callable[[NDArray], NDArray],
 ) -> tuple[NDArray, NDArray]:  # fmt: skip
-    """Pedal events: the new ones from each onset that only re-made notes have to the next kept one."""
+    """Pedal events: the new ones from each onset that only new notes have to the next kept one."""
     onset = np.unique(score.onset_quarter)
     at = np.searchsorted(onset, score.onset_quarter)
     has_kept = np.zeros(len(onset), bool)

@@ -1,4 +1,4 @@
-"""Reading and writing files for a person at a command line: every refusal is one sentence, no file is half written."""
+"""Reading and writing files for the command line: every error is one sentence, files are written atomically."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pathlib import Path
 from engine.music.types import Alignment, BadInput, Performance, Score
 
 FULL = "The disk of the computer that Étude runs on is full, so this was not done; try again when there is room."
-MIN_ROOM = 2_000_000  # bytes; a disk with less counts as full
-READ_LIMIT = 20_000_001  # bytes; one more than any reader accepts, so that a reader says what is wrong
+MIN_ROOM = 2_000_000  # bytes; a disk with less free space counts as full
+READ_LIMIT = 20_000_001  # bytes; one more than any reader accepts, so that the reader reports the limit
 
 
 def read_input(path: Path) -> bytes:
@@ -30,7 +30,7 @@ def read_input(path: Path) -> bytes:
 
 
 def check_input(path: Path) -> None:
-    """Refuse a file that is not there, before any work is done. Raises BadInput."""
+    """Refuse a missing input before any work. Raises BadInput."""
     if path.is_dir():
         raise BadInput(f"{path} is a folder; name a file in it.")
     if not path.exists():
@@ -38,7 +38,7 @@ def check_input(path: Path) -> None:
 
 
 def check_output(path: Path, inputs: Sequence[Path]) -> None:
-    """Refuse an output that cannot be written, before any work is done. Raises BadInput."""
+    """Refuse an unwritable output before any work. Raises BadInput."""
     folder = path.parent
     if path.is_dir() or (path.exists() and not path.is_file()):
         raise BadInput(f"The output {path} is not a file; name a file to write.")
@@ -51,14 +51,14 @@ def check_output(path: Path, inputs: Sequence[Path]) -> None:
 
 
 def disk_is_full(folder: Path, bytes_: int = 0) -> bool:
-    """Whether a folder, which need not exist yet, has no room for so many bytes more."""
+    """Whether the disk of a folder, which need not exist yet, lacks space for more bytes."""
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free < bytes_ + MIN_ROOM
 
 
 def put(path: Path, data: bytes) -> None:
-    """Write a file whole, or not at all. Raises BadInput when there is no room for it."""
+    """Write a file atomically. Raises BadInput if the disk is full."""
     try:
         path.write_bytes(data)
     except OSError as error:
@@ -69,7 +69,7 @@ def put(path: Path, data: bytes) -> None:
 
 
 def write_aside(path: Path, data: bytes) -> None:
-    """Write aside, then rename: whoever looks finds the old file whole, or the new one. Raises OSError."""
+    """Write aside, then rename: readers see the complete old or new file. Raises OSError."""
     aside = None
     try:
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name[:40]}.", delete=False) as file:
@@ -88,7 +88,7 @@ def write_aside(path: Path, data: bytes) -> None:
 
 
 def write_output(path: Path, data: bytes) -> None:
-    """write_aside for a person at a command line. Raises BadInput."""
+    """write_aside for the command line. Raises BadInput."""
     try:
         write_aside(path, data)
     except OSError as error:
@@ -96,9 +96,9 @@ def write_output(path: Path, data: bytes) -> None:
 
 
 def open_score_file(path: Path, note: Callable[[str], None] | None = None, all_parts: bool = False) -> Score:
-    """Read a score; `note` gets a line for each kind of remark of the reader. Raises BadInput.
+    """Read a score; `note` is called with a line for each kind of remark. Raises BadInput.
 
-    all_parts  play a song's voice beside its piano
+    all_parts  include a song's voice part
     """
     from engine.music.remarks import remark_lines
     from engine.untrusted.scores import open_score

@@ -1,7 +1,7 @@
-"""Every limit that a user can meet, stated once; docs/limits.md says the same in words, and a test compares them.
+"""Every limit that a user can reach, stated once; a test compares docs/limits.md with this module.
 
-A score that is opened within these limits can be saved and opened again. Bytes, seconds and counts are the most that is
-accepted, unless the comment says otherwise.
+A score within these limits can be saved and opened again. Bytes, seconds and counts are inclusive maxima, unless the
+comment says otherwise.
 
 SCORE, MEASURES  column of the type of that name: lowest, highest, dtype
 """
@@ -22,7 +22,7 @@ MAX_SEED = 2**31 - 1
 _INT16 = 32_767
 
 # ---- files
-UPLOAD_BYTES = 20 * 1024 * 1024  # of one file, as the browser sends it
+UPLOAD_BYTES = 20 * 1024 * 1024  # of one file, as sent by the browser
 SCORE_BYTES = 20_000_000
 MIDI_BYTES = 2_000_000
 KERN_BYTES = 4_000_000
@@ -30,48 +30,48 @@ AUDIO_BYTES = 20_000_000
 PROJECT_BYTES = 20_000_000
 MIDI_MINUTES = 30
 NOTATION_BARS = 2_000  # of MusicXML, kern and MEI
-READ_SECONDS = 8  # of computing, so that a busy machine refuses no more than an idle one
+READ_SECONDS = 8  # CPU time, so that the limit does not depend on the load
 READ_MEMORY_BYTES = 1_500_000_000
 MIN_RATE, MAX_RATE = 8_000, 192_000  # Hz of a recording
 AUDIO_CHANNELS = 8
 
 # ---- one visitor
-PERFORMANCE_NOTES = 20_000  # with those that the visitor adds
+PERFORMANCE_NOTES = 20_000  # including those that the visitor adds
 PERFORMANCE_SEC = 3600.0
 COMPOSED_NOTES, COMPOSED_BARS, COMPOSED_TAKES = 2048, 128, 4  # at a time
 REQUEST_NOTES, REQUEST_BARS, REQUEST_TAKES = 4000, 400, 8  # at a time, from the command line and Python
 PASSAGE_NOTES = 256  # of a passage by XMVAE, ECPT or MT
-MIN_VARIED = 8  # notes of a passage that XMVAE varies, at least
+MIN_VARIED = 8  # minimum notes of a passage that XMVAE varies
 KEPT_TAKES = 12
 KEPT_RENDERS = 3
 KEPT_RENDER_SEC = 1800.0  # of one render in a project
-KEPT_PIECES = 10  # of undo in a project, and of redo
+KEPT_PIECES = 10  # each of undo and of redo in a project
 
 # ---- all visitors
 MAX_VISITS = 200  # at one time
-VISITS_OVER = 3  # times that: from there on the least recently used visit goes, whatever it holds
-VISIT_IDLE_SEC = 600.0  # a visit whose page is open is not forgotten before
+VISITS_OVER = 3  # times MAX_VISITS: beyond it the least recently used visit is evicted, even with unsaved work
+VISIT_IDLE_SEC = 600.0  # a visit with an open page is not evicted earlier
 VISIT_SEC = 6 * 3600.0  # after it was last used
-ABANDONED_SEC = 25.0  # a job that no page has asked about for so long is stopped: its tab is closed
+ABANDONED_SEC = 25.0  # a job that no page has polled for this time is stopped
 PREVIEWS_AT_ONCE = 2
-WAITING_SHORT = 96  # visitors that wait for what takes a second: a playing, a preview
-WAITING_LONG = 32  # that wait for a composing, or for a render
+WAITING_SHORT = 96  # visitors that wait for a performance or a preview
+WAITING_LONG = 32  # visitors that wait for a composition or a render
 
 # ---- what arrives
-EVENT_BYTES = 1_000_000  # of an event of the page; an edit of 20,000 notes is half of it
-ALL_UPLOADS_BYTES = 500_000_000  # of all visitors together, a quarter of a smaller disk; the oldest go first
-UPLOAD_YOUNG_SEC = 300.0  # none goes before
+EVENT_BYTES = 1_000_000  # of a page event; an edit of 20,000 notes has half of it
+ALL_UPLOADS_BYTES = 500_000_000  # of all visitors together, a quarter of a smaller disk; the oldest are removed first
+UPLOAD_YOUNG_SEC = 300.0  # no file is removed earlier
 UPLOAD_IDLE_SEC = 15.0  # without a byte
 CLIENT_UPLOADS = 2  # at a time
 CLIENT_BYTES = 120_000_000  # in UPLOAD_YOUNG_SEC
 
 # ---- work that is kept between visits
 KEEP_AFTER_SEC = 2.0  # after the last change
-KEEP_WITHIN_SEC = 10.0  # from the first change that is not written, however often others follow
+KEEP_WITHIN_SEC = 10.0  # after the first unsaved change, even during continuous edits
 KEPT_BYTES = 2_000_000_000  # of all visitors
 KEPT_SEC = 30 * 24 * 3600.0
-KEPT_FRESH_SEC = 7 * 24 * 3600.0  # work that was used since stays, whatever the quota
-BROWSER_TABS = 12  # the oldest go first
+KEPT_FRESH_SEC = 7 * 24 * 3600.0  # more recently used work stays, whatever the quota
+BROWSER_TABS = 12  # the oldest are removed first
 BROWSER_BYTES = 100_000_000
 
 SCORE: Limits = {

@@ -1,4 +1,4 @@
-"""Progress callbacks: how long work reports what it has done, and how it is cancelled."""
+"""Progress callbacks, which report the finished share of long work and cancel it."""
 
 from __future__ import annotations
 
@@ -14,4 +14,4 @@ class Cancelled(BaseException):
 
 
 def no_progress(share: float) -> None:
-    """Ignore the finished share: the callback of work that nobody follows."""
+    """Ignore the finished share: the no-op callback."""

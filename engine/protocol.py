@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class EngineApi(Protocol):
-    """Compose, perform, preview, render. Thread-safe; no method keeps anything of its caller.
+    """Compose, perform, preview, render. Thread-safe; methods keep no state of the caller.
 
     A progress callback is called with the finished share; an exception raised in it cancels the work. Every method
-    raises BadInput for input that is not accepted and BundleError where a checkpoint is missing or damaged.
+    raises BadInput for invalid input and BundleError if a checkpoint is missing or damaged.
     """
 
     @property

@@ -1,7 +1,7 @@
-"""Requests: everything that the engine needs for one piece of work, as frozen values with their checks.
+"""Requests to the engine: frozen values with their checks.
 
-The command line, the page, the programs' interface and the process boundary all pass these objects to the engine. A new
-condition is a field of `engine.models.composer.conditions.Conditions`; a new setting is a field here.
+The command line, the page, the API and the process boundary pass these objects to the engine. A new condition is a
+field of `engine.models.composer.conditions.Conditions`; a new setting is a field here.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ FITTED_METHODS = {"fitted": "fitted-2", "physical": "physical-1"}
 class ComposeRequest:
     """Compose new pieces.
 
-    conditions   what is left open is drawn from real pieces, once for all takes
-    notes, bars  length: about `notes` notes, ending with a bar; or exactly `bars` bars when `bars` is not 0
-    takes        number of versions
-    temperature  0.1 to 2; 1 is what the model has learned
+    conditions   open ones are drawn from real pieces, once for all takes
+    notes, bars  length: approximately `notes` notes, to the end of a bar; or exactly `bars` bars if `bars` is not 0
+    takes        number of alternatives
+    temperature  0.1 to 2; 1 is the trained distribution
     top_p        share of the probability that the sampled classes cover, above 0 and up to 1
-    form         sections as `engine.compose.form.parse_form` reads them; their bars count instead of `notes` and `bars`
-    passage      begin as in the middle of a piece: openings are quieter, slower and narrower than the rest
+    form         sections as `engine.compose.form.parse_form` reads them; their bars replace `notes` and `bars`
+    passage      start as in the middle of a piece: openings are quieter, slower and narrower
     """
 
     conditions: Conditions = Conditions()
@@ -49,12 +49,12 @@ class ComposeRequest:
 
     @property
     def parsed_form(self) -> Form | None:
-        """The sections of the form, None for a free piece. Raises BadInput when it cannot be read."""
+        """The sections of the form, None for a free piece. Raises BadInput if it cannot be parsed."""
         return parse_form(self.form)
 
     @property
     def length(self) -> tuple[int, int]:
-        """Notes and bars that will be composed, of which one counts: bars when they are not 0."""
+        """Notes and bars to compose; bars take precedence if not 0."""
         form = self.parsed_form
         return self.notes, self.bars if form is None else form.bars
 
@@ -71,7 +71,7 @@ class ComposeRequest:
         )
 
     def rewriting(self, score: Score, selected: NDArray[np.bool_], span: tuple[float, float]) -> InfillRequest:
-        """The same settings for new notes in the place of the selected ones."""
+        """The same settings for an infill of the selected notes."""
         return InfillRequest(
             score, selected, span, self.conditions, self.takes, self.seed, self.temperature, self.top_p
         )
@@ -104,7 +104,7 @@ class ContinueRequest:
 
 @dataclass(frozen=True, eq=False)
 class InfillRequest:
-    """Rewrite the selected notes of a score; all others stay as they are. Other fields as in ContinueRequest.
+    """Rewrite the selected notes of a score; all others stay unchanged. Other fields as in ContinueRequest.
 
     selected  (n,) flags, one for each note of the score
     span      (start, end) in quarters; the new notes begin inside
@@ -130,7 +130,7 @@ class InfillRequest:
         return int(self.selected.sum()) + 4 * round(max(0.0, self.span[1] - self.span[0])), 0
 
     def check(self) -> InfillRequest:
-        """Return the request. Raises BadInput when the selection or the span does not fit the score."""
+        """Return the request. Raises BadInput if the selection or the span does not fit the score."""
         self.conditions.check()
         check_sampling(8, 0, self.takes, self.temperature, self.top_p, self.seed)
         score, (start, stop) = self.score, map(float, self.span)
@@ -164,7 +164,7 @@ def check_sampling(notes: int, bars: int, takes: int, temperature: float, top_p:
     if not 1 <= takes <= REQUEST_TAKES:
         raise BadInput(f"{takes} takes were asked for; 1 to {REQUEST_TAKES} are accepted.")
     if not 0.1 <= temperature <= 2:
-        raise BadInput(f"The temperature is {temperature:g}; 0.1 to 2 is accepted, 1 is what the model has learned.")
+        raise BadInput(f"The temperature is {temperature:g}; 0.1 to 2 is accepted, 1 is the trained distribution.")
     if not 0 < top_p <= 1:
         raise BadInput(f"Top-p is {top_p:g}; a share above 0 and up to 1 is accepted.")
     if seed < 0:
@@ -213,7 +213,7 @@ class PassageRequest:
 
 @dataclass(frozen=True)
 class Passage:
-    """A composed score and its model's own performance of it, note i for note i; None where it could not be matched."""
+    """A composed score and its model's performance, note i for note i; None if they could not be matched."""
 
     score: Score
     performance: Performance | None
@@ -221,10 +221,10 @@ class Passage:
 
 @dataclass(frozen=True, eq=False)
 class PerformRequest:
-    """Play a score: note i of the performance is note i of the score.
+    """Perform a score: note i of the performance is note i of the score.
 
-    keep         a performance of which notes stay exactly as they are: with `redo` or `edited_from`, one of the two
-    redo         (n,) flags: the notes of `score` to play again; `keep` is a performance of `score`
+    keep         a performance whose notes are kept exactly; requires either `redo` or `edited_from`
+    redo         (n,) flags: the notes of `score` to perform again; `keep` is a performance of `score`
     edited_from  the score that `keep` is a performance of; notes that it shares with `score` keep their performance
     """
 
@@ -235,7 +235,7 @@ class PerformRequest:
     edited_from: Score | None = None
 
     def check(self) -> PerformRequest:
-        """Return the request. Raises BadInput when the kept performance does not fit the score."""
+        """Return the request. Raises BadInput if the kept performance does not fit the score."""
         ways = (self.redo is not None) + (self.edited_from is not None)
         if ways != (self.keep is not None):
             raise ValueError("keep and redo go together, or keep and edited_from: what to keep, and what it plays")
@@ -251,7 +251,7 @@ class PerformRequest:
 class RenderRequest:
     """Render a performance with the sound of a prompt.
 
-    temperature  0 takes the likeliest sound, 1 is usual, up to 1.5; the fitted and the physical piano accept 1 only
+    temperature  0 takes the likeliest sound, 1 samples as trained, up to 1.5; the fitted and the physical piano accept only 1
     span         (start, end) in seconds of the performance; the end None is two seconds after the last release
     part         the span in words, for lists
     profile      the method, one of `Engine.profiles`
@@ -269,7 +269,7 @@ class RenderRequest:
 
     @property
     def needs_transcription(self) -> bool:
-        """Whether the notes of the prompt have to be found first."""
+        """Whether the notes of the prompt must be transcribed first."""
         return (self.transcribe or self.profile in FITTED_METHODS) and self.prompt.notes is None
 
     def with_prompt_notes(self, notes: Performance) -> RenderRequest:

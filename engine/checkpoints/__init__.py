@@ -1,1 +1,1 @@
-"""Checkpoint folders: found, checked, loaded, and imported from published weights."""
+"""Checkpoint folders: index, integrity checks, loading, and import of published weights."""

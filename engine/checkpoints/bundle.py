@@ -36,7 +36,7 @@ from engine.music.types import BundleError
 from engine.tokens.composer_tokens import FIELD_SIZES, METERS, NOTE_TICKS, Written
 
 FORMAT_VERSION = 1
-PLAN_WEIGHTS = "plan_prior."  # how the weights of a Composer's prior over plans begin
+PLAN_WEIGHTS = "plan_prior."  # name prefix of the weights of a Composer's prior over plans
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,9 @@ class PianistBundle:
     """A loaded Pianist.
 
     model     in evaluation mode, float32
-    sampling  how the product draws from it
+    sampling  sampling settings of the product
     presets   name -> z_p
-    sliders   (9, 9): row a is what slider a adds to the first nine dimensions of z_p per deviation
+    sliders   (9, 9): row a is the change of the first nine dimensions of z_p per deviation of slider a
     digest    first 12 hex digits of the weights' SHA-256
     config    the whole config.json
     """
@@ -65,11 +65,11 @@ def weights_digest(path: Path) -> str:
 
 
 def open_pianist(folder: Path) -> PianistBundle:
-    """Load a Pianist folder. Raises BundleError when a file is missing, altered, of another format or not finite."""
+    """Load a Pianist folder. Raises BundleError if a file is missing, altered, of another format or not finite."""
     config, tensors = read_folder(folder, "pianist")
     if config.get("axes") != [a.name for a in AXES]:
         raise BundleError(
-            f"Checkpoint {folder.name} has other style axes than this program; use the version it came with."
+            f"Checkpoint {folder.name} has different style axes from this program; use the version of its release."
         )
     with fits(folder):
         presets = json.loads((folder / "presets.json").read_text())
@@ -85,7 +85,7 @@ def open_pianist(folder: Path) -> PianistBundle:
 
 @dataclass(frozen=True)
 class ExpectedBundle:
-    """The loaded networks of the expected performance; digest and config as of the others."""
+    """The loaded networks of the expected performance; digest and config as in PianistBundle."""
 
     model: ExpectedPerformance
     digest: str
@@ -97,7 +97,7 @@ def open_expected(folder: Path) -> ExpectedBundle:
     config, tensors = read_folder(folder, "expected performance")
     if config.get("features") != known_features():
         raise BundleError(
-            f"Checkpoint {folder.name} reads other features than this program; use the version it came with."
+            f"Checkpoint {folder.name} uses different features from this program; use the version of its release."
         )
     with fits(folder):
         nets: dict[str, list] = {"tempo": [], "touch": []}
@@ -130,8 +130,8 @@ def open_expected(folder: Path) -> ExpectedBundle:
 class ComposerBundle:
     """A loaded Composer.
 
-    model   laid out for writing, float32
-    prior   what real pieces are like, to draw open conditions from
+    model   weights laid out for sampling, float32
+    prior   properties of real pieces, to draw open conditions from
     digest  first 12 hex digits of the weights' SHA-256
     config  the whole config.json
     """
@@ -147,7 +147,7 @@ def open_composer(folder: Path) -> ComposerBundle:
     config, tensors = read_folder(folder, "composer")
     if config.get("grammar") != grammar_digest():
         raise BundleError(
-            f"Checkpoint {folder.name} has another note grammar than this program; use the version it came with."
+            f"Checkpoint {folder.name} has a different note grammar from this program; use the version of its release."
         )
     with fits(folder):
         pieces = tensors.pop("pieces").numpy()
@@ -160,7 +160,7 @@ def open_composer(folder: Path) -> ComposerBundle:
 
 
 def _plan_prior(config: dict, tensors: dict[str, torch.Tensor]) -> PlanPrior | None:
-    """The prior over plans; its weights are taken out of `tensors`. None for a Composer without a plan."""
+    """The prior over plans; removes its weights from `tensors`. None for a Composer without a plan."""
     if "plan_prior" not in config:
         return None
     names = [k for k in tensors if k.startswith(PLAN_WEIGHTS)]
@@ -171,7 +171,7 @@ def _plan_prior(config: dict, tensors: dict[str, torch.Tensor]) -> PlanPrior | N
 
 @dataclass(frozen=True)
 class TaggerBundle:
-    """A loaded phrase tagger: model in evaluation mode, float32, and how marks are read off it."""
+    """A loaded phrase tagger: model in evaluation mode, float32, and the thresholds of its marks."""
 
     model: Tagger
     decoding: Decoding
@@ -197,7 +197,7 @@ def open_tagger(folder: Path) -> TaggerBundle:
 
 @dataclass(frozen=True)
 class CodecBundle:
-    """A loaded piano codec: model in evaluation mode, float32; digest and config as of the others."""
+    """A loaded piano codec: model in evaluation mode, float32; digest and config as in PianistBundle."""
 
     model: PianoCodec
     digest: str
@@ -219,15 +219,15 @@ def open_codec(folder: Path) -> CodecBundle:
 
 
 def codebooks_digest(codebooks: torch.Tensor) -> str:
-    """What ties a renderer to its codec: a hash of the codebooks (K, size, latent), hex."""
+    """Hash of the codebooks (K, size, latent), hex: it identifies a renderer's codec."""
     return hashlib.sha256(codebooks.half().numpy().tobytes()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
 class RendererBundle:
-    """A loaded renderer: model in evaluation mode, float32; digest and config as of the others.
+    """A loaded renderer: model in evaluation mode, float32; digest and config as in PianistBundle.
 
-    decoder  its own way from codes to spectra, None when the codec's is to be used
+    decoder  its own decoder from codes to spectra; None to use the codec's
     """
 
     model: MaskedRenderer
@@ -237,12 +237,12 @@ class RendererBundle:
 
 
 def open_renderer(folder: Path, codec: CodecBundle) -> RendererBundle:
-    """Load a renderer's folder; it speaks the codes of one codec only. Raises BundleError as open_pianist does."""
+    """Load a renderer's folder; its codes belong to one codec only. Raises BundleError as open_pianist does."""
     config, tensors = read_folder(folder, "renderer")
     codebooks = torch.stack([b.codebook for b in codec.model.quantiser.listed()])
     if config.get("codec") != codebooks_digest(codebooks):
         raise BundleError(
-            f"Checkpoint {folder.name} was trained on another codec than the one here; use the two that came together."
+            f"Checkpoint {folder.name} was trained with a different codec; use the renderer and codec of one release."
         )
     with fits(folder):
         model, decoder = MaskedRenderer(RendererConfig(**config["model"]), codebooks), None
@@ -257,7 +257,7 @@ def open_renderer(folder: Path, codec: CodecBundle) -> RendererBundle:
 
 
 def grammar_digest() -> str:
-    """What a Composer's weights depend on besides its shape: columns, class lists and edges, hex."""
+    """Hash of the token grammar of a Composer: columns, class lists and edges, hex."""
     parts = (FIELD_SIZES, NOTE_TICKS.tolist(), METERS, STEP_COLUMNS, STEP_SIZES, CONDITION_SIZES, COMPOSERS)
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
@@ -290,7 +290,7 @@ def read_folder(folder: Path, kind: str) -> tuple[dict, dict[str, torch.Tensor]]
 
 @contextmanager
 def fits(folder: Path) -> Iterator[None]:
-    """What goes wrong inside is told as one sentence."""
+    """Context manager: an error inside becomes a BundleError of one sentence."""
     try:
         yield
     except FileNotFoundError as error:

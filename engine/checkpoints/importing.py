@@ -1,6 +1,6 @@
-"""Published weights become checkpoint folders of ours: read once, every name and shape checked, written as safetensors.
+"""Convert published weights to checkpoint folders: every name and shape is checked; the output is safetensors.
 
-A pickle is opened here and nowhere else, with `weights_only=True`. Two kinds are taken:
+Only this module opens pickles, with `weights_only=True`. It accepts two kinds:
 
 - `piano-encodec`: audiocraft's export of a compression model ("best_state" and "xp.cfg", as in Piano-Encodec and in
   MusicGen's `compression_state_dict.bin`), a bare state dict of one, or Hugging Face's conversion of it.
@@ -41,7 +41,7 @@ not part of Étude and is left out of its repository.
 
 
 def read_weights(path: Path) -> dict:
-    """What a .safetensors file or a pickle of tensors and plain values holds. Raises BadInput."""
+    """Contents of a .safetensors file, or of a pickle of tensors and plain values. Raises BadInput."""
     if not path.is_file():
         raise BadInput(f"There is no file {path}; give the weights file itself, such as best-valid-loss.pt.")
     try:
@@ -65,7 +65,7 @@ def read_weights(path: Path) -> dict:
 
 
 def _plain_values() -> list:
-    """What a trainer's checkpoint may hold besides tensors and builtins: names of folders, single numpy numbers."""
+    """Types allowed in a trainer's checkpoint besides tensors and builtins: paths, numpy scalars."""
     scalar = np.float64(0).__reduce__()[0]
     numbers = [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
     kinds = [type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64)]
@@ -78,7 +78,7 @@ def _is_zip(path: Path) -> bool:
 
 
 def fit(model: nn.Module, tensors: Mapping[str, Tensor], name: str) -> None:
-    """Load `tensors` when they are exactly the model's, by name and shape; else BadInput says what differs."""
+    """Load `tensors` if names and shapes are exactly the model's; else raise BadInput with the differences."""
     wanted = {k: tuple(v.shape) for k, v in model.state_dict().items()}
     missing = [k for k in wanted if k not in tensors]
     unused = [k for k in tensors if k not in wanted]
@@ -110,7 +110,7 @@ class EncodecBundle:
 
 
 def encodec_from(weights: dict, name: str) -> PianoEncodec:
-    """The codec that a file's contents are, with every tensor used. Raises BadInput."""
+    """The codec in a file's contents; every tensor must be used. Raises BadInput."""
     if "pretrained" in weights and "best_state" not in weights:
         raise BadInput(f"{name} only names the codec {weights['pretrained']!r}; give that codec's own weights file.")
     recipe = str(weights.get("xp.cfg", ""))
@@ -140,7 +140,7 @@ def encodec_from(weights: dict, name: str) -> PianoEncodec:
 
 
 def _check_recipe(recipe: str, name: str) -> None:
-    """Refuse what the tensors' shapes do not show, where the file tells it."""
+    """Check settings that shapes do not determine, if the file states them."""
     for block, key, accepted in (
         ("seanet", "pad_mode", ("constant", "reflect")),
         ("seanet", "activation", ("ELU",)),
@@ -165,7 +165,7 @@ def _setting(recipe: str, block: str, key: str) -> str | None:
 
 
 def _audiocraft_name(key: str) -> str:
-    """audiocraft's name of a tensor that Hugging Face's EncodecModel calls `key`; its own names stay.
+    """audiocraft's name of the tensor `key` of Hugging Face's EncodecModel; audiocraft's names are unchanged.
 
     >>> _audiocraft_name("decoder.layers.3.conv.parametrizations.weight.original0")
     'decoder.model.3.convtr.convtr.weight_g'
@@ -218,7 +218,7 @@ class ValleBundle:
 
 
 def valle_from(weights: dict, name: str) -> Valle:
-    """The decoders that a checkpoint holds, with every tensor used. Raises BadInput."""
+    """The decoders in a checkpoint; every tensor must be used. Raises BadInput."""
     state = weights.get("model", weights)
     told = weights if "model" in weights else {}
     tensors = {k: v for k, v in state.items() if isinstance(v, Tensor)} if isinstance(state, dict) else {}
@@ -277,7 +277,7 @@ def open_valle(folder: Path) -> ValleBundle:
 
 
 def _write(folder: Path, kind: str, shape: dict, tensors: dict[str, Tensor], source: str, source_digest: str) -> str:
-    """model.safetensors, config.json and MODEL_CARD.md; a failure leaves the old weights."""
+    """Write model.safetensors, config.json and MODEL_CARD.md; after a failure the old weights remain."""
     folder.mkdir(parents=True, exist_ok=True)
     if folder.parent == IMPORTED:
         (IMPORTED / ".gitignore").write_text("*\n")
@@ -295,12 +295,12 @@ def _write(folder: Path, kind: str, shape: dict, tensors: dict[str, Tensor], sou
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import did.
+    """Result of an import.
 
-    folder      where the checkpoint lies now
+    folder      the checkpoint folder
     digest      SHA-256 of its weights
-    tensors     how many there are, every one of them used
-    parameters  how many numbers, shared tables once
+    tensors     number of tensors, all used
+    parameters  number of parameters, shared tables counted once
     """
 
     folder: Path

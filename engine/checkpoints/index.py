@@ -1,4 +1,4 @@
-"""What the folder of checkpoints says before any weights are read: for a server that holds none."""
+"""Metadata of the checkpoints folder without loading weights, for a server process without models."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ PAPER_MODELS = {"xmvae": "xmvae-v1", "ecpt": "ecpt-v1", "mt": "mt-v1"}  # system
 
 @dataclass(frozen=True)
 class Styles:
-    """The pianists that there are to choose from.
+    """The available styles.
 
     presets  name -> z_p, "Default" first
     sliders  (9, 9), see `engine.models.pianist.style.moved`
-    size     numbers in a style
+    size     dimensions of a style
     deviation  (9,) one deviation of each axis in the unit of its descriptor, see `style.units`
     """
 
@@ -40,7 +40,7 @@ class Styles:
 
 
 def styles(checkpoints: Path) -> Styles:
-    """The styles of the folder's pianist. Raises BundleError when it does not tell them."""
+    """The styles of the folder's pianist. Raises BundleError if they cannot be read."""
     try:
         config = json.loads((checkpoints / PIANIST / "config.json").read_text())
         named = json.loads((checkpoints / PIANIST / "presets.json").read_text())
@@ -54,7 +54,7 @@ def styles(checkpoints: Path) -> Styles:
 
 
 def renderer_digest(checkpoints: Path) -> str:
-    """First 12 hex digits of the renderer's weights as its config names them. Raises BundleError when it does not."""
+    """First 12 hex digits of the renderer's weights, from its config. Raises BundleError if it cannot be read."""
     try:
         return str(json.loads((checkpoints / RENDERER / "config.json").read_text())["weights_sha256"])[:12]
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -62,14 +62,14 @@ def renderer_digest(checkpoints: Path) -> str:
 
 
 def weights_here(checkpoints: Path = CHECKPOINTS) -> dict[str, str]:
-    """Folder to the first 12 hex digits of its weights' SHA-256; a folder that cannot be read is left out."""
+    """Folder to the first 12 hex digits of its weights' SHA-256; unreadable folders are omitted."""
     found = {}
     for config in sorted(checkpoints.glob("*/config.json")):
         try:
             about = json.loads(config.read_text(encoding="utf-8"))
             found[config.parent.name] = str(about["weights_sha256"])[:12]
         except (OSError, ValueError, KeyError, TypeError):
-            continue  # whoever needs that checkpoint is told what is wrong with it
+            continue  # the error is reported when the checkpoint is used
     return found
 
 
@@ -85,7 +85,7 @@ def paper_models(checkpoints: Path) -> tuple[str, ...]:
 
 
 def are_imported(folder: Path) -> bool:
-    """Whether the published weights lie there, of every kind."""
+    """Whether the published weights of every kind are imported."""
     return all((folder / kind / "config.json").exists() for kind in IMPORTED_KINDS)
 
 

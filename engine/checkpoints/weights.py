@@ -1,7 +1,7 @@
-"""Where the weights of a checkpoint are: in its folder, in the user's cache, or at an address, fetched once.
+"""Location of a checkpoint's weights: its folder, the user's cache, or a URL to download them from once.
 
-A clone has them in `checkpoints/`. An installed Étude has the rest of each folder, whose config.json pins the SHA-256
-of the weights; they are fetched from ETUDE_WEIGHTS_URL, the address of a folder laid out like `checkpoints/`.
+A clone has them in `checkpoints/`. An installed package has the rest of each folder, whose config.json pins the SHA-256
+of the weights; they are downloaded from ETUDE_WEIGHTS_URL, the address of a folder like `checkpoints/`.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ WEIGHTS = "model.safetensors"
 
 
 def weights_file(folder: Path, digest: str) -> Path:
-    """The weights of a checkpoint folder, fetched if they have to be.
+    """The weights file of a checkpoint folder; downloads it if necessary.
 
-    digest  SHA-256 as the folder's config.json names it, hex; a file that is fetched and differs is refused
-    Raises FileNotFoundError where there are none and no address is set, BundleError when they cannot be fetched.
+    digest  SHA-256 from the folder's config.json, hex; a download that differs is refused
+    Raises FileNotFoundError if there are none and no address is set, BundleError if the download fails.
     """
     if (folder / WEIGHTS).exists():
         return folder / WEIGHTS
@@ -43,7 +43,7 @@ def is_installed() -> bool:
 
 
 def cache_folder() -> Path:
-    """Where fetched weights are kept: ETUDE_CACHE_DIR, else the user's cache folder."""
+    """Folder of downloaded weights: ETUDE_CACHE_DIR, else the user's cache folder."""
     import platformdirs
 
     named = os.environ.get("ETUDE_CACHE_DIR")
@@ -51,7 +51,7 @@ def cache_folder() -> Path:
 
 
 def _fetched(address: str, kept: Path, digest: str) -> Path:
-    """Fetch a file whose hash is known; half a file, or another one, is never kept."""
+    """Download a file of known hash; partial and wrong files are discarded."""
     import pooch
 
     pooch.get_logger().setLevel("ERROR")
@@ -60,11 +60,11 @@ def _fetched(address: str, kept: Path, digest: str) -> Path:
             address, known_hash=f"sha256:{digest}", fname=kept.name, path=kept.parent,
             downloader=pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=30),
         )  # fmt: skip
-    except ValueError as error:  # pooch's word for another hash
+    except ValueError as error:  # pooch raises it for a wrong hash
         raise BundleError(
             f"What {address} holds is not the weights of this version; set ETUDE_WEIGHTS_URL to where they are."
         ) from error
-    except OSError as error:  # requests' errors are OSErrors, too
+    except OSError as error:  # requests' errors are OSErrors
         raise BundleError(
             f"The weights could not be fetched from {address} ({type(error).__name__}); try again, or set "
             "ETUDE_CHECKPOINTS to the checkpoints folder of a clone."

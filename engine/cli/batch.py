@@ -1,7 +1,8 @@
-"""`etude batch`: one command over every file of a folder. A bad file is a line in the summary, not the end.
+"""`etude batch`: one command over every file of a folder. A failed file is a line in the summary; the others are
+processed.
 
-The files written stand under the same names in the output folder, beside `summary.csv` and `batch.json`, which says
-with what settings they were made: a second run with the same ones does only what is missing or older than its input.
+Output files have the names of the input files. The output folder also contains `summary.csv` and `batch.json`, which
+records the settings: a second run with the same settings processes only missing or outdated files.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ from engine.measures.side_by_side import MOST
 from engine.music.types import BadInput, BundleError
 
 PERFORMANCES, RECORDINGS = (".mid", ".midi"), (".wav", ".flac", ".ogg", ".mp3")
-PRINTED = tuple(suffix for suffix in SCORE_SUFFIXES if suffix not in PERFORMANCES)  # beside which performances lie
+PRINTED = tuple(
+    suffix for suffix in SCORE_SUFFIXES if suffix not in PERFORMANCES
+)  # kinds of score that performances belong to
 # kind: (inputs by their ending, endings that can be written, the usual one first)
 KINDS = {
     "perform": (SCORE_SUFFIXES, ("mid", "musicxml")),
@@ -48,14 +51,16 @@ MAX_JOBS = 64
 
 def add_commands(add: Any) -> None:
     """Add the command to the parser; `add` is that of `parser.build_parser`."""
-    p = add("batch", batch, "Do one thing with every file of a folder; other options are those of the single command.")
+    p = add("batch", batch, "Apply one command to every file of a folder; other options are those of the command.")
     p.add_argument("kind", choices=tuple(KINDS), metavar="WHAT", help=", ".join(KINDS))
-    p.add_argument("folder", type=Path, metavar="FOLDER", help="its files are read; subfolders too")
-    p.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="a folder, made if it is not there")
-    p.add_argument("--as", dest="ending", metavar="ENDING", help="what to write: mid, musicxml, wav, flac")
-    p.add_argument("--jobs", type=int, default=1, metavar="N", help="files at a time (default 1)")
-    p.add_argument("--ray", metavar="ADDRESS", help="do it on a Ray cluster, such as 10.0.0.1:6379")
-    p.add_argument("--force", action="store_true", help="do again what has been done")
+    p.add_argument("folder", type=Path, metavar="FOLDER", help="the folder of the input files; subfolders are included")
+    p.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="OUT", help="the output folder; created if missing"
+    )
+    p.add_argument("--as", dest="ending", metavar="ENDING", help="output format: mid, musicxml, wav, flac")
+    p.add_argument("--jobs", type=int, default=1, metavar="N", help="parallel files (default 1)")
+    p.add_argument("--ray", metavar="ADDRESS", help="run on a Ray cluster, such as 10.0.0.1:6379")
+    p.add_argument("--force", action="store_true", help="process finished files again")
 
 
 def batch(arguments: argparse.Namespace, progress: CommandProgress) -> dict[str, Any]:
@@ -68,7 +73,7 @@ def batch(arguments: argparse.Namespace, progress: CommandProgress) -> dict[str,
     if arguments.kind != "metrics":
         first = next((task for task in tasks if not _lacks(task)), None)
         if first is not None:
-            _parsed(first.argv)  # an option that is not known is said once, before any work
+            _parsed(first.argv)  # an unknown option is reported once, before any work
     elif arguments.rest:
         raise BadInput(f"batch metrics takes no {arguments.rest[0]}; leave it out.")
     _prepare(arguments)
@@ -81,7 +86,7 @@ def batch(arguments: argparse.Namespace, progress: CommandProgress) -> dict[str,
                 progress.note(f"{line.file}: {line.message}")
                 progress.stage(arguments.kind.capitalize())
             progress.share(len(lines) / len(tasks))
-    finally:  # also when it is stopped
+    finally:  # also after an interrupt
         _summarise(arguments.output, lines)
     counted = Counter(line.status for line in lines)
     return {
@@ -91,7 +96,7 @@ def batch(arguments: argparse.Namespace, progress: CommandProgress) -> dict[str,
 
 
 def find_tasks(arguments: argparse.Namespace) -> list[Task]:
-    """What there is to do, in the order of the names. Raises BadInput when there is nothing."""
+    """The tasks, in order of names. Raises BadInput if there are none."""
     folder, out, kind = arguments.folder, arguments.output, arguments.kind
     if not folder.is_dir():
         raise BadInput(f"There is no folder {folder}; name a folder of files to {kind}.")
@@ -109,7 +114,7 @@ def find_tasks(arguments: argparse.Namespace) -> list[Task]:
     tasks = []
     for file in files:
         inside = file.relative_to(folder)
-        name = inside.name if stems[file.with_suffix("")] > 1 else inside.stem  # a.krn and a.mid stay apart
+        name = inside.name if stems[file.with_suffix("")] > 1 else inside.stem  # distinguishes a.krn and a.mid
         target = out / inside.parent / f"{name}.{ending}"
         place = [str(target)] if kind == "convert" else ["-o", str(target)]
         others = performances_of(file) if kind == "compare" else ()
@@ -118,13 +123,14 @@ def find_tasks(arguments: argparse.Namespace) -> list[Task]:
 
 
 def performances_of(score: Path) -> tuple[Path, ...]:
-    """The performances of a score: the MIDI files beside it that begin with its name and a dash, fugue-anna.mid."""
+    """The performances of a score: MIDI files in its folder whose name is the score's, a dash and more:
+    fugue-anna.mid."""
     beside = (f for f in score.parent.iterdir() if f.suffix.lower() in PERFORMANCES)
     return tuple(sorted(f for f in beside if f.stem.startswith(f"{score.stem}-")))
 
 
 def _lacks(task: Task) -> str:
-    """Why a score cannot be compared, "" if it can."""
+    """The reason why a score cannot be compared, "" if it can."""
     if task.argv[0] != "compare" or 2 <= len(task.others) <= MOST:
         return ""
     name = f"{task.source.stem}-*.mid"
@@ -150,7 +156,7 @@ def _prepare(arguments: argparse.Namespace) -> None:
 
 
 def _lines(tasks: Sequence[Task], arguments: argparse.Namespace) -> Iterator[Line]:
-    """The lines of the summary as they come: what is there already first."""
+    """The lines of the summary as they arrive, finished files first."""
     todo = []
     for task in tasks:
         if missing := _lacks(task):
@@ -171,7 +177,7 @@ def _lines(tasks: Sequence[Task], arguments: argparse.Namespace) -> Iterator[Lin
 
 
 def _in_parallel(tasks: Sequence[Task], folder: Path, jobs: int) -> Iterator[Line]:
-    """The tasks in so many processes, which are ended with this one."""
+    """Run the tasks in parallel processes, which end with this one."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, context, _leave_interrupts_to_the_parent) as pool:
         running = {pool.submit(do, task, folder): task for task in tasks}
@@ -182,7 +188,7 @@ def _in_parallel(tasks: Sequence[Task], folder: Path, jobs: int) -> Iterator[Lin
             raise BadInput(
                 "A process was ended from outside (out of memory?); start again with fewer --jobs."
             ) from None
-        except BaseException:  # Ctrl-C: nothing half-written stays, since files are written aside
+        except BaseException:  # Ctrl-C: no partial files remain, because files are written aside
             pool.shutdown(wait=False, cancel_futures=True)
             for process in multiprocessing.active_children():
                 process.terminate()
@@ -194,7 +200,7 @@ def _leave_interrupts_to_the_parent() -> None:
 
 
 def do(task: Task, folder: Path) -> Line:
-    """One file: done, or why not."""
+    """Process one file; the line of the summary."""
     began, name = time.monotonic(), str(task.source.relative_to(folder))
     try:
         task.target.parent.mkdir(parents=True, exist_ok=True)
@@ -221,7 +227,7 @@ def _run(argv: Sequence[str]) -> dict[str, Any]:
 
 
 def _measure(task: Task) -> dict[str, Any]:
-    """One performance beside the corpus, as a JSON file."""
+    """Compare one performance with the corpus, as a JSON file."""
     from engine.measures.performance_metrics import panel
 
     performance = open_performance_file(task.source)
@@ -239,7 +245,7 @@ def _summarise(out: Path, lines: Sequence[Line]) -> None:
 
 
 def in_words(lines: Sequence[Line], out: Path) -> str:
-    """The summary for a reader: a line a file, then the count."""
+    """The summary as text: a line per file, then the count."""
     width = max((len(line.file) for line in lines), default=4)
     shown = sorted(lines, key=lambda line: line.file)
     rows = [f"{line.file:<{width}}  {line.status:<8}{line.message or line.output}" for line in shown]

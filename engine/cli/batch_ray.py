@@ -1,8 +1,8 @@
 """`etude batch --ray ADDRESS`: the files of a batch on the nodes of a Ray cluster (https://docs.ray.io).
 
-A task carries the bytes of its files and brings back those of its result, so the nodes need no common disk; each needs
-Étude with the same checkpoints. Ray runs a task again when its node dies. Only this process writes results, aside and
-then renamed, so nothing half-written stays when it is stopped.
+A task contains the bytes of its files and returns those of its result, so the nodes need no shared disk; each needs
+Étude with the same checkpoints. Ray repeats a task if its node fails. Only this process writes results, aside and then
+renamed, so no partial files remain after an interrupt.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from engine.cli.tasks import Line, Task
 from engine.files import write_output
 from engine.music.types import BadInput
 
-AHEAD = 3  # tasks sent for each processor: the next file lies ready, and memory stays bounded
-RETRIES = 5  # times that a task is run again when its node dies
-LOOK_SEC = 1.0  # how often an interrupt is looked for
+AHEAD = 3  # tasks in flight per processor: keeps nodes busy with bounded memory
+RETRIES = 5  # repetitions of a task whose node failed
+LOOK_SEC = 1.0  # interval of the check for an interrupt
 Work = Callable[[Task, Path], Line]
 
 
 @dataclass(frozen=True)
 class Parcel:
-    """What a node is sent: a command line in which the paths are numbers of files, "@0", and their bytes.
+    """A task for a node: a command line in which paths are file numbers, "@0", and the bytes of these files.
 
     name     the source in the summary
     files    (file name, bytes) each
     target   the file name of the result
-    weights  the checkpoints that the result must be made with, see `weights_here`
+    weights  the required checkpoints, see `weights_here`
     """
 
     name: str
@@ -44,7 +44,7 @@ class Parcel:
 
 
 def pack(task: Task, folder: Path) -> Parcel:
-    """A task with the bytes of every file that its command line names."""
+    """A task with the bytes of every file in its command line."""
     files: list[tuple[str, bytes]] = []
     argv = []
     for word in task.argv:
@@ -61,7 +61,7 @@ def pack(task: Task, folder: Path) -> Parcel:
 
 
 def unpack_and_do(parcel: Parcel, work: Work) -> tuple[Line, bytes]:
-    """On a node: do a task in a folder of its own; the line of the summary, and the result's bytes, b"" for none."""
+    """On a node: run a task in its own folder; the line of the summary, and the result's bytes, b"" for none."""
     here = weights_here()
     if other := sorted(name for name, digest in parcel.weights.items() if here.get(name) != digest):
         sentence = f"The node {os.uname().nodename} has other weights ({', '.join(other)}); install the same version."
@@ -81,7 +81,8 @@ def unpack_and_do(parcel: Parcel, work: Work) -> tuple[Line, bytes]:
 
 
 def on_ray(tasks: Sequence[Task], folder: Path, address: str, work: Work) -> Iterator[Line]:
-    """Do the tasks on a cluster; the lines of the summary as they come. Raises BadInput when there is no cluster."""
+    """Run the tasks on a cluster; yields the lines of the summary as they arrive. Raises BadInput if there is no
+    cluster."""
     ray = _connected(address)
     remote = ray.remote(num_cpus=1, max_retries=RETRIES)(unpack_and_do)
     waiting, running = deque(tasks), dict[Any, Task]()
@@ -98,7 +99,7 @@ def on_ray(tasks: Sequence[Task], folder: Path, address: str, work: Work) -> Ite
     except (ConnectionError, ray.exceptions.RaySystemError) as error:
         raise BadInput(f"The Ray cluster is gone ({_first_line(error)}); what is done stays, start again.") from None
     finally:
-        for one in running:  # also when it is stopped: nobody goes on for nothing
+        for one in running:  # also after an interrupt: cancel the remaining tasks
             ray.cancel(one, force=True)
         ray.shutdown()
 
@@ -121,7 +122,7 @@ def _connected(address: str) -> Any:
 
 
 def _received(ray: Any, one: Any, task: Task, name: str) -> Line:
-    """Write a result that has come; its line in the summary."""
+    """Write a received result; its line in the summary."""
     try:
         line, data = ray.get(one)
         if line.status == "done":

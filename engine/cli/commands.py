@@ -1,4 +1,4 @@
-"""What each `etude` command does: argparse's values in, the dictionary that --json prints out."""
+"""The `etude` commands: from argparse's values to the dictionary that --json prints."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from engine.engine import Engine
 
 SCORE_SUFFIXES = (".musicxml", ".xml", ".mxl", ".krn", ".mei", ".abc", ".mid", ".midi")
-PAGES = {".mei": "mei", ".svg": "svg", ".html": "html", ".htm": "html"}  # what `convert` writes beside those below
+PAGES = {".mei": "mei", ".svg": "svg", ".html": "html", ".htm": "html"}  # further output formats of `convert`
 FORMAT_OF_SUFFIX = {".mid": "midi", ".midi": "midi", ".musicxml": "musicxml", ".xml": "musicxml"}
-LOOSE_VELOCITY = 64  # of a converted note whose loudness is not written
+LOOSE_VELOCITY = 64  # of a converted note without a dynamic mark
 
 
 class CommandProgress(Protocol):
-    """Who is told how far the work is."""
+    """Progress display of a command: stage and finished share."""
 
     def stage(self, name: str) -> None: ...
 
@@ -49,7 +49,7 @@ def parse_z(text: str) -> tuple[float, ...]:
 
 
 def parse_strength(text: str) -> Strength:
-    """One number for every kind of expression, or name=number pairs; percent signs are understood.
+    """One number for every kind of expression, or name=number pairs; percent signs are accepted.
 
     >>> parse_strength("tempo=50%,pedal=0").tempo
     0.5
@@ -87,7 +87,7 @@ def wanted_style(
     if arguments.style_from is not None:
         base = engine.style_from(score, open_performance_file(arguments.style_from))
     z = parse_z(arguments.z) if arguments.z is not None else ()
-    plain = arguments.no_ornaments or arguments.format == "locked"  # the locked form has a note for each written one
+    plain = arguments.no_ornaments or arguments.format == "locked"  # the locked form has one note for each written note
     return engine.style(z, base, strength, arguments.seed, arguments.freedom, not plain)
 
 
@@ -101,7 +101,7 @@ def perform(arguments: argparse.Namespace, progress: CommandProgress) -> dict[st
     check_output(out, given)
     kind = arguments.format or FORMAT_OF_SUFFIX.get(out.suffix.lower())
     if kind is None:
-        raise BadInput(f'"{out.name}" does not say what to write; end it with .mid or .musicxml, or give --format.')
+        raise BadInput(f'"{out.name}" has no known ending; end it with .mid or .musicxml, or give --format.')
     if not 0 <= arguments.seed <= MAX_SEED:
         raise BadInput(f"The seed is {arguments.seed}; 0 to {MAX_SEED} is accepted.")
     preset = find_preset(arguments.checkpoints, arguments.style) if arguments.style is not None else ()
@@ -109,7 +109,7 @@ def perform(arguments: argparse.Namespace, progress: CommandProgress) -> dict[st
     progress.stage("Reading")
     score = open_score_file(arguments.score, progress.note, arguments.with_voice)
     progress.stage("Loading")
-    from engine.engine import Engine  # only now: a file that cannot be read is refused before torch is imported
+    from engine.engine import Engine  # imported here, so that an unreadable file is refused before torch is imported
 
     engine = Engine.load(arguments.checkpoints)
     progress.stage("Style")
@@ -117,7 +117,7 @@ def perform(arguments: argparse.Namespace, progress: CommandProgress) -> dict[st
     progress.stage("Performing")
     performance = engine.perform(PerformRequest(score, style), progress=progress.share)
     if kind == "musicxml":
-        progress.note("MusicXML holds the written score; tempo and touch are in MIDI and in --format played.")
+        progress.note("MusicXML contains the written score; tempo and touch are in MIDI and in --format played.")
         data = save_musicxml(score)
     elif kind == "played":
         data = save_as_played(score, performance)
@@ -139,7 +139,7 @@ def preview(arguments: argparse.Namespace, progress: CommandProgress) -> dict[st
 
     kind = arguments.output.suffix.lower().lstrip(".")
     if kind not in ("wav", "flac"):
-        raise BadInput(f'"{arguments.output.name}" is not a kind of sound file we write; end it with .wav or .flac.')
+        raise BadInput(f'"{arguments.output.name}" is not a supported sound format; end it with .wav or .flac.')
     check_output(arguments.output, [arguments.performance])
     progress.stage("Reading")
     performance = open_performance_file(arguments.performance)
@@ -162,7 +162,7 @@ def curves(arguments: argparse.Namespace, progress: CommandProgress) -> dict[str
     from engine.music.passes import repeat_remarks
 
     if arguments.output.suffix.lower() not in (".html", ".htm"):
-        raise BadInput(f'"{arguments.output.name}" is not a page; curves are written as .html.')
+        raise BadInput(f'"{arguments.output.name}" is not an HTML page; end it with .html.')
     given = [arguments.performance, arguments.score] + ([arguments.reference] if arguments.reference else [])
     check_output(arguments.output, given)
     progress.stage("Reading")
@@ -190,7 +190,7 @@ def convert(arguments: argparse.Namespace, progress: CommandProgress) -> dict[st
     kind = (FORMAT_OF_SUFFIX | PAGES).get(arguments.output.suffix.lower())
     if kind is None:
         raise BadInput(
-            f'"{arguments.output.name}" is not a kind of file we write; end it with .mid or .musicxml, with .mei, or '
+            f'"{arguments.output.name}" is not a supported format; end it with .mid or .musicxml, with .mei, or '
             "with .svg or .html for engraved pages."
         )
     if arguments.input.suffix.lower() not in SCORE_SUFFIXES:
@@ -217,7 +217,7 @@ def convert(arguments: argparse.Namespace, progress: CommandProgress) -> dict[st
 
 
 def _pages(score: Score, kind: str, out: Path) -> dict[Path, bytes]:
-    """The score as MEI, as SVG (OUT-1.svg, OUT-2.svg ... when it has several pages) or as one page to print."""
+    """The score as MEI, as SVG (OUT-1.svg, OUT-2.svg ... for several pages) or as one page to print."""
     from engine.music.document.pages import print_page
     from engine.untrusted.saving import save_mei, save_svg
 

@@ -1,4 +1,4 @@
-"""What `etude compare` does: performances of one score on one page, and their figures as a table."""
+"""`etude compare`: performances of one score on one page, and their measures as a table."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ th[scope=row] { text-align: left; font-weight: 400 }
 
 def add_commands(add: Any) -> None:
     """Add the command to the parser; `add` is that of `parser.build_parser`."""
-    p = add("compare", compare, "Lay performances of one score side by side: curves, paths, a table, as a page.")
+    p = add("compare", compare, "Compare performances of one score: curves, paths and a table on one page.")
     p.add_argument("score", type=Path, metavar="SCORE", help="MusicXML, .mxl, MIDI, Humdrum kern or MEI")
     p.add_argument("performances", type=Path, nargs="+", metavar="PERF.mid", help=f"2 to {MOST} performances of it")
     p.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.html")
-    p.add_argument("--csv", type=Path, metavar="OUT.csv", help="write what was measured as a table, too")
+    p.add_argument("--csv", type=Path, metavar="OUT.csv", help="also write the measures as a table")
 
 
 def _share(progress: CommandProgress, k: int, of: int, share: float) -> None:
@@ -58,7 +58,7 @@ def compare(arguments: argparse.Namespace, progress: CommandProgress) -> dict[st
     if not 2 <= len(files) <= MOST:
         raise BadInput(f"{len(files)} performances are named; 2 to {MOST} can be compared.")
     if arguments.output.suffix.lower() not in (".html", ".htm"):
-        raise BadInput(f'"{arguments.output.name}" is not a page; a comparison is written as .html.')
+        raise BadInput(f'"{arguments.output.name}" is not an HTML page; end it with .html.')
     for out in (arguments.output, *([arguments.csv] if arguments.csv else [])):
         check_output(out, [arguments.score, *files])
     progress.stage("Reading")
@@ -98,7 +98,7 @@ def page(score: Score, shapes: Sequence[Shape], title: str) -> str:
 
 
 def _names(files: Sequence[Path]) -> list[str]:
-    """The files' names without ending; those that would be the same keep their folders."""
+    """The files' names without ending; duplicates keep their folders."""
     stems = [path.stem for path in files]
     return [stem if stems.count(stem) == 1 else str(path) for stem, path in zip(stems, files, strict=True)]
 
@@ -112,5 +112,5 @@ def _result(arguments: argparse.Namespace, score: Score, shapes: Sequence[Shape]
 
 
 def _finite(value: Any) -> Any:
-    """A number as JSON knows it."""
+    """A number as JSON accepts it: None for NaN and infinity."""
     return (round(value, 4) if value == value else None) if isinstance(value, float) else value

@@ -1,4 +1,4 @@
-"""What `etude compose`, `continue` and `infill` do: argparse's values in, the dictionary that --json prints out."""
+"""`etude compose`, `continue` and `infill`: from argparse's values to the dictionary that --json prints."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ class Outputs:
 
 
 def outputs(arguments: argparse.Namespace, inputs: Sequence[Path]) -> Outputs:
-    """Where each take goes, checked before any work is done: OUT-1.mid, OUT-2.mid ... when there are several."""
+    """Output files of each take, checked before any work: OUT-1.mid, OUT-2.mid ... for several."""
     takes = arguments.takes
     if not 1 <= takes <= 8:
         raise BadInput(f"{takes} takes were asked for; 1 to 8 are accepted.")
     out, score = arguments.output, arguments.musicxml
     if out.suffix.lower() not in FORMAT_OF_SUFFIX:
-        raise BadInput(f'"{out.name}" does not say what to write; end it with .mid, or with .musicxml for the score.')
+        raise BadInput(f'"{out.name}" has no known ending; end it with .mid, or with .musicxml for the score.')
     if score is not None and FORMAT_OF_SUFFIX.get(score.suffix.lower()) != "musicxml":
         raise BadInput(f'--musicxml is "{score.name}"; end it with .musicxml.')
     played = tuple(numbered(out, k, takes) for k in range(takes))
@@ -77,7 +77,7 @@ def numbered(path: Path, take: int, takes: int) -> Path:
 
 
 def conditions(arguments: argparse.Namespace) -> Conditions:
-    """The conditions given as options; names in upper or lower case, accents and initials left out at will."""
+    """The conditions given as options; names in any case; accents and initials are optional."""
     from engine.models.composer.conditions import COMPOSERS, PERIODS, Conditions, composer_of
 
     composer = closest(arguments.composer, COMPOSERS)
@@ -89,7 +89,7 @@ def conditions(arguments: argparse.Namespace) -> Conditions:
 
 
 def closest(name: str | None, known: Sequence[str]) -> str:
-    """The known name that is meant, or `name` itself, so that the check may complain of it.
+    """The matching known name, or `name` itself, which the check then refuses.
 
     >>> closest("dvorak", ["Dvořák", "Grieg"]), closest("js bach", ["C. P. E. Bach", "J. S. Bach"])
     ('Dvořák', 'J. S. Bach')
@@ -146,7 +146,7 @@ def compose(arguments: argparse.Namespace, progress: CommandProgress) -> dict[st
 
 
 def _passages(arguments: argparse.Namespace, progress: CommandProgress, wanted: Outputs) -> dict[str, Any]:
-    """`etude compose --model xmvae`: passages that their model plays itself, or a style if one is given."""
+    """`etude compose --model xmvae`: passages performed by their model, or in a style if one is given."""
     given = [name for name in _OF_COMPOSER if getattr(arguments, name) not in (None, "", 0, 0.0)]
     if given:
         raise BadInput(
@@ -216,8 +216,8 @@ def passage(score: Score, numbers: tuple[int, int], staff: int = 0) -> tuple[NDA
     """The notes that begin in these bars, flags (n,), and their span in quarters; bars by their printed numbers.
 
     staff  1 or 2: the notes of that staff only, 0 of both
-    In a piece with repeats a number comes more than once; the first time it is played counts.
-    Raises BadInput when the score has no such bars, or the staff no notes in them.
+    With repeats a number occurs more than once; the first pass counts. Raises BadInput when the score has no such bars,
+    or the staff no notes in them.
     """
     m = score.measures
     known = m.number.tolist()
@@ -243,7 +243,7 @@ def passage(score: Score, numbers: tuple[int, int], staff: int = 0) -> tuple[NDA
 
 
 def _checked(arguments: argparse.Namespace, inputs: Sequence[Path]) -> Outputs:
-    """Everything that can be refused before anything is read or loaded."""
+    """Check everything that can be refused before files and models are read."""
     if not 0 <= arguments.seed <= MAX_SEED:
         raise BadInput(f"The seed is {arguments.seed}; 0 to {MAX_SEED} is accepted.")
     wanted = outputs(arguments, inputs)
@@ -264,9 +264,9 @@ def _finish(
     arguments: argparse.Namespace, progress: CommandProgress, engine: Engine, wanted: Outputs, scores: list[Score],
     old: Score | None = None, own: Sequence[Performance | None] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Play the takes, then write them all: when the work is stopped half way, no file is there.
+    """Perform the takes, then write them all: an interrupt leaves no file.
 
-    own  performances by the model that composed; a take without one is played by the Pianist
+    own  performances by the composing model; the Pianist performs a take without one
     """
     from engine.music.edition import edited, is_composed
     from engine.music.io.midi import write_midi
@@ -309,23 +309,27 @@ def _new_notes(old: Score, new: Score) -> int:
 
 
 def add_commands(add: Callable[[str, Any, str], argparse.ArgumentParser]) -> None:
-    """The three commands; `add` makes one of a name, what it runs, and a sentence."""
-    p = add("compose", compose, "Write a new piece and play it.")
+    """Add the three commands; `add` makes one from a name, its function and a help sentence."""
+    p = add("compose", compose, "Compose a piece and perform it.")
     _options(p, notes=256)
     p.add_argument("--form", default="", metavar="FORM", help=f'{", ".join(NAMED)}, or such as "A8 A\'8 B8 A8"')
     p.add_argument(
         "--model", choices=(COMPOSER_NAME, *MODELS), default=COMPOSER_NAME,
         help="the Étude Composer (default), or a system of the XMVAE paper: up to 256 notes, without conditions",
     )  # fmt: skip
-    p.add_argument("--vary", type=Path, metavar="IN", help="with --model xmvae: a passage of which some codes are kept")
-    p.add_argument("--share", type=float, default=0.3, metavar="S", help="of its codes to draw again (default 0.3)")
-    p = add("continue", continue_, "Go on where a score ends.")
+    p.add_argument(
+        "--vary", type=Path, metavar="IN", help="with --model xmvae: a passage to vary; some of its codes are kept"
+    )
+    p.add_argument(
+        "--share", type=float, default=0.3, metavar="S", help="share of its codes to sample again (default 0.3)"
+    )
+    p = add("continue", continue_, "Continue a score after its last note.")
     p.add_argument("score", type=Path, metavar="IN", help="MusicXML, .mxl, MIDI, Humdrum kern or MEI")
     _options(p, notes=128)
-    p = add("infill", infill, "Write some bars of a score anew; all others stay as they are.")
+    p = add("infill", infill, "Rewrite some bars of a score; all others stay unchanged.")
     p.add_argument("score", type=Path, metavar="IN", help="MusicXML, .mxl, MIDI, Humdrum kern or MEI")
     p.add_argument("--bars", dest="passage", required=True, metavar="A-B", help="bars by their printed numbers")
-    p.add_argument("--staff", choices=tuple(STAVES), help="only this staff's notes; both by default")
+    p.add_argument("--staff", choices=tuple(STAVES), help="rewrite this staff only; both by default")
     _options(p, notes=0)
 
 
@@ -336,17 +340,27 @@ def _options(p: argparse.ArgumentParser, notes: int) -> None:
     )  # fmt: skip
     p.add_argument("--musicxml", type=Path, metavar="OUT.musicxml", help="the score as well")
     if notes:
-        p.add_argument("--notes", type=int, default=notes, metavar="N", help=f"about so many notes (default {notes})")
-        p.add_argument("--bars", type=int, default=0, metavar="N", help="exactly so many bars instead")
-    p.add_argument("--takes", type=int, default=1, metavar="K", help="versions, as OUT-1.mid, OUT-2.mid ... (up to 8)")
-    p.add_argument("--composer", metavar="NAME", help="in the manner of: Chopin, Mozart, ...")
+        p.add_argument(
+            "--notes", type=int, default=notes, metavar="N", help=f"approximate number of notes (default {notes})"
+        )
+        p.add_argument("--bars", type=int, default=0, metavar="N", help="exact number of bars instead")
+    p.add_argument(
+        "--takes", type=int, default=1, metavar="K", help="alternatives, as OUT-1.mid, OUT-2.mid ... (up to 8)"
+    )
+    p.add_argument("--composer", metavar="NAME", help="composer label: Chopin, Mozart, ...")
     p.add_argument("--period", metavar="NAME", help="Baroque, Classical, Romantic or Modern")
     p.add_argument("--key", metavar="KEY", help="such as 'Eb major' or 'F# minor'")
     p.add_argument("--meter", metavar="M/N", help="such as 3/4")
     p.add_argument("--tempo", type=float, default=0.0, metavar="Q", help="quarters a minute")
     p.add_argument("--density", type=float, default=0.0, metavar="D", help="notes a quarter, such as 3")
     p.add_argument("--seed", type=int, default=0, help="the same seed gives the same piece (default 0)")
-    p.add_argument("--temperature", type=float, default=1.0, metavar="T", help="0.1 careful to 2 wild (default 1)")
-    p.add_argument("--top-p", type=float, metavar="P", help="draw from the likeliest share, 0 to 1")
-    p.add_argument("--style", metavar="NAME", help="who plays it, a style of `etude styles`")
+    p.add_argument(
+        "--temperature",
+        type=float,
+        default=1.0,
+        metavar="T",
+        help="sampling temperature, 0.1 to 2; lower is more conservative (default 1)",
+    )
+    p.add_argument("--top-p", type=float, metavar="P", help="nucleus sampling threshold, 0 to 1")
+    p.add_argument("--style", metavar="NAME", help="style of the performance, from `etude styles`")
     p.add_argument("--checkpoints", type=Path, metavar="FOLDER", help="models to use instead of the repository's")

@@ -20,7 +20,7 @@ from engine.cli.progress import TerminalProgress
 
 
 def _in_words(command: str, result: dict[str, Any]) -> str:
-    """The result for a reader."""
+    """The result as text."""
     if command == "styles":
         lines = ["Axes, in the order of --z, in standard deviations (-3 to 3):"]
         lines += [
@@ -40,7 +40,7 @@ def _in_words(command: str, result: dict[str, Any]) -> str:
     facts += [f"{len(result['performances'])} performances"] if "performances" in result else []
     facts += [f"{result['duration_sec']:.1f} s"] if "duration_sec" in result else []
     facts += [f"style {result['style']}, seed {result['seed']}"] if "seed" in result else []
-    facts += [f"sounding like {result['prompt']}, seed {result['render_seed']}"] if "render_seed" in result else []
+    facts += [f"with the sound of {result['prompt']}, seed {result['render_seed']}"] if "render_seed" in result else []
     facts += [f"{result['kbit_per_sec']:.2f} kbit/s"] if "kbit_per_sec" in result else []
     facts += [f"{result['matched']} of them matched"] if "matched" in result else []
     facts += [f"{result['new_notes']} of them new"] if "new_notes" in result else []
@@ -53,13 +53,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = build_parser(batch.add_commands)
     arguments, rest = parser.parse_known_args(join_negative(sys.argv[1:] if argv is None else argv))
     if arguments.command == "batch":
-        arguments.rest = rest  # options of the single command
+        arguments.rest = rest  # options of the command in a batch
     elif rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     progress = TerminalProgress(quiet=arguments.quiet or arguments.json)
     progress.stage("Starting")
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # what libraries print is no part of the result
+        with contextlib.redirect_stdout(io.StringIO()):  # output of libraries is not part of the result
             result = arguments.run(arguments, progress)
     except KeyboardInterrupt:
         progress.done()
@@ -70,13 +70,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     progress.done()
     try:
         print(json.dumps(result) if arguments.json else _in_words(arguments.command, result), flush=True)
-    except BrokenPipeError:  # `etude styles | head -1`: the reader has seen enough
+    except BrokenPipeError:  # `etude styles | head -1`: the reader closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 2 if result.get("failed") else 0
 
 
 def _complain(error: Exception, as_json: bool) -> int:
-    """One sentence; ValueError covers BadInput, RuntimeError a damaged checkpoint."""
+    """Print one sentence; ValueError covers BadInput, RuntimeError a damaged checkpoint."""
     from engine.music.types import BundleError
 
     expected = isinstance(error, ValueError | OSError | BundleError)
@@ -84,7 +84,7 @@ def _complain(error: Exception, as_json: bool) -> int:
     if not expected:
         if os.environ.get("ETUDE_DEBUG"):
             raise error
-        sentence = f"Étude failed here ({type(error).__name__}: {sentence[:200]}); with ETUDE_DEBUG=1 it says where."
+        sentence = f"Étude failed here ({type(error).__name__}: {sentence[:200]}); set ETUDE_DEBUG=1 for the traceback."
     if as_json:
         print(json.dumps({"error": sentence}))
     print(sentence, file=sys.stderr)

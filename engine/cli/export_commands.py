@@ -1,4 +1,4 @@
-"""What `etude export` does: a performance of a score as tables and files for other programs."""
+"""`etude export`: a performance of a score as tables and files for other programs."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _OF_ENDING = {".match": "match", ".txt": "labels", ".zip": "all"}
 
 def add_commands(add: Any) -> None:
     """Add the command to the parser; `add` is that of `parser.build_parser`."""
-    p = add("export", export, "Write a performance of a score as a table, or for another program.")
-    p.add_argument("performance", type=Path, metavar="PERF", help="MIDI, or a match file, which holds its score")
-    p.add_argument("--score", type=Path, metavar="SCORE", help="the score that it plays")
+    p = add("export", export, "Export a performance of a score as a table, or for another program.")
+    p.add_argument("performance", type=Path, metavar="PERF", help="MIDI, or a match file, which contains its score")
+    p.add_argument("--score", type=Path, metavar="SCORE", help="the performed score")
     p.add_argument("-o", "--output", type=Path, required=True, metavar="OUT")
     p.add_argument(
         "--as", dest="kind", choices=KINDS, metavar="KIND",
@@ -40,7 +40,7 @@ def export(arguments: argparse.Namespace, progress: CommandProgress) -> dict[str
     out = arguments.output
     kind = arguments.kind or _OF_ENDING.get(out.suffix.lower())
     if kind is None:
-        raise BadInput(f'"{out.name}" does not say what to write; give --as one of {", ".join(KINDS)}.')
+        raise BadInput(f'"{out.name}" has no known ending; give --as one of {", ".join(KINDS)}.')
     for given in filter(None, (arguments.performance, arguments.score)):
         check_input(given)
     check_output(out, [p for p in (arguments.performance, arguments.score) if p])
@@ -63,7 +63,7 @@ def _opened(arguments: argparse.Namespace, progress: CommandProgress) -> tuple[S
     """Score, performance and alignment; those of a match file, unless another score is named."""
     is_match = arguments.performance.suffix.lower() == ".match"
     if not is_match and arguments.score is None:
-        raise BadInput("A MIDI file does not hold its score; name it with --score.")
+        raise BadInput("A MIDI file does not contain its score; name it with --score.")
     progress.stage("Reading")
     if is_match and arguments.score is None:
         return open_match_file(arguments.performance)

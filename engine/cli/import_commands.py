@@ -1,4 +1,4 @@
-"""`etude import-weights`: published weights become checkpoint folders of ours."""
+"""`etude import-weights`: convert published weights to checkpoint folders."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from engine.checkpoints.index import IMPORTED_KINDS
 
 
 def run(args: argparse.Namespace, progress: Any) -> dict[str, Any]:
-    """Import one file; the result names the folder, the hash of the weights and how much was used."""
+    """Import one file; the result has the folder, the hash of the weights and the numbers of tensors and parameters."""
     from engine.checkpoints.importing import import_weights
 
     progress.stage("reading")

@@ -1,4 +1,4 @@
-"""What `etude transcribe` and `evaluate-audio` do: they listen to sound and say in notes or numbers what is heard."""
+"""`etude transcribe` and `etude evaluate-audio`: from sound to notes or measures."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ from engine.music.types import BadInput, Performance
 
 def add_commands(add: Any) -> None:
     """Add both commands to the parser; `add` is that of `parser.build_parser`."""
-    p = add("transcribe", transcribe, "Hear a recording of piano music, and write its notes and pedal as MIDI.")
+    p = add("transcribe", transcribe, "Transcribe a recording of piano music: notes and pedal as MIDI.")
     p.add_argument("recording", type=Path, metavar="IN.wav", help="a sound file, up to an hour")
     p.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.mid")
     p = add("evaluate-audio", evaluate_audio, "Measure sounds against their references.")
     p.add_argument("made", type=Path, metavar="MADE", help="a sound file, or a folder of them")
     p.add_argument("reference", type=Path, metavar="REFERENCE", help="a sound file, or a folder with the same names")
-    p.add_argument("--midi", type=Path, metavar="PERF", help="what was to be played: a MIDI file, or a folder of them")
-    p.add_argument("--notes", action="store_true", help="hear the notes of both and compare them (slow)")
+    p.add_argument(
+        "--midi", type=Path, metavar="PERF", help="the intended performance: a MIDI file, or a folder of them"
+    )
+    p.add_argument("--notes", action="store_true", help="transcribe both and compare their notes (slow)")
     p.add_argument("--embeddings", type=Path, metavar="DIR", help="musicnn_*.npz, for more Fréchet distances")
-    p.add_argument("--codec", action="store_true", help="the Fréchet distance in the piano codec's latent too")
+    p.add_argument("--codec", action="store_true", help="also the Fréchet distance in the piano codec's latent")
 
 
 def transcribe(arguments: argparse.Namespace, progress: CommandProgress) -> dict[str, Any]:
@@ -39,7 +41,7 @@ def transcribe(arguments: argparse.Namespace, progress: CommandProgress) -> dict
     progress.stage("Listening")
     performance = hear(clip, progress.share)
     if len(performance) == 0:
-        raise BadInput(f"No piano notes are heard in {arguments.recording.name}; choose a recording of a piano.")
+        raise BadInput(f"No piano notes were found in {arguments.recording.name}; choose a recording of a piano.")
     write_output(out, write_midi(performance))
     return {
         "output": str(out), "notes": len(performance), "pedals": int((performance.pedal_value > 63).sum()),
@@ -58,7 +60,7 @@ def evaluate_audio(arguments: argparse.Namespace, progress: CommandProgress) -> 
     if arguments.embeddings is not None:
         weights = sorted(arguments.embeddings.glob("musicnn_*.npz"))
         if not weights:
-            raise BadInput(f"{arguments.embeddings} holds no musicnn_mtt.npz or musicnn_msd.npz; name their folder.")
+            raise BadInput(f"{arguments.embeddings} contains no musicnn_mtt.npz or musicnn_msd.npz; name their folder.")
         embeddings = {path.stem.replace("_", " "): musicnn(path) for path in weights}
     if arguments.codec:
         embeddings["codec latent"] = codec_latent(Engine.load().codec.model)
@@ -74,7 +76,7 @@ def evaluate_audio(arguments: argparse.Namespace, progress: CommandProgress) -> 
 
 
 def _performances(path: Path | None, stems: list[str]) -> dict[str, Performance]:
-    """What was to be played, by stem. Raises BadInput when a file has none."""
+    """The intended performances, by stem. Raises BadInput if a file has none."""
     if path is None:
         return {}
     if path.is_file():

@@ -1,4 +1,4 @@
-"""The parser of the `etude` command. argparse rather than tyro: it lets every error be one sentence."""
+"""The parser of the `etude` command: argparse, because every error can be one sentence."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ EXAMPLES = """examples:
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse whose every complaint is one sentence."""
+    """An ArgumentParser whose errors are one sentence."""
 
     def error(self, message: str) -> NoReturn:
         first = message[0].upper() + message[1:] if message else "This command is not understood"
@@ -50,7 +50,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def build_parser(*families: Callable[[Any], None]) -> argparse.ArgumentParser:
-    """The parser of every command that works on one piece.
+    """The parser of every command for one piece.
 
     families  more commands: functions that are called with `add`, as `batch.add_commands`
     """
@@ -68,7 +68,7 @@ def build_parser(*families: Callable[[Any], None]) -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
     parser = _Parser(
         prog="etude", allow_abbrev=False, formatter_class=raw, epilog=EXAMPLES,
-        description="Write piano music, and play it: a score in, a pianist's performance out.",
+        description="Compose, perform and render piano music.",
     )  # fmt: skip
     chosen = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
@@ -87,10 +87,10 @@ def build_parser(*families: Callable[[Any], None]) -> argparse.ArgumentParser:
 
     compose_commands.add_commands(add)
     import_commands.add_commands(add)
-    p = add("perform", commands.perform, "Play a score as a pianist would.")
+    p = add("perform", commands.perform, "Perform a score like a pianist.")
     p.add_argument("score", type=Path, metavar="SCORE", help="MusicXML, .mxl, MIDI, Humdrum kern or MEI")
     add_output(p, "OUT.mid")
-    p.add_argument("--with-voice", action="store_true", help="of a song play the voice, too, not the piano alone")
+    p.add_argument("--with-voice", action="store_true", help="also play the voice part of a song")
     base = p.add_mutually_exclusive_group()
     base.add_argument("--style", metavar="NAME", help="a style of `etude styles`")
     base.add_argument("--style-from", type=Path, metavar="PERF.mid", help="the style of this performance of SCORE")
@@ -98,43 +98,45 @@ def build_parser(*families: Callable[[Any], None]) -> argparse.ArgumentParser:
     p.add_argument("--strength", default="1", metavar="S", help="0 to 1.5 for all, or tempo=1.2,timing=1,...")
     p.add_argument(
         "--freedom", type=float, default=DEFAULT_FREEDOM, metavar="F",
-        help=f"0, the performance that people expect of the page, to 1, one player's own (default {DEFAULT_FREEDOM})",
+        help=f"from 0, the expected performance, to 1, an individual sample (default {DEFAULT_FREEDOM})",
     )  # fmt: skip
-    p.add_argument("--no-ornaments", action="store_true", help="leave trills, mordents, turns and tremolos out")
+    p.add_argument("--no-ornaments", action="store_true", help="omit trills, mordents, turns and tremolos")
     p.add_argument("--seed", type=int, default=0, help="the same seed gives the same notes (default 0)")
     p.add_argument(
         "--format", choices=("midi", "locked", "musicxml", "played"),
         help="midi: as played; locked: bars and beats for a DAW; musicxml: the score; played: MusicXML with the "
-        "playing in it; by default from OUT's ending",
+        "performance in it; by default from OUT's ending",
     )  # fmt: skip
     p.add_argument("--checkpoints", type=Path, metavar="FOLDER", help="models to use instead of the repository's")
 
-    p = add("preview", commands.preview, "Hear a performance on a sampled piano.")
+    p = add("preview", commands.preview, "Play a performance on a sampled piano, as a sound file.")
     p.add_argument("performance", type=Path, metavar="PERF.mid")
     add_output(p, "OUT.wav")
     p.add_argument("--piano", default="grand", metavar="NAME", help="grand (default), upright, player or system")
 
     sound_commands.add_commands(add)
-    p = add("curves", commands.curves, "Draw tempo, loudness, timing and articulation over the score, as a page.")
+    p = add("curves", commands.curves, "Draw tempo, loudness, timing and articulation over the score, as an HTML page.")
     p.add_argument("performance", type=Path, metavar="PERF.mid")
     p.add_argument("--score", type=Path, required=True, metavar="SCORE")
-    p.add_argument("--reference", type=Path, metavar="HUMAN.mid", help="another performance to draw underneath")
+    p.add_argument("--reference", type=Path, metavar="HUMAN.mid", help="another performance to draw in the background")
     add_output(p, "OUT.html")
 
     compare_commands.add_commands(add)
-    p = add(
-        "convert", commands.convert, "Write a score as MusicXML, MEI, SVG, a page to print, or evenly played as MIDI."
-    )
+    p = add("convert", commands.convert, "Convert a score to MusicXML, MEI, SVG, a page to print, or deadpan MIDI.")
     p.add_argument("input", type=Path, metavar="IN")
     p.add_argument("output", type=Path, metavar="OUT")
-    p.add_argument("--with-voice", action="store_true", help="of a song keep the voice, too, not the piano alone")
+    p.add_argument("--with-voice", action="store_true", help="also keep the voice part of a song")
 
-    p = add("metrics", commands.metrics, "Measure a folder of music against another, or against human performances.")
+    p = add(
+        "metrics",
+        commands.metrics,
+        "Compare the measures of a folder of music with another folder, or with human performances.",
+    )
     p.add_argument("folder", type=Path, metavar="DIR", help="MIDI performances and scores; subfolders too")
-    p.add_argument("--reference", type=Path, metavar="DIR", help="measure against this folder")
+    p.add_argument("--reference", type=Path, metavar="DIR", help="the folder to compare with")
     p.add_argument(
         "--corpus", choices=("train", "validation", "train openings", "validation openings"), default="validation",
-        help="without --reference: which human performances of (n)ASAP (default validation)",
+        help="without --reference: part of (n)ASAP to compare with (default validation)",
     )  # fmt: skip
 
     export_commands.add_commands(add)
@@ -148,7 +150,7 @@ def build_parser(*families: Callable[[Any], None]) -> argparse.ArgumentParser:
 
 
 def join_negative(argv: Sequence[str]) -> list[str]:
-    """Let `--z -1,0` be written with a space: argparse would take -1,0 for an option.
+    """Join `--z -1,0` to one argument, because argparse would read -1,0 as an option.
 
     >>> join_negative(["--z", "-1,0", "--seed", "3"])
     ['--z=-1,0', '--seed', '3']

@@ -6,7 +6,7 @@ import sys
 
 
 class TerminalProgress:
-    """What is being done and its finished share: one line on a terminal, updated in place; nothing elsewhere.
+    """Stage and finished share on one line of a terminal, updated in place; silent elsewhere.
 
     Notes, one sentence each, go to standard error unless the command is quiet.
     """
@@ -31,12 +31,12 @@ class TerminalProgress:
             print(sentence, file=sys.stderr)
 
     def done(self) -> None:
-        """Take the line away: what follows begins on an empty one."""
+        """Clear the line."""
         self._show("")
 
     def _show(self, line: str) -> None:
         if not self.live or line == self._line:
             return
-        rest = " " * (len(self._line) - len(line))  # of a longer line before
+        rest = " " * (len(self._line) - len(line))  # clears a longer previous line
         print(f"\r{line}{rest}" if line else f"\r{rest}\r", end="", file=sys.stderr, flush=True)
         self._line = line

@@ -1,4 +1,4 @@
-"""What `etude render` and `etude codec` do: a performance with a reference's sound, a recording through the codec."""
+"""`etude render` and `etude codec`: render with a reference's sound; encode and decode a recording."""
 
 from __future__ import annotations
 
@@ -22,29 +22,33 @@ MAX_CODED_SEC = 900.0
 
 def add_commands(add: Any) -> None:
     """Add both commands to the parser; `add` is that of `parser.build_parser`."""
-    p = add("render", render, "Play a performance so that it sounds like a reference recording.")
+    p = add("render", render, "Render a performance with the sound of a reference recording.")
     p.add_argument("performance", type=Path, metavar="PERF.mid")
     p.add_argument(
         "--prompt", required=True, metavar="REF.wav",
-        help="a sound file with 3 to 10 s of a piano, or the name of one that comes with Étude, see below",
+        help="a sound file with 3 to 10 s of piano, or the name of a gallery recording, see below",
     )  # fmt: skip
-    p.add_argument("--prompt-midi", type=Path, metavar="REF.mid", help="what is played in REF.wav")
-    p.add_argument("--prompt-start", type=float, default=0.0, metavar="SEC", help="where the excerpt of REF.wav begins")
+    p.add_argument("--prompt-midi", type=Path, metavar="REF.mid", help="MIDI of REF.wav")
+    p.add_argument("--prompt-start", type=float, default=0.0, metavar="SEC", help="start of the excerpt of REF.wav")
     p.add_argument("--prompt-seconds", type=float, default=6.0, metavar="SEC", help="its length, 3 to 10 (default 6)")
-    p.add_argument("--transcribe", action="store_true", help="write down what is played in REF.wav first")
+    p.add_argument("--transcribe", action="store_true", help="transcribe REF.wav first")
     p.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.wav", help="WAV or FLAC")
-    p.add_argument("--from", dest="start", type=float, default=0.0, metavar="SEC", help="a part of the piece only")
+    p.add_argument(
+        "--from", dest="start", type=float, default=0.0, metavar="SEC", help="render a part of the piece only"
+    )
     p.add_argument("--to", dest="end", type=float, metavar="SEC")
     p.add_argument(
         "--method", "--profile", dest="profile", choices=("fitted", "product", "paper", "physical"), default="fitted",
         help="fitted: a sampled piano fitted to the reference (default); product: Étude's codec model; paper: "
-        "MIDI-VALLE as published, when its weights have been imported; physical: modal strings in the reference's room",
+        "MIDI-VALLE as published, if its weights were imported; physical: modal strings in the reference's room",
     )  # fmt: skip
-    p.add_argument("--temperature", type=float, default=1.0, metavar="T", help="0 even to 1.5 varied (default 1)")
+    p.add_argument(
+        "--temperature", type=float, default=1.0, metavar="T", help="sampling temperature, 0 to 1.5 (default 1)"
+    )
     p.add_argument("--seed", type=int, default=0, help="the same seed gives the same sound (default 0)")
     p.add_argument("--checkpoints", type=Path, metavar="FOLDER", help="models to use instead of the repository's")
 
-    p = add("codec", codec, "Send a recording through the piano codec and back.")
+    p = add("codec", codec, "Encode and decode a recording with the piano codec.")
     p.add_argument("recording", type=Path, metavar="IN.wav", help="WAV, FLAC, AIFF, M4A, WebM, OGG or MP3")
     p.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.wav", help="WAV or FLAC")
     p.add_argument("--checkpoints", type=Path, metavar="FOLDER", help="models to use instead of the repository's")
@@ -54,12 +58,12 @@ def sound_kind(path: Path) -> str:
     """wav or flac, from an output's name. Raises BadInput."""
     kind = path.suffix.lower().lstrip(".")
     if kind not in KINDS:
-        raise BadInput(f'"{path.name}" is not a kind of sound file we write; end it with .wav or .flac.')
+        raise BadInput(f'"{path.name}" is not a supported sound format; end it with .wav or .flac.')
     return kind
 
 
 def wanted_prompt(arguments: argparse.Namespace) -> Prompt:
-    """The prompt that --prompt names: a file, or one of the gallery. Raises BadInput."""
+    """The prompt of --prompt: a file, or one of the gallery. Raises BadInput."""
     from engine.sound.prompts import gallery, read_prompt
 
     named, path = arguments.prompt, Path(arguments.prompt)
@@ -124,7 +128,7 @@ def codec(arguments: argparse.Namespace, progress: CommandProgress) -> dict[str,
     check_output(out, [arguments.recording])
     check_input(arguments.recording)
     progress.stage("Loading")
-    import torch  # only now: what is wrong with the arguments is said first
+    import torch  # imported here, so that argument errors come first
 
     from engine.engine import Engine
 
@@ -138,7 +142,7 @@ def codec(arguments: argparse.Namespace, progress: CommandProgress) -> dict[str,
         )
     samples = np.array(clip.samples)
     frames = -(-len(samples) // model.hop_length)
-    gain = np.float32(level_gain(samples, model.sample_rate))  # codes are spent on the music
+    gain = np.float32(level_gain(samples, model.sample_rate))  # normalises the level before encoding
     padded = np.pad(gain * samples, (0, frames * model.hop_length - len(samples)))
     progress.stage("Encoding")
     with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""What `etude space push` does: the app of this clone as a Hugging Face Space, in one commit."""
+"""`etude space push`: send the app of this clone to a Hugging Face Space, in one commit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 from engine.cli.commands import CommandProgress
 from engine.music.types import BadInput
 
-# What the app needs; tests, training and the history stay behind. The Hub refuses binary files in plain git.
+# Files of the app, without tests, training and history. The Hub refuses binary files in plain git.
 SENT = (
     "README.md", "CHANGELOG.md", "LICENSE", "app.py", "requirements.txt", "packages.txt", "engine", "studio",
     "checkpoints", "docs", "examples",
@@ -26,9 +26,9 @@ ATTRIBUTES = "".join(f"*.{ending} filter=lfs diff=lfs merge=lfs -text\n" for end
 def add_commands(add: Any) -> None:
     """Add the command to the parser; `add` is that of `parser.build_parser`."""
     p = add("space", space, "Send this clone's app to the Hugging Face Hub, as a Space.")
-    p.add_argument("action", choices=("push",), metavar="push", help="make the Space, if it is not there, and send")
+    p.add_argument("action", choices=("push",), metavar="push", help="create the Space if needed, and send the app")
     p.add_argument("name", metavar="OWNER/NAME", help="of the Space")
-    p.add_argument("--private", action="store_true", help="a new Space is seen by its owner only")
+    p.add_argument("--private", action="store_true", help="create a private Space")
     p.add_argument("--message", default="Update Étude", metavar="TEXT", help="of the commit")
 
 
@@ -46,9 +46,8 @@ def space(arguments: argparse.Namespace, progress: CommandProgress) -> dict[str,
 
 
 def pack(root: Path, folder: Path) -> int:
-    """Lay out the Space in an empty folder: what is committed of SENT, and the Hub's .gitattributes; counts the files.
-
-    Raises BadInput outside a clone, and while files of the app are changed and not committed.
+    """Write the Space to an empty folder: committed files of SENT, and the Hub's .gitattributes; return their number.
+    Raises BadInput outside a clone, and if files of the app have uncommitted changes.
     """
     if not (root / ".git").exists():
         raise BadInput("A Space is made from a clone of the repository; this Étude is installed without one.")
@@ -71,7 +70,7 @@ def _git(root: Path, *arguments: str) -> bytes:
 
 
 def _send(folder: Path, name: str, private: bool, message: str) -> str:
-    """Make the Space and send the folder as its whole content; huggingface_hub sends large files by Xet or LFS."""
+    """Create the Space and upload the folder as its whole content; huggingface_hub sends large files by Xet or LFS."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
 
@@ -82,9 +81,9 @@ def _send(folder: Path, name: str, private: bool, message: str) -> str:
             repo_id=name, repo_type="space", folder_path=folder, commit_message=message, delete_patterns="*"
         )
     except LocalTokenNotFoundError as error:
-        raise BadInput("The Hub wants a token; log in with `hf auth login`, or set HF_TOKEN.") from error
+        raise BadInput("The Hub requires a token; log in with `hf auth login`, or set HF_TOKEN.") from error
     except OfflineModeIsEnabled as error:
-        raise BadInput("HF_HUB_OFFLINE is set; leave it out to send something to the Hub.") from error
+        raise BadInput("HF_HUB_OFFLINE is set; unset it to send files to the Hub.") from error
     except (HfHubHTTPError, OSError) as error:
-        raise BadInput(f"The Hub did not take it: {' '.join(str(error).split())[:300]}") from error
+        raise BadInput(f"The Hub refused the upload: {' '.join(str(error).split())[:300]}") from error
     return str(made)

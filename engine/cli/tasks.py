@@ -1,4 +1,4 @@
-"""What a batch does: one task a file, one line of the summary each."""
+"""Tasks of a batch, one per file, and the lines of its summary."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Task:
-    """One file to do: the command line that does it, without the leading `etude`.
+    """One file to process: its command line, without the leading `etude`.
 
-    others  further files that are read: the performances of a score that are compared
+    others  further input files: the performances to compare
     """
 
     source: Path
@@ -19,7 +19,7 @@ class Task:
     others: tuple[Path, ...] = ()
 
     def is_done(self) -> bool:
-        """Whether the result is there and no older than what it is made of."""
+        """Whether the result exists and is no older than its inputs."""
         if not self.target.is_file():
             return False
         made = self.target.stat().st_mtime
@@ -30,8 +30,8 @@ class Task:
 class Line:
     """One line of the summary.
 
-    status    done, skipped (it was there) or failed
-    message   why it failed, one sentence
+    status    done, skipped (up to date) or failed
+    message   reason of a failure, one sentence
     """
 
     file: str

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @cache
 def load() -> Engine:
-    """The Engine that these functions share: `engine.engine.Engine` over the checkpoints that are installed."""
+    """The shared Engine of these functions, with the installed checkpoints."""
     from engine.engine import Engine
 
     return Engine.load()
@@ -35,7 +35,7 @@ def styles() -> dict[str, tuple[float, ...]]:
 
 
 def prompts() -> dict[str, str]:
-    """The reference sounds that come with Étude: name and credit."""
+    """The gallery of reference sounds: name and credit."""
     from engine.sound.prompts import gallery
 
     return {name: prompt.credit for name, prompt in gallery().items()}
@@ -46,11 +46,11 @@ def compose(
     *, notes: int = 256, bars: int = 0, form: str = "", seed: int = 0, temperature: float = 1.0,
     top_p: float | None = None, progress: ProgressCallback | None = None,
 ) -> Score:  # fmt: skip
-    """Write a new piece. What is left empty, or 0, is open; see `engine.models.composer.conditions.Conditions`.
+    """Compose a piece. Empty or 0 conditions are open; see `engine.models.composer.conditions.Conditions`.
 
-    notes, bars  about so many notes, or exactly so many bars; `form` ("AABA", "A8 B8 A'8") counts its own bars
+    notes, bars  approximate number of notes, or exact number of bars; `form` ("AABA", "A8 B8 A'8") counts its own bars
     seed         the same seed and settings give the same piece
-    Raises BadInput for a condition that is not known.
+    Raises BadInput for an unknown condition.
     """
     from engine.models.composer.conditions import TOP_P, Conditions
     from engine.requests import ComposeRequest
@@ -67,13 +67,13 @@ def perform(
     lead: float = 0.0, pedal: float = 0.0, strength: float | Strength = 1.0, seed: int = 0,
     progress: ProgressCallback | None = None,
 ) -> Performance:  # fmt: skip
-    """Play a score; note i of the performance is note i of the score.
+    """Perform a score; note i of the performance is note i of the score.
 
-    style             a name of `styles()`, or a performance of the same score whose style is borrowed
+    style             a name of `styles()`, or a performance of the same score to take the style from
     tempo ... pedal   the nine sliders, in standard deviations of human pianists, -3 to 3, added to the style
     strength          0 deadpan, 1 as modelled, up to 1.5; one number, or a Strength for each kind of expression
     seed              the same seed and settings give the same notes
-    Raises BadInput for a style or a value that is not known.
+    Raises BadInput for an unknown style or an invalid value.
     """
     from engine.requests import PerformRequest
 
@@ -96,10 +96,10 @@ def _named(name: str) -> tuple[float, ...]:
 
 
 def style_of(performance: types.Performance, score: types.Score | None = None) -> tuple[float, ...]:
-    """The style of a performance of this score (by default the one that it knows), as the latent of a Style."""
+    """The latent style of a performance of this score (by default its own score)."""
     known = align(score, performance) if score is not None else performance
     if not isinstance(known, Performance):
-        raise BadInput("This performance has no score; name the score that it is a performance of.")
+        raise BadInput("This performance has no score; pass its score.")
     of, alignment = known.pair()
     return load().style_from(of, known, alignment)
 
@@ -117,7 +117,7 @@ def render(
 ) -> AudioClip:  # fmt: skip
     """The sound of a performance on the piano of a recording.
 
-    prompt  a name of `prompts()`, a sound file or an AudioClip of 3 s or more, whose first 6 s count
+    prompt  a name of `prompts()`, a sound file or an AudioClip of 3 s or more, of which the first 6 s are used
     method  "fitted", "product", "paper" or "physical", see docs/models.md
     """
     from engine.requests import FITTED_METHODS, RenderRequest
@@ -155,10 +155,7 @@ def transcribe(recording: str | Path | types.AudioClip, progress: ProgressCallba
 
 
 def align(score: types.Score, performance: types.Performance, progress: ProgressCallback | None = None) -> Performance:
-    """The performance, knowing its score and which of its notes is which written one (`.alignment`).
-
-    Raises BadInput when under 30 % of the notes match.
-    """
+    """The performance with its score and `.alignment`. Raises BadInput if under 30 % of the notes match."""
     from engine.music.io.alignment import align as of_notes
 
     known = getattr(performance, "score", None)
@@ -170,7 +167,7 @@ def align(score: types.Score, performance: types.Performance, progress: Progress
 
 
 def compare(score: types.Score, performances: Mapping[str, types.Performance]) -> Comparison:
-    """Performances of one score, by name: tables, curves, agreement. Those that do not know the score are aligned."""
+    """Performances of one score, by name: tables, curves, agreement. Those without an alignment are aligned."""
     if not performances:
         raise BadInput("There is no performance to compare; give them by name, such as {'mine': mine, 'hers': hers}.")
     return Comparison(Score.of(score), {name: align(score, played) for name, played in performances.items()})

@@ -1,7 +1,7 @@
 """The musical types of `engine.music.types` for a notebook: opened, saved, shown and converted.
 
-Each is a subclass with the same fields, so that the engine takes it as it is; `of` makes one of a plain object. Their
-repr is one line, where a dataclass would print every array.
+Each is a subclass with the same fields, which the engine accepts; `of` converts a plain object. The repr is one line
+instead of all arrays.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _ALIGNED_COLUMNS = ("score_note", "performance_note")
 
 
 def _save(path: str | Path, makes: dict[str, Any]) -> Path:
-    """Write a file of the kind that its ending names; `makes` has a function for each ending. Raises BadInput."""
+    """Write a file in the format of its ending; `makes` has a function for each ending. Raises BadInput."""
     path = Path(path)
     make = makes.get(path.suffix.lower())
     if make is None:
-        raise BadInput(f'"{path.name}" is not a kind of file that can be written here; use {", ".join(makes)}.')
+        raise BadInput(f'"{path.name}" is not a supported format; use {", ".join(makes)}.')
     check_output(path, [])
     write_output(path, make())
     return path
@@ -51,7 +51,7 @@ class Score(types.Score):
         return cls.of(open_match_file(path)[0] if path.suffix.lower() == ".match" else open_score_file(path))
 
     def save(self, path: str | Path) -> Path:
-        """Write MusicXML, or evenly played MIDI, by the file's ending. Raises BadInput."""
+        """Write MusicXML, or deadpan MIDI, by the file's ending. Raises BadInput."""
         from engine.music.expression import deadpan
         from engine.music.io.midi import write_midi_locked
         from engine.music.io.write_musicxml import write_musicxml
@@ -95,10 +95,10 @@ class Score(types.Score):
 
 @dataclass(frozen=True, repr=False)
 class Performance(types.Performance):
-    """What was played; for its fields see `engine.music.types.Performance`.
+    """A performance; for its fields see `engine.music.types.Performance`.
 
-    score      the Score that it is a performance of, None where that is not known
-    alignment  which note of it is which written one; None means note i is note i
+    score      its Score, None if unknown
+    alignment  its alignment with the score; None means note i is note i
     """
 
     score: types.Score | None = field(default=None, compare=False)
@@ -145,7 +145,7 @@ class Performance(types.Performance):
         return midi
 
     def save(self, path: str | Path) -> Path:
-        """Write MIDI as played; a match file where the score is known. Raises BadInput."""
+        """Write MIDI as played, or a match file if the score is known. Raises BadInput."""
         from engine.music.io.midi import write_midi
 
         def match() -> bytes:
@@ -158,7 +158,7 @@ class Performance(types.Performance):
         return _save(path, {".mid": midi, ".midi": midi, ".match": match})
 
     def pair(self) -> tuple[types.Score, types.Alignment]:
-        """Its score, and which note is which. Raises BadInput where the score is not known."""
+        """Its score and alignment. Raises BadInput if the score is unknown."""
         if self.score is None:
             raise BadInput("This performance has no score; give it one with etude.align(score, performance).")
         return self.score, self.alignment or types.Alignment.identity(len(self.score))
@@ -214,7 +214,7 @@ class Performance(types.Performance):
 
 @dataclass(frozen=True, repr=False)
 class Alignment(types.Alignment):
-    """Which played note is which written one; for its fields see `engine.music.types.Alignment`."""
+    """The match of played and written notes; for its fields see `engine.music.types.Alignment`."""
 
     @classmethod
     def of(cls, alignment: types.Alignment) -> Alignment:
@@ -278,7 +278,7 @@ class Comparison:
         return f"Comparison: {', '.join(self.performances)}"
 
     def to_pandas(self) -> pd.DataFrame:
-        """What was measured: a row for each measure, a column for each performance, the unit beside the name."""
+        """The measures: a row for each measure, a column for each performance, the unit beside the name."""
         import pandas as pd
 
         values = {s.name: measures_of(self.score, s) for s in self._shapes}  # type: ignore[attr-defined]
@@ -286,7 +286,7 @@ class Comparison:
         return pd.DataFrame({name: [v[m.name] for m in MEASURES] for name, v in values.items()}, index=index)
 
     def agreement(self) -> pd.DataFrame:
-        """Pearson's r of each pair, for tempo, velocity, timing and articulation, and the notes that both play."""
+        """Pearson's r of each pair, for tempo, velocity, timing and articulation, and the number of common notes."""
         import pandas as pd
 
         return pd.DataFrame([vars(a) for a in agreements(self._shapes)])  # type: ignore[attr-defined]

@@ -15,7 +15,7 @@ from engine.music import types
 from engine.music.types import BadInput
 
 PAGE_WIDTH = 800  # pixels of an engraved page
-PAGES = 2  # shown at once; the others are behind a fold
+PAGES = 2  # shown at once; the others are collapsed
 MAX_SOUND_SEC = 600.0
 _WIDTH, _NOTE_PX, _PEDAL_PX = 960, 4, 10  # of the roll: its width, the height of a semitone, of the pedal's row
 _HANDS = {0: "#e8590c", 1: "#e8590c", 2: "#1c7ed6"}  # colours by staff
@@ -23,7 +23,7 @@ _PAPER = "background:#fff;color:#222;border:1px solid #ccc;border-radius:6px;pad
 
 
 def score_html(score: types.Score) -> str:
-    """The engraved pages of a score. A score that cannot be engraved is its repr and the reason."""
+    """The engraved pages of a score. If engraving fails: the repr and the reason."""
     from engine.untrusted.engrave import engrave
 
     try:
@@ -36,7 +36,7 @@ def score_html(score: types.Score) -> str:
 
 
 def performance_html(performance: types.Performance) -> str:
-    """A piano roll and a player with the preview piano. Without a piano the roll stands alone, with the reason."""
+    """A piano roll and a player with the preview piano; without a piano only the roll and the reason."""
     return _box(performance, roll_svg(performance) + _sound_of(performance))
 
 
@@ -67,14 +67,14 @@ def _sound_of(performance: types.Performance) -> str:
 
 
 def _until(performance: types.Performance, sec: float) -> types.Performance:
-    """The notes that begin before a time."""
+    """The notes with an onset before a time."""
     early, down = performance.onset_sec < sec, performance.pedal_sec < sec
     sounding = [getattr(performance, n)[early] for n in ("onset_sec", "duration_sec", "pitch", "velocity")]
     return types.Performance(*sounding, performance.pedal_sec[down], performance.pedal_value[down])  # pyright: ignore
 
 
 def player_html(clip: types.AudioClip) -> str:
-    """An audio element that holds the sound as MP3, which every browser plays."""
+    """An audio element with the sound as MP3, which every browser plays."""
     import soundfile
 
     data = io.BytesIO()
@@ -85,7 +85,7 @@ def player_html(clip: types.AudioClip) -> str:
 
 
 def roll_svg(performance: types.Performance) -> str:
-    """Notes over seconds: height is pitch, opacity velocity, colour the hand where the score is known; pedal below."""
+    """Notes over seconds: height is pitch, opacity velocity, colour the staff if the score is known; pedal below."""
     if not len(performance):
         return "<p>No notes.</p>"
     low, high = int(performance.pitch.min()) - 2, int(performance.pitch.max()) + 2
@@ -119,7 +119,7 @@ def roll_svg(performance: types.Performance) -> str:
 
 
 def _staves(performance: types.Performance) -> NDArray[np.int64]:
-    """Staff of each played note, 0 where it is not known."""
+    """Staff of each played note, 0 if unknown."""
     out = np.zeros(len(performance), np.int64)
     score, alignment = (getattr(performance, name, None) for name in ("score", "alignment"))
     if score is not None:
@@ -141,7 +141,7 @@ def _pedal_down(performance: types.Performance) -> list[tuple[float, float]]:
 
 
 def waveform_svg(clip: types.AudioClip, columns: int = _WIDTH, height: int = 80) -> str:
-    """The largest amplitude of each column of a sound, of the mean of its channels."""
+    """The peak amplitude per column, of the mean of the channels."""
     samples = np.abs(clip.samples if clip.channels == 1 else clip.samples.mean(1))
     edges = np.linspace(0, len(samples), min(columns, max(len(samples), 1)) + 1).astype(int)
     peaks = np.maximum.reduceat(np.append(samples, 0), edges[:-1]) if len(samples) else np.zeros(1)

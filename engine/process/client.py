@@ -1,8 +1,8 @@
-"""The server's side of a worker: started, asked, stopped, and started again when it dies.
+"""Client of a worker process: start, request, stop, and restart after a crash.
 
-Whoever waits for an answer hears within a second that the worker is gone, in one sentence; nothing of a visitor's was
-there. A job that does not stop when told to, or takes too long, is ended together with its process; so is a process
-that has fallen silent, which says every second that it runs.
+Waiting callers get EngineStopped, one sentence, within a second of a crash; the worker holds no visitor state. A job
+that does not stop or exceeds its time limit is killed with its process. So is a process without a heartbeat, which it
+sends every second.
 """
 
 from __future__ import annotations
@@ -25,34 +25,34 @@ from engine.process.frames import read_frame, write_frame
 from engine.process.wire import from_bytes, to_bytes
 from engine.progress import ProgressCallback
 
-START_SEC = 120.0  # importing torch and reading the weights, on a busy machine
-GRACE_SEC = 5.0  # from being told to stop to the end of the process
-TRIES = 3  # a process that dies while it starts is tried again
-BEAT_SEC = 0.1  # how often whoever waits is asked whether it still wants to
-SILENT_SEC = 5.0  # without a word of a process that does not compute either: it is frozen
-BUSY_SEC = 30.0  # without a word of one that computes: a single operation may hold the interpreter for seconds
+START_SEC = 120.0  # importing torch and loading the weights, on a busy machine
+GRACE_SEC = 5.0  # from the stop request to the kill
+TRIES = 3  # attempts to start a process
+BEAT_SEC = 0.1  # interval of the waiting caller's progress callback
+SILENT_SEC = 5.0  # without a heartbeat or CPU time: the process is frozen
+BUSY_SEC = 30.0  # without a heartbeat while computing: one operation may hold the interpreter for seconds
 MEMORY_BYTES = 3_500_000_000
-MAX_STARTS = 5  # by itself, in START_SEC; then it waits until somebody asks
+MAX_STARTS = 5  # automatic restarts in START_SEC; after that only on demand
 
 _GONE = ("gone",)
 
 
 class EngineStopped(BadInput):
-    """The worker has died, or was ended: not the visitor's fault, and nothing that was open is lost."""
+    """The worker crashed or was killed; open pieces are not affected."""
 
 
-STOPPED = "The engine stopped while it was at work, so this was not done; it has been started again, press again."
+STOPPED = "The engine crashed and was restarted, so this was not done; please try again."
 NOT_STARTED = "The engine could not be started, so this was not done; try again in a minute."
-SILENT = "The engine fell silent while it was at work, so this was not done; it has been started again, press again."
+SILENT = "The engine froze and was restarted, so this was not done; please try again."
 
 
 def too_long(seconds: float) -> str:
-    """What is said of a job that was ended for its time."""
-    return f"This took over {seconds:,.0f} seconds, so it was ended; try again with fewer bars or a shorter piece."
+    """The sentence for a job over its time limit."""
+    return f"This took over {seconds:,.0f} seconds, so it was stopped; try again with fewer bars or a shorter piece."
 
 
 class WorkerProcess:
-    """One process from its start to its death."""
+    """One process, from start to end."""
 
     def __init__(self, kind: str, folder: Path | None, on_end: Callable[[WorkerProcess], None]) -> None:
         root = str(Path(__file__).resolve().parents[__name__.count(".")])
@@ -72,11 +72,11 @@ class WorkerProcess:
 
     @property
     def idle(self) -> bool:
-        """Nobody waits for an answer."""
+        """Whether no caller waits for an answer."""
         return not self._boxes
 
     def open(self, number: int) -> queue.SimpleQueue:
-        """A box for the messages about job `number`."""
+        """Open the reply queue of job `number`."""
         box: queue.SimpleQueue = queue.SimpleQueue()
         with self._lock:
             self._boxes[number] = box
@@ -85,21 +85,21 @@ class WorkerProcess:
         return box
 
     def close(self, number: int) -> None:
-        """Nobody reads this box any more."""
+        """Close the reply queue of a job."""
         with self._lock:
             self._boxes.pop(number, None)
 
     def send(self, *message: Any) -> None:
-        """Send a message, without waiting until it is read: a stuck process must not hold whoever asks it."""
+        """Send a message without blocking, so that a stuck process cannot block the caller."""
         self._out.put(to_bytes(message))
 
     def kill(self) -> None:
-        """End the process at once; nobody is given it any more."""
+        """Kill the process; it gets no more jobs."""
         self.killed = True
         self.process.kill()
 
     def memory(self) -> int:
-        """Its resident bytes; 0 where the system does not say."""
+        """Its resident bytes; 0 if unknown."""
         try:
             pages = Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
         except OSError:
@@ -107,9 +107,9 @@ class WorkerProcess:
         return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
     def silent(self) -> bool:
-        """Whether the process is frozen; to be called again and again while somebody waits for it."""
+        """Whether the process is frozen; call it repeatedly while waiting."""
         now = time.monotonic()
-        if now - self._looked > SILENT_SEC / 2:  # the first look for a while: this process may have slept as well
+        if now - self._looked > SILENT_SEC / 2:  # the first check for a while: this process may have slept as well
             self._since = self._moved = now
         self._looked = now
         quiet = now - max(self._heard, self._since)
@@ -120,7 +120,7 @@ class WorkerProcess:
         return quiet > BUSY_SEC or (quiet > SILENT_SEC and now - self._moved > SILENT_SEC - 1)
 
     def _ticks(self) -> int | None:
-        """Clock ticks of the processor that the process has had; None where the system does not say."""
+        """CPU clock ticks of the process; None if unknown."""
         try:
             fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         except OSError:
@@ -145,7 +145,7 @@ class WorkerProcess:
                     continue
                 elif (box := self._boxes.get(message[1])) is not None:
                     box.put(message)
-        self.process.kill()  # also one that talks nonsense
+        self.process.kill()  # also after an invalid message
         self.process.wait()
         self._out.put(None)
         with self._lock:
@@ -159,10 +159,10 @@ class WorkerProcess:
 
 
 class Worker:
-    """A process that is there when it is needed. Thread-safe.
+    """Supervised subprocess, restarted on demand. Thread-safe.
 
-    kind, folder  as `engine.process.worker` takes them
-    memory        resident bytes above which it is exchanged for a fresh one as soon as nobody waits for it
+    kind, folder  arguments of `engine.process.worker`
+    memory        resident bytes above which it is replaced when idle
     """
 
     def __init__(
@@ -177,18 +177,18 @@ class Worker:
 
     @property
     def ready(self) -> bool:
-        """It runs and has loaded what it needs."""
+        """Whether it runs and has loaded its models."""
         child = self._child
         return child is not None and child.ready.is_set() and not child.ended.is_set() and not child.killed
 
     @property
     def pid(self) -> int | None:
-        """The process that runs now."""
+        """Process id of the running process."""
         child = self._child
         return None if child is None or child.ended.is_set() else child.process.pid
 
     def start(self) -> WorkerProcess:
-        """The process that runs; a new one if there is none. Returns at once, see `ready`."""
+        """Return the running process; start one if there is none. Does not wait, see `ready`."""
         with self._lock:
             if self._closed:
                 raise EngineStopped(NOT_STARTED)
@@ -197,7 +197,7 @@ class Worker:
             return self._child
 
     def close(self) -> None:
-        """End the process; none will follow."""
+        """End the process for good."""
         with self._lock:
             self._closed, child = True, self._child
         if child is not None:
@@ -206,7 +206,7 @@ class Worker:
         atexit.unregister(self.close)
 
     def wait(self, progress: ProgressCallback | None = None) -> WorkerProcess:
-        """The process, once it is ready; `progress` is told 0 meanwhile and may raise. Raises EngineStopped."""
+        """Wait until the process is ready; calls `progress(0)` meanwhile, which may raise. Raises EngineStopped."""
         until, tries = time.monotonic() + START_SEC, TRIES
         while True:
             child = self.start()
@@ -223,7 +223,7 @@ class Worker:
         self, method: str, *arguments: Any, limit_sec: float, progress: ProgressCallback | None = None,
         on_note: Callable[..., None] | None = None, **options: Any,
     ) -> Any:  # fmt: skip
-        """The answer of a method that gives one; otherwise as `stream`."""
+        """Call a method and return its result; otherwise as `stream`."""
         asked = self.stream(method, *arguments, limit_sec=limit_sec, progress=progress, on_note=on_note, **options)
         while True:
             try:
@@ -235,12 +235,12 @@ class Worker:
         self, method: str, *arguments: Any, limit_sec: float, progress: ProgressCallback | None = None,
         on_note: Callable[..., None] | None = None, **options: Any,
     ) -> Iterator[Any]:  # fmt: skip
-        """Have the process do something: its parts as they come, its answer as the generator's value.
+        """Call a method in the process: yields parts as they arrive and returns the result.
 
-        progress, on_note  called here as the job calls them there; progress also, with the last share, while nothing
-                          happens. What they raise stops the job and goes on
-        limit_sec         on the clock, then it is ended
-        Raises what the method refuses, and EngineStopped.
+        progress, on_note  forwarded from the job; progress is also called with the last share while idle. An exception
+                           in them stops the job and propagates
+        limit_sec         wall-clock limit, then the job is stopped
+        Raises the method's BadInput or BundleError, and EngineStopped.
         """
         heard = {name: fn for name, fn in (("progress", progress), ("on_note", on_note)) if fn is not None}
         number, over, share = next(self._numbers), False, 0.0
@@ -273,15 +273,15 @@ class Worker:
             self._slim(child)
 
     def _reserve(self, number: int, progress: ProgressCallback | None) -> tuple[WorkerProcess, queue.SimpleQueue]:
-        """The process, ready, and a box in it."""
+        """The ready process and a reply queue."""
         while True:
             child = self.wait(progress)
             with self._lock:
-                if child is self._child:  # not exchanged just now
+                if child is self._child:  # not replaced just now
                     return child, child.open(number)
 
     def _stop(self, child: WorkerProcess, number: int, box: queue.SimpleQueue) -> None:
-        """Have the job end; with its process, when it does not obey. Returns when no more is computed."""
+        """Stop the job, or kill its process if it does not stop. Returns when it has ended."""
         child.send("stop", number)
         until = time.monotonic() + self.grace_sec
         while time.monotonic() < until:
@@ -292,14 +292,14 @@ class Worker:
         child.ended.wait(self.grace_sec)
 
     def _slim(self, child: WorkerProcess) -> None:
-        """Exchange a process that has grown too large, if nobody waits for it."""
+        """Replace an idle process that has grown too large."""
         with self._lock:
             if child is self._child and child.idle and child.memory() > self.memory and not self._closed:
                 self._child = WorkerProcess(self.kind, self.folder, self._ended)
                 child.kill()
 
     def _ended(self, child: WorkerProcess) -> None:
-        """A process has died: have the next one ready, but not over and over."""
+        """Restart after a crash, with a limit on repeated restarts."""
         now = time.monotonic()
         self._starts = [t for t in self._starts if t > now - START_SEC]
         if self._closed or child is not self._child or not child.ready.is_set() or len(self._starts) >= MAX_STARTS:
@@ -310,7 +310,7 @@ class Worker:
 
 
 def _next(box: queue.SimpleQueue) -> Any:
-    """The next message, None if there is none yet."""
+    """The next message, or None."""
     try:
         return box.get(timeout=BEAT_SEC)
     except queue.Empty:
@@ -318,7 +318,7 @@ def _next(box: queue.SimpleQueue) -> Any:
 
 
 def _answer(message: tuple) -> Any:
-    """The value of the last message about a job, or what it stands for, raised."""
+    """Return the value of a job's last message, or raise its error."""
     kind, *rest = message
     if kind == "done":
         return rest[1]

@@ -1,4 +1,4 @@
-"""Messages between processes: bytes through a pipe, each with its length in front."""
+"""Length-prefixed messages through a pipe."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def write_frame(stream: BinaryIO, payload: bytes) -> None:
 
 
 def read_frame(stream: BinaryIO) -> bytes | None:
-    """The next frame; None when the stream ends, or at a length that nobody sends."""
+    """The next frame; None at the end of the stream or after an invalid length."""
     head = stream.read(4)
     if head is None or len(head) < 4:
         return None

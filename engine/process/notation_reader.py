@@ -1,8 +1,8 @@
-"""Reading and engraving notation in a child process that may hang, eat memory or crash without harm to anyone.
+"""Reading and engraving of notation, isolated in a child process that may hang, exhaust memory or crash.
 
-`ReaderChild` is the parent's side. This file is also the child's program, `python -m engine.process.notation_reader`:
-it reads frames from standard input, each a request (kind, file), and writes an answer (a Score as .npz, engraved pages,
-or a sentence) to standard output.
+`ReaderChild` is the parent's side. The child runs `python -m engine.process.notation_reader`: it reads frames from
+standard input, each a request (kind, file), and writes an answer (a Score as .npz, engraved pages, or a sentence) to
+standard output.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from engine.music.score_bytes import score_from_bytes, score_to_bytes
 from engine.music.types import BadInput, Score
 from engine.process.frames import MAX_ANSWER_BYTES, read_frame, write_frame
 
-WAIT_SECONDS = 20.0  # on the clock
+WAIT_SECONDS = 20.0  # wall-clock time
 START_SECONDS = 60.0  # the imports, on a busy machine
-HEAD_BYTES = 120  # of a request: its kind and the seconds that it may take
-_JOBS_PER_CHILD = 200  # then a fresh one, against slow leaks
+HEAD_BYTES = 120  # of a request: its kind and time limit
+_JOBS_PER_CHILD = 200  # then a new one, against memory leaks
 
 
 @dataclass(frozen=True)
 class Refusals:
-    """What a user is told when the child fails at one kind of work."""
+    """Sentences for the failures of one kind of work."""
 
     damaged: str
     too_slow: str
@@ -61,11 +61,11 @@ ENGRAVING = Refusals(
 
 
 ALL_PARTS = "+all"
-TOO_BIG, DAMAGED = "too big", "damaged"  # of a call, whose sentences only the caller knows
+TOO_BIG, DAMAGED = "too big", "damaged"  # for `call`, whose caller has the sentences
 
 
 class ReaderChild:
-    """One warm child process, started at first use and again after each death. Not for two threads at once."""
+    """A child process, started at first use and after each crash. Not thread-safe."""
 
     def __init__(self) -> None:
         self.process: subprocess.Popen | None = None
@@ -74,7 +74,7 @@ class ReaderChild:
         atexit.register(self.stop)
 
     def start(self, check: Callable[[], None] | None = None) -> None:
-        """Start the process unless it runs; returns when it has done its imports. Raises BadInput when it cannot."""
+        """Start the process if needed; returns after its imports. Raises BadInput on failure."""
         if self.process is not None and self.process.poll() is None:
             return
         self.stop()
@@ -93,17 +93,17 @@ class ReaderChild:
             first = self._next_frame(START_SECONDS, check)
         if first != b"ready":
             self.stop()
-            raise BadInput("The part that reads scores could not start; try again in a minute.")
+            raise BadInput("The reader process could not start; try again in a minute.")
 
     def stop(self) -> int | None:
-        """Kill the process and remove what it left; returns the code it ended with."""
+        """Kill the process and clean up; return its exit code."""
         code = None
-        process, self.process = self.process, None  # at the exit another thread may be here too
+        process, self.process = self.process, None  # at exit another thread may run this too
         folder, self.folder = self.folder, None
         if process is not None:
             if process.stdout is not None and process.poll() is None:
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(0.1)  # one that is dying may say of what
+                    process.wait(0.1)  # a crashing process may still report its exit code
             process.kill()
             code = process.wait()
             for pipe in (process.stdin, process.stdout):
@@ -116,19 +116,19 @@ class ReaderChild:
     def read(self, kind: str, data: bytes, check: Callable[[], None] | None = None) -> Score:
         """Parse `data` within 8 s of computing, 20 s on the clock and 1.5 GB.
 
-        kind   "musicxml", "mei", "kern" or "abc"; "xml" for one of the first two, counted through first; with
-               `ALL_PARTS` behind it a song's voice is read, too
-        check  called several times a second; when it raises, the process is ended and the exception goes on
-        Raises BadInput, which says what went wrong.
+        kind   "musicxml", "mei", "kern" or "abc"; "xml" for one of the first two, after a scan for limits; with the
+               suffix `ALL_PARTS` the voice of a song is included
+        check  called several times a second; an exception in it ends the process and propagates
+        Raises BadInput with the reason.
         """
         return score_from_bytes(self.ask(kind, data, READING, check))
 
     def call(
         self, function: str, data: bytes, refusals: Refusals, check: Callable[[], None] | None = None, needs: str = ""
     ) -> bytes:
-        """The bytes that "module:function" makes of `data` there. Raises BadInput, as `read`.
+        """Call "module:function" with `data` in the child and return its bytes. Raises BadInput, as `read`.
 
-        needs  a library that is imported first, which takes as long as it takes: "partitura"
+        needs  a library to import first, without a time limit: "partitura"
         """
         if needs:
             self.ask(f"import:{needs}", b"", refusals, check, START_SECONDS)
@@ -149,7 +149,7 @@ class ReaderChild:
         except TimeoutError as error:
             self.stop()
             raise BadInput(refusals.too_slow) from error
-        except OSError:  # the child died before it had read all
+        except OSError:  # the child ended before it had read all
             answer = None
         if answer is None:
             code = self.stop()
@@ -164,7 +164,7 @@ class ReaderChild:
         return answer
 
     def _next_frame(self, seconds: float, check: Callable[[], None] | None = None) -> bytes | None:
-        """The child's next frame, None when it has died. Raises TimeoutError, and ends the child if `check` raises."""
+        """The child's next frame, None if it has ended. Raises TimeoutError, and ends the child if `check` raises."""
         assert self.process is not None
         assert self.process.stdout is not None
         box: queue.Queue = queue.Queue()
@@ -188,7 +188,7 @@ class ReaderChild:
 def _read_or_none(stream: BinaryIO) -> bytes | None:
     try:
         return read_frame(stream)
-    except (OSError, ValueError):  # closed under our feet
+    except (OSError, ValueError):  # closed by another thread
         return None
 
 
@@ -196,10 +196,10 @@ def _read_or_none(stream: BinaryIO) -> bytes | None:
 
 
 def _limit() -> None:
-    """Memory, file size and no core dump, where the system can."""
+    """Limit memory and file size and disable core dumps, if the system supports it."""
     try:
         import resource
-    except ImportError:  # Windows: the time limit alone
+    except ImportError:  # Windows: only the time limit
         return
     for what, most in (
         (resource.RLIMIT_AS, READ_MEMORY_BYTES),
@@ -211,7 +211,7 @@ def _limit() -> None:
 
 
 def _allow(seconds: int) -> None:
-    """Let the system end this process after so many more seconds of computing."""
+    """Set the CPU time limit of this process to some seconds more."""
     with contextlib.suppress(ImportError, ValueError, OSError):
         import resource
 
@@ -235,7 +235,7 @@ def _answer(kind: str, data: bytes) -> bytes:
         sentence = str(error)
     except MemoryError:
         sentence = TOO_BIG if kind.startswith("call:") else refusals.too_big
-    except Exception:  # whatever a parser met in a stranger's file
+    except Exception:  # any parser error on an untrusted file
         sentence = DAMAGED if kind.startswith("call:") else refusals.damaged
     return json.dumps({"sentence": sentence}).encode()
 
@@ -255,7 +255,7 @@ def _read(kind: str, data: bytes) -> Score:
         kind = xml_scan.scan_xml(data)
     if kind == "musicxml":
         score = notation.read_musicxml(data, all_parts)
-        if all_parts:  # a document is patched by what is read of it without the voice
+        if all_parts:  # a document is patched by its reading without the voice
             return score
         return replace(score, document=zlib.compress(data))
     if kind == "kern":
@@ -276,13 +276,13 @@ def _engrave(kind: str, data: bytes) -> bytes:
 
 
 def main() -> None:
-    """Answer requests until standard input ends. Prints of the libraries go nowhere."""
+    """Answer requests until standard input ends. Library output is discarded."""
     requests = os.fdopen(os.dup(0), "rb")
     answers = os.fdopen(os.dup(1), "wb")
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     warnings.simplefilter("ignore")
-    from engine.music.io import read_musicxml  # before the limits, so that a file pays for itself only
+    from engine.music.io import read_musicxml  # before the limits, which then apply to the file alone
 
     assert read_musicxml
     _limit()

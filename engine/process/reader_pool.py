@@ -1,4 +1,4 @@
-"""The reader processes of this process: at most two, kept for the next file."""
+"""Pool of at most two reader processes, reused for the next file."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from contextlib import contextmanager
 
 from engine.process.notation_reader import ReaderChild
 
-_CHILDREN = 2  # parsing at one time
+_CHILDREN = 2  # concurrent parsers
 _pool: queue.LifoQueue[ReaderChild] = queue.LifoQueue()
 _made = threading.Semaphore(_CHILDREN)
 
 
 @contextmanager
 def borrow_child(check: Callable[[], None] | None = None) -> Iterator[ReaderChild]:
-    """A child to oneself: an idle one, a new one, or the next to be free."""
+    """Context manager: exclusive use of a child, idle, new, or the next free one."""
     while not _made.acquire(timeout=0.2):
         if check is not None:
             check()

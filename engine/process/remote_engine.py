@@ -1,7 +1,7 @@
-"""The engine for the server: the methods of Engine, computed in two subprocesses; their crashes are recovered.
+"""The engine for the server: the methods of Engine in two subprocesses, with recovery from crashes.
 
-One process holds the models; the other the preview pianos, so that the sound of a note never waits for a render.
-Axes, presets and styles are read from the checkpoints folder in this process: the page never waits for them.
+One process has the models, the other the preview pianos, so that the sound of a note never waits for a render. This
+process reads axes, presets and styles from the checkpoints folder, so that the page need not wait for the models.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-LEAST_SEC = 60.0  # that every job may take
-NOTE_SEC = 0.2  # more for a note that is played or matched; about 1 ms is usual
-WRITTEN_SEC = 2.0  # for a note that is written; about 10 ms
-BAR_SEC = 60.0  # for a bar that is written
-SOUND_SEC = 5.0  # for a second that is rendered, on top of RENDER_SEC; about 0.1 s
+LEAST_SEC = 60.0  # minimum time limit of a job
+NOTE_SEC = 0.2  # more per performed or aligned note; typical: 1 ms
+WRITTEN_SEC = 2.0  # per composed note; typical: 10 ms
+BAR_SEC = 60.0  # per composed bar
+SOUND_SEC = 5.0  # per rendered second, in addition to RENDER_SEC; typical: 0.1 s
 RENDER_SEC = 300.0
 
 
 class RemoteEngine:
     """Compose, perform, preview, render: see `engine.engine.Engine`, whose methods these are. Thread-safe.
 
-    patience   times the usual limits of time
-    memory     resident bytes above which an idle process is exchanged
-    grace_sec  from a cancel that is not obeyed to the end of the process
+    patience   factor on the time limits
+    memory     resident bytes above which an idle process is replaced
+    grace_sec  from an ignored cancel to the kill
     """
 
     axes: tuple[Axis, ...] = AXES
@@ -57,15 +57,15 @@ class RemoteEngine:
 
     @property
     def ready(self) -> bool:
-        """The models are loaded: nobody has to wait for more than their work."""
+        """Whether the models are loaded."""
         return self.models.ready
 
     def wait(self, progress: ProgressCallback) -> None:
-        """Until the models are loaded; `progress` is called meanwhile, and may raise. Raises EngineStopped."""
+        """Wait until the models are loaded; calls `progress` meanwhile, which may raise. Raises EngineStopped."""
         self.models.wait(progress)
 
     def start(self) -> None:
-        """Begin to load, without waiting for it."""
+        """Start loading without waiting."""
         self.models.start()
         self.sound.start()
 
@@ -74,10 +74,10 @@ class RemoteEngine:
         self.models.close()
         self.sound.close()
 
-    # ---- known here
+    # ---- in this process
     @property
     def presets(self) -> dict[str, tuple[float, ...]]:
-        """Styles by name. Raises BundleError when the checkpoint does not tell them."""
+        """Styles by name. Raises BundleError if the checkpoint has none."""
         return self._known.presets
 
     @property
@@ -92,7 +92,7 @@ class RemoteEngine:
 
     @property
     def prompts(self) -> Mapping[str, Prompt]:
-        """The reference sounds that come with Étude, by name."""
+        """The gallery of reference sounds, by name."""
         return gallery()
 
     @property
@@ -113,19 +113,19 @@ class RemoteEngine:
         return Style(z, strength, int(seed), float(freedom), ornaments)
 
     def weights(self, profile: str = "fitted") -> str:
-        """Digest of the weights that a render is made with. Raises BundleError when there are none."""
+        """Digest of the weights that a render is made with. Raises BundleError if there are none."""
         if profile in FITTED_METHODS:
             return FITTED_METHODS[profile]
         if profile == "product":
             return renderer_digest(self.checkpoints)
         return self.models.call("weights", profile, limit_sec=self._limit(LEAST_SEC))
 
-    # ---- done by the models
+    # ---- in the models' process
     def compose(
         self, request: WritingRequest, on_note: NoteCallback | None = None,
         progress: ProgressCallback | None = None,
     ) -> list[Score]:  # fmt: skip
-        """Compose, continue or rewrite, as the request says."""
+        """Compose, continue or infill, by the type of the request."""
         (notes, bars), takes = request.check().length, request.takes
         limit = self._limit(LEAST_SEC + takes * (BAR_SEC * bars if bars else WRITTEN_SEC * notes))
         return self.models.call("compose", request, limit_sec=limit, on_note=on_note, progress=progress)
@@ -136,27 +136,27 @@ class RemoteEngine:
         return self.models.call("compose_passages", request, limit_sec=limit, progress=progress)
 
     def perform(self, request: PerformRequest, progress: ProgressCallback | None = None) -> Performance:
-        """Play a score, or some of its notes."""
+        """Perform a score, or some of its notes."""
         limit = self._limit(LEAST_SEC + NOTE_SEC * len(request.score))
         return self.models.call("perform", request, limit_sec=limit, progress=progress)
 
     def align(self, score: Score, performance: Performance, progress: ProgressCallback | None = None) -> Alignment:
-        """Which played note is which written one."""
+        """Align a performance with a score."""
         limit = self._limit(LEAST_SEC + NOTE_SEC * len(score))
         return self.models.call("align", score, performance, limit_sec=limit, progress=progress)
 
     def style_from(
         self, score: Score, performance: Performance, alignment: Alignment | None = None
     ) -> tuple[float, ...]:
-        """z_p of somebody's performance of this score."""
+        """z_p of a performance of this score."""
         limit = self._limit(LEAST_SEC + NOTE_SEC * len(score))
         return self.models.call("style_from", score, performance, alignment, limit_sec=limit)
 
     def render_stream(self, request: RenderRequest, progress: ProgressCallback | None = None) -> Iterator[AudioClip]:
-        """Render a performance with the sound of a prompt, in parts as they are made."""
+        """Render a performance with the sound of a prompt, as a stream of parts."""
         end_sec, (start, end) = request.performance.end_sec, request.span
         seconds = (end_sec if end is None else min(end, end_sec)) - start
-        slow = 10.0 if request.profile == "paper" else 1.0  # MIDI-VALLE takes seconds for a second
+        slow = 10.0 if request.profile == "paper" else 1.0  # MIDI-VALLE takes seconds per second
         limit = self._limit(RENDER_SEC + slow * SOUND_SEC * max(0.0, seconds))
         return self.models.stream("render_stream", request, progress=progress, limit_sec=limit)
 
@@ -165,11 +165,11 @@ class RemoteEngine:
         return AudioClip.joined(self.render_stream(request, progress))
 
     def transcribe(self, clip: AudioClip, progress: ProgressCallback | None = None) -> Performance:
-        """The notes and pedal heard in a recording."""
+        """Transcribe a recording to notes and pedal."""
         limit = self._limit(RENDER_SEC + SOUND_SEC * clip.duration_sec)
         return self.models.call("transcribe", clip, limit_sec=limit, progress=progress)
 
-    # ---- done by the pianos
+    # ---- in the pianos' process
     def preview_stream(self, performance: Performance, piano: str = "grand") -> Iterator[AudioClip]:
         """The performance on a sampled piano, in parts of about a second."""
         limit = self._limit(LEAST_SEC + performance.end_sec)
@@ -184,8 +184,8 @@ class RemoteEngine:
 
 
 def open_engine() -> EngineApi:
-    """The engine of a server: in processes of its own, which begin to load; in this one where the system lends its
-    accelerator to the server alone (ZeroGPU), or when ETUDE_WORKER is 0.
+    """The engine of a server: in subprocesses, which start to load; in this process on ZeroGPU, whose accelerator
+    belongs to the server process, or if ETUDE_WORKER is 0.
     """
     if os.environ.get("SPACES_ZERO_GPU") or os.environ.get("ETUDE_WORKER") == "0":
         from engine.engine import Engine

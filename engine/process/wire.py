@@ -1,8 +1,8 @@
-"""What the server and a worker say to each other, as bytes.
+"""Serialisation of messages between server and worker.
 
-A message is a tuple of plain values, numpy arrays and our own frozen dataclasses. A dataclass travels as its fields and
-is built anew, so that it is checked and its arrays are read-only again. Nothing else is made of what arrives: a worker
-that a stranger's file has taken over still cannot run code in the server.
+A message is a tuple of plain values, numpy arrays and our own frozen dataclasses. A dataclass is sent as its fields and
+constructed again, so that it is validated and its arrays are read-only. No other objects are constructed: a worker
+compromised by an untrusted file cannot run code in the server.
 """
 
 from __future__ import annotations
@@ -52,9 +52,8 @@ def to_bytes(message: tuple) -> bytes:
 
 
 def from_bytes(data: bytes, packages: tuple[str, ...] = (_OURS,)) -> tuple:
-    """The inverse of `to_bytes`, of data types of these packages.
-
-    Raises ValueError for anything else, and what the data types raise.
+    """The inverse of `to_bytes`, for data types of these packages. Raises ValueError for anything else, and the errors
+    of the data types.
     """
     try:
         message = _Reader(data, packages).load()

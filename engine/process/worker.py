@@ -1,20 +1,16 @@
-"""A worker: the process that does the engine's work, so that the server holds no model and outlives every crash.
+"""Worker process of the engine, so that the server has no models and survives crashes.
 
-`python -m engine.process.worker models 4711` holds the Engine, `... sound 4711` the preview pianos; 4711 is the server.
-Requests come on standard input, answers go to standard output (engine.process.wire); when the server is gone, however
-it went, so is the worker. The server's side is engine.process.client.
+`python -m engine.process.worker models 4711` runs the Engine, `... sound 4711` the preview pianos; 4711 is the server's
+process id. Requests arrive on standard input, answers go to standard output (engine.process.wire). The worker ends with
+the server. The client is engine.process.client.
 
-    ("do", number, method, arguments, options, callbacks)    callbacks  names of options that are called back
-    ("stop", number)                                         the job ends at its next step
+    ("do", number, method, arguments, options, callbacks)    callbacks  names of options that are callbacks ("stop",
+    number)                                         the job ends at its next progress callback
 
-    ("ready",)                    once
-    ("beat",)                     every BEAT_SEC from then on, whatever the jobs do
-    ("call", number, name, arguments)     a callback
-    ("part", number, value)       of an answer that comes in parts
-    ("done", number, value)       and then, or one of these:
-    ("stopped", number)
-    ("refused", number, kind, sentence)   kind  "BadInput" or "BundleError"
-    ("broken", number, what)      a mistake of ours, told on standard error
+    ("ready",)                    once ("beat",)                     heartbeat, every BEAT_SEC from then on ("call",
+    number, name, arguments)     a callback ("part", number, value)       part of a streamed answer ("done",
+    number, value)       at the end, or one of these: ("stopped", number) ("refused", number, kind, sentence)   kind
+    "BadInput" or "BundleError" ("broken", number, what)      a bug, printed on standard error
 """
 
 from __future__ import annotations
@@ -45,23 +41,23 @@ METHODS = {
 
 
 BEAT_SEC = 1.0  # see engine.process.client.SILENT_SEC
-# Scheduling priority (nice) of a job's thread: whoever moves a slider waits for the pianist, not for others' long jobs.
+# Scheduling priority (nice) of a job's thread: interactive performances take precedence over long jobs.
 NICE = {"stream": 2} | dict.fromkeys(("compose", "compose_passages", "render_stream", "transcribe"), 5)
 
 
 class Stopped(BaseException):
-    """Raised in a job that nobody wants any more. No Exception, so that no recovery can swallow it."""
+    """Raised in a cancelled job. Not an Exception, so that no recovery catches it."""
 
 
 class Host:
-    """Does what it is asked, each job on a thread of its own."""
+    """Runs requests, each job on its own thread."""
 
     def __init__(self, holder: Any, methods: frozenset[str], answers: BinaryIO) -> None:
         self._holder, self._methods, self._answers = holder, methods, answers
         self._speaking, self._stops = threading.Lock(), dict[int, threading.Event]()
 
     def say(self, *message: Any) -> None:
-        """Send one message; the end, when nobody hears it."""
+        """Send one message; end the process if the pipe is closed."""
         data = to_bytes(message)
         try:
             with self._speaking:
@@ -117,19 +113,19 @@ class Host:
 
 
 def _be_nice(level: int) -> None:
-    """Lower the priority of this thread, where the system has one for each thread."""
+    """Lower the priority of this thread, if the system has priorities per thread."""
     if level and sys.platform == "linux":
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), level)
 
 
 def _plain(value: Any) -> Any:
-    """A number of numpy's as Python's own."""
+    """A numpy scalar as a Python number."""
     return value.item() if hasattr(value, "item") else value
 
 
 def _hold(kind: str, folder: Path | None) -> Any:
-    """The object that does the work. What is most often wanted first is loaded; a damaged checkpoint is told later."""
+    """The object that runs requests. Loads the models needed first; a damaged checkpoint is reported on use."""
     if kind == "sound":
         from engine.sound.preview import Preview
 
@@ -146,7 +142,7 @@ def _hold(kind: str, folder: Path | None) -> Any:
 
 
 def _end_with(parent: int) -> None:
-    """End this process when its parent is gone, also while it is busy with its imports."""
+    """End this process when its parent has ended, even during imports."""
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(0)
@@ -160,7 +156,7 @@ def _load_rest(engine: Any) -> None:
 
 
 def _beat(host: Host) -> None:
-    """Show that this process is alive, as long as the system lets it run."""
+    """Send the heartbeat."""
     while True:
         time.sleep(BEAT_SEC)
         host.say("beat")
@@ -169,10 +165,10 @@ def _beat(host: Host) -> None:
 def main() -> None:
     """Serve. Arguments: "models" or "sound", the server's process, the folder of checkpoints.
 
-    Prints of the libraries go to the log.
+    Library output goes to the log.
     """
     kind, parent, *rest = sys.argv[1:]
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's: it ends, and so does our input
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the server, which closes our input
     requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     threading.Thread(target=_end_with, args=(int(parent),), daemon=True).start()
@@ -184,7 +180,7 @@ def main() -> None:
     if kind == "models":
         threading.Thread(target=_load_rest, args=(holder,), daemon=True).start()
     host.serve(requests)
-    os._exit(0)  # whatever jobs still run: nobody hears them
+    os._exit(0)  # without waiting for running jobs
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Engraving a score in a child process, since verovio is given what files from outside held."""
+"""Engraving in a child process, because verovio gets contents of untrusted files."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def engrave(score: Score, width: int = 1100, check: Callable[[], None] | None = 
 
     width  one of WIDTHS
     check  called several times a second; an exception that it raises ends the work
-    Raises BadInput when the score is too long, or verovio cannot engrave it. Deterministic; callers keep the result by
-    (score.digest, width). Safe to call from several threads.
+    Raises BadInput if the score is too long or verovio cannot engrave it. Deterministic; callers may cache by
+    (score.digest, width). Thread-safe.
     """
     if width not in WIDTHS:
         raise BadInput(f"Pages of {width} pixels are not engraved; {', '.join(map(str, WIDTHS))} are the widths.")

@@ -1,4 +1,4 @@
-"""Match files from outside: read in the child process, under its limits, since partitura parses them."""
+"""Untrusted match files, parsed by partitura in the child process under its limits."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _REFUSALS = Refusals(
 
 
 def is_match(data: bytes) -> bool:
-    """Whether bytes begin as a match file does."""
+    """Whether bytes begin like a match file."""
     return data[:4000].removeprefix(b"\xef\xbb\xbf").lstrip().startswith(FIRST_BYTES)
 
 
 def open_match(
     data: bytes, filename: str, check: Callable[[], None] | None = None
 ) -> tuple[Score, Performance, Alignment]:
-    """Read a match file from bytes that anyone may have sent: the score as played, the performance, the pairs.
+    """Read an untrusted match file: unfolded score, performance, alignment.
 
     check  called several times a second; an exception that it raises ends the reading
     Raises BadInput.

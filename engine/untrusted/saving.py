@@ -1,4 +1,4 @@
-"""Saving a score as MusicXML, MEI or SVG in a child process, since the file that is patched came from outside."""
+"""Saving a score as MusicXML, MEI or SVG in a child process, because the patched document is untrusted."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from engine.untrusted.scores import call_apart
 
 
 def save_musicxml(score: Score, check: Callable[[], None] | None = None) -> bytes:
-    """A score as MusicXML: the file that it was read from, patched where notes changed; else rewritten.
+    """A score as MusicXML: its source document with changed bars patched, else a new document.
 
     check  called several times a second; an exception that it raises ends the work
-    A file whose patching passes a limit of `ReaderChild.read` is rewritten, too.
+    A document whose patching exceeds a limit of `ReaderChild.read` is also rewritten.
     """
     if not score.document:
         return write_musicxml(score)
@@ -34,11 +34,11 @@ def save_as_played(score: Score, performance: Performance, check: Callable[[], N
 
 
 def save_mei(score: Score, check: Callable[[], None] | None = None) -> bytes:
-    """A score as MEI. Raises BadInput when verovio cannot make it."""
+    """A score as MEI. Raises BadInput if verovio fails."""
     return call_apart("engine.music.document.pages:mei", score_to_bytes(score), ENGRAVING, check)
 
 
 def save_svg(score: Score, check: Callable[[], None] | None = None) -> list[str]:
-    """A score as engraved A4 pages in SVG, which load nothing. Raises BadInput when it cannot be engraved."""
+    """A score as engraved A4 pages in SVG without external resources. Raises BadInput if engraving fails."""
     pages = json.loads(call_apart("engine.music.document.pages:svg", score_to_bytes(score), ENGRAVING, check))
     return [clean_svg(page) for page in pages]

@@ -1,8 +1,7 @@
-"""The only door for files from outside: limits first, then reading, then a look at what was read.
+"""Entry point of all untrusted files: check limits, read, validate the result.
 
-MIDI is read here. MusicXML, .mxl, MEI, kern and ABC are counted through and parsed in a child process that is killed
-after 8 seconds of computing or at 1.5 GB. What is no file of these kinds, or past a limit, raises BadInput with one
-sentence.
+MIDI is read in this process. MusicXML, .mxl, MEI, kern and ABC are scanned and parsed in a child process that is killed
+after 8 seconds of CPU time or at 1.5 GB. Other files, and files over a limit, raise BadInput with one sentence.
 """
 
 from __future__ import annotations
@@ -36,16 +35,16 @@ from engine.process.reader_pool import borrow_child
 MAX_ENTRIES = 50  # of an .mxl
 MAX_BAR_QUARTERS = 2_000  # a piece without barlines is one bar
 MAX_RATIO = 200  # unpacked to packed
-_MENDED_QUARTER = 1 / 8  # of a note whose written length came out negative
+_MENDED_QUARTER = 1 / 8  # length of a note whose written length is negative
 _SCORE_KINDS = "MIDI (.mid), MusicXML (.musicxml, .xml, .mxl), Humdrum (.krn), MEI (.mei) or ABC (.abc)"
 
 
 def open_score(data: bytes, filename: str, check: Callable[[], None] | None = None, all_parts: bool = False) -> Score:
-    """Read a score from bytes that anyone may have sent; what it is is seen from the bytes, not from the name.
+    """Read a score from untrusted bytes; the bytes, not the name, decide the format.
 
     check      called several times a second; an exception that it raises ends the reading
-    all_parts  play a song's voice beside its piano; otherwise it is left out, and a remark says so
-    Raises BadInput. Safe to call from several threads; at most two notation files are parsed at one time.
+    all_parts  include a song's voice part; otherwise it is omitted, with a remark
+    Raises BadInput. Thread-safe; at most two notation files are parsed at a time.
     """
     name = shown(filename)
     if not data:
@@ -57,7 +56,7 @@ def open_score(data: bytes, filename: str, check: Callable[[], None] | None = No
     if data[:2] == b"PK":
         data = unpack_mxl(data)
     if _is_xml(data):
-        kind = "xml"  # which one, and whether within the limits, is seen in the child
+        kind = "xml"  # the child determines the format and checks the limits
     elif _is_kern(data):
         if len(data) > KERN_BYTES:
             raise BadInput(
@@ -78,7 +77,7 @@ def open_score(data: bytes, filename: str, check: Callable[[], None] | None = No
 
 
 def open_performance(data: bytes, filename: str) -> Performance:
-    """Read a performance (a MIDI file) from bytes that anyone may have sent. Raises BadInput."""
+    """Read a performance (a MIDI file) from untrusted bytes. Raises BadInput."""
     name = shown(filename)
     if not data:
         raise BadInput(f"{name} is empty; choose a MIDI file (.mid).")
@@ -90,22 +89,21 @@ def open_performance(data: bytes, filename: str) -> Performance:
 def call_apart(
     function: str, data: bytes, refusals: Refusals, check: Callable[[], None] | None = None, needs: str = ""
 ) -> bytes:
-    """The bytes that "module:function" makes of a stranger's bytes, in a child process under the limits of reading.
-
-    Raises BadInput: the sentence of the function, or one of `refusals` when the process ends or passes a limit.
+    """Call "module:function" on untrusted bytes in a child process under the limits of reading; return its bytes.
+    Raises BadInput: the function's sentence, or one of `refusals` if the process crashes or exceeds a limit.
     """
     with borrow_child(check) as child:
         return child.call(function, data, refusals, check, needs)
 
 
 def warm_up() -> None:
-    """Start one parsing child now, so that the first upload need not wait for its imports."""
+    """Start one reader process in advance, so that the first upload need not wait for its imports."""
     with borrow_child() as child:
         child.start()
 
 
 def shown(filename: str) -> str:
-    """A file name fit for a sentence: one short printable line in quotes."""
+    """A file name for a sentence: one short printable line in quotes."""
     name = re.split(r"[/\\]", filename)[-1]
     name = "".join(c for c in name if c.isprintable())[:80]
     return f"“{name}”" if name else "This file"
@@ -124,13 +122,13 @@ def _is_kern(data: bytes) -> bool:
 
 
 def _is_abc(data: bytes) -> bool:
-    """Whether the text has the two fields that every tune has: X: before K:."""
+    """Whether the text has the two mandatory fields of a tune: X: before K:."""
     head = data[:20_000].removeprefix(b"\xef\xbb\xbf")
     return b"\x00" not in head[:4000] and re.search(rb"(?m)^X:\s*\d+\s*$[\s\S]*^K:", head) is not None
 
 
 def check_score(score: Score) -> Score:
-    """A score whose every number can be trusted; raises BadInput for values that no music has."""
+    """Validate all numbers of a score. Raises BadInput for impossible values."""
     times = np.concatenate([
         score.onset_quarter, score.duration_quarter, score.measures.onset_quarter, score.measures.duration_quarter
     ])  # fmt: skip
@@ -143,11 +141,9 @@ def check_score(score: Score) -> Score:
     if (score.pitch < 0).any() or (score.pitch > 127).any() or (np.abs(score.spelling.astype(int)) > 40).any():
         raise BadInput("This score has notes outside the MIDI range 0 to 127; transpose them.")
     _check_bars(score)
-    duration = np.where(
-        score.duration_quarter < 0, _MENDED_QUARTER, score.duration_quarter
-    )  # from notes cut by a tuplet
+    duration = np.where(score.duration_quarter < 0, _MENDED_QUARTER, score.duration_quarter)  # of notes cut by a tuplet
     low, high, _ = SCORE["staff"]
-    staff = np.where((score.staff < low) | (score.staff > high), 0, score.staff)  # no piano has it: unknown
+    staff = np.where((score.staff < low) | (score.staff > high), 0, score.staff)  # out of range: unknown
     low, high, _ = SCORE["voice"]
     return replace(
         score, duration_quarter=duration, staff=staff, voice=np.clip(score.voice, low, high),
@@ -163,7 +159,7 @@ _BARS = {
 
 
 def _check_bars(score: Score) -> None:
-    """The bars' values, and the tempo, that a project file can hold. Raises BadInput."""
+    """Validate bars and tempo against the limits of a project file. Raises BadInput."""
     if len(score.measures.number) > MAX_BARS:
         raise BadInput(f"This score has {len(score.measures.number)} bars; up to {MAX_BARS:,} are accepted.")
     for name, what in _BARS.items():
@@ -207,7 +203,7 @@ def unpack_mxl(data: bytes) -> bytes:
 def _entry(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
     info = archive.getinfo(name)
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise BadInput("This .mxl file is compressed in an unusual way; export it again from your notation program.")
+        raise BadInput("This .mxl file uses an unsupported compression; export it again from your notation program.")
     limit = min(limit, MAX_RATIO * max(info.compress_size, 100))
     parts, size = [], 0
     with archive.open(info) as stream:
@@ -220,7 +216,7 @@ def _entry(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
 
 
 def _root_file(container: bytes) -> str:
-    """The path of the score that META-INF/container.xml names first."""
+    """The path of the first score in META-INF/container.xml."""
     found: list[str] = []
 
     def start(tag: str, attributes: dict[str, str]) -> None:
@@ -229,5 +225,5 @@ def _root_file(container: bytes) -> str:
 
     stream_xml(container, start, lambda tag: None)
     if not found:
-        raise BadInput("This .mxl file does not say which of its entries is the score; export it again.")
+        raise BadInput("This .mxl file does not name its score; export it again.")
     return found[0]

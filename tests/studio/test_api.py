@@ -202,7 +202,7 @@ def test_mcp_lists_the_same_tools_and_calls_one(address: str, piece: Path) -> No
     assert {tool.name for tool in tools} == set(NAMES)
     perform = next(tool for tool in tools if tool.name == "perform")
     assert perform.inputSchema["properties"]["strength"]["type"] == "number"
-    assert "how much expression" in perform.inputSchema["properties"]["strength"]["description"]
+    assert "amount of expression" in perform.inputSchema["properties"]["strength"]["description"]
     assert perform.inputSchema["required"] == ["score"]
     assert all(tool.description for tool in tools)
     assert not answer.isError

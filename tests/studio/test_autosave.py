@@ -125,5 +125,5 @@ def test_an_edit_just_before_the_server_ends_is_kept(tmp_path: Path) -> None:
 
 def test_a_store_without_a_folder_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(BadInput, match="cannot be kept"):
+    with pytest.raises(BadInput, match="cannot save your work"):
         SessionStore(tmp_path / "file").write(new_token(), b"x", ONE)

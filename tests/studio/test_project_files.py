@@ -394,7 +394,7 @@ def test_a_damaged_index_removes_nothing_and_halves_go_after_an_hour(tmp_path: P
 def test_what_is_no_token_finds_nothing(tmp_path: Path, token: object) -> None:
     store = SessionStore(tmp_path)
     assert store.read(token) is None
-    with pytest.raises(BadInput, match="cannot be kept"):
+    with pytest.raises(BadInput, match="cannot save your work"):
         store.write(token, b"x")
 
 
@@ -403,7 +403,7 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     store = SessionStore(tmp_path / "file" / "state")
     assert not store.usable()
     assert store.read(new_token()) is None
-    with pytest.raises(BadInput, match="cannot be kept"):
+    with pytest.raises(BadInput, match="cannot save your work"):
         store.write(new_token(), b"x")
 
 

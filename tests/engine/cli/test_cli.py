@@ -140,7 +140,7 @@ def test_convert_there_and_back(folder: Path, capsys: pytest.CaptureFixture) -> 
         ("preview piece.musicxml -o a.wav", "not a MIDI file"),
         ("preview even.mid -o a.mp3", "end it with .wav or .flac"),
         ("preview even.mid -o a.wav --piano banjo", 'no piano "banjo"'),
-        ("curves even.mid --score piece.musicxml -o a.svg", "written as .html"),
+        ("curves even.mid --score piece.musicxml -o a.svg", "is not an HTML page"),
         ("curves other.mid --score piece.musicxml -o a.html", ""),
         ("convert piece.musicxml a.pdf", "end it with .mid or .musicxml"),
         ("convert sound.wav a.mid", "is not a score"),

@@ -40,7 +40,7 @@ def test_everything_of_a_match_file(tmp_path: Path, capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize(
     "command, sentence",
     [
-        (f"export {MATCH} -o out.csv", "does not say what to write"),
+        (f"export {MATCH} -o out.csv", "has no known ending"),
         (f"export {PAIR.split()[0]} -o out.txt", "name it with --score"),
         ("export nothing.mid -o out.match", "There is no file nothing.mid"),
     ],

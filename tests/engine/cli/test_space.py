@@ -61,7 +61,7 @@ def test_a_space_is_one_commit_with_large_files_apart(clone: Path) -> None:
         assert {n for n in sent if hub.files[n] in hub.large.values()} <= {n for n in sent if is_large(n, attributes)}
         refused = push(clone, hub, "someone/etude", HF_TOKEN="hf_of_somebody_else")
         assert refused.returncode == 2
-        assert "The Hub did not take it" in refused.stderr
+        assert "The Hub refused the upload" in refused.stderr
 
 
 def test_what_is_refused(clone: Path, tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_a_score_is_saved_and_opened(score: etude.Score, tmp_path: Path) -> None
     again = etude.Score.open(score.save(tmp_path / "piece.musicxml"))
     for name in ("onset_quarter", "duration_quarter", "pitch", "spelling", "staff", "grace"):
         assert (getattr(again, name) == getattr(score, name)).all(), name
-    with pytest.raises(etude.BadInput, match="not a kind of file"):
+    with pytest.raises(etude.BadInput, match="not a supported format"):
         score.save(tmp_path / "piece.pdf")
 
 

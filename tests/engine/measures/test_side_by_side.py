@@ -224,7 +224,7 @@ def test_the_command_writes_a_page_and_a_table(folder: Path, capsys: pytest.Capt
     [
         ("compare piece.musicxml even.mid -o a.html", "1 performances are named"),
         ("compare piece.musicxml " + "even.mid " * 9 + "-o a.html", "9 performances are named"),
-        ("compare piece.musicxml even.mid =loud.mid -o a.pdf", "written as .html"),
+        ("compare piece.musicxml even.mid =loud.mid -o a.pdf", "is not an HTML page"),
         ("compare piece.musicxml even.mid =loud.mid -o a.html --csv even.mid", "would replace an input"),
         ("compare piece.musicxml even.mid none.mid -o a.html", "There is no file none.mid"),
     ],

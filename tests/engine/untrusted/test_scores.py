@@ -137,7 +137,7 @@ REFUSED = {
     "kern of noise": (b"**kern\n" + random.Random(3).randbytes(3000).replace(b"\x00", b" "), "cannot be read|no notes"),
     "mxl: no zip": (b"PK\x03\x04" + bytes(200), r"\.mxl file is damaged"),
     "mxl: no container": (archive(("score.xml", XML)), r"\.mxl file is damaged"),
-    "mxl: container names nothing": (archive(("META-INF/container.xml", b"<container/>")), "does not say which"),
+    "mxl: container names nothing": (archive(("META-INF/container.xml", b"<container/>")), "does not name its score"),
     "mxl: missing score": (archive(container("gone.xml")), r"\.mxl file is damaged"),
     "mxl: outside path": (archive(container("../../../../etc/passwd")), r"\.mxl file is damaged"),
     "mxl: bomb": (archive(container("a.xml"), ("a.xml", b"<score-partwise>" + b" " * 19_000_000)), "unpacks to over"),
