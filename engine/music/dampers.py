@@ -1,4 +1,4 @@
-"""When a string falls silent: the keys, the pedal and new strokes decide when each note's damper falls."""
+"""Damping times of notes, from key releases, pedal and repeated strokes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SHORTEST_SEC = 0.03
 
 
 def pedal_down(performance: Performance, end_sec: float) -> tuple[list[float], list[float]]:
-    """When the sustain pedal (controller 64, 64 and above) goes down and up again: two lists of seconds."""
+    """Times at which the sustain pedal (controller 64, 64 and above) is pressed and released: two lists of seconds."""
     down, up = [], []
     for sec, value in zip(performance.pedal_sec.tolist(), performance.pedal_value.tolist(), strict=True):
         if value >= 64 and len(down) == len(up):
@@ -26,7 +26,8 @@ def pedal_down(performance: Performance, end_sec: float) -> tuple[list[float], l
 
 
 def damped_sec(performance: Performance, end_sec: float) -> NDArray[np.float64]:
-    """(n,) seconds at which each note's damper falls: at its release, the pedal's that holds it, or a new stroke."""
+    """(n,) seconds at which each note is damped: at its release, at the release of the holding pedal, or at a new
+    stroke."""
     down, up = pedal_down(performance, end_sec)
     onset, release = performance.onset_sec, performance.onset_sec + performance.duration_sec
     damped = np.array(release)

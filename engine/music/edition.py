@@ -1,6 +1,7 @@
-"""A composed score as an editor would print it: dynamics, hairpins, slurs and pedal marks read off its performance.
+"""Edit a composed score for print: derive dynamics, hairpins, slurs and pedal marks from its performance.
 
-What is read is for the page alone: the marks say what the pianist did, and a pianist who read them would do it twice.
+The marks are for display only. They describe the performance, so a pianist model that reads them would apply them
+twice.
 """
 
 from __future__ import annotations
@@ -15,20 +16,20 @@ from numpy.typing import NDArray
 from engine.music.keys import in_minor
 from engine.music.types import EVENT_NAMES, MARK_NAMES, Marks, PageEvents, Performance, Score
 
-COMPOSED = "Étude"  # how `composer` begins in scores that the Composer has written
-# sign: (what MuseScore plays for it, the mean velocity of a pianist's bar)
+COMPOSED = "Étude"  # prefix of `composer` in composed scores
+# sign: (MuseScore's velocity, the mean velocity of a pianist's bar)
 _LEVELS = {"pp": (33, 34.0), "p": (49, 46.0), "mp": (64, 56.0), "mf": (80, 67.0), "f": (96, 79.0), "ff": (112, 92.0)}
-_CHANGE = 16.0  # what a new sign costs, in units of velocity off the sign in force, summed over bars
-_SWELL = 9.0  # units of velocity by which loudness has to rise or fall for a hairpin
+_CHANGE = 16.0  # cost of a new sign, in velocity deviation summed over bars
+_SWELL = 9.0  # minimum change of velocity for a hairpin
 _NEAR = 8.0  # quarters between a hairpin and the change of level that it leads to
 _MAX_HAIRPIN, _MIN_HAIRPIN = 8.0, 1.5  # quarters
-_LEGATO_SEC = 0.03  # between two notes that are bound
-_MIN_BOUND = 3  # onsets under a slur
+_LEGATO_SEC = 0.03  # largest gap between legato notes
+_MIN_BOUND = 3  # minimum onsets under a slur
 _PEDAL_DOWN = 64
 _MIN_PEDAL = 0.5  # beats
-_CHANGE_SEC = 0.35  # a foot that comes down again within this time has changed the pedal
-_EARLY_SEC = 0.06  # by which a pedal may go down before the chord it belongs to
-# beats a minute up to which a word is right
+_CHANGE_SEC = 0.35  # a release and press within this time is a pedal change
+_EARLY_SEC = 0.06  # by which the pedal may precede its chord
+# tempo word: upper bound in beats a minute
 _TEMPO_WORDS = (
     (46, "Largo"), (60, "Adagio"), (72, "Andante"), (84, "Andantino"), (98, "Moderato"), (114, "Allegretto"),
     (144, "Allegro"), (168, "Vivace"), (np.inf, "Presto"),
@@ -36,12 +37,12 @@ _TEMPO_WORDS = (
 
 
 def is_composed(score: Score) -> bool:
-    """Whether the Composer has written all of a score."""
+    """Whether the Composer wrote the whole score."""
     return score.composer.startswith(COMPOSED)
 
 
 def beat_quarters(ts_num: int, ts_den: int) -> float:
-    """The beat that a metronome mark counts: a dotted quarter in 6/8, a half in 2/2.
+    """Beat unit of a metronome mark: a dotted quarter in 6/8, a half in 2/2.
 
     >>> beat_quarters(6, 8), beat_quarters(3, 4), beat_quarters(2, 2)
     (1.5, 1.0, 2.0)
@@ -59,18 +60,18 @@ def tempo_words(score: Score) -> str:
 
 
 def mode(score: Score) -> str:
-    """ "major" or "minor" for a composed score, "" for one whose file did not say."""
+    """ "major" or "minor" for a composed score, "" if unknown."""
     if not is_composed(score):
         return ""
     return "minor" if in_minor(score) else "major"
 
 
 def edited(score: Score, performance: Performance) -> Score:
-    """The score with dynamics, hairpins, slurs and pedal marks of the performance, each kind only where it has none.
+    """The score with dynamics, hairpins, slurs and pedal marks from the performance, each kind only if it has none.
 
     performance  note i plays note i of the score; one with fewer notes, or a score of one onset, changes nothing
 
-    Scores that were not composed stay as their files have them.
+    Scores from files stay unchanged.
     """
     moves = np.ptp(score.onset_quarter) > 0 and len(performance) > 0 and np.ptp(performance.onset_sec) > 0
     if not is_composed(score) or len(performance) < len(score) or not moves:
@@ -95,7 +96,7 @@ class _Chords:
     """The onsets of a score with their performance.
 
     quarter  (c,) ascending
-    sec      (c,) ascending: when their notes begin, on average
+    sec      (c,) ascending: mean onset of their notes
     of_note  (n,) the onset of each note
     """
 
@@ -115,7 +116,7 @@ class _Chords:
 
 
 def _dynamics(score: Score, performance: Performance, chords: _Chords) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(c,) velocity that the sign in force asks for, (c,) hairpin, at each onset."""
+    """(c,) velocity of the sign in force, (c,) hairpin, at each onset."""
     starts = score.measures.onset_quarter
     bar = np.clip(np.searchsorted(starts, chords.quarter + 1e-6, side="right") - 1, 0, None)
     velocity = performance.velocity[: len(score)].astype(float)
@@ -130,7 +131,7 @@ def _dynamics(score: Score, performance: Performance, chords: _Chords) -> tuple[
 
 
 def _meet(level: NDArray[np.int64], quarter: NDArray, first: int, last: int, sign: int) -> None:
-    """Move a change of level in a hairpin's direction, near it, to the hairpin's end; no other stands under it."""
+    """Move a nearby change of level in a hairpin's direction to the hairpin's end; remove others under it."""
     changes = np.flatnonzero(np.sign(np.diff(level)) == sign) + 1
     end = quarter[min(last, len(quarter) - 1)]
     near = changes[(quarter[changes] >= quarter[first] - _NEAR) & (quarter[changes] <= end + _NEAR)]
@@ -141,7 +142,7 @@ def _meet(level: NDArray[np.int64], quarter: NDArray, first: int, last: int, sig
 
 
 def _levels_of_bars(loudness: NDArray, bar: NDArray) -> NDArray[np.int64]:
-    """(c,) index into _LEVELS: the signs, new ones at barlines only, that stay nearest to the loudness of each bar."""
+    """(c,) index into _LEVELS: the signs closest to the loudness of each bar, with changes at barlines only."""
     bars = int(bar[-1]) + 1
     count = np.bincount(bar, minlength=bars)
     mean = np.bincount(bar, loudness, bars) / np.maximum(count, 1)
@@ -161,7 +162,7 @@ def _levels_of_bars(loudness: NDArray, bar: NDArray) -> NDArray[np.int64]:
 
 
 def _swells(quarter: NDArray, loudness: NDArray) -> list[tuple[int, int, int]]:
-    """Hairpins as (first onset, onset after the last, 1 or -1), those that change most; none overlap or touch."""
+    """Hairpins as (first onset, onset after the last, 1 or -1), largest changes first; none overlap or touch."""
     grid = np.arange(quarter[0], quarter[-1] + 0.5, 0.5)
     smooth = np.interp(grid, quarter, loudness)
     kernel = np.hanning(7)[1:-1]
@@ -187,7 +188,7 @@ def _swells(quarter: NDArray, loudness: NDArray) -> list[tuple[int, int, int]]:
 
 
 def _slurs(score: Score, performance: Performance) -> NDArray[np.int64]:
-    """(n,) the mark "slur": lines that were played bound, divided at rests, repeated and long notes and barlines."""
+    """(n,) the mark "slur": legato lines, divided at rests, repeated and long notes and barlines."""
     out = np.zeros(len(score), np.int64)
     for staff in (1, 2):
         line = _line(score, performance, staff)
@@ -199,8 +200,8 @@ def _slurs(score: Score, performance: Performance) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class _Line:
-    """The onsets of a staff: the rows of the notes, the top pitch, quarters of onset and end, whether the key was held
-    until the next onset, how many notes.
+    """The onsets of a staff: the rows of the notes, the top pitch, quarters of onset and end, whether the key is held
+    until the next onset, number of notes.
     """
 
     rows: list[NDArray[np.int64]]

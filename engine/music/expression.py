@@ -1,5 +1,5 @@
-"""How a score becomes a performance and back: partitura's performance codec (CPJKU/partitura, performance_codec.py)
-with four changes, all of them named in `encode_expression`.
+"""Encoding and decoding of expression: partitura's performance codec (CPJKU/partitura, performance_codec.py) with the
+four changes listed in `encode_expression`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from engine.music.types import PEDAL_SAMPLES, Alignment, Expression, Performance
 
 BeatUnit = Literal["musical", "denominator", "quarter"]
 MIN_DURATION_SEC, MAX_DURATION_SEC = 0.01, 30.0
-GRACE_STEP_SEC = 0.04  # between grace notes: about the fastest that fingers play a turn
-GRACE_BEATS = 1 / 8  # a grace note, written without length, counts as this much of a beat
+GRACE_STEP_SEC = 0.04  # minimum distance between grace notes, about the fastest turn
+GRACE_BEATS = 1 / 8  # nominal length of a grace note
 LOG2_BEAT_PERIOD_LIMITS = (-4.5, 3.5)  # 0.044 to 11.3 seconds per beat, the range of the ECP table
 _SAME = 1e-4  # quarters: onsets closer than this are one chord
 
@@ -50,7 +50,7 @@ def score_beats(score: Score, unit: BeatUnit = "musical") -> tuple[NDArray[np.fl
 
 
 def beat_positions(score: Score, unit: BeatUnit = "musical") -> NDArray[np.float64]:
-    """Where every beat of the piece stands, in quarters, ascending; each barline is one of them."""
+    """Positions of all beats in quarters, ascending; each barline is one of them."""
     m = score.measures
     length = beat_quarters(m.ts_num, m.ts_den, unit)
     beats = []
@@ -77,7 +77,7 @@ class Chords:
 
 
 def chords(score: Score) -> Chords:
-    """Group the notes that are written at one time (within 1e-4 quarter)."""
+    """Group the notes with a common onset (within 1e-4 quarter)."""
     onset = score.onset_quarter
     index = np.concatenate([[0], np.cumsum(np.diff(onset) > _SAME)])
     first = np.flatnonzero(np.concatenate([[True], np.diff(index) > 0]))
@@ -85,9 +85,8 @@ def chords(score: Score) -> Chords:
 
 
 def _group_onsets(score: Score, index: NDArray, onset_sec: NDArray, known: NDArray) -> NDArray[np.float64]:
-    """Mean performed onset of each chord, NaN where nothing of it was played.
-
-    Grace notes and rolled or ornamented notes do not count when the chord has another note.
+    """Mean performed onset of each chord, NaN if none of its notes was played. Grace notes and rolled or ornamented
+    notes are excluded if the chord has others.
     """
     groups = index[-1] + 1
     marks = score.marks
@@ -111,7 +110,7 @@ def _rising_knots(
         while keep and time[k] - time[keep[-1]] < min_period * (position[k] - position[keep[-1]]):
             if len(keep) == 1 or k < len(position) - 1:
                 break
-            keep.pop()  # the last knot must stay: earlier ones give way
+            keep.pop()  # the last knot must stay: remove earlier ones
         if time[k] - time[keep[-1]] >= min_period * (position[k] - position[keep[-1]]):
             keep.append(k)
     return np.array(keep)
@@ -120,16 +119,16 @@ def _rising_knots(
 def encode_expression(
     score: Score, performance: Performance, alignment: Alignment, tempo: Literal["beat", "onset"] = "beat"
 ) -> Expression:
-    """Measure how the score was played, one row per score note.
+    """Measure the expression of a performance, one row per score note.
 
-    tempo  "onset": a beat period for every chord, (O_{k+1} - O_k) / (S_{k+1} - S_k), as ECP and partitura have it;
-           "beat": one for every beat, from the chords that stand on beats, so that fast notes do not make the tempo
-           jump; what is left over is timing
+    tempo  "onset": a beat period for every chord, (O_{k+1} - O_k) / (S_{k+1} - S_k), as in ECP and partitura; "beat":
+           one for every beat, from the chords on beats, so that fast notes do not distort the tempo; the residual is
+           timing
 
-    Differences from partitura: timing is positive when late; grace and rolled notes stay out of a chord's mean onset;
-    the last beat period is the median of the four before; a grace note counts as 1/8 beat long.
-    Unplayed notes get their neighbours' values and `played` False. A repeat that the performance leaves out takes no
-    time: the beats before and after it are neighbours. Raises ValueError with fewer than 2 matched onsets.
+    Differences from partitura: timing is positive when late; grace and rolled notes are excluded from a chord's mean
+    onset; the last beat period is the median of the four before; a grace note counts as 1/8 beat long. Unplayed notes
+    get their neighbours' values and `played` False. An omitted repeat takes no time: the beats before and after it are
+    adjacent. Raises ValueError with fewer than 2 matched onsets.
     """
     n = len(score)
     onset_sec, held, velocity = np.full(n, np.nan), np.full(n, np.nan), np.full(n, np.nan)
@@ -169,7 +168,7 @@ def encode_expression(
 
 
 def _without(score: Score, c: Chords, alignment: Alignment) -> Chords:
-    """The chords on an axis of beats that stands still in every repeat that was left out."""
+    """The chords on a beat axis that excludes omitted repeats."""
     beat, m = c.beat.copy(), score.measures
     for p in left_out(score, alignment):
         start = m.onset_quarter[p.start]
@@ -199,10 +198,11 @@ def _sample_pedal(performance: Performance, grid: NDArray, last_period: float) -
 
 
 def decode_expression(score: Score, expression: Expression) -> Performance:
-    """Play the score: note i of the result is note i of the score; the first onset is at 0 s.
+    """Decode expression to a performance: note i of the result is note i of the score; the first onset is at 0 s.
 
-    Beat periods are tied within a chord by their median (spec A.5). Durations are 10 ms to 30 s, and a key struck
-    again ends 1 ms before; voices in unison are struck together. The pedal is released after the last note.
+    A chord gets the median of its beat periods (arXiv 2507.01582, ECP decoding). Durations are 10 ms to 30 s; a note
+    ends 1 ms before the next stroke of its key; unisons of two voices are one stroke. The pedal is released after the
+    last note.
     """
     c = chords(score)
     period = group_median(expression.beat_period, c.index)
@@ -229,10 +229,10 @@ def decode_expression(score: Score, expression: Expression) -> Performance:
 
 
 def in_written_order(score: Score, performance: Performance) -> Performance:
-    """A performance in score order whose grace notes are struck as they stand, each before the next.
+    """A performance in score order with its grace notes in written order.
 
     The grace notes of one chord and staff keep their times, sorted; where two, or the last and its main note, are
-    nearer than `GRACE_STEP_SEC`, the earlier ones move forward. When one would begin before 0 s all is moved later.
+    closer than `GRACE_STEP_SEC`, the earlier ones move forward. If one would start before 0 s, everything moves later.
     """
     rows = np.flatnonzero(score.grace)
     if not len(rows):
@@ -256,7 +256,7 @@ def in_written_order(score: Score, performance: Performance) -> Performance:
 
 
 def _strokes(score: Score, chord: NDArray, played: NDArray) -> NDArray[np.int64]:
-    """For each note the first played note on its key in its chord, (n,): two voices in unison are one stroke."""
+    """For each note the first performed note of its pitch in its chord, (n,): a unison of two voices is one stroke."""
     key = (chord * 2 + ~score.grace) * 128 + score.pitch
     order = np.lexsort((~played, key))
     _, first, inverse = np.unique(key[order], return_index=True, return_inverse=True)
@@ -281,9 +281,9 @@ def group_median(values: NDArray, index: NDArray) -> NDArray[np.float64]:
 
 
 def end_before_repeat(onset: NDArray, duration: NDArray, pitch: NDArray) -> NDArray[np.float64]:
-    """Durations (n,) such that no key is still held when it is struck again: a note ends 1 ms before.
+    """Durations (n,) shortened so that a note ends 1 ms before the next stroke of its key.
 
-    Notes struck together on one key, two voices in unison, keep their lengths. onset and duration (n,) in seconds.
+    Unisons of two voices keep their lengths. onset and duration (n,) in seconds.
 
     >>> end_before_repeat(np.array([0.0, 1.0]), np.array([2.0, 2.0]), np.array([60, 60]))
     array([0.999, 2.   ])
@@ -305,10 +305,9 @@ def end_before_repeat(onset: NDArray, duration: NDArray, pitch: NDArray) -> NDAr
 def steady_pedal(
     performance: Performance, low: int = 52, high: int = 83, min_down_sec: float = 0.08, min_up_sec: float = 0.02
 ) -> Performance:
-    """Give a sampled pedal the inertia of a foot: down above `high`, up below `low`, in between as it was.
-
-    Lifts shorter than `min_up_sec` and presses shorter than `min_down_sec` are left out. Half-pedal depths stay within
-    their side of 64, where "down" begins.
+    """Apply hysteresis to a sampled pedal: down above `high`, up below `low`, in between unchanged. Lifts shorter than
+    `min_up_sec` and presses shorter than `min_down_sec` are removed. Half-pedal depths stay within their side of 64,
+    where "down" begins.
     """
     at, value = performance.pedal_sec, performance.pedal_value
     if not len(at):
@@ -363,7 +362,7 @@ def apply_strength(expression: Expression, strength: Strength) -> Expression:
 def beat_times(
     score: Score, performance: Performance
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """When each beat of the score falls in a performance that has the score's notes first, in order.
+    """Times of the beats in a performance whose first notes are the score's, in order.
 
     returns  beat (k,) from the first barline; sec (k,) strictly increasing; quarter (k,)
     """

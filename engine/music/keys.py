@@ -1,4 +1,4 @@
-"""Major or minor: how well notes fit the profile of a key."""
+"""Mode detection by key profiles."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def major_tonic(fifths: int) -> int:
 
 
 def minor_fit(pitch: NDArray, duration: NDArray, fifths: int) -> float:
-    """How much nearer notes are to the minor key of a signature than to its major key: difference of correlations with
-    the profiles, positive for minor; 0 for notes that say nothing.
+    """Fit to the minor minus fit to the major key of a signature: difference of correlations with the profiles; 0 for
+    uninformative notes.
 
     pitch (n,) MIDI numbers, duration (n,) in any unit
     """
@@ -43,8 +43,8 @@ def last_bass(onset: NDArray, duration: NDArray, pitch: NDArray) -> int:
 
 
 def in_minor(score: Score) -> bool:
-    """Whether a score is in the minor key of its first signature: the last bass note says so where it is the tonic of
-    either key, else all notes.
+    """Whether a score is in the minor key of its first signature: decided by the last bass note if it is the tonic of
+    either key, else by all notes.
     """
     fifths = int(score.measures.fifths[0])
     sounding = ~score.grace & (score.duration_quarter > 0)

@@ -1,4 +1,4 @@
-"""Trills, mordents, turns and tremolos played out from their signs, by the rules of their period.
+"""Realisation of trills, mordents, turns and tremolos by the rules of their period.
 
 C. P. E. Bach (Versuch, 1753) and Türk (1789) begin a trill on the note above; Hummel (1828) on the written note. The
 auxiliary notes are those of the key signature. A note's strokes fill its written length.
@@ -47,7 +47,7 @@ def neighbour(pitch: int, fifths: int, up: bool) -> int:
 
 
 def with_ornaments(score: Score, performance: Performance) -> Performance:
-    """The performance with every ornamented note played out; only notes of the score's own length, no grace notes.
+    """The performance with realised ornaments; only notes of the score's own length, no grace notes.
 
     Note i stays note i of the score: the first stroke on its written key. The other strokes follow after all notes.
     """
@@ -89,7 +89,7 @@ def with_ornaments(score: Score, performance: Performance) -> Performance:
 
 
 def _of_chords(score: Score) -> NDArray[np.int64]:
-    """The ornament of each note, (n,); a tremolo concerns its whole chord, though one note alone carries the sign."""
+    """The ornament of each note, (n,); a tremolo applies to the whole chord, although one note has the sign."""
     kind = score.marks["ornament"].astype(np.int64)
     for i in np.flatnonzero(kind > TREMOLO):
         chord = (
@@ -111,7 +111,7 @@ def _strokes(
     if kind == TRILL and length >= 4 * SHORTEST_SEC:
         count = int(np.clip(round(length / STROKE_SEC), 4, length / SHORTEST_SEC))
         first, second = (upper, pitch) if above else (pitch, upper)
-        count -= count % 2 if above else 1 - count % 2  # it ends on the written note
+        count -= count % 2 if above else 1 - count % 2  # end on the written note
         count = max(count, 4 if above else 5)
         return [((first, second)[k % 2], length / count) for k in range(count)]
     shape = {

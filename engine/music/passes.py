@@ -1,4 +1,4 @@
-"""The passes of repeated music in a score as played, and which of them a performance leaves out."""
+"""Passes of repeats in an unfolded score, and those that a performance omits."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from numpy.typing import NDArray
 
 from engine.music.types import Alignment, Measures, Remark, Score
 
-MIN_SHARE = 0.3  # of the score that a performance contains, else nothing is measured
+MIN_SHARE = 0.3  # minimum share of the score in a performance to measure
 MIN_MATCH = 0.5  # of the notes of the shorter one, score or performance, that match: chance alone finds up to 0.42
 
 
 def passes(measures: Measures) -> list[range]:
-    """Measures of each pass that could be left out: those before a step back to bars already played, or after it.
+    """Measures of each pass that can be omitted: those before or after a jump back.
 
     >>> m = Measures(*(np.zeros(5) for _ in range(3)), *(np.ones(5, int) for _ in range(3)), np.array([1, 2, 1, 2, 3]))
     >>> passes(m)
@@ -40,9 +40,8 @@ def measure_of(score: Score) -> NDArray[np.int64]:
 
 
 def left_out(score: Score, alignment: Alignment) -> list[range]:
-    """The passes of repeated music of which nothing was played, in order, none inside another.
-
-    A pass counts when its other pass was played, so that a passage that is missing altogether is none.
+    """The omitted passes, in order, none inside another. The other pass must be played, so a missing passage is not
+    one.
     """
     measure = measure_of(score)
     written = np.bincount(measure, minlength=len(score.measures))
@@ -60,14 +59,14 @@ def left_out(score: Score, alignment: Alignment) -> list[range]:
 
 
 def found_share(score: Score, alignment: Alignment) -> float:
-    """The share of the written notes that were played, repeats that were left out apart."""
+    """The share of the written notes that were played, omitted repeats excluded."""
     measure = measure_of(score)
     asked = ~np.isin(measure, [k for p in left_out(score, alignment) for k in p])
     return len(alignment) / max(int(asked.sum()), 1)
 
 
 def repeat_remarks(score: Score, alignment: Alignment) -> list[Remark]:
-    """One remark for each repeat that the performance leaves out."""
+    """One remark for each omitted repeat."""
     out = []
     for p in left_out(score, alignment):
         first, last = (int(score.measures.number[k]) for k in (p.start, p.stop - 1))

@@ -1,7 +1,7 @@
-"""Written pedal signs are honoured: Ped. and its release, con pedale, senza pedale.
+"""Apply written pedal marks: Ped. and its release, con pedale, senza pedale.
 
-Between a release and the next Ped. the foot stays up, unless that is more than LONG_GAP_BARS away; elsewhere the
-performance keeps its own pedalling.
+Between a release and the next Ped. the pedal is up, unless they are more than LONG_GAP_BARS apart; elsewhere the
+performance keeps its pedal.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from engine.music.expression import beat_times
 from engine.music.types import Performance, Score
 
 LONG_GAP_BARS = 4
-_CHANGE_SEC = 0.08  # the foot is down again this long after a change
-_USED = 0.4  # of a bar: with less pedal than this, con pedale is not obeyed
+_CHANGE_SEC = 0.08  # time from a release to the next press in a pedal change
+_USED = 0.4  # minimum share of a bar with pedal to satisfy con pedale
 _DOWN, _UP = 100, 0
 
 
 @dataclass(frozen=True)
 class _Span:
-    """What the page asks from one place to the next, in quarters: "down", "up" or "used"."""
+    """The written pedal from one position to the next, in quarters: "down", "up" or "used"."""
 
     start: float
     end: float
@@ -32,7 +32,7 @@ class _Span:
 
 
 def with_pedal_marks(score: Score, performance: Performance) -> Performance:
-    """The performance with its pedal as written, where it is written. Its notes are not changed."""
+    """The performance with written pedal marks applied. Notes are unchanged."""
     spans = _spans(score)
     if not spans:
         return performance
@@ -74,7 +74,7 @@ def _spans(score: Score) -> list[_Span]:
 def _set(
     at: NDArray, value: NDArray, start: float, end: float, level: int
 ) -> tuple[NDArray[np.float64], NDArray[np.int16]]:
-    """The pedal at `level` from start to end, lifted before it goes down and after; elsewhere as it was."""
+    """Set the pedal to `level` from start to end, with a release before and after."""
     i = int(np.searchsorted(at, end, side="right")) - 1
     keep = (at < start) | (at > end)
     if level == _UP:
@@ -89,7 +89,7 @@ def _set(
 def _used(
     score: Score, span: _Span, at: NDArray, value: NDArray, seconds: Callable[[float], float]
 ) -> tuple[NDArray, NDArray]:
-    """Bars with hardly any pedal get one that changes with the bass."""
+    """Add pedal that changes with the bass to bars with too little."""
     m = score.measures
     for onset, duration in zip(m.onset_quarter, m.duration_quarter, strict=True):
         if onset < span.start - 1e-6 or onset >= span.end - 1e-6:

@@ -7,14 +7,14 @@ from collections.abc import Iterable
 
 from engine.music.types import Remark
 
-MAX_REMARKS = 500  # that one file may cause; more are counted in the last
+MAX_REMARKS = 500  # per file; the last one counts further ones
 _MAX_TEXT = 300
 LEFT_OUT = "this part is left out; the keyboard part is played"  # of a song's voice
 _MAX_BARS = 8  # ranges of bars named in one line
 
 
 def remark_lines(remarks: Iterable[Remark]) -> list[str]:
-    """One line for each kind of remark, with the bars that it concerns, in the order of first mention.
+    """One line for each kind of remark, with its bars, in order of first occurrence.
 
     >>> remark_lines([Remark(3, "<cue>", "cue notes are not played"), Remark(4, "<cue>", "cue notes are not played")])
     ['Bars 3-4: cue notes are not played (<cue>).']
@@ -49,7 +49,7 @@ def _ranges(numbers: list[int]) -> list[tuple[int, int]]:
 
 
 def bounded(remarks: Iterable[Remark]) -> tuple[Remark, ...]:
-    """Remarks without doubles, their texts printable and short, at most MAX_REMARKS of them."""
+    """Remarks without duplicates, with printable short texts, at most MAX_REMARKS."""
     clean = dict.fromkeys(Remark(int(r.bar), _clean(r.element), _clean(r.text)) for r in remarks)
     out = tuple(clean)
     if len(out) <= MAX_REMARKS:

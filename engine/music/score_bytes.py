@@ -1,4 +1,4 @@
-"""A Score as bytes, and back: what travels between processes."""
+"""Serialisation of a Score to bytes, for messages between processes."""
 
 from __future__ import annotations
 

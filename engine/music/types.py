@@ -1,8 +1,7 @@
-"""The musical types that every other part speaks: frozen, with the unit in each name.
+"""The shared musical types: frozen, with the unit in each field name.
 
-One bar through them: a `Score` holds what is written (quarters), a `Performance` what was played (seconds),
-an `Alignment` which note is which, an `Expression` how the one became the other, a `Style` what a user asks for,
-and an `AudioClip` what is heard.
+`Score`: written notes (quarters). `Performance`: played notes (seconds). `Alignment`: their match. `Expression`: their
+difference. `Style`: settings of the Pianist. `AudioClip`: sound.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ class BadInput(ValueError):
 
 
 class BundleError(RuntimeError):
-    """A checkpoint cannot be used; the message names the folder and what is wrong."""
+    """A checkpoint cannot be used; the message has the folder and the reason."""
 
 
 def _freeze(obj: object, name: str, dtype: np.dtype | type, shape_like: int | None = None) -> NDArray:
-    value = np.array(getattr(obj, name), dtype=dtype)  # a copy: the caller's array stays writable
+    value = np.array(getattr(obj, name), dtype=dtype)  # a copy, so that the caller's array stays writable
     if shape_like is not None and len(value) != shape_like:
         raise ValueError(f"{name} has {len(value)} entries, {shape_like} expected; give one per note")
     value.setflags(write=False)
@@ -35,10 +34,10 @@ def _freeze(obj: object, name: str, dtype: np.dtype | type, shape_like: int | No
 
 
 def digest(obj: object) -> str:
-    """Hex SHA-1 of a frozen musical object's contents, the key that caches use."""
+    """Hex SHA-1 of a frozen musical object's contents, a cache key."""
     h = hashlib.sha1(type(obj).__name__.encode())
     for f in fields(obj):  # type: ignore[arg-type]
-        if not f.compare:  # about the file, not about the music
+        if not f.compare:  # metadata of the file, not music
             continue
         value = getattr(obj, f.name)
         h.update(f.name.encode())
@@ -52,7 +51,7 @@ def digest(obj: object) -> str:
 
 
 MARK_NAMES = (
-    "written_velocity",  # 1..127 what the written dynamics ask for, 0 unknown
+    "written_velocity",  # 1..127 velocity of the written dynamics, 0 unknown
     "hairpin",  # 1 crescendo, -1 diminuendo, 0 neither
     "accent",  # 1 accent, 2 marcato or sforzato
     "staccato",  # 1 staccato, 2 staccatissimo
@@ -72,7 +71,7 @@ TREMOLO = 16  # in the column "ornament"
 
 @dataclass(frozen=True)
 class Marks:
-    """What the notation says beyond pitch and duration, one value per note of a Score.
+    """Performance marks, one value per note of a Score.
 
     table  (n, 12) int16, columns in the order of MARK_NAMES; 0 means "not written" or "not known"
     """
@@ -90,7 +89,7 @@ class Marks:
 
     @classmethod
     def none(cls, n: int) -> Marks:
-        """No marks at all, as in a plain MIDI file."""
+        """No marks, as for a plain MIDI file."""
         return cls(np.zeros((n, len(MARK_NAMES)), np.int16))
 
 
@@ -102,15 +101,15 @@ EVENT_NAMES = (
     "dynamic",  # a dynamics sign: p, ff, sfz ...
     "rit", "accel", "a_tempo", "slower", "faster", "dolce", "force", "held", "free", "cresc", "dim",  # words
     "pedal_down", "pedal_up", "con_pedale", "senza_pedale",
-    "metronome",  # a printed metronome mark, unlike a playback tempo that a program hides in the file
+    "metronome",  # a printed metronome mark, not a hidden playback tempo
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class PageEvents:
-    """Signs of the page that belong to a place and not to a note, in playing order.
+    """Signs at a score position rather than a note, in playing order.
 
-    quarter  (e,) float64 quarters from the first barline, ascending; a barline stands 0.001 before the bar's end
+    quarter  (e,) float64 quarters from the first barline, ascending; a barline is 0.001 before the bar's end
     kind     (e,) int8 index into EVENT_NAMES
     """
 
@@ -129,7 +128,7 @@ class PageEvents:
         return len(self.quarter)
 
     def at(self, name: str) -> NDArray[np.float64]:
-        """Quarters at which events of one kind stand."""
+        """Positions of the events of one kind, quarters."""
         return self.quarter[self.kind == EVENT_NAMES.index(name)]
 
     @classmethod
@@ -144,8 +143,8 @@ class Measures:
     """Barlines, metre and key, one entry per measure, in playing order.
 
     onset_quarter     (m,) quarters from the first barline; a pickup measure is negative
-    duration_quarter  (m,) quarters that this measure really lasts
-    position_quarter  (m,) where in its bar the measure starts: 0, or more for a pickup
+    duration_quarter  (m,) actual length in quarters
+    position_quarter  (m,) start of the measure in its bar: 0, or more for a pickup
     ts_num, ts_den    (m,) time signature
     fifths            (m,) key signature, sharps positive
     number            (m,) the printed measure number
@@ -181,11 +180,11 @@ class Measures:
 
 @dataclass(frozen=True)
 class Remark:
-    """One thing of a file that the reader left out, guessed or mended.
+    """A note on content of a file that the reader omitted, guessed or repaired.
 
-    bar      printed measure number; 0 when it concerns the whole file
-    element  the element as its format names it: "<cue>", "**text", "note 60"
-    text     what was done with it, one clause: "cue notes are not played"
+    bar      printed measure number; 0 for the whole file
+    element  the element in the terms of its format: "<cue>", "**text", "note 60"
+    text     the treatment, one clause: "cue notes are not played"
     """
 
     bar: int
@@ -206,12 +205,12 @@ class Score:
     grace             (n,) bool
     marks             Marks of n rows
     measures          Measures
-    title, composer   as written in the file, "" when unknown
-    tempo_bpm         quarters a minute that the default performance keeps on average; 0 leaves the pace to the Pianist
-    events            signs of the page that stand between the notes, see PageEvents
-    remarks           what the reader of the file left out, guessed or mended; not part of the digest
-    document          the MusicXML file that the score was read from, zlib-compressed; b"" for other sources. Saving
-                      patches it, see engine.music.document. Not part of the digest
+    title, composer   from the file, "" if unknown
+    tempo_bpm         mean tempo of the default performance, quarters a minute; 0: the Pianist decides
+    events            signs between the notes, see PageEvents
+    remarks           omissions, guesses and repairs of the reader; not part of the digest
+    document          the source MusicXML file, zlib-compressed; b"" for other sources. Saving patches it, see
+                      engine.music.document. Not part of the digest
     """
 
     onset_quarter: NDArray[np.float64]
@@ -259,7 +258,8 @@ class Score:
 
 @dataclass(frozen=True)
 class Performance:
-    """What was played. Notes stand in any order; a rendering of a Score keeps the score's order, note i for note i.
+    """Played notes and pedal, in any order; a performance of a Score by the Pianist keeps the score's order, note i for
+    note i.
 
     onset_sec     (n,) seconds from the start of the recording
     duration_sec  (n,) seconds the key is held, not the pedalled sound
@@ -295,7 +295,7 @@ class Performance:
 
     @property
     def end_sec(self) -> float:
-        """When the last key is released; 0 for an empty performance."""
+        """Time of the last key release; 0 for an empty performance."""
         return float((self.onset_sec + self.duration_sec).max()) if len(self) else 0.0
 
     @property
@@ -305,7 +305,7 @@ class Performance:
 
 @dataclass(frozen=True)
 class Alignment:
-    """Which played note is which written note.
+    """The match of played and written notes.
 
     score_index, performance_index  (k,) pairs of matched notes, ascending score_index
     Score notes outside are omissions (unplayed); performance notes outside are insertions (ornaments, slips).
@@ -324,20 +324,20 @@ class Alignment:
 
     @classmethod
     def identity(cls, n: int) -> Alignment:
-        """Note i of the one is note i of the other, as in our own renderings."""
+        """Note i of the score is note i of the performance, as in the Pianist's performances."""
         return cls(np.arange(n, dtype=np.int32), np.arange(n, dtype=np.int32))
 
 
 @dataclass(frozen=True)
 class Expression:
-    """How a score was turned into a performance: one row per score note, partitura's performance codec with our signs.
+    """The expression of a performance: one row per score note, as in partitura's performance codec.
 
     beat_period       (n,) seconds per (musical) beat at the note's onset; tied within a chord
     timing_sec        (n,) seconds off the beat grid, positive is late
     velocity          (n,) 1..127
     articulation_log2 (n,) log2(played / notated length); 0 is full length
     pedal             (n, 4) sustain pedal 0..127 at 0, 1/4, 1/2, 3/4 of the time to the next onset
-    played            (n,) bool; False where the note was written but not played (its row is interpolated)
+    played            (n,) bool; False for an omission (its row is interpolated)
     """
 
     beat_period: NDArray[np.float64]
@@ -361,7 +361,7 @@ class Expression:
 
 @dataclass(frozen=True)
 class Strength:
-    """How much of each kind of expression to apply: 0 is none (deadpan), 1 as modelled, up to 1.5 exaggerated."""
+    """Scale of each kind of expression: 0 is none (deadpan), 1 as modelled, up to 1.5 exaggerated."""
 
     tempo: float = 1.0
     timing: float = 1.0
@@ -381,13 +381,13 @@ DEFAULT_FREEDOM = 0.3
 
 @dataclass(frozen=True)
 class Style:
-    """What a user asks of the pianist.
+    """Settings of the Pianist.
 
     z         values on the labelled style axes and the free latent, in standard deviations; () is the default style
     strength  Strength
     seed      the same seed and settings give the same notes
-    freedom   0 is the performance that people expect of the page, 1 one player's own; DEFAULT_FREEDOM in between
-    ornaments play trills, mordents, turns and tremolos from their signs; the notes that this adds follow after the rest
+    freedom   0 is the expected performance, 1 an individual sample; DEFAULT_FREEDOM by default
+    ornaments realise trills, mordents, turns and tremolos; additional notes follow after the others
     """
 
     z: tuple[float, ...] = ()
@@ -403,7 +403,7 @@ class Style:
 
 @dataclass(frozen=True)
 class AudioClip:
-    """Sound, of one channel unless it says otherwise.
+    """Sound of one or two channels.
 
     samples      (num_samples,) float32 in [-1, 1], or (num_samples, 2) for left and right
     sample_rate  Hz
@@ -419,7 +419,7 @@ class AudioClip:
 
     @classmethod
     def joined(cls, parts: Iterable[AudioClip]) -> AudioClip:
-        """The parts of a stream one after the other; there is at least one."""
+        """Concatenate the parts of a stream, at least one."""
         clips = list(parts)
         return cls(np.concatenate([clip.samples for clip in clips]), clips[0].sample_rate)
 
@@ -429,7 +429,7 @@ class AudioClip:
         return 1 if self.samples.ndim == 1 else self.samples.shape[1]
 
     def mono(self) -> AudioClip:
-        """The mean of the channels; the clip itself where there is one."""
+        """The mean of the channels; the clip itself if it is mono."""
         return self if self.channels == 1 else AudioClip(self.samples.mean(1), self.sample_rate)
 
     @property

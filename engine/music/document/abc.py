@@ -1,4 +1,4 @@
-"""ABC as a `Score`: verovio makes MEI of it, which our own reader reads."""
+"""ABC as a `Score`, by way of verovio's conversion to MEI."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ _TEMPO = re.compile(r"(?m)^Q:\s*(?:\"[^\"\n]*\")?\s*(\d{1,3})/(\d{1,3})\s*=\s*(\
 
 
 def read_abc(data: bytes) -> Score:
-    """Read the first tune of an ABC file (abcnotation.com, standard 2.1). Raises BadInput when verovio cannot."""
+    """Read the first tune of an ABC file (abcnotation.com, standard 2.1). Raises BadInput if verovio cannot convert
+    it."""
     import verovio
 
     text = first_tune(data.decode("utf-8", "replace"))

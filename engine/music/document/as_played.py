@@ -1,8 +1,8 @@
-"""MusicXML as played: the written page, with the tempo, loudness, times and pedal of a performance for playback.
+"""MusicXML as played: a score with the tempo, loudness, times and pedal of a performance for playback.
 
 W3C MusicXML 4.0: `<sound tempo>` in quarters a minute at every beat; of each `<note>` `dynamics` in per cent of a forte
 (velocity 90), `attack` and `release` in divisions, early is negative; `<pedal>` with `damper-pedal`. A notation program
-that reads them plays the page as the pianist did; one that does not shows the page as it was.
+that supports these attributes reproduces the performance; others show the score unchanged.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from engine.music.io.musicxml_page import number, page_of
 from engine.music.io.written import Page, score_of
 from engine.music.types import BadInput, Performance, Score
 
-FORTE = 90  # the velocity that 100 per cent stand for
+FORTE = 90  # velocity of 100 per cent
 _FINEST = 480  # divisions of a quarter at least
 _LEADING = ("print", "attributes", "barline")
 
@@ -55,10 +55,10 @@ class Clock:
 
 
 def musicxml_as_played(score: Score, performance: Performance) -> bytes:
-    """The score's own document, or a new one, with a performance in it; repeats are written out.
+    """The score's document, or a new one, with a performance in it; repeats are unfolded.
 
     performance  note for note the score's
-    Raises BadInput when it has not one note for each note of the score.
+    Raises BadInput unless it has one note for each note of the score.
     """
     if len(performance) != len(score):
         raise BadInput(
@@ -113,7 +113,7 @@ def _divisions(quarters: float) -> str:
 
 
 def _count_finely(root: Any) -> None:
-    """Count in _FINEST divisions of a quarter throughout, whatever the document counted in before."""
+    """Change the document to multiples of _FINEST divisions of a quarter."""
     for part in root.findall("part"):
         divisions, first = Fraction(1), True
         for measure in part.findall("measure"):
@@ -164,7 +164,7 @@ def _pedal(down: bool) -> Any:
 
 
 def _write_events(root: Any, page: Page, events: Sequence[Sequence[tuple[int, Any]]]) -> None:
-    """Put them at the beginning of each bar of the first played part, with steps through time between them."""
+    """Insert them at the beginning of each bar of the first played part, with <forward> and <backup> between them."""
     part = min((heads[0][1].part for heads in page.heads), default=0)
     for measure, found in zip(root.findall("part")[part].findall("measure"), events, strict=False):
         at = next((k for k, e in enumerate(measure) if e.tag not in _LEADING), len(measure))

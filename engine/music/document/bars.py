@@ -1,4 +1,4 @@
-"""Change notes in one <measure> of a MusicXML part, and leave everything else in it as it stands."""
+"""Change notes in one <measure> of a MusicXML part; everything else in it stays unchanged."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ _MAX_DIVISIONS = 100_000
 
 
 class CannotPatch(Exception):
-    """The change cannot be written into the old file; the message says which change."""
+    """The change cannot be written into the old file; the message names it."""
 
 
 class OnePlaying(CannotPatch):
-    """A bar that is repeated was changed in one of its playings only."""
+    """A repeated bar was changed in one of its passes only."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class BarEditor:
     """One bar of one part.
 
     divisions  of a quarter, in force in the bar
-    pulse      how its metre divides notes and rests
+    pulse      division of notes and rests in its metre
     """
 
     def __init__(self, measure: Any, divisions: Fraction, pulse: Pulse) -> None:
@@ -63,11 +63,11 @@ class BarEditor:
         if len(own) > 1:
             raise CannotPatch("the divisions change inside the bar")
         self.measure, self.divisions, self.pulse = measure, divisions, pulse
-        self.scaled = 1  # how many times finer the bar now counts than the document
+        self.scaled = 1  # divisions of the bar over those of the document
         self.several = measure.find("note/staff") is not None
-        self.places: set[tuple[int, str, int]] = set()  # (staff, step, octave) whose accidentals are looked through
+        self.places: set[tuple[int, str, int]] = set()  # (staff, step, octave) whose accidentals must be checked
 
-    # ---- what stands in the bar
+    # ---- contents of the bar
     def timed(self) -> list[tuple[Any, Fraction, Fraction]]:
         """Each <note> with its onset and length in quarters; grace notes have length 0."""
         out = []
@@ -97,7 +97,7 @@ class BarEditor:
 
     # ---- changes
     def repitch(self, note: Any, pitch: int, spelling: int) -> None:
-        """Another pitch for a note; its lyrics, fingering, stem and slurs stay."""
+        """Change the pitch of a note; its lyrics, fingering, stem and slurs stay."""
         found = note.find("pitch")
         self._place(note)
         set_pitch(found, pitch, spelling)
@@ -105,7 +105,7 @@ class BarEditor:
         self._place(note)
 
     def remove(self, note: Any) -> None:
-        """Take a note away: out of its chord, or leave a rest of its length."""
+        """Remove a note from its chord, or replace it by a rest."""
         self._place(note)
         follower = next((n for n in note.itersiblings("note")), None)
         if note.find("grace") is not None or note.find("chord") is not None:
@@ -141,7 +141,7 @@ class BarEditor:
         note.insert(0, etree.Element("rest"))
 
     def replace_staff(self, staff: int, written: Any, hand: int, divisions: Fraction) -> None:
-        """Write one staff anew from a bar of our own writer.
+        """Replace one staff by that of a bar of write_musicxml.
 
         staff, hand  its number here and there
         divisions    of the written bar
@@ -176,7 +176,7 @@ class BarEditor:
             self._layer(layer)
 
     def add(self, pieces: Sequence[Piece], staff: int) -> None:
-        """Write new notes among those of a staff: into a chord, into a rest, else as a voice of their own."""
+        """Add notes to a staff: to a chord, in a rest, else as a new voice."""
         groups: dict[tuple[Fraction, Fraction], list[Piece]] = defaultdict(list)
         for piece in sorted(pieces, key=lambda p: (p.start, p.pitch)):
             groups[piece.start, piece.length].append(piece)
@@ -196,7 +196,7 @@ class BarEditor:
             left = rest
 
     def finish(self, fifths: int) -> None:
-        """Accidentals where the changes need them, and the divisions. fifths: the key signature of the bar."""
+        """Add required accidentals, and state the divisions. fifths: the key signature of the bar."""
         self._tidy()
         said: dict[tuple, int] = {}
         for note, _, _ in sorted(self.timed(), key=lambda t: t[1]):
@@ -237,7 +237,7 @@ class BarEditor:
         return False
 
     def _shell(self, piece: Piece, like: Any) -> Any:
-        """A new <note> of a piece's pitch and ties, as long as another note and in its voice."""
+        """A new <note> of a piece's pitch and ties, with the duration and voice of another note."""
         note = etree.Element("note")
         set_pitch(etree.SubElement(note, "pitch"), piece.pitch, piece.spelling)
         for child in like:
@@ -258,7 +258,7 @@ class BarEditor:
             insert_child(note, notations)
 
     def _into_rest(self, start: Fraction, length: Fraction, chord: list[Piece], staff: int) -> bool:
-        """Into a run of rests that stand side by side in one voice."""
+        """Put a chord into consecutive rests of one voice; return whether there was room."""
         runs: list[list[tuple[Any, Fraction, Fraction]]] = []
         for note, at, lasts in self.timed():
             plain = note.find("rest") is not None and note.find("time-modification") is None
@@ -293,7 +293,7 @@ class BarEditor:
         return False
 
     def _new_voice(self, groups: list[tuple[Fraction, Fraction, list[Piece]]], staff: int) -> None:
-        """A voice of its own, its silences left blank."""
+        """Add a voice, without rests in its gaps."""
         stream: list[tuple[Fraction, NoteValue, list[Piece], bool, bool]] = []
         for start, length, chord in groups:
             at, values = start, note_values(start, length, self.pulse)
@@ -302,7 +302,7 @@ class BarEditor:
                 at += value.length
         self._fit([x for at, value, *_ in stream for x in (at, value.length)])
         grouped = beam_groups([at for at, *_ in stream], [value for _, value, *_ in stream], self.pulse)
-        for k in range(1, len(stream)):  # no beam over a silence
+        for k in range(1, len(stream)):  # no beam across a gap
             if stream[k][0] != stream[k - 1][0] + stream[k - 1][1].length:
                 grouped[k:] = [g + 1000 for g in grouped[k:]]
         beams = beam_states([value.beams for _, value, *_ in stream], grouped)
@@ -356,7 +356,7 @@ class BarEditor:
             etree.SubElement(note, "staff").text = str(staff)
 
     def _layer(self, layer: list[Any]) -> None:
-        """Put a voice that begins at the barline after all others; the time goes on where it stood."""
+        """Append a voice that starts at the barline; restore the time position afterwards."""
         at = max((k for k, e in enumerate(self.measure) if e.tag in ("note", "backup", "forward")), default=-1) + 1
         here = self._cursor(at)
         length = Fraction(0)
@@ -372,7 +372,7 @@ class BarEditor:
             self.measure.insert(at + k, element)
 
     def _free_voice(self, staff: int) -> int:
-        """A voice number that no note of the bar has."""
+        """An unused voice number."""
         used = {n.findtext("voice") for n in self.measure.findall("note")}
         mine = range(4 * staff - 3, 4 * staff + 1)
         return next(v for v in (*mine, *range(9, 1000)) if str(v) not in used)
@@ -389,7 +389,7 @@ class BarEditor:
             note.remove(child)
 
     def _blank(self, note: Any) -> None:
-        """Leave a note's time and nothing else."""
+        """Replace a note by a <forward> of its duration."""
         duration = note.findtext("duration")
         if note.find("grace") is None and note.find("chord") is None and duration:
             step = time_step("forward", Fraction(duration.strip()))
@@ -398,7 +398,7 @@ class BarEditor:
         self._detach(note)
 
     def _tidy(self) -> None:
-        """Join steps through time that follow each other, where one of them goes forward."""
+        """Merge consecutive <forward> and <backup> elements."""
         elements = list(self.measure)
         for a, b in pairwise(elements):
             tags = {a.tag, b.tag}
@@ -421,7 +421,7 @@ class BarEditor:
             self.places.add(place)
 
     def _fit(self, lengths: Sequence[Fraction]) -> None:
-        """Count finer, so that all these lengths are whole."""
+        """Increase the divisions so that all these lengths are integers."""
         factor = lcm(*[(x * self.divisions).denominator for x in lengths], 1)
         if factor == 1:
             return
@@ -434,7 +434,7 @@ class BarEditor:
         self.scaled *= factor
 
     def _state_divisions(self) -> None:
-        """Say at the bar's beginning how it counts, and at its end how the document goes on."""
+        """State the bar's divisions at its beginning, and the document's at its end."""
         own = self.measure.find("attributes/divisions")
         if own is None:
             first = next((e for e in self.measure if e.tag in ("attributes", "note")), None)

@@ -1,4 +1,4 @@
-"""A score for other programs and for paper: MEI, engraved pages as SVG, and one HTML page to print; by verovio."""
+"""Export with verovio: MEI, engraved pages as SVG, and one HTML page to print."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ svg { display: block; width: 100%; height: auto; break-after: page }
 
 
 def mei(data: bytes) -> bytes:
-    """A score's bytes as MEI, made by verovio of its MusicXML. Raises BadInput."""
+    """A score's bytes as MEI, converted by verovio from its MusicXML. Raises BadInput."""
     return _kit(score_from_bytes(data)).getMEI().encode()
 
 
@@ -33,7 +33,7 @@ def svg(data: bytes) -> bytes:
 
 
 def _kit(score: Score) -> Any:
-    """A verovio toolkit that holds the score."""
+    """A verovio toolkit loaded with the score."""
     import verovio
 
     verovio.enableLog(verovio.LOG_OFF)
@@ -50,7 +50,7 @@ def _kit(score: Score) -> Any:
 
 
 def print_page(score: Score, pages: list[str]) -> bytes:
-    """One HTML page with the engraved pages under title and composer; it loads nothing and prints on A4."""
+    """One HTML page with the engraved pages under title and composer; without external resources, for A4."""
     title, composer = html.escape(score.title or "Untitled"), html.escape(score.composer)
     return (
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'

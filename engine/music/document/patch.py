@@ -1,8 +1,8 @@
-"""Save a score into the MusicXML file that it was read from: only bars whose notes changed are touched.
+"""Patch the source MusicXML file of a score: only bars with changed notes are rewritten.
 
-Everything that a `Score` does not hold stays where it was: lyrics, fingering, words, layout, clefs, stems, slurs. A
-note that is not in the file is added. Where a bar now differs between two playings of a repeat, the repeats of
-the file are written out first. A score whose bars or marks were changed is not patched, but rewritten as a whole.
+Contents that a `Score` lacks are preserved: lyrics, fingering, words, layout, clefs, stems, slurs. New notes are added.
+If a bar now differs between two passes of a repeat, the repeats of the file are unfolded first. A score whose bars or
+marks were changed is not patched, but rewritten as a whole.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _GRID = 10_080  # times are compared in these parts of a quarter
 
 
 def saved(score: Score) -> bytes:
-    """The score as MusicXML: its own file patched, or rewritten when it has none or the change is not of notes."""
+    """The score as MusicXML: its patched source file; a new file if it has none or more than notes changed."""
     if not score.document:
         return write_musicxml(score)
     try:
@@ -44,16 +44,16 @@ def saved(score: Score) -> bytes:
 
 
 def saved_bytes(data: bytes) -> bytes:
-    """`saved` for a score as bytes, whose document anyone may have sent. Raises BadInput."""
+    """`saved` for a score as bytes with an untrusted document. Raises BadInput."""
     score = score_from_bytes(data)
     if score.document:
-        with contextlib.suppress(CannotPatch):  # `saved` sees it again
+        with contextlib.suppress(CannotPatch):  # `saved` handles it
             scan_xml(document_of(score))
     return saved(score)
 
 
 def document_of(score: Score) -> bytes:
-    """The file that the score was read from. Raises CannotPatch when it is damaged or too large."""
+    """The source file of the score. Raises CannotPatch if it is damaged or too large."""
     unpack = zlib.decompressobj()
     try:
         data = unpack.decompress(score.document, SCORE_BYTES)
@@ -65,7 +65,7 @@ def document_of(score: Score) -> bytes:
 
 
 def patched(document: bytes, score: Score) -> bytes:
-    """The file with the score's changes in it; the same bytes when nothing changed. Raises CannotPatch."""
+    """The file with the score's changes; the same bytes if nothing changed. Raises CannotPatch."""
     root = _tree(document)
     if any("}" in e.tag for e in root.iter(etree.Element)):
         return _unchanged(document, score)
@@ -104,7 +104,7 @@ def _tree(document: bytes) -> Any:
 
 
 def _unchanged(document: bytes, score: Score) -> bytes:
-    """A file with namespaces, which is not patched. Raises CannotPatch when anything changed."""
+    """Handle a file with namespaces, which cannot be patched: raises CannotPatch if anything changed."""
     if compare(read_musicxml(document), score):
         raise CannotPatch("the document has namespaces")
     return document
@@ -112,7 +112,7 @@ def _unchanged(document: bytes, score: Score) -> bytes:
 
 @dataclass(frozen=True)
 class Change:
-    """Rows of the old score that are gone, rows of the new one that came, and pairs (old, new) of another pitch."""
+    """Removed rows of the old score, added rows of the new one, and pairs (old, new) with a changed pitch."""
 
     gone: tuple[int, ...]
     came: tuple[int, ...]
@@ -128,7 +128,7 @@ def _ticks(quarters: Any) -> list[int]:
 
 
 def compare(old: Score, new: Score, marks: bool = True) -> Change:
-    """What happened to the notes. Raises CannotPatch for changes of bars, metre or key; with `marks` of those, too."""
+    """Differences in the notes. Raises CannotPatch for changes of bars, metre or key; with `marks`, also of marks."""
     a, b, m = old.measures, new.measures, len(old.measures)
     if len(b) < m or any((getattr(a, k) != getattr(b, k)[:m]).any() for k in ("ts_num", "ts_den", "fifths")):
         raise CannotPatch("bars, metre or key changed")
@@ -162,7 +162,7 @@ def _keys(score: Score) -> list[tuple]:
 
 
 def _moved(old: Score, new: Score, gone: list[int], came: list[int]) -> list[tuple[int, int]]:
-    """Pairs of a note that is gone and one that came in its place: same time, length, staff and marks."""
+    """Pairs of a removed and an added note with the same time, length, staff and marks."""
     places: dict[tuple, list[int]] = defaultdict(list)
     keys = _keys(new)
     for j in came:
@@ -180,7 +180,7 @@ def _moved(old: Score, new: Score, gone: list[int], came: list[int]) -> list[tup
 
 
 def _retitled(root: Any, page: Page, score: Score) -> bool:
-    """Write a new title into the file; whether there was one to write."""
+    """Write a new title into the file; return whether it changed."""
     if " ".join(page.title.split())[:200] == score.title or not score.title:
         return False
     found = root.find("movement-title")
@@ -195,7 +195,7 @@ def _retitled(root: Any, page: Page, score: Score) -> bool:
 
 
 class _Patch:
-    """One change on its way into the document."""
+    """Applies one change to the document."""
 
     def __init__(self, page: Page, root: Any, old: Score, new: Score, change: Change) -> None:
         self.page, self.root, self.old, self.new, self.change = page, root, old, new, change
@@ -230,7 +230,7 @@ class _Patch:
             found.finish(self._fifths(bar))
 
     def _homes(self) -> dict[int, tuple[int, int]]:
-        """Where a new note of each staff of the Score goes: (part, staff of the part)."""
+        """Target of new notes for each staff of the Score: (part, staff of the part)."""
         votes: dict[int, Counter] = {1: Counter(), 2: Counter()}
         for row, heads in enumerate(self.page.heads):
             votes[2 if self.old.staff[row] == 2 else 1][heads[0][1].part, heads[0][1].staff] += 1
@@ -244,7 +244,7 @@ class _Patch:
         return home
 
     def _once_for_all(self, rows: list[int], to: dict[int, int]) -> list[tuple[int, int]]:
-        """One row for each written note. Raises CannotPatch unless every playing of it was changed alike."""
+        """One row for each written note. Raises CannotPatch unless every pass of it was changed alike."""
         played = Counter(id(note) for heads in self.page.heads for _, note in heads)
         seen: dict[int, set] = defaultdict(set)
         count: Counter[int] = Counter()
@@ -263,7 +263,7 @@ class _Patch:
         return first
 
     def _add(self, gone: dict[tuple[int, int, int], int], editor: Any) -> None:
-        """Write the new notes: a staff of a bar that is all new as the writer sets it, others note by note."""
+        """Write the new notes: a staff of a bar with only new notes is replaced, others are extended note by note."""
         pieces, turns = self._pieces(), Counter(self.order)
         kept: Counter = Counter()
         for bar, found in enumerate(self.page.bars):
@@ -285,7 +285,7 @@ class _Patch:
                 target.add(by_turn[0], staff)
 
     def _pieces(self) -> dict[tuple[int, int], list[list[Piece]]]:
-        """New notes cut at barlines: (hand, bar of the document) -> one list for each playing of that bar."""
+        """New notes cut at barlines: (hand, bar of the document) -> one list for each pass of that bar."""
         m = self.new.measures
         starts = [*_ticks(m.onset_quarter), _ticks([m.end_quarter])[0]]
         out: dict[tuple[int, int], dict[int, list[Piece]]] = defaultdict(lambda: defaultdict(list))
@@ -370,7 +370,7 @@ def _alike(pieces: list[Piece]) -> Counter:
 
 
 def _whole_rest(measure: Any, staff: int, duration: Fraction, several: bool) -> None:
-    """A bar's rest in one staff, after a <backup> to the bar's beginning for the second and later staves."""
+    """A whole-bar rest in one staff, after a <backup> for the second and later staves."""
     if staff > 1:
         etree.SubElement(etree.SubElement(measure, "backup"), "duration").text = str(duration)
     note = etree.SubElement(measure, "note")

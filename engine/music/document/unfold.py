@@ -1,4 +1,4 @@
-"""Write the repeats and jumps of a MusicXML document out, so that one playing of a bar can be changed alone."""
+"""Unfold repeats and jumps of a MusicXML document, so that one pass of a bar can be changed alone."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _JUMPS = ("dacapo", "dalsegno", "fine", "tocoda", "segno", "coda", "forward-repe
 
 
 def unfold(root: Any, order: Sequence[int]) -> None:
-    """Lay the bars of every part out in playing order and take the signs of repetition away.
+    """Put the bars of every part in playing order and remove the repeat signs.
 
     order  indices of bars as played
-    What is in force (divisions, key, metre, clefs) is stated again wherever the order jumps.
+    Divisions, key, metre and clefs are restated after every jump.
     """
     for part in root.findall("part"):
         measures = part.findall("measure")
@@ -37,7 +37,7 @@ def unfold(root: Any, order: Sequence[int]) -> None:
 
 
 def _states(measures: Sequence[Any]) -> list[dict[tuple, Any]]:
-    """What is in force at the beginning of each bar: (tag, number) -> element."""
+    """Attributes in force at the beginning of each bar: (tag, number) -> element."""
     out: list[dict[tuple, Any]] = []
     now: dict[tuple, Any] = {}
     for measure in measures:

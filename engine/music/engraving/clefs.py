@@ -1,19 +1,19 @@
-"""The clef of each staff in each bar: the one with fewer ledger lines, changed only where that is worth a sign."""
+"""Choice of clefs: minimise ledger lines plus the cost of clef changes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-SIGNS = {"G": 2, "F": 4}  # and the line each stands on
+SIGNS = {"G": 2, "F": 4}  # and their lines
 _RANGE = {"G": (57, 84), "F": (36, 64)}  # MIDI numbers within two ledger lines
-_CHANGE = 36.0  # what a change costs, in semitones of notes beyond that range
+_CHANGE = 36.0  # cost of a change, in semitones beyond that range
 
 
 def choose_clefs(bars: Sequence[Sequence[int]], usual: str) -> list[str]:
-    """ "G" or "F" for each bar of a staff, the cheapest way through them.
+    """ "G" or "F" for each bar of a staff, with minimum total cost.
 
     bars   MIDI numbers in each bar
-    usual  the staff's clef where nothing speaks against it
+    usual  the staff's default clef
 
     >>> choose_clefs([[48, 52], [72, 76, 79, 84, 79, 76], [72, 76, 79, 84], []], "F")
     ['F', 'G', 'G', 'G']

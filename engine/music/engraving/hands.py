@@ -1,25 +1,25 @@
-"""Which hand plays which note, where nothing says so."""
+"""Assignment of notes to hands, for scores without staves."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-_FINGERS = 20  # more notes at one time are no chord of two hands
-_REACH = 16  # semitones that one hand spans, a tenth
+_FINGERS = 20  # larger chords are not split
+_REACH = 16  # largest span of one hand in semitones, a tenth
 
 
 def split_hands(onset: NDArray, duration: NDArray, pitch: NDArray) -> NDArray[np.int8]:
-    """Divide one stream between two hands: each chord is cut where both hands move least and no span passes a tenth.
+    """Divide one stream between two hands: each chord is split to minimise hand movement with spans up to a tenth.
 
     onset, duration  (n,) quarters, ascending onsets; pitch (n,) MIDI numbers, ascending within a chord
-    returns          (n,) staff, 1 or 2; notes still sounding count for the span
+    returns          (n,) staff, 1 or 2; sounding notes are included in the span
 
     >>> split_hands(np.array([0, 0, 1, 2]), np.array([3, 1, 1, 1]), np.array([48, 72, 74, 76])).tolist()
     [2, 1, 1, 1]
     """
     staff = np.ones(len(pitch), np.int8)
-    right, left = 72.0, 48.0  # where the hands are, a running mean
+    right, left = 72.0, 48.0  # positions of the hands, running means
     held: list[tuple[float, int, int]] = []  # (end, pitch, staff)
     starts = np.flatnonzero(np.concatenate([[True], np.diff(onset) > 1e-9]))
     for first, stop in zip(starts, [*starts[1:], len(pitch)], strict=True):
@@ -48,10 +48,10 @@ def split_hands(onset: NDArray, duration: NDArray, pitch: NDArray) -> NDArray[np
 
 
 def within_reach(onset: NDArray, duration: NDArray, pitch: NDArray, staff: NDArray) -> NDArray[np.int8]:
-    """Give each hand a part of the chords that one alone could not span, wherever the other is free.
+    """Split chords that are too wide for one hand if the other hand is free.
 
     onset, duration  (n,) quarters, ascending onsets; pitch (n,) MIDI numbers; staff (n,) 1 upper, 2 lower
-    returns          (n,) staff; a chord is cut where neither part is wider than need be
+    returns          (n,) staff; a chord is split to minimise the wider part
 
     >>> within_reach(np.zeros(4), np.ones(4), np.array([36, 43, 64, 72]), np.array([2, 2, 2, 2])).tolist()
     [2, 2, 1, 1]
@@ -81,7 +81,7 @@ def _width_of_cut(chord: NDArray, cut: int) -> int:
 
 
 def too_wide(onset: NDArray, pitch: NDArray, staff: NDArray) -> NDArray[np.bool_]:
-    """(n,) the notes of chords that one hand has to roll: those of one staff that begin together and pass a tenth.
+    """(n,) flags of chords to roll: notes of one staff with a common onset that span more than a tenth.
 
     >>> too_wide(np.array([0, 0, 0, 1]), np.array([36, 48, 64, 36]), np.array([2, 2, 2, 2])).tolist()
     [True, True, True, False]

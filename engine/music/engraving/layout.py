@@ -1,4 +1,4 @@
-"""Where each note of a Score goes on the page: bars, voices that hold no overlaps, ties, slurs."""
+"""Layout of a Score: bars, voices without overlaps, ties, slurs."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Layout:
         self.slurs = self._slurs()
 
     def _staves(self) -> NDArray[np.int8]:
-        """The staff of each note; one that is not known is found by the hand that would play it."""
+        """The staff of each note; unknown ones are assigned by hand."""
         s = self.score
         unknown = (s.staff != 1) & (s.staff != 2)
         order = np.lexsort((s.pitch, s.onset_quarter))
@@ -75,7 +75,7 @@ class Layout:
         barlines = [*m.onset_quarter.tolist(), m.end_quarter]
         nominal = max(4.0 * m.ts_num[-1] / m.ts_den[-1], 0.25)
         last = float((s.onset_quarter + s.duration_quarter).max())
-        while barlines[-1] < last - 1e-6:  # notes that sound past the last bar get bars of their own
+        while barlines[-1] < last - 1e-6:  # notes beyond the last bar get additional bars
             barlines.append(barlines[-1] + nominal)
         divisions = 1
         for x in np.unique(np.concatenate([s.onset_quarter, s.duration_quarter, barlines]).round(7)):
@@ -96,7 +96,7 @@ class Layout:
         for i in np.flatnonzero(~self.grace).tolist():
             groups[self.onset[i], wished[i], self.end[i]].append(i)
         first_spare = max(self.home) + 1
-        free: dict[int, Fraction] = {}  # voice: when it is free again
+        free: dict[int, Fraction] = {}  # voice: time at which it is free
         out = list(wished)
         for (onset, voice, end), rows in sorted(groups.items()):
             spare = [v for v, staff in self.home.items() if v >= first_spare and staff == self.home[voice]]
@@ -116,8 +116,8 @@ class Layout:
         return out
 
     def _given_voices(self) -> tuple[list[int], dict[int, int]]:
-        """The voice each note should have, and each voice's staff. A voice may visit the other staff now and then;
-        a number that serves both staves alike (as in a score of two parts) is two voices, and the lower ones move up.
+        """The given voice of each note, and each voice's staff. A voice may briefly change staff; a number used equally
+        on both staves (as in a score of two parts) is split into two voices.
         """
         voice = np.where(self.score.voice > 0, self.score.voice, np.where(self.staff == 1, 1, 5)).astype(int)
         numbers = np.unique(voice)
@@ -128,7 +128,7 @@ class Layout:
         return voice.tolist(), home
 
     def _separated(self, voice: list[int], home: dict[int, int]) -> list[int]:
-        """Divide the notes of unknown voice, and whatever they overlap with, among the voices of their staff."""
+        """Assign the notes of unknown voice, and notes that overlap them, to voices of their staff."""
         unknown = (self.score.voice <= 0) & ~self.grace
         pitch = self.score.pitch.tolist()
         for staff in (1, 2) if unknown.any() else ():
@@ -192,6 +192,6 @@ class Layout:
         return out
 
     def _slur_ends(self, first: list[int], last: list[int]) -> tuple[int, int]:
-        """A note of the first and one of the last chord for a slur to hang on: of one voice if there is one."""
+        """The end notes of a slur: one of the first and one of the last chord, in one voice if possible."""
         pairs = [(a, b) for a in first for b in last if self.voice[a] == self.voice[b]]
         return max(pairs or [(a, b) for a in first for b in last], key=lambda ab: self.score.pitch[list(ab)].sum())

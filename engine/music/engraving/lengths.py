@@ -1,21 +1,21 @@
-"""Note lengths as a person writes them: a chord ends together, and small gaps and overlaps before the next note go."""
+"""Simplified note lengths for notation: common ends of chords, no small gaps or overlaps."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-_NEAR = 0.13  # quarters: an end this close to the next onset is meant to be there
-_GAP = 0.34  # of the time to the next onset: a smaller silence is touch, not a rest
-_SHORTEST = 0.25  # quarters: shorter notes are written so long where there is room
+_NEAR = 0.13  # quarters: an end this close to the next onset is moved to it
+_GAP = 0.34  # of the time to the next onset: a smaller gap is articulation, not a rest
+_SHORTEST = 0.25  # quarters: minimum length, if there is room
 
 
 def plain_lengths(onset: NDArray, duration: NDArray, pitch: NDArray, staff: NDArray, bar_end: NDArray) -> NDArray:
-    """Durations (n,) in quarters with the small differences of the notes of a staff taken away.
+    """Durations (n,) in quarters without small differences between notes of a staff.
 
     onset, duration, bar_end  (n,) quarters, bar_end that of the note's bar; pitch (n,) MIDI numbers, staff (n,)
-    A note that is held clearly past the next onset of its staff stays so, but ends with its bar or at an onset where it
-    nearly did.
+    A note that clearly overlaps the next onset of its staff keeps its length, rounded to the bar's end or a nearby
+    onset.
 
     >>> one = np.ones(3)
     >>> plain_lengths(np.array([0, 0, 1.0]), np.array([0.9, 0.5, 2.95]), np.array([60, 64, 62]), one, 4 * one)
@@ -32,7 +32,7 @@ def plain_lengths(onset: NDArray, duration: NDArray, pitch: NDArray, staff: NDAr
             until = float(following[0]) if following else end_of_bar
             out[chord] = _of_chord(at, out[chord], until, times)
     struck = np.lexsort((onset, pitch))
-    again = np.flatnonzero(np.diff(pitch[struck]) == 0)  # a key is up before it is struck again
+    again = np.flatnonzero(np.diff(pitch[struck]) == 0)  # a key is released before its next stroke
     room = onset[struck[again + 1]] - onset[struck[again]]
     out[struck[again]] = np.where(room > 1e-6, np.minimum(out[struck[again]], room), out[struck[again]])
     return out

@@ -1,4 +1,4 @@
-"""Lengths as notation writes them: note heads, dots, tuplets, beams."""
+"""Notation of lengths: note heads, dots, tuplets, beams."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ _FIRST_BEAMED = TYPES.index("eighth")
 
 @dataclass(frozen=True)
 class Pulse:
-    """What a bar's notation shows: notes that start off a beat are tied over the next one, rests keep to the beats.
+    """Beat structure of a bar in notation: notes that start off a beat are tied across the next one, rests are split at
+    beats.
 
     beat      quarters: 1, or 1.5 where eighths go in threes
-    middle    quarters into the bar of the beat that has to be seen, 0 for none: 2 in 4/4
-    wide      quarters over which plain eighths share a beam
-    offset    quarters that are missing before the bar begins (a pickup's)
+    middle    quarters into the bar of the beat that must be visible, 0 for none: 2 in 4/4
+    wide      quarters that a beam of plain eighths spans
+    offset    quarters missing before a pickup
     """
 
     beat: Fraction = Fraction(1)
@@ -140,7 +141,7 @@ def _binary(x: Fraction) -> bool:
 
 
 def _cut(at: Fraction, length: Fraction, pulse: Pulse, single: bool) -> Fraction:
-    """Where a note at `at` in its bar has to be divided so that beats are seen; 0 for nowhere."""
+    """Position at which a note at `at` must be split to show the beats; 0 for none."""
     end = at + length
     beat = (at // pulse.beat + 1) * pulse.beat
     if single:
@@ -155,7 +156,7 @@ def _cut(at: Fraction, length: Fraction, pulse: Pulse, single: bool) -> Fraction
 
 
 def rest_values(start: Fraction, length: Fraction, pulse: Pulse) -> list[NoteValue]:
-    """Split a silence into rests that keep to the beats, as a reader expects them.
+    """Split a silence into rests along the beats.
 
     >>> [(v.type, v.dots) for v in rest_values(Fraction(1, 2), Fraction(7, 2), Pulse.of(4, 4))]
     [('eighth', 0), ('quarter', 0), ('half', 0)]
@@ -181,7 +182,7 @@ def rest_values(start: Fraction, length: Fraction, pulse: Pulse) -> list[NoteVal
 
 
 def beam_groups(starts: Sequence[Fraction], values: Sequence[NoteValue | None], pulse: Pulse) -> list[int]:
-    """Which notes may share a beam, a number for each: those of a beat, or plain eighths that fill `pulse.wide`.
+    """Beam group of each note: the notes of a beat, or plain eighths that fill `pulse.wide`.
 
     starts  quarters into the measure; values None for rests and gaps
     """
@@ -204,7 +205,7 @@ def beam_groups(starts: Sequence[Fraction], values: Sequence[NoteValue | None], 
 def beam_states(beams: Sequence[int], group: Sequence[int]) -> list[list[str]]:
     """MusicXML's beam words for each note of a voice, a list of one word per beam level.
 
-    beams  how many beams each note has, 0 for a rest or a long note
+    beams  number of beams of each note, 0 for a rest or a long note
     group  the beat each note lies in; beams do not leave a beat
     """
     out: list[list[str]] = []

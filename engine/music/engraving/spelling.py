@@ -1,4 +1,4 @@
-"""Note names for bare pitches: which of C sharp and D flat a MIDI note is."""
+"""Pitch spelling: note names for MIDI numbers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def spell(pitch: NDArray, fifths: int | None = None) -> NDArray[np.int8]:
     """Spell notes given in playing order: algorithm ps13s1 of Meredith (J. New Music Research 35, 2006).
 
     pitch    (n,) MIDI numbers in order of onset, then pitch
-    fifths   the key signature at the start where the file has one; it decides between, say, F sharp and G flat major
+    fifths   the key signature at the start, if known; it decides between F sharp and G flat major, for example
     returns  (n,) tonal pitch class on the line of fifths: F -1, C 0, G 1, ... F# 6, Bb -2
 
     >>> spell(np.array([62, 64, 66, 67, 69, 71, 73, 74])).tolist()
@@ -29,7 +29,7 @@ def spell(pitch: NDArray, fifths: int | None = None) -> NDArray[np.int8]:
         return np.zeros(0, np.int8)
     total = np.vstack([np.zeros((1, 12), int), np.cumsum(np.eye(12, dtype=int)[chroma], axis=0)])
     i = np.arange(n)
-    # weight (n, 12): how much each tonic is heard; tonic (12,): its name, as the first note has it
+    # weight (n, 12): weight of each tonic; tonic (12,): its name, from the first note
     weight = total[np.minimum(i + _AFTER, n)] - total[np.maximum(i - _BEFORE, 0)]
     tonic = _FIRST_NAME[chroma[0]] - _INTERVAL[(chroma[0] - np.arange(12)) % 12]
     name = tonic + _INTERVAL[(chroma[:, None] - np.arange(12)) % 12]  # (n, 12) the note's name under each tonic
@@ -50,18 +50,18 @@ def _near_key(spelling: NDArray, fifths: int | None) -> NDArray:
 
 
 def spelling_of_pitch(pitch: NDArray, spelling: NDArray) -> NDArray[np.int8]:
-    """Replace each name that does not sound its pitch by the plain one (C, C#, D, Eb ...), both (n,)."""
+    """Replace each name that does not match its pitch by the default one (C, C#, D, Eb ...), both (n,)."""
     chroma = np.asarray(pitch, int) % 12
     return np.where((np.asarray(spelling, int) * 7) % 12 == chroma, spelling, _FIRST_NAME[chroma]).astype(np.int8)
 
 
 def within_key(spelling: NDArray, fifths: int) -> NDArray[np.int8]:
-    """Names with those that lie far from a key signature replaced by their enharmonic: E for F flat in C major.
+    """Names with enharmonic replacement of those far from the key signature: E for F flat in C major.
 
     spelling  (n,) tonal pitch classes on the line of fifths
 
     >>> within_key(np.array([-8, -3, 6, 10]), 0).tolist()
     [4, -3, 6, -2]
     """
-    off = np.asarray(spelling, int) - (fifths + 2.5)  # the major scale's middle and a little sharper, as minor needs
+    off = np.asarray(spelling, int) - (fifths + 2.5)  # centre of the major scale, slightly sharper for minor
     return (np.asarray(spelling, int) - 12 * np.sign(off) * (np.abs(off) > _FAR)).astype(np.int8)

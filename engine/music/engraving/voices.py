@@ -1,4 +1,4 @@
-"""Voices for notes that have none: which notes of a staff share a stem, which stand above and which below."""
+"""Voice separation: assign the notes of a staff to voices, upper to lower."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 MAX_VOICES = 4  # of one staff
-_WIDTH = 24  # partial solutions that are kept
-_OVER = 60  # chords looked at together; longer entanglements are cut
+_WIDTH = 24  # beam width
+_OVER = 60  # largest group of overlapping chords; longer ones are cut
 _LEAP, _REST, _HIDDEN_REST, _CROSSING, _CROSSING_PITCH = 0.05, 1.0, 0.3, 4.0, 0.2
 _EXTRA = (0.0, 0.5, 3.0, 6.0)  # for a chord in the first, second, ... voice
 
@@ -28,11 +28,11 @@ class Group:
 def separate(
     onset: Sequence[Fraction], end: Sequence[Fraction], pitch: Sequence[int], rows: Sequence[int]
 ) -> list[dict[int, int]]:
-    """Divide one staff's notes, `rows`, into entanglements of notes that overlap, and each into voices.
+    """Divide one staff's notes, `rows`, into groups of overlapping notes, and each group into voices.
 
     onset, end  (n,) quarters of all notes; pitch (n,) MIDI numbers
-    returns     for each entanglement {row: voice}, voice 0 the upper one, 1 the next ... up to MAX_VOICES - 1; notes
-                of a voice do not overlap unless they begin and end together, as far as MAX_VOICES are enough
+    returns     for each group {row: voice}, voice 0 the upper one, 1 the next ... up to MAX_VOICES - 1; notes of a
+                voice do not overlap unless they begin and end together, as far as MAX_VOICES are enough
 
     A note held under moving ones is the lower voice:
     >>> f = [Fraction(k) for k in (0, 0, 1, 2)], [Fraction(k) for k in (3, 1, 2, 3)], [48, 60, 62, 64]
@@ -61,7 +61,7 @@ def separate(
 
 @dataclass(frozen=True)
 class _Path:
-    """A partial solution: what it costs, the voice of each chord so far, and the last chord of each voice."""
+    """A partial solution: its cost, the voice of each chord so far, and the last chord of each voice."""
 
     cost: float
     chosen: tuple[int, ...]
@@ -69,7 +69,7 @@ class _Path:
 
 
 def _voices(groups: Sequence[Group]) -> list[int]:
-    """The cheapest voices found by a beam search, one number a group."""
+    """The voices of lowest cost by beam search, one number per chord."""
     paths = [_Path(0.0, (), (None,) * MAX_VOICES)]
     for group in groups:
         grown: dict[tuple, _Path] = {}
@@ -87,7 +87,7 @@ def _voices(groups: Sequence[Group]) -> list[int]:
 
 
 def _cost(last: tuple[Group | None, ...], group: Group, voice: int, begin: Fraction) -> float:
-    """What it costs to put a chord into a voice: overlaps, crossings, leaps, rests."""
+    """Cost of assigning a chord to a voice: overlaps, crossings, leaps, rests."""
     before = last[voice]
     cost = _EXTRA[voice]
     if before is not None:

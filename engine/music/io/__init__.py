@@ -1,1 +1,1 @@
-"""Reading scores: documents of each format become one list of written bars, which is then played out."""
+"""Readers and writers. Each score format is read to a list of written bars, which is then unfolded."""

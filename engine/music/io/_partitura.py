@@ -1,7 +1,7 @@
-"""One door to partitura, which must not be imported bare.
+"""Guarded import of partitura.
 
-partitura fetches a soundfont over the network while it is being imported if `fluidsynth` can be imported, so that
-package is hidden for the moment of the import. The import takes seconds: call `load_partitura` inside a function.
+On import, partitura downloads a SoundFont if `fluidsynth` is importable, so that package is hidden during the import.
+The import takes seconds: call `load_partitura` inside a function.
 """
 
 from __future__ import annotations

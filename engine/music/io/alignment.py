@@ -1,4 +1,4 @@
-"""Which played note is which written note: found by parangonar, or read from a match file."""
+"""Alignment of score and performance, by parangonar or from a match file."""
 
 from __future__ import annotations
 
@@ -18,27 +18,25 @@ from engine.music.types import Alignment, BadInput, Performance, Score
 from engine.progress import ProgressCallback
 
 _SAME_QUARTER = 1e-3  # written onsets closer than this are one
-_PART_CHORDS = 300  # chords to a part of a long piece: matching takes time with the square of a part
-_TRANSPOSITIONS = 6  # the most likely ones by their pitches are tried
-_SAME_MUSIC = 0.75  # share of the steps that match when a transposition is the right one
-_CLEARLY = 0.2  # steps for each chord of a pass by which the match must be better without it
-_SURE_NOTES = 9  # a cut is made only amid this many notes that agree
+_PART_CHORDS = 300  # chords per part of a long piece, because alignment takes quadratic time
+_TRANSPOSITIONS = 6  # number of candidates to try
+_SAME_MUSIC = 0.75  # share of matching steps for a correct transposition
+_CLEARLY = 0.2  # required improvement, in steps per chord of an omitted pass
+_SURE_NOTES = 9  # cuts require this many agreeing notes around them
 
 
 def align(score: Score, performance: Performance, progress: ProgressCallback | None = None) -> Alignment:
     """Match a performance to its score, note by note (parangonar's dual dynamic time warping; Peter and Widmer, 2023).
 
-    Long pieces are cut where written and played notes agree and the player pauses, and matched part by part.
-    Of a repeat that the performance leaves out one pass stays unplayed as a whole.
-    Voices in unison are one key stroke; the second is matched too when the performance has it, as our renderings do.
-    progress is called with the finished share; raise in it to cancel.
-    Returns pairs of equal pitch; written notes outside were not played, played notes outside are not written.
-    Raises BadInput when under half of the notes of the shorter one match: then the performance is of another piece, or
-    in another key. Chance alone finds up to 42 % in dense music.
+    Long pieces are cut at pauses where written and played notes agree, and aligned part by part. Of an omitted repeat
+    one whole pass stays unmatched. A unison is one key stroke; its second note is matched if the performance has it.
+    progress is called with the finished share; raise in it to cancel. Returns pairs of equal pitch; other written notes
+    are omissions, other played notes insertions. Raises BadInput if under half of the notes of the shorter one match:
+    the performance is of another piece or in another key. The chance level is up to 42 % in dense music.
     """
     if not len(performance):
         raise BadInput("This performance has no notes; choose a performance of the same piece.")
-    load_partitura()  # parangonar imports partitura, which has to be guarded
+    load_partitura()  # guarded import before parangonar's
     from parangonar import DualDTWNoteMatcher
     from parangonar.match.matchers import OnsetMatcherDTW
 
@@ -48,7 +46,7 @@ def align(score: Score, performance: Performance, progress: ProgressCallback | N
     written = _without_left_out(score, written, measure_of(score)[np.unique(stroke)], played)
     found = []
     for rows, keys in _parts(written, played):
-        # a part with hardly a note in it cannot be matched; what is left over counts as unplayed
+        # a nearly empty part cannot be aligned; its notes stay unmatched
         with suppress(ValueError, IndexError, KeyError, ZeroDivisionError):
             found += [a for a in matcher(written[rows], played[keys]) if a["label"] == "match"]
         if progress is not None:
@@ -70,9 +68,8 @@ def align(score: Score, performance: Performance, progress: ProgressCallback | N
 
 
 def _without_left_out(score: Score, written: NDArray, measure: NDArray, played: NDArray) -> NDArray:
-    """The written notes without the passes of repeats that the performance leaves out; what follows moves forward.
-
-    A pass is left out when pitch alone matches clearly better without it; the best is taken first.
+    """The written notes without omitted repeat passes; later notes move forward. A pass is removed if pitches match
+    clearly better without it, best first.
     measure  of each written note
     """
     m = score.measures
@@ -99,7 +96,7 @@ def _without_left_out(score: Score, written: NDArray, measure: NDArray, played: 
 
 
 def _transposition(written: NDArray, played: NDArray) -> int:
-    """Semitones by which the performance lies above the score, 0 when no transposition makes it match."""
+    """Transposition of the performance in semitones, 0 if none matches."""
     of_score, of_played = (np.bincount(a["pitch"], minlength=128) for a in (written, played))
     likeness = {d: float(of_score @ np.roll(of_played, -d)) for d in range(-12, 13) if d}
     for d in sorted(likeness, key=lambda d: -likeness[d])[:_TRANSPOSITIONS]:
@@ -111,7 +108,7 @@ def _transposition(written: NDArray, played: NDArray) -> int:
 
 
 def _pitch_cost(written: NDArray, played: NDArray) -> float:
-    """How many steps of the best path have a played note that is not in its chord."""
+    """Number of steps of the best path with a played note outside its chord."""
     _, chord = np.unique(written["onset_beat"], return_inverse=True)
     chords: list[set[int]] = [set() for _ in range(int(chord.max()) + 1)]
     for k, pitch in zip(chord.tolist(), written["pitch"].tolist(), strict=True):
@@ -120,14 +117,14 @@ def _pitch_cost(written: NDArray, played: NDArray) -> float:
 
 
 def key_strokes(score: Score) -> NDArray[np.int64]:
-    """For each note the first of those on the same key at the same time, (n,): itself, or its twin in another voice."""
+    """For each note the first note of the same pitch and onset, (n,): itself, or its unison in another voice."""
     key = np.stack([np.round(score.onset_quarter / _SAME_QUARTER), score.pitch, score.grace])
     _, first, inverse = np.unique(key, axis=1, return_index=True, return_inverse=True)
     return first[np.reshape(inverse, -1)]
 
 
 def _with_twins(pairs: NDArray[np.int32], stroke: NDArray, performance: Performance) -> NDArray[np.int32]:
-    """Add pairs for unisons that were played as two notes at one time."""
+    """Add pairs for unisons that were played as two simultaneous notes."""
     played_of = dict(pairs.tolist())
     free: dict[tuple[int, int], list[int]] = defaultdict(list)
     taken = set(played_of.values())
@@ -143,7 +140,7 @@ def _with_twins(pairs: NDArray[np.int32], stroke: NDArray, performance: Performa
 
 
 def _parts(written: NDArray, played: NDArray) -> Iterator[tuple[slice, slice]]:
-    """Rows of written and played notes that belong together, about `_PART_CHORDS` chords each, in order."""
+    """Corresponding rows of written and played notes, in parts of about `_PART_CHORDS` chords."""
     plain = written[~written["is_grace"]]
     onsets = np.unique(plain["onset_beat"])
     first_row = np.searchsorted(written["onset_beat"], onsets)
@@ -173,7 +170,7 @@ def _parts(written: NDArray, played: NDArray) -> Iterator[tuple[slice, slice]]:
 def pitch_dtw(pitch: NDArray, chords: list[set[int]], return_path: bool = True) -> tuple[float, NDArray[np.int64]]:
     """Dynamic time warping of played notes along written chords: a note costs 1 where its pitch is not in the chord.
 
-    The path is that of parangonar's own double loop, a row at a time (15 times faster).
+    Equivalent to parangonar's double loop, vectorised by row (15 times faster).
 
     pitch    (p,) played pitches in order of time
     chords   c sets of written pitches, one an onset
@@ -188,7 +185,7 @@ def pitch_dtw(pitch: NDArray, chords: list[set[int]], return_path: bool = True) 
         cost = 1.0 - member[p]
         diagonal = np.concatenate([[0.0 if i == 0 else np.inf], above[:-1]])
         entry = np.minimum(diagonal, above) + cost
-        walked = np.cumsum(cost)  # along the row: every step to the right pays the cost of where it arrives
+        walked = np.cumsum(cost)  # along the row: every step to the right adds the cost of its target
         here = np.minimum.accumulate(entry - walked) + walked
         if not return_path:
             above = here
@@ -214,7 +211,7 @@ def _one_to_one(pairs: NDArray[np.int32]) -> NDArray[np.int32]:
 
 
 def _score_notes(score: Score) -> NDArray:
-    """The structured array that parangonar wants; a "beat" is a quarter."""
+    """The structured array for parangonar; a "beat" is a quarter."""
     out = np.zeros(len(score), [
         ("onset_beat", "f8"), ("duration_beat", "f8"), ("onset_quarter", "f8"), ("duration_quarter", "f8"),
         ("onset_div", "i8"), ("duration_div", "i8"), ("pitch", "i4"), ("voice", "i4"), ("id", "U16"), ("is_grace", "?"),
@@ -244,16 +241,15 @@ def _performed_notes(performance: Performance) -> NDArray:
 
 
 def read_match(path: str | Path) -> tuple[Score, Performance, Alignment]:
-    """Read a match file (Foscarin et al. 2022), as (n)ASAP has them: the unfolded score, the performance, the pairs.
-
-    For files of our own; durations are those of the keys, without the pedal. Raises BadInput when it is no match file.
+    """Read a trusted match file (Foscarin et al. 2022), as in (n)ASAP: unfolded score, performance, alignment.
+    Durations are those of the keys, without pedal. Raises BadInput if it is not a match file.
     """
     pt = load_partitura()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             performed, label, written = pt.load_match(str(path), create_score=True)
-    except Exception as error:  # partitura raises whatever its parsing met
+    except Exception as error:  # partitura raises arbitrary parser errors
         raise BadInput(
             f"{Path(path).name} cannot be read as a match file; choose a .match file of version 1.0."
         ) from error
@@ -303,7 +299,7 @@ def rows_of_ids(written: object, score: Score) -> dict[str, int]:
 
 
 def kept_notes(old: Score, new: Score) -> NDArray[np.int32]:
-    """For each note of `new` its index in `old`, -1 for a note that was newly written; (len(new),)."""
+    """For each note of `new` its index in `old`, -1 for a new note; (len(new),)."""
 
     def rows(s: Score):
         columns = (s.onset_quarter, s.duration_quarter, s.pitch, s.spelling, s.staff, s.voice, s.grace)

@@ -1,4 +1,4 @@
-"""What stands above and below the notes of a Score, as MusicXML: dynamics, hairpins, pedal, tempo."""
+"""Directions of a Score as MusicXML: dynamics, hairpins, pedal, tempo."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from engine.music.edition import beat_quarters, tempo_words
 from engine.music.engraving.layout import Layout
 from engine.music.io.score_marks import DYNAMIC_VELOCITY
 
-MAX_TEMPI = 60  # more changes of tempo than this are a performance, not marks
+MAX_TEMPI = 60  # more tempo changes than this are a performance, not marks
 _BEAT_UNITS = {1.0: ("quarter", False), 1.5: ("quarter", True), 2.0: ("half", False)}
 
 
 def directions(page: Layout) -> list[list[tuple[Fraction, ET.Element]]]:
     """For each bar its <direction> elements, as (quarters from the barline, element), in order.
 
-    Tempo words are written for composed scores only: of others a Score has the classes alone.
+    Tempo words are written for composed scores only; for others a Score has only classes.
     """
     made = _Directions(page)
     first = np.flatnonzero(np.diff(page.score.onset_quarter.round(6), prepend=np.nan) != 0)  # one note a chord
@@ -33,14 +33,14 @@ def directions(page: Layout) -> list[list[tuple[Fraction, ET.Element]]]:
 
 
 class _Directions:
-    """Directions while they are collected: `bars` as `directions` returns it."""
+    """Collects directions: `bars` as `directions` returns it."""
 
     def __init__(self, page: Layout) -> None:
         self.page, self.score = page, page.score
         self.bars: list[list[tuple[Fraction, ET.Element]]] = [[] for _ in page.chords]
 
     def add(self, at: Fraction, placement: str, kinds: list[ET.Element], bpm: int = 0, staff: int = 1) -> None:
-        """One direction `at` so many quarters; `bpm` is what a program plays from there."""
+        """One direction `at` so many quarters; `bpm` is the playback tempo from there."""
         starts = self.page.starts
         bar = min(max(bisect_right(starts, at) - 1, 0), len(self.bars) - 1)
         direction = ET.Element("direction", placement=placement)
@@ -65,7 +65,7 @@ class _Directions:
                 sign = ET.Element("dynamics")
                 ET.SubElement(sign, names[v])
                 self.add(at, "below", [sign])
-            level = v  # a hairpin may have led away from the last mark, which is then written again
+            level = v  # after a hairpin the last mark is written again
         for i in np.flatnonzero(np.diff(hairpin, prepend=0) != 0).tolist():
             at = self.page.onset[first[i]]
             if i > 0 and hairpin[i - 1]:
@@ -108,6 +108,6 @@ class _Directions:
         pressed = False
         for at in sorted(down | up):
             kind = "change" if at in down and at in up and pressed else "start" if at in down else "stop"
-            if kind == "change" or (kind == "start") != pressed:  # a second sign of one kind says nothing new
+            if kind == "change" or (kind == "start") != pressed:  # skip repeated signs of one kind
                 self.add(at, "below", [ET.Element("pedal", type=kind, line="yes", sign="no")], staff=2)
                 pressed = kind != "stop"

@@ -1,7 +1,7 @@
-"""A Score as engraved pages: SVG by verovio, with a name on every note head, so that sounding notes can be lit.
+"""Engraved pages of a Score: SVG by verovio, with an id on every note head, so that sounding notes can be highlighted.
 
-verovio is a large C++ library that is given whatever a stranger's file held, so it runs in the child process of
-`engine.process.notation_reader`, and what comes back is looked through before any page may show it.
+verovio is a large C++ library that gets contents of untrusted files, so it runs in the child process of
+`engine.process.notation_reader`, and its output is sanitised.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from xml.sax.saxutils import escape, quoteattr
 from engine.music.io.write_musicxml import MusicXmlWriter, head_id
 from engine.music.types import BadInput, Score
 
-WIDTHS = (360, 560, 800, 1100, 1400)  # pixels of a page that are worth a layout of its own
+WIDTHS = (360, 560, 800, 1100, 1400)  # page widths in pixels with a separate layout
 CANNOT_ENGRAVE = "This score cannot be engraved here; save it as MusicXML and open it in a notation program."
 _PAGE_HEIGHT = 1100  # pixels
 _SCALE, _SMALL_SCALE = 40, 34  # per cent of verovio's size; small below _SMALL_WIDTH
@@ -32,7 +32,7 @@ _ATTRIBUTES = frozenset({
     "text-anchor", "text-rendering", "transform", "type", "version", "viewBox", "visibility", "width", "x", "x1", "x2",
     "xlink:href", "xml:space", "xmlns", "xmlns:xlink", "y", "y1", "y2",
 })  # fmt: skip
-_WORDS = frozenset({"desc", "title", "style"})  # hold text alone
+_WORDS = frozenset({"desc", "title", "style"})  # may contain text only
 _LOADS = re.compile(r"url\s*\(|image-set|image\s*\(|@|\\|javascript:", re.IGNORECASE)  # in CSS or an attribute
 _RULE, _CSS_COMMENT = re.compile(r"([^{}]*)\{([^{}]*)\}"), re.compile(r"/\*.*?\*/", re.DOTALL)
 _ID = re.compile(r"[A-Za-z][\w-]*", re.ASCII)
@@ -43,12 +43,11 @@ _PLAIN_NOTES = str.maketrans({"\ueca5": "♩", "\ueca7": "♪", "\ueca3": "𝅗�
 class Engraving:
     """Pages of a score.
 
-    pages     SVG documents, each with a viewBox as wide as the page; they hold no scripts and load nothing
-    heads     for each note of the score the quarters at which its heads begin: one where it is struck, more where it
-              is tied on
-    barlines  quarters of every barline, the last bar's end included; bars may follow those of the Score, for notes
-              that sound on
-    bar_page  for each bar the page (from 0) that it stands on
+    pages     SVG documents, each with a viewBox as wide as the page; without scripts and external resources
+    heads     for each note of the score the onsets of its heads in quarters: its own and those of tied heads
+    barlines  quarters of every barline, the last bar's end included; bars may follow those of the Score, for long last
+              notes
+    bar_page  page (from 0) of each bar
     width     pixels
     """
 
@@ -83,7 +82,7 @@ def engraving_from_bytes(data: bytes) -> Engraving:
 
 
 def engrave_here(score: Score, width: int) -> Engraving:
-    """`engrave` in this very process, without limits. Raises BadInput when verovio refuses."""
+    """`engrave` in this process, without limits. Raises BadInput if verovio fails."""
     import verovio
 
     verovio.enableLog(verovio.LOG_OFF)
@@ -111,9 +110,9 @@ def engrave_here(score: Score, width: int) -> Engraving:
 def clean_svg(page: str) -> str:
     """The page rebuilt from its elements, without scripts or outside links.
 
-    What is kept: shapes and text, attributes of ATTRIBUTES, style rules for what is inside this page. Comments,
-    processing instructions and CDATA sections are left out: an HTML parser would read elements in them. Handlers, links
-    outside and anything that loads are refused. Raises BadInput.
+    Keeps shapes and text, attributes of ATTRIBUTES, and style rules for elements of this page. Removes comments,
+    processing instructions and CDATA sections, in which an HTML parser would see elements. Refuses event handlers,
+    external links and resources. Raises BadInput.
     """
     out: list[str] = []
     inside: list[str] = []
@@ -163,7 +162,7 @@ def _known(attribute: str) -> bool:
 
 
 def _own_rules(css: str, own_id: str) -> str:
-    """The rules whose every selector begins with the id of the page. Raises BadInput for what loads something."""
+    """The rules whose selectors all begin with the id of the page. Raises BadInput for external resources."""
     if _LOADS.search(css):
         raise BadInput(CANNOT_ENGRAVE)
     rules = _RULE.findall(_CSS_COMMENT.sub("", css)) if _ID.fullmatch(own_id) else []

@@ -1,9 +1,9 @@
-"""Humdrum **kern scores: spines of tokens in time, as the Chopin, Polish and Craig Sapp's collections have them.
+"""Reader of Humdrum **kern scores (the Chopin, Polish and Craig Sapp's collections).
 
-The format: humdrum.org/rep/kern. A line holds what starts at one time, a column (spine) is a staff, split in two by *^
-where it has two voices. Reads notes, ties, graces, articulation, slurs, **dynam, bars, keys, metres, tempi, repeats.
-Our own reader: of two small files counted by hand partitura 1.9 reads none right, music21 10.5 and verovio 6.4 one;
-the notes and repeats of 15 public files are those of verovio (docs/reading.md).
+The format: humdrum.org/rep/kern. A line has the events of one time; a column (spine) is a staff, split by *^ into two
+voices. Reads notes, ties, graces, articulation, slurs, **dynam, bars, keys, metres, tempi, repeats. Of two small
+hand-counted files partitura 1.9 reads none correctly, music21 10.5 and verovio 6.4 one; notes and repeats of 15 public
+files agree with verovio (docs/reading.md).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class _Spine:
     origin: int  # column in which it began
     staff: int  # 0 unknown
     voice: int  # 1, 2 ... within its column
-    until: Fraction = Fraction(0)  # when what it holds ends
+    until: Fraction = Fraction(0)  # end time of its last event
     length: Fraction = Fraction(1)  # of the last note
 
 
@@ -53,7 +53,7 @@ class _Note:
     spelling: int
     origin: int
     voice: int
-    bar: int  # barlines at other times read before it
+    bar: int  # number of barlines before it, at distinct times
     token: str
     tie_from: bool
     tie_on: bool
@@ -61,13 +61,13 @@ class _Note:
 
 @dataclass
 class _Reading:
-    """What has been read so far; times in quarters from the start of the file."""
+    """State of the reader; times in quarters from the start of the file."""
 
     notes: list[_Note] = field(default_factory=list)
     slurs: dict[int, list[Fraction]] = field(default_factory=lambda: defaultdict(list))  # origin: open slurs
     slur_spans: list[tuple[int, Fraction, Fraction]] = field(default_factory=list)  # origin, start, end
     bars: list[tuple[Fraction, str]] = field(default_factory=list)
-    bar_times: list[Fraction] = field(default_factory=lambda: [Fraction(0)])  # where a bar begins
+    bar_times: list[Fraction] = field(default_factory=lambda: [Fraction(0)])  # start of each bar
     meters: list[tuple[Fraction, int, int]] = field(default_factory=list)
     keys: list[tuple[Fraction, int]] = field(default_factory=list)
     signs: list[tuple[Fraction, str, str | float]] = field(default_factory=list)  # as in `Sign`
@@ -85,9 +85,8 @@ class _Reading:
 
 
 def read_kern(data: bytes, all_parts: bool = False) -> Score:
-    """Read a Humdrum file with **kern spines; repeats are played as its expansion list or its barlines say.
-
-    For bytes from outside go through `engine.untrusted.scores`. Raises BadInput.
+    """Read a Humdrum file with **kern spines; repeats follow its expansion list or its barlines. For untrusted bytes
+    use `engine.untrusted.scores`. Raises BadInput.
     """
     page = kern_page(data)
     score = score_of(page, all_parts)
@@ -95,7 +94,7 @@ def read_kern(data: bytes, all_parts: bool = False) -> Score:
 
 
 def kern_page(data: bytes) -> Page:
-    """The page of a Humdrum file. Raises BadInput past a limit, and for a file without notes."""
+    """The page of a Humdrum file. Raises BadInput over a limit, and for a file without notes."""
     r = _Reading()
     spines: list[_Spine] = []
     for line in data.decode("utf-8-sig", errors="replace").splitlines():
@@ -123,7 +122,7 @@ def kern_page(data: bytes) -> Page:
 
 
 def _now(spines: list[_Spine], r: _Reading) -> Fraction:
-    """When the next line happens: as soon as something of the last one ends."""
+    """Time of the next line: the earliest end of a current event."""
     ends = [s.until for s in spines if s.kind == "**kern" and s.until > r.last_onset]
     return min(ends, default=max(r.last_onset, Fraction(0)))
 
@@ -164,7 +163,7 @@ def _interpret(tokens: list[str], spines: list[_Spine], r: _Reading) -> list[_Sp
     if len(exchanged) == 2 and max(exchanged) < len(out):
         a, b = exchanged
         out[a], out[b] = out[b], out[a]
-    for origin in {s.origin for s in out}:  # voices of a column are counted from the left
+    for origin in {s.origin for s in out}:  # number the voices of a column from the left
         for k, s in enumerate(s for s in out if s.origin == origin):
             s.voice = k + 1
     return out
@@ -212,7 +211,7 @@ def _data_line(tokens: list[str], spines: list[_Spine], r: _Reading) -> None:
 
 
 def _chord(token: str, spine: _Spine, now: Fraction, r: _Reading) -> Fraction:
-    """Add the notes of one token; returns how long it lasts, 0 for grace notes."""
+    """Add the notes of one token; returns its duration, 0 for grace notes."""
     lasts = Fraction(0)
     first_token = token.split(" ", 1)[0]
     for k, part in enumerate(token.split(" ")):
@@ -226,7 +225,7 @@ def _chord(token: str, spine: _Spine, now: Fraction, r: _Reading) -> Fraction:
         pitch = _NOTE.search(part)
         if pitch is None or "r" in part or (length is None and not grace):
             continue
-        shared = "".join(c for c in first_token if c in "':`~^;()" and c not in part)  # signs stand on the first note
+        shared = "".join(c for c in first_token if c in "':`~^;()" and c not in part)  # signs are on the first note
         _add_note(part, part + shared, pitch[0], Fraction(0) if grace else length or Fraction(0), spine, now, r)
     if "(" in token:
         r.slurs[spine.origin].append(now)
@@ -301,7 +300,7 @@ def _page(r: _Reading) -> Page:
         k, here = at(start)
         bars[k].signs.append(Sign(here, "wedge", sign, at(end)))
     voices = {(n.origin, n.voice) for n in r.notes}
-    for origin, start, end in r.slur_spans:  # a slur of a column is that of all its voices
+    for origin, start, end in r.slur_spans:  # a slur of a column applies to all its voices
         for voice in sorted(v for o, v in voices if o == origin):
             part, staff = place[origin]
             page.slurs.append((part, staff, voice + 4 * (staff - 1), at(start), at(end)))
@@ -320,7 +319,7 @@ def _page(r: _Reading) -> Page:
 
 
 def _events(r: _Reading) -> list[tuple[Fraction, str]]:
-    """The signs that stand at a time: words, dynamic and metronome marks, new keys, fermatas, the pedal."""
+    """The page events: words, dynamic and metronome marks, new keys, fermatas, pedal."""
     out = dict.fromkeys((n.onset, "fermata") for n in r.notes if ";" in n.token)
     out |= dict.fromkeys(r.pedals)
     for time, kind, value in r.signs:
@@ -370,7 +369,7 @@ def _parts(r: _Reading) -> tuple[list[Part], dict[int, tuple[int, int]]]:
 
 
 def _bars(r: _Reading) -> tuple[list[Bar], list[Fraction]]:
-    """The bars, and where each begins."""
+    """The bars, and the start of each."""
     end = max([n.onset + n.length for n in r.notes] + [t for t, _ in r.bars])
     times = [t for t in r.bar_times if t < end] or [Fraction(0)]
     tokens: dict[Fraction, list[str]] = defaultdict(list)
@@ -402,7 +401,7 @@ def _bars(r: _Reading) -> tuple[list[Bar], list[Fraction]]:
 
 
 def _labelled_order(r: _Reading, times: list[Fraction]) -> list[int] | None:
-    """Bars as the expansion list has them, when all its labels are there."""
+    """Bars in the order of the expansion list, if all its labels exist."""
     at = {name: max(bisect_right(times, t) - 1, 0) for t, name in reversed(r.labels)}
     if not r.order or not all(name in at for name in r.order):
         return None

@@ -1,7 +1,7 @@
-"""MEI as a `Page`. The format: music-encoding.org, versions 3 to 5. An unknown element costs a remark, not the file.
+"""MEI as a `Page`. The format: music-encoding.org, versions 3 to 5. An unknown element gives a remark.
 
-Our own reader: of ten small files whose notes were counted by hand (tests/data/reading) partitura 1.9 reads none right,
-music21 10.5 4, verovio 6.4 6 and this reader all (docs/reading.md).
+Of ten small hand-counted files (tests/data/reading) partitura 1.9 reads none correctly, music21 10.5 4, verovio 6.4 6
+and this reader all (docs/reading.md).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class _Reader:
         self.notes: dict[str, list[tuple[int, Note]]] = {}  # xml:id: bar and notes (of a chord several)
         self.places: dict[str, tuple[int, Fraction]] = {}
         self.controls: list[tuple[int, Any]] = []
-        self.last: dict[tuple[str, str], Any] = {}  # staff and layer: what stood there in the bar before
+        self.last: dict[tuple[str, str], Any] = {}  # staff and layer: the previous bar's content
         self.title = root.findtext(".//titleStmt/title") or ""
 
     def page_of(self, root: Any) -> Page:
@@ -138,7 +138,7 @@ class _Reader:
     begins = False
 
     def events(self, element: Any, at: Fraction, ratio: Fraction, grace: bool, i: int, where: Place) -> Fraction:
-        """Read what stands in a layer from `at` on; returns where it ends. where  part, staff, voice"""
+        """Read the contents of a layer from `at` on; returns their end. where  part, staff, voice"""
         for e in chosen(element):
             tag = e.tag
             if not isinstance(tag, str) or tag in _SILENT:
@@ -199,7 +199,7 @@ class _Reader:
                 self.notes.setdefault(x.get(_ID), []).append((i, note))
                 self.places[x.get(_ID)] = i, at
 
-    # ---- signs beside the staves
+    # ---- control elements
     def place(self, i: int, e: Any) -> tuple[int, Fraction]:
         found = self.places.get((e.get("startid") or "").lstrip("#"))
         stamp = number(e.get("tstamp"))
@@ -260,7 +260,7 @@ def _tremolo(whole: Any) -> int:
 
 
 def _events(e: Any, text: str) -> list[str]:
-    """Kinds of page event that a control element stands for."""
+    """Kinds of page event of a control element."""
     if e.tag == "fermata":
         return ["fermata"]
     if e.tag == "pedal":
@@ -275,7 +275,7 @@ def _events(e: Any, text: str) -> list[str]:
 
 
 def chosen(element: Any) -> Any:
-    """Of an <app>, <choice> or <subst> the reading that is played; any other element itself."""
+    """The performed reading of an <app>, <choice> or <subst>; any other element itself."""
     if element.tag not in _CHOICES:
         return element
     found = next((c for name in _CHOICES[element.tag] for c in element.findall(name)), None)

@@ -1,7 +1,7 @@
-"""MIDI files in and out: as a score to be played, as a performance, and performances written back.
+"""Reading MIDI files as scores or performances, and writing performances.
 
-`write_midi` is for listening (a tick is a millisecond); `write_midi_locked` is for music programs, which then see the
-score's bars and beats while the notes stay where they were played.
+`write_midi` is for playback (a tick is a millisecond); `write_midi_locked` is for music programs: it aligns the score's
+bars and beats with the performance.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from engine.music.types import MARK_NAMES, BadInput, Marks, Measures, Performanc
 
 MAX_MEASURES = 5_000
 _GRIDS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 5, 10, 20, 32, 7, 14, 28, 9, 18)  # parts of a quarter, in order of preference
-_PERFORMED_GRID = 12  # parts of a quarter to which a live recording is rounded when it is read as a score
-_MIN_QUARTER = 1 / 32  # a written note with no length left gets this
+_PERFORMED_GRID = 12  # divisions of a quarter for rounding a live recording read as a score
+_MIN_QUARTER = 1 / 32  # minimum length of a written note
 _GUESSED = Remark(1, "notes", "from here on this is a live recording, so its bars and note values are a guess")
 _TICKS_PER_SECOND = 1000  # of write_midi
 _LOCKED_TICKS = 480  # per quarter, of write_midi_locked
@@ -42,7 +42,7 @@ _NAMELESS = (
 def read_midi_performance(data: bytes) -> Performance:
     """Read a MIDI file as a performance: every note and sustain-pedal event of all its tracks, in seconds.
 
-    Notes come sorted by (onset, pitch). Raises BadInput for what is no MIDI file or past a limit of `midi_file`.
+    Notes come sorted by (onset, pitch). Raises BadInput for an invalid MIDI file or one over a limit of `midi_bytes`.
     """
     file = parse_midi(data)
     onset, end = file.seconds(file.onset_tick), file.seconds(file.end_tick)
@@ -54,14 +54,12 @@ def read_midi_performance(data: bytes) -> Performance:
 
 
 def read_midi_score(data: bytes) -> Score:
-    """Read a MIDI file as a score: quarters, measures, hands, note names; repeats as they stand in the file.
-
-    Onsets and ends within a tick of a simple part of a quarter are put there, others are kept exactly. Two voices on
-    one key stay two notes. Two tracks are the two staves (the higher one is the upper), one track is divided between
-    the hands. Velocities that are not flat become the mark `written_velocity`, tempo events `tempo_bpm` (a lone 120,
-    which programs write unasked, does not count).
-    A live recording, not on a grid, is rounded to twelfths of a quarter, and a remark says that its bars are a guess.
-    Raises BadInput as `read_midi_performance`, and for more than 5,000 measures.
+    """Read a MIDI file as a score: quarters, measures, hands, note names; without repeats. Onsets and ends within a
+    tick of a simple fraction of a quarter are rounded to it, others are kept exactly. Unisons stay two notes. Two
+    tracks are the two staves (the higher one is the upper); a single track is divided between the hands. Varying
+    velocities become the mark `written_velocity`, tempo events `tempo_bpm` (a single 120, a common default, is
+    ignored). A live recording without a grid is rounded to twelfths of a quarter, with a remark that its bars are
+    guesses. Raises BadInput as `read_midi_performance`, and for more than 5,000 measures.
     """
     file = parse_midi(data)
     performed = _off_grid(file)
@@ -88,7 +86,7 @@ def read_midi_score(data: bytes) -> Score:
 
 
 def _remarks(file: MidiFile, measures: Measures, performed: bool) -> tuple[Remark, ...]:
-    """What was guessed or mended, with the bar in which it began."""
+    """Remarks on guesses and repairs, with their first bar."""
     at = np.array(file.mended_tick) / file.ticks_per_quarter
     bars = measures.number[np.maximum(np.searchsorted(measures.onset_quarter, at + 1e-6, side="right") - 1, 0)]
     mended = (replace(r, bar=int(bar)) for r, bar in zip(file.mended, bars, strict=True))
@@ -96,7 +94,7 @@ def _remarks(file: MidiFile, measures: Measures, performed: bool) -> tuple[Remar
 
 
 def _off_grid(file: MidiFile) -> bool:
-    """True when under half of the onsets stand on sixteenths or twelfths of a quarter; coarse files cannot tell."""
+    """Whether under half of the onsets are on sixteenths or twelfths of a quarter; False for coarse files."""
     if file.ticks_per_quarter < 90:
         return False
     quarter = np.unique(file.onset_tick) / file.ticks_per_quarter
@@ -105,7 +103,7 @@ def _off_grid(file: MidiFile) -> bool:
 
 
 def _quarters(tick: NDArray, ticks_per_quarter: int, performed: bool) -> NDArray[np.float64]:
-    """Ticks as quarters, put on the nearest simple part of a quarter when no more than a rounding away."""
+    """Ticks as quarters, rounded to a simple fraction of a quarter if within rounding error."""
     exact = tick / ticks_per_quarter
     if performed:
         return np.round(exact * _PERFORMED_GRID) / _PERFORMED_GRID
@@ -142,7 +140,7 @@ def _measures(file: MidiFile, end: float) -> Measures:
 
 
 def _staff(onset: NDArray, duration: NDArray, pitch: NDArray, track: NDArray) -> NDArray[np.int8]:
-    """1 upper, 2 lower, (n,): by track where there are several, otherwise by hand."""
+    """1 upper, 2 lower, (n,): by track if there are several, otherwise by hand."""
     used = np.unique(track)
     if len(used) == 1:
         return split_hands(onset, duration, pitch)
@@ -158,9 +156,8 @@ def _title(file: MidiFile) -> str:
 
 
 def write_midi(performance: Performance) -> bytes:
-    """A performance as a MIDI file whose tick is one millisecond; read back, no time is off by more than that.
-
-    A key that is struck again while held is released 1 ms before. When something lies before time 0 all is moved later.
+    """A performance as a MIDI file whose tick is one millisecond; the error of times is at most that. A held key is
+    released 1 ms before its next stroke. If an event is before time 0, everything moves later.
     """
     shift = _shift(performance)
     onset = np.round((performance.onset_sec + shift) * _TICKS_PER_SECOND).astype(np.int64)
@@ -175,9 +172,9 @@ def write_midi(performance: Performance) -> bytes:
 def write_midi_locked(score: Score, performance: Performance) -> bytes:
     """A performance in score order as a MIDI file with the score's bars: one tempo event a beat, notes where played.
 
-    480 ticks a quarter (more when a quarter takes over 0.9 s, so that no time is off by 2 ms); hands on two tracks;
-    time and key signatures. Tick 0 is the barline before the first note, or that note itself when it is played at once.
-    Raises BadInput when the performance has not one note for each note of the score.
+    480 ticks a quarter (more when a quarter takes over 0.9 s, so that errors stay under 2 ms); hands on two tracks;
+    time and key signatures. Tick 0 is the barline before the first note, or that note if it starts at 0 s. Raises
+    BadInput unless the performance has one note for each note of the score.
     """
     from engine.music.expression import beat_times
 
@@ -209,16 +206,14 @@ def write_midi_locked(score: Score, performance: Performance) -> bytes:
 
 
 def _shift(performance: Performance) -> float:
-    """Seconds to add so that nothing lies before 0."""
+    """Seconds to add so that nothing is before 0."""
     starts = [performance.onset_sec.min()] if len(performance) else []
     return float(max([0.0, *(-s for s in starts)]))
 
 
 def _with_lead_in(measures: Measures, quarter: NDArray, sec: NDArray) -> tuple[NDArray, NDArray]:
-    """Beats (quarter, seconds), both (k,), from a place in the score that is played at 0 s.
-
-    That place is a barline before the first beat when a tempo of 10 to 400 a minute leads from it to the beat, else
-    the first beat not before 0 s.
+    """Beats (quarter, seconds), both (k,), from a score position at 0 s: a barline before the first beat if the tempo
+    between them is 10 to 400 a minute, else the first beat not before 0 s.
     """
     keep = sec > 1e-3
     quarter, sec = quarter[keep], sec[keep]
@@ -235,9 +230,8 @@ def _with_lead_in(measures: Measures, quarter: NDArray, sec: NDArray) -> tuple[N
 
 
 def _tempo_map(quarter: NDArray, sec: NDArray, ticks_per_quarter: int) -> tuple[NDArray, NDArray, NDArray]:
-    """One tempo event a beat: (tick, whole microseconds per quarter, the seconds that a reader then counts), each (k,).
-
-    A beat outside 10 to 400 quarters a minute is clamped and the next beat makes up for it.
+    """One tempo event a beat: (tick, whole microseconds per quarter, resulting seconds), each (k,). A beat outside 10
+    to 400 quarters a minute is clamped and the next beat compensates.
     """
     tick = np.round((quarter - quarter[0]) * ticks_per_quarter).astype(np.int64)
     tick, first = np.unique(tick, return_index=True)
@@ -272,7 +266,8 @@ def _signatures(measures: Measures, start: float, ticks_per_quarter: int) -> tup
 
 
 def _meter_of_length(length: float, meter: tuple[int, int]) -> tuple[int, int]:
-    """A time signature for a bar of so many quarters, in the units of `meter` if possible; `meter` if none fits."""
+    """A time signature for a bar of this length in quarters, in the units of `meter` if possible; `meter` if none
+    fits."""
     for unit in (meter[1], 4, 8, 16, 32):
         count = length * unit / 4
         if abs(count - round(count)) < 1e-6 and 1 <= round(count) <= 64:
@@ -284,7 +279,7 @@ def _dump(
     performance: Performance, ticks_per_quarter: int, onset: NDArray, end: NDArray, pedal: NDArray,
     tempo_tick: NDArray, mspq: NDArray, meters: list, keys: list, tracks: list[tuple[str, NDArray]],
 ) -> bytes:  # fmt: skip
-    """Assemble the file. `tracks` are (name, indices of notes); the pedal stands in the first."""
+    """Assemble the file. `tracks` are (name, indices of notes); the first contains the pedal."""
     import symusic
 
     onset = np.maximum(onset, 0)

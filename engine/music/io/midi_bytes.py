@@ -1,4 +1,4 @@
-"""The bytes of a MIDI file, checked against limits and turned into plain arrays; nothing musical is decided here."""
+"""Parser of MIDI bytes: limits and plain arrays, without musical interpretation."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from engine.music.types import BadInput, Remark
 
 MAX_EVENTS = 5_000  # tempo and time signature changes together
 MAX_PEDALS = 200_000  # sustain events: 30 minutes of a continuous pedal read 100 times a second
-_UNENDED_BYTES = 500_000  # files up to this are searched for notes without an end
+_UNENDED_BYTES = 500_000  # larger files are not searched for unterminated notes
 _DRUMS = 9  # the channel
-_RESET = 121  # controller "reset all controllers": the pedal comes up
+_RESET = 121  # controller "reset all controllers", which lifts the pedal
 _ALL_OFF = (120, 123, 124, 125, 126, 127)  # controllers that end the notes of their channel
 SLOWEST_BPM, FASTEST_BPM = 10.0, 400.0  # quarters per minute; tempi outside are clamped
 
@@ -37,7 +37,7 @@ class MidiFile:
     tempo_written             False when the file has no tempo event and 120 is assumed
     meter                     (tick, numerator, denominator) each, ascending; may be empty
     key                       (tick, fifths) each, ascending; may be empty
-    mended, mended_tick       remarks about what was left out or changed in reading, each with its count; where it began
+    mended, mended_tick       remarks on omissions and changes, with counts; first tick of each
     """
 
     ticks_per_quarter: int
@@ -66,9 +66,8 @@ class MidiFile:
 
 
 def parse_midi(data: bytes) -> MidiFile:
-    """Read a MIDI file within the limits above; percussion is left out.
-
-    Raises BadInput, one sentence, for anything that is no MIDI file, has no notes, or is past a limit.
+    """Read a MIDI file within the limits above, without percussion. Raises BadInput for an invalid file, one without
+    notes, or one over a limit.
     """
     from symusic import Score as SymusicScore
 
@@ -153,17 +152,14 @@ class _Unended:
 
 
 def _unended(data: bytes) -> list[_Unended]:
-    """The notes of a file that have no end, percussion apart; none where that cannot be seen.
-
-    symusic drops such notes, so mido is used to find them.
-    """
+    """The unterminated notes of a file, without percussion. symusic drops such notes, so mido finds them."""
     import mido
 
     if len(data) > _UNENDED_BYTES:
         return []
     try:
         file = mido.MidiFile(file=io.BytesIO(data), clip=True)
-    except Exception:  # whatever mido met in a stranger's file, which was read by another library
+    except Exception:  # any error of mido on a file that symusic could read
         return []
     lost: list[_Unended] = []
     for track in file.tracks:
@@ -188,7 +184,7 @@ def _unended(data: bytes) -> list[_Unended]:
 
 
 def _hold(notes: dict[str, NDArray[np.int64]], unended: list[_Unended]) -> list[_Unended]:
-    """Add notes without an end to the sounding notes, on the track whose pitches are nearest; returns those added."""
+    """Add unterminated notes to the sounding notes, on the track with the closest pitches; returns those added."""
     tracks = np.unique(notes["track"])
     mean = [notes["pitch"][notes["track"] == t].mean() for t in tracks]
     known = set(zip(notes["time"].tolist(), notes["pitch"].tolist(), notes["duration"].tolist(), strict=True))
@@ -255,7 +251,8 @@ def _until_all_off(track: Any, time: NDArray[np.int64], duration: NDArray[np.int
 
 
 def _tempo(tempos: list) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(tick, microseconds per quarter) of the tempo map, clamped, from tick 0; of several at a tick the last counts."""
+    """(tick, microseconds per quarter) of the tempo map, clamped, from tick 0; the last of several at one tick is
+    used."""
     by_tick = {0: 500_000}
     for t in sorted(tempos, key=lambda t: t.time):
         if t.time >= 0:

@@ -1,8 +1,8 @@
-"""MusicXML as a `Page`: what stands in each bar, in quarters.
+"""MusicXML as a `Page`: the contents of each bar, in quarters.
 
-The format: W3C MusicXML 4.0. Decimal values are read wherever the schema allows them. Our own reader: of eleven
-small files whose notes were counted by hand (tests/data/reading) partitura 1.9 reads 4 right, music21 10.5 9 and this
-reader all; music21 takes seconds a file, too. docs/reading.md compares them on public files.
+The format: W3C MusicXML 4.0. Decimal values are read wherever the schema allows them. Of eleven small hand-counted
+files (tests/data/reading) partitura 1.9 reads 4 correctly, music21 10.5 9 and this reader all; music21 also takes
+seconds per file. docs/reading.md compares them on public files.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def number(text: str | None) -> Fraction | None:
 
 @dataclass
 class _State:
-    """What is in force while one part is read."""
+    """State of the reader in one part."""
 
     part: int
     divisions: Fraction = Fraction(1)
@@ -68,7 +68,7 @@ def page_of(root: Any) -> Page:
     """Read a <score-partwise> element (lxml), namespaces already removed."""
     page = Page(title=_title(root), composer=_composer(root))
     names = {p.get("id"): (p.findtext("part-name") or "").strip() for p in root.iter("score-part")}
-    ends: list[list[_Ends]] = []  # per bar, of each part that has something in it
+    ends: list[list[_Ends]] = []  # per bar, for each non-empty part
     for k, element in enumerate(root.findall("part")):
         page.parts.append(Part(names.get(element.get("id"), "")))
         state = _State(k)
@@ -98,7 +98,7 @@ def _composer(root: Any) -> str:
 # ---- a bar of a part
 @dataclass(frozen=True)
 class _Ends:
-    """Where a bar of one part ends, in quarters: its notes, and all with its rests."""
+    """End of a bar of one part, in quarters: of its notes, and including its rests."""
 
     notes: Fraction
     all: Fraction
@@ -106,9 +106,8 @@ class _Ends:
 
 
 def _set_length(i: int, ends: list[_Ends], page: Page) -> None:
-    """A bar lasts as long as its longest part; where another part is shorter, rests do not go past the metre.
-
-    Programs write a rest of four quarters for a silent bar of any metre, and in a pickup too.
+    """Set a bar's length to that of its longest part. If another part is shorter, rests beyond the metre are ignored:
+    programs write a rest of four quarters for a silent bar of any metre, even in a pickup.
     """
     bar = page.bars[i]
     found = [(e.notes, e.all) for e in ends]
@@ -192,7 +191,7 @@ def _attributes(element: Any, i: int, page: Page, s: _State) -> None:
 
 
 def _meter(time: Any) -> tuple[int, int] | None:
-    """Numerator and denominator, added up where the metre is composed of several: 3+2/8 is 5/8, 2/4+3/8 is 7/8."""
+    """Numerator and denominator, summed for an additive metre: 3+2/8 is 5/8, 2/4+3/8 is 7/8."""
     total, finest = Fraction(0), 1
     for beats, unit in zip(time.findall("beats"), time.findall("beat-type"), strict=False):
         counts = [number(x) for x in re.split(r"[+*]", beats.text or "")]
@@ -206,7 +205,7 @@ def _meter(time: Any) -> tuple[int, int] | None:
 
 
 def _note(element: Any, onset: Fraction, i: int, page: Page, s: _State) -> Fraction:
-    """Add one note; returns how far it moves the time on, in quarters."""
+    """Add one note; returns its time advance in quarters."""
     grace = element.find("grace") is not None
     duration = number(element.findtext("duration"))
     length = Fraction(0) if grace or duration is None else min(max(duration, Fraction(0)) / s.divisions, _MOST)
@@ -220,7 +219,7 @@ def _note(element: Any, onset: Fraction, i: int, page: Page, s: _State) -> Fract
         if element.find("unpitched") is not None:
             page.remark(i, "<unpitched>", "notes without a pitch are left out")
         return length
-    if element.find("cue") is not None and element.get("print-object") != "no":  # hidden ones are there to be played
+    if element.find("cue") is not None and element.get("print-object") != "no":  # hidden cue notes are for playback
         page.remark(i, "<cue>", "cue notes are not played")
         return length
     step, octave = (pitch.findtext("step") or "").strip().upper(), number(pitch.findtext("octave"))
@@ -283,7 +282,7 @@ def _marks_of(element: Any) -> dict[str, int]:
 
 
 def _ornament(sign: Any) -> int:
-    """The value of "ornament" in MARK_NAMES; a tremolo between two notes is not played out and has none."""
+    """The value of "ornament" in MARK_NAMES; 0 for a tremolo between two notes, which is not realised."""
     if sign.tag == "tremolo":
         beams = number(sign.text)
         return TREMOLO + int(min(max(beams, 1), 5)) if beams and sign.get("type", "single") == "single" else 0
@@ -291,7 +290,7 @@ def _ornament(sign: Any) -> int:
 
 
 def _slur(slur: Any, note: Note, i: int, page: Page, s: _State) -> None:
-    """Pair the ends of slurs by their number; an end may stand in the file before its beginning (other voices)."""
+    """Pair the ends of slurs by their number; an end may precede its beginning in the file (other voices)."""
     kind, open_ = slur.get("type"), s.slurs.setdefault(slur.get("number") or "1", [])
     if kind not in ("start", "stop"):
         return
@@ -351,11 +350,11 @@ def _wedge(element: Any, place: tuple[int, Fraction], bar: Bar, s: _State) -> No
 
 
 def _metronome(element: Any, at: Fraction, bar: Bar, i: int, page: Page, sounds: bool) -> bool:
-    """A number of beats a minute, or an equation: what was the first value is now as long as the second.
+    """A number of beats a minute, or an equation: the former first value now lasts as long as the second.
 
-    sounds  a <sound tempo> stands beside it. A printed number goes before it, for programs leave an old one there when
-            the printed one is changed; it goes before an equation, whose tempo it states as a number.
-    Returns whether the <sound tempo> is to be left out.
+    sounds  whether there is also a <sound tempo>. A printed number overrides it, because programs keep an old one after
+            a change; it overrides an equation, whose tempo it states as a number.
+    Returns whether to ignore the <sound tempo>.
     """
     units = _beat_units(element)
     count = re.search(r"\d+(\.\d+)?", element.findtext("per-minute") or "")
@@ -391,7 +390,7 @@ def _beat_units(element: Any) -> list[Fraction]:
 
 
 def _sound(element: Any, at: Fraction, bar: Bar, tempo: bool = True) -> None:
-    """What only a program plays: a tempo where none is printed (`tempo`), and the jumps."""
+    """Playback instructions: a tempo if none is printed (`tempo`), and jumps."""
     if tempo and (bpm := number(element.get("tempo"))):
         bar.signs.append(Sign(at, "bpm", float(bpm)))
     for name in ("dacapo", "dalsegno", "fine", "tocoda", "segno", "coda"):

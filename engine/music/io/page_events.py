@@ -1,7 +1,7 @@
-"""The signs of a printed page that stand between the notes: dynamics, words, barlines, key changes, holds, pedal marks.
+"""Page events, the signs between notes: dynamics, words, barlines, key changes, fermatas, pedal marks.
 
-A note-by-note table of marks loses them, and the tempo of a performance follows them closely: beat by beat they raise
-the correlation of a predicted tempo with a pianist's from 0.56 to 0.59 (five folds of (n)ASAP's training works).
+Marks per note cannot represent them. They raise the correlation of the predicted tempo per beat with a pianist's from
+0.56 to 0.59 (five folds of (n)ASAP's training works).
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ WORDS = {
     "senza_pedale": r"senza ped|sans p[ée]d|ohne ped|without ped",
     "con_pedale": r"con ped|col ped|avec p[ée]d|mit ped|with ped|sempre ped|ped\. ?simile",
 }  # fmt: skip
-BAR_END = -1.0  # the place of a sign that stands on the bar's last barline
+BAR_END = -1.0  # position of a sign on the bar's last barline
 _BEFORE_END = 1e-3
 
 
 def word_events(text: str) -> list[str]:
-    """Kinds of event that a text over or under the staves stands for.
+    """Kinds of event of a text direction.
 
     >>> word_events("poco rit."), word_events("Andante (♩ = 72)")
     (['rit'], ['metronome'])
@@ -45,9 +45,9 @@ def word_events(text: str) -> list[str]:
 
 
 def musicxml_events(root: Any, measures: Measures) -> PageEvents:
-    """Events of a partwise MusicXML tree, placed in the score's bars as they are played.
+    """Events of a partwise MusicXML tree, placed in the unfolded bars of the score.
 
-    measures  of the score that was read from it, repeats unfolded; bars are found by their printed numbers
+    measures  of its score, repeats unfolded; bars are identified by printed numbers
     """
     table: dict[int, list[tuple[float, str]]] = defaultdict(list)
     numbers: list[int] = []
@@ -97,10 +97,10 @@ def _of_element(e: Any, bar: int) -> list[tuple[float, str]]:
 
 
 def placed(table: dict[int, list[tuple[float, str]]], numbers: Sequence[int], measures: Measures) -> PageEvents:
-    """Events of printed bars, put where these bars are played.
+    """Events of printed bars, placed at each pass of these bars.
 
     table    printed bar: [(quarters from its start, or BAR_END; kind)]
-    numbers  the printed bars' numbers; a bar without one has the number of the bar before
+    numbers  the printed bars' numbers; a bar without one has the previous number
     """
     of_number = defaultdict(list)
     for i, printed in enumerate(numbers):

@@ -1,4 +1,4 @@
-"""A match file's score, as partitura loads it, as a `Score`. MusicXML and MEI have readers of our own."""
+"""Conversion of a match file's score, loaded by partitura, to a `Score`."""
 
 from __future__ import annotations
 
@@ -21,10 +21,7 @@ _ORNAMENTS = {
 
 
 def part_to_score(part_score: Any) -> Score:
-    """Turn a partitura Score that was loaded from a match file into ours, in the order of its bars.
-
-    Raises BadInput when no note is found.
-    """
+    """Convert a partitura Score of a match file, in the order of its bars. Raises BadInput if there is no note."""
     parts = list(part_score.parts) if hasattr(part_score, "parts") else [part_score]
     parts = [p for p in parts if len(p.notes_tied)]
     if not parts:
@@ -72,7 +69,7 @@ def _measures(part: Any) -> Measures:
     fifths = np.clip(np.nan_to_num(part.key_signature_map(starts)[:, 0]), -7, 7).astype(int)
     nominal = num * 4.0 / den
     position = np.zeros(len(spans))
-    if duration[0] < nominal[0] - 1e-6:  # a pickup keeps its place at the end of a bar
+    if duration[0] < nominal[0] - 1e-6:  # a pickup is at the end of a bar
         position[0] = nominal[0] - duration[0]
     onset -= onset[1] if position[0] and len(onset) > 1 else onset[0]
     return Measures(onset, duration, position, num, den, fifths, np.array([n for _, _, n in spans]))
@@ -143,7 +140,7 @@ def _slurs(notes: Sequence[Any]) -> list[int]:
 
 
 def _direction_marks(parts: Sequence[Any], onset: np.ndarray, table: np.ndarray) -> None:
-    """Fill the columns of `table` that words, hairpins and metronome marks decide."""
+    """Fill the columns of `table` that depend on words, hairpins and metronome marks."""
     pt = load_partitura()
     levels, impulses, wedges, changes, words, bpms = [], [], [], [], [], []
     for part in parts:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-MAX_BARS = 10_000  # played; more come only of faulty or hostile files
+MAX_BARS = 10_000  # unfolded; more occur only in faulty or hostile files
 
 
 @dataclass
 class Signs:
-    """The signs of one bar that decide what is played next.
+    """The repeat signs and jumps of one bar.
 
-    forward   a repeated passage begins with this bar
-    backward  how often the passage that ends with this bar is played, 0 where none ends (2 is the usual repeat)
-    endings   numbers of the ending that the bar stands in; empty outside
+    forward   whether a repeated passage begins with this bar
+    backward  number of passes of the passage that ends with this bar, 0 for none (2 is the usual repeat)
+    endings   numbers of the bar's ending; empty outside endings
     jumps     "dacapo", "dalsegno", "fine", "tocoda" act after the bar, "segno", "coda" name its beginning
     """
 
@@ -27,7 +27,7 @@ class Signs:
 def playing_order(bars: Sequence[Signs]) -> list[int]:
     """Indices of bars as played: every ending in its turn; after D.C. or D.S. no repeats, the last endings.
 
-    A D.C. or D.S. is obeyed once. Fine and "to coda" count after a jump only. Without a segno D.S. is D.C.
+    A D.C. or D.S. is taken once. Fine and "to coda" apply only after a jump. Without a segno D.S. is D.C.
 
     >>> a, b = Signs(), Signs(jumps={"fine"})
     >>> playing_order([a, b, Signs(jumps={"dacapo"})])
@@ -36,7 +36,7 @@ def playing_order(bars: Sequence[Signs]) -> list[int]:
     order: list[int] = []
     i, start, turn, jumped = 0, 0, 1, False
     used: set[int] = set()
-    known: set[int] = set()  # played before the last jump: their repeats are not taken again
+    known: set[int] = set()  # bars before the last jump: their repeats are not taken again
     while i < len(bars):
         if len(order) > MAX_BARS:
             return list(range(len(bars)))
@@ -95,7 +95,7 @@ def _ending_follows(bars: Sequence[Signs], i: int) -> bool:
 
 
 def _passes(bars: Sequence[Signs], i: int, group: range, top: int) -> int:
-    """How often the passage that ends with bar i is played in all."""
+    """Number of passes of the passage that ends with bar i."""
     if not bars[i].endings:
         last = max(bars[i + 1].endings) if _ending_follows(bars, i) else 0
         return max(bars[i].backward, last)
@@ -104,7 +104,7 @@ def _passes(bars: Sequence[Signs], i: int, group: range, top: int) -> int:
 
 
 def _jump(bars: Sequence[Signs], i: int, jumped: bool, used: set[int]) -> int | None:
-    """The bar that is played after bar i because of a jump, None without one."""
+    """The target of a jump after bar i, None without one."""
     jumps = bars[i].jumps
     codas = [k for k, b in enumerate(bars) if "coda" in b.jumps and k > i]
     if jumped and "tocoda" in jumps and codas:

@@ -1,4 +1,4 @@
-"""From a notation program's file, MusicXML or MEI, to a `Score` with every mark that a pianist reads."""
+"""Read MusicXML or MEI to a `Score` with performance marks."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ from engine.music.types import Score
 
 
 def read_musicxml(data: bytes, all_parts: bool = False) -> Score:
-    """Read MusicXML that is already known to be harmless; untrusted bytes go through `engine.untrusted.scores`.
-
-    Repeats, endings, da capo and dal segno are played. Of a song the keyboard part is read, with `all_parts` the voice,
-    too. Raises BadInput when no note is found.
+    """Read trusted MusicXML; untrusted bytes go through `engine.untrusted.scores`. Repeats, endings, da capo and dal
+    segno are unfolded. Of a song the keyboard part is read; with `all_parts` also the voice. Raises BadInput if there
+    is no note.
     """
     root = _plain(data)
     score = score_of(_page(root), all_parts)
@@ -28,12 +27,12 @@ def read_musicxml(data: bytes, all_parts: bool = False) -> Score:
 
 
 def musicxml_page(data: bytes) -> Page:
-    """The page of a MusicXML file, not yet played out."""
+    """The page of a MusicXML file, not unfolded."""
     return _page(_plain(data))
 
 
 def mei_page(data: bytes) -> Page:
-    """The page of an MEI file, not yet played out."""
+    """The page of an MEI file, not unfolded."""
     return page_of_mei(_plain(data))
 
 
@@ -44,7 +43,7 @@ def _page(root: Any) -> Page:
 
 
 def _credited_composer(root: Any) -> str:
-    """The name that stands before life dates, "(1770 - 1827)", among the words of the title page; "" when none does."""
+    """The name before life dates, "(1770 - 1827)", among the credits; "" without one."""
     words = " ".join((e.text or "").strip() for e in root.iter("credit-words"))
     found = re.search(r"([^\W\d_][\w. '-]{3,60}?)\s*\(\s*1\d{3}\s*[-–—]", words)
     name = found.group(1).split()[-4:] if found else []
@@ -62,7 +61,7 @@ def read_mei(data: bytes, all_parts: bool = False) -> Score:
 
 def _plain(data: bytes) -> Any:
     """The root of an XML document, its names without namespaces."""
-    # recover: an xml:id that is no name is an error to libxml2; what is not well-formed was refused by `scan_xml`
+    # recover: libxml2 rejects an xml:id that is not a name; `scan_xml` has refused malformed files
     parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, recover=True)
     root = etree.fromstring(data, parser)
     for element in root.iter(etree.Element):
@@ -72,5 +71,5 @@ def _plain(data: bytes) -> Any:
 
 
 def read_musicxml_file(path: str | Path) -> Score:
-    """`read_musicxml` for a file of our own."""
+    """`read_musicxml` for a trusted file."""
     return read_musicxml(Path(path).read_bytes())

@@ -1,4 +1,4 @@
-"""The measures of a written score in the order in which they are played."""
+"""Unfolding of a score's measures."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _MAX_UNFOLDED_NOTES = 20_000
 
 
 def unfold(score: Score, order: Sequence[int]) -> Score:
-    """Play the measures of a written score in the given order; measure k of the result is `order[k]` of the input.
+    """Arrange the measures of a written score in the given order; measure k of the result is `order[k]` of the input.
 
-    Returns the score unchanged when the order is the written one or the result would pass 20,000 notes.
+    Returns the score unchanged if the order is the written one or the result would exceed 20,000 notes.
     """
     order = list(order)
     if order == list(range(len(score.measures))):

@@ -1,4 +1,4 @@
-"""What the signs between the notes ask of each note: dynamics, hairpins and tempo, in force until the next sign."""
+"""Propagation of dynamics, hairpins and tempo marks to notes, each in force until the next sign."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ TEMPO_WORDS = {
     r"|sehr (schnell|lebhaft|rasch)",
 }
 
-# What notation programs play for a dynamic mark (MuseScore's table), as MIDI velocity.
+# MIDI velocity of dynamic marks in notation programs (MuseScore's table).
 DYNAMIC_VELOCITY = {
     "pppp": 10, "ppp": 16, "pp": 33, "p": 49, "mp": 64, "mf": 80, "f": 96, "ff": 112, "fff": 120, "ffff": 126,
 }  # fmt: skip
 _DEFAULT_VELOCITY = 80.0  # before the first dynamic mark
-_HAIRPIN_STEP = 16.0  # how far a hairpin without a goal goes: one dynamic level
-WORD_REACH = 16.0  # quarters for which an unspanned "cresc." or "rit." stays in force
+_HAIRPIN_STEP = 16.0  # change by a hairpin without a target: one dynamic level
+WORD_REACH = 16.0  # quarters that a "cresc." or "rit." without an end stays in force
 
 
 def tempo_word(text: str) -> int:
-    """Class of the tempo word in a text in lower case, of several the fastest; 0 for none."""
+    """Class of the tempo word in a text in lower case, the fastest of several; 0 for none."""
     return max((k for k, pattern in TEMPO_WORDS.items() if re.search(rf"\b({pattern})", text)), default=0)
 
 
 def fill_in_force(table: np.ndarray, onset: np.ndarray, levels: list, wedges: list, bpms: list, words: list) -> None:
-    """Fill the columns of a marks table (n, 12) that dynamics, hairpins, metronome marks and tempo words decide.
+    """Fill the columns of a marks table (n, 12) that depend on dynamics, hairpins, metronome marks and tempo words.
 
     levels, bpms, words  (quarter, value), in any order: running velocity, quarters a minute, class of tempo word
     wedges               (start, end, sign) in quarters, 1 a crescendo, -1 a diminuendo
@@ -54,10 +54,10 @@ def fill_directions(
     table: np.ndarray, onset: np.ndarray, levels: list, impulses: list, wedges: list, bpms: list, words: list,
     changes: list,
 ) -> None:  # fmt: skip
-    """`fill_in_force`, and the columns that accents by a dynamic mark and changes of tempo decide.
+    """`fill_in_force`, and the columns of dynamic accents and tempo changes.
 
     impulses  (quarter, kind of accent) of sf, fp and the like
-    changes   as in `tempo_change`, in any order; a tempo word ends a change, too
+    changes   as in `tempo_change`, in any order; a tempo word also ends a change
     """
     fill_in_force(table, onset, levels, wedges, bpms, words)
     accent = table[:, MARK_NAMES.index("accent")]
@@ -79,7 +79,7 @@ def _in_force(onset: np.ndarray, events: list[tuple[float, float]], before: floa
 
 
 def _written_velocity(onset: np.ndarray, levels: list, wedges: list) -> tuple[np.ndarray, np.ndarray]:
-    """Dynamics as a running velocity (0 when nothing at all is written) and the hairpin sign, both (n,)."""
+    """Dynamics as a running velocity (0 without any mark) and the hairpin sign, both (n,)."""
     hairpin = np.zeros(len(onset))
     if not levels and not wedges:
         return np.zeros(len(onset)), hairpin

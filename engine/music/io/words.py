@@ -1,4 +1,4 @@
-"""Performance directions in words: dynamics, hairpins, tempo, and where to jump."""
+"""Performance directions in words: dynamics, hairpins, tempo, jumps."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def dynamic_marks(text: str) -> list[str]:
 
 
 def level(mark: str) -> int | None:
-    """Velocity of a dynamic mark that is a level; beyond pppp and ffff that of these.
+    """Velocity of a dynamic mark that is a level; clamped to those of pppp and ffff.
 
     >>> level("pp"), level("pppppp"), level("sf")
     (33, 10, None)
@@ -69,7 +69,7 @@ def level(mark: str) -> int | None:
 
 
 def metronome(text: str) -> tuple[float, Fraction]:
-    """Quarters a minute (0 if none) and the ratio of a metric equation (0 if none) that words state.
+    """Quarters a minute and the ratio of a metric equation in words, each 0 without one.
 
     >>> metronome("Allegro (♩ = 132)"), metronome("q.=60"), metronome("♩ = ♩."), metronome("Allegro")
     ((132.0, Fraction(0, 1)), (90.0, Fraction(0, 1)), (0.0, Fraction(3, 2)), (0.0, Fraction(0, 1)))
@@ -87,7 +87,7 @@ def metronome(text: str) -> tuple[float, Fraction]:
 
 
 def jumps(text: str) -> set[str]:
-    """The jumps that words ask for: "dacapo", "dalsegno", "fine", "tocoda", "coda".
+    """The jumps in words: "dacapo", "dalsegno", "fine", "tocoda", "coda".
 
     >>> [*map(sorted, map(jumps, ("D.C. al Fine", "Fine", "To Coda", "Dal Segno al Coda")))]
     [['dacapo'], ['fine'], ['tocoda'], ['dalsegno']]
@@ -107,7 +107,7 @@ def jumps(text: str) -> set[str]:
 
 
 def tempo_change(text: str) -> int | None:
-    """1 for words that ask for a faster tempo, -1 for a slower one, 0 for "a tempo", None for others.
+    """1 for an accelerando, -1 for a ritardando, 0 for "a tempo", None for other words.
 
     >>> [tempo_change(t) for t in ("poco rit.", "stringendo", "a tempo", "dolce")]
     [-1, 1, 0, None]

@@ -1,4 +1,4 @@
-"""A Score as MusicXML: two staves, voices, bars, ties, tuplets, beams, note names and the marks that can be written."""
+"""Write a Score as MusicXML: two staves, voices, bars, ties, tuplets, beams, note names and marks."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ _DOCTYPE = '<!DOCTYPE score-partwise PUBLIC "-//Recordare//DTD MusicXML 4.0 Part
 def write_musicxml(score: Score) -> bytes:
     """Write a score as partwise MusicXML 4.0, UTF-8, repeats unfolded as the Score has them.
 
-    Read back, every note has its onset, duration, pitch, name, staff and grace flag; voices keep their numbers where no
-    two notes of one overlap. Rit. and accel. are not written, tempo words for composed scores only: of others a Score
-    has the classes.
+    Onset, duration, pitch, name, staff and grace flag of every note survive a round trip; voices keep their numbers if
+    their notes do not overlap. Rit. and accel. are not written; tempo words are written for composed scores only,
+    because a Score otherwise has only classes.
     """
     return MusicXmlWriter(score).document()
 
@@ -100,11 +100,11 @@ class Rest:
 
 
 class MusicXmlWriter:
-    """One score on its way to MusicXML.
+    """Converts one score to MusicXML.
 
-    engraving  for `engine.music.io.engrave`: note I of the score is named "note-I", the heads tied on to it "note-I-1",
+    engraving  for `engine.music.io.engrave`: note I of the score has the id "note-I", its tied heads "note-I-1",
                "note-I-2" ..., bar K "bar-K"; I and K count from 0. Signs of a whole chord are written once
-    heads      after `document`: for each note the quarters at which its heads begin, the tied ones after the first
+    heads      after `document`: for each note the onsets of its heads in quarters, tied ones after the first
     """
 
     def __init__(self, score: Score, engraving: bool = False) -> None:
@@ -218,7 +218,7 @@ class MusicXmlWriter:
         return out
 
     def _accidentals(self, bar: int, fifths: int) -> dict[int, str]:
-        """The sign to print before each note of a bar that needs one: neither the key nor an earlier sign says it."""
+        """The accidentals to print in a bar: those not implied by the key or an earlier accidental."""
         heads = [
             (chord.start, 1, r)
             for found in self.page.chords[bar].values() for chord in found.values()
@@ -285,8 +285,8 @@ class MusicXmlWriter:
             )  # fmt: skip
 
     def _stems(self, bar: int, voice: int) -> dict[Fraction | None, str]:
-        """Where a voice sounds together with others of its staff, and which way its stems go there (under None too):
-        up for the one that mostly lies higher. Nowhere for a voice that goes to and fro between the staves.
+        """Stem direction at onsets where a voice overlaps others of its staff (and under None): up for the higher
+        voice. Empty for a voice that changes staves.
         """
         found = {v: list(chords.values()) for v, chords in self.page.chords[bar].items()}
         staves = {v: {int(self.page.staff[r]) for c in chords for r in c.rows} for v, chords in found.items()}
@@ -418,7 +418,7 @@ def _spans(chords: dict[Fraction, Chord], stops: list[Fraction], pulse: Pulse) -
 
 
 def head_id(row: int, part: int) -> str:
-    """The name of a note's head: part 0 is where it is struck, the others are tied on.
+    """The id of a note's head: part 0 is the first, the others are tied heads.
 
     >>> head_id(12, 0), head_id(12, 1)
     ('note-12', 'note-12-1')
@@ -427,5 +427,5 @@ def head_id(row: int, part: int) -> str:
 
 
 def _printable(text: str) -> str:
-    """Without the control characters that XML cannot hold."""
+    """Text without the control characters that XML forbids."""
     return "".join(c for c in text if c.isprintable())

@@ -1,6 +1,6 @@
-"""A page of music as bars, and how it becomes a `Score`: one clock for all parts, repeats unfolded, ties merged.
+"""A `Page` of bars, and its conversion to a `Score`: common time of all parts, repeats unfolded, ties merged.
 
-The readers of MusicXML and MEI fill a `Page`; `score_of` does everything that does not depend on the format.
+The readers of MusicXML, MEI and kern fill a `Page`; `score_of` has the steps that do not depend on the format.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from engine.music.remarks import LEFT_OUT
 from engine.music.types import MARK_NAMES, BadInput, Marks, Measures, Remark, Score
 
 _KEYBOARD = re.compile(r"piano|klavier|pno|pf\b|keyboard|harpsichord|cembalo|clavecin|celesta|harp|organ", re.I)
-SLOWEST_MARK, FASTEST_MARK = 5, 1000  # quarters a minute, both excluded: what is no metronome mark
+SLOWEST_MARK, FASTEST_MARK = 5, 1000  # exclusive bounds of metronome marks, quarters a minute
 
 
 @dataclass
@@ -40,7 +40,7 @@ class Note:
     tie_from: bool = False  # tied to a note before
     tie_on: bool = False
     marks: dict[str, int] = field(default_factory=dict)
-    element: Any = None  # the <note> that it was read from
+    element: Any = None  # its source <note>
 
 
 @dataclass
@@ -50,7 +50,7 @@ class Sign:
     kind   "mark" (a dynamic mark), "wedge" (1 or -1), "words", "bpm" (quarters a minute), "ratio" (new to old tempo)
     value  text or number
     at     quarters from the bar's beginning
-    end    (bar, quarters) where its line ends, None without one
+    end    (bar, quarters) end of its line, None without one
     """
 
     at: Fraction
@@ -64,7 +64,7 @@ class Bar:
     """One bar of all parts.
 
     name     as printed
-    length   quarters that the longest part lasts
+    length   length of the longest part in quarters
     meter    numerator, denominator in force; fifths the key signature in force
     """
 
@@ -76,12 +76,12 @@ class Bar:
     signs: list[Sign] = field(default_factory=list)
     order: Signs = field(default_factory=Signs)
     metered: bool = True  # False: without a time signature, as long as its notes
-    position: Fraction | None = None  # quarters of its metre that went before; None: found from the first bar's length
+    position: Fraction | None = None  # position in the metre in quarters; None: derived from the first bar's length
 
 
 @dataclass
 class Part:
-    """An instrument: how many staves it has, and its name as printed."""
+    """An instrument: number of staves and printed name."""
 
     name: str = ""
     staves: int = 1
@@ -89,10 +89,10 @@ class Part:
 
 @dataclass
 class Page:
-    """All that was read.
+    """The contents of a file.
 
     slurs   (part, staff, voice, start, end), start and end (bar, quarters)
-    events  the signs of the page by bar, as `page_events.placed` takes them, where the reader keeps them
+    events  the page events by bar, as for `page_events.placed`, if the reader has them
     """
 
     bars: list[Bar] = field(default_factory=list)
@@ -104,10 +104,10 @@ class Page:
     remarks: list[Remark] = field(default_factory=list)
     played_bars: list[int] = field(default_factory=list)  # after score_of: the bar of each measure of the Score
     heads: list[list[tuple[int, Note]]] = field(default_factory=list)  # after score_of: (bar, note) of each row's ties
-    order: list[int] | None = None  # bars as played, where the file lists them
+    order: list[int] | None = None  # playing order, if the file lists it
 
     def starts(self) -> list[Fraction]:
-        """Where each bar begins, and where the last ends, in quarters from the first."""
+        """Start of each bar, and end of the last, in quarters from the first."""
         out = [Fraction(0)]
         for bar in self.bars:
             out.append(out[-1] + bar.length)
@@ -132,9 +132,8 @@ class Page:
 
 
 def score_of(page: Page, all_parts: bool = False) -> Score:
-    """Play a page out, repeats and jumps included. With `all_parts` a song's voice is kept beside its piano.
-
-    Raises BadInput when there is no note.
+    """Unfold a page, repeats and jumps included. With `all_parts` a song's voice part is included. Raises BadInput if
+    there is no note.
     """
     if not any(bar.notes for bar in page.bars):
         raise BadInput("This score has no notes; a score needs at least one note. Choose another file.")
@@ -170,7 +169,7 @@ def _order(page: Page) -> list[int]:
 
 
 def _guessed_repeats(page: Page) -> None:
-    """A remark for each repeat sign, after another one, whose passage has no beginning."""
+    """A remark for each repeat sign whose passage has no beginning, except the first."""
     begun, repeated = False, False
     for k, bar in enumerate(page.bars):
         begun = begun or bar.order.forward
@@ -182,10 +181,9 @@ def _guessed_repeats(page: Page) -> None:
 
 
 def _hands(page: Page, all_parts: bool) -> dict[tuple[int, int], int]:
-    """1 upper or 2 lower for each (part, staff) that is played.
-
-    A part of two or more staves is the keyboard; single parts beside it are left out. Of three or more single parts two
-    neighbours named as a keyboard are one. Else the first part is the upper staff and the others the lower.
+    """1 upper or 2 lower for each (part, staff) that is played. A part of two or more staves is the keyboard; other
+    parts are omitted. Among three or more single parts, two neighbours named as a keyboard are the keyboard. Else the
+    first part is the upper staff and the others the lower.
     """
     used = sorted({(n.part, n.staff) for bar in page.bars for n in bar.notes})
     parts = sorted({part for part, _ in used})
@@ -216,7 +214,7 @@ Direction = tuple[float, float | None, str, "str | float"]  # start and end in q
 
 
 def directions_of(page: Page, zero: float = 0.0) -> list[Direction]:
-    """The signs of a page by their place in the written score, in quarters after `zero`."""
+    """The signs of a page by their score position, in quarters after `zero`."""
     starts = [float(s) - zero for s in page.starts()]
     out: list[Direction] = []
     for k, bar in enumerate(page.bars):
@@ -240,7 +238,7 @@ def _marks(page: Page, onset: list[float], zero: float, notes: list[tuple[int, N
 
 
 def fill_signs(table: np.ndarray, at: np.ndarray, directions: list[Direction]) -> None:
-    """Fill the columns of a marks table (n, 12) that directions decide, for notes at `at` (n,) quarters."""
+    """Fill the columns of a marks table (n, 12) that depend on directions, for notes at `at` (n,) quarters."""
     levels, impulses, wedges, changes, words, bpms = [], [], [], [], [], []
     for start, end, kind, value in directions:
         text = str(value).strip() if kind in ("mark", "words") else ""
@@ -339,7 +337,7 @@ def _played(
 def _tied(struck: list[tuple[Fraction, int]], notes: list[tuple[int, Note]]) -> list[list]:
     """Key strokes: [onset, length, grace, row, place, fermata, rows tied], tied notes merged in playing order.
 
-    A tie goes on in the same voice if that has the pitch, else on the same staff, else anywhere in the part.
+    A tie continues in the same voice if it has the pitch, else on the same staff, else anywhere in the part.
     """
     out: list[list] = []
     open_: dict[tuple[int, int], list[tuple[Fraction, Note, list]]] = defaultdict(list)
@@ -356,7 +354,7 @@ def _tied(struck: list[tuple[Fraction, int]], notes: list[tuple[int, Note]]) -> 
             stroke = before[2]
             stroke[1] += n.length
             stroke[2] = stroke[2] and n.grace
-            if before[1].grace:  # a grace note tied to its main note is that note, struck early
+            if before[1].grace:  # a grace note tied to its main note is an early onset of it
                 stroke[3] = i
         else:
             stroke = [onset, n.length, n.grace, i, place, False, []]

@@ -1,4 +1,4 @@
-"""Counting through an XML file before it is parsed: no entity is expanded, and a file past a limit is refused."""
+"""Scan of an XML file before parsing: expands no entities and enforces limits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CHUNK = 65_536
 
 
 def scan_xml(data: bytes) -> str:
-    """Count through an XML file without keeping it; returns "musicxml" or "mei". Raises BadInput past a limit."""
+    """Scan an XML file as a stream; returns "musicxml" or "mei". Raises BadInput over a limit."""
     root: list[str] = []
     count = {"measure": 0, "note": 0, "element": 0}
     depth, most_measures = 0, 0
@@ -28,7 +28,7 @@ def scan_xml(data: bytes) -> str:
         count["element"] += 1
         if tag in ("measure", "note"):
             count[tag] += 1
-        elif tag == "rest":  # MusicXML's rest lies in a note
+        elif tag == "rest":  # MusicXML's <rest> is inside a <note>
             count["note"] -= 1 if root[0] != "mei" else 0
         elif tag == "part":
             count["measure"] = 0
@@ -57,7 +57,7 @@ def scan_xml(data: bytes) -> str:
 
 
 def stream_xml(data: bytes, start: object, end: object) -> None:
-    """Stream XML through the handlers; no entity is ever declared, expanded or fetched."""
+    """Stream XML through the handlers; entities are neither declared nor expanded nor fetched."""
 
     def doctype(name: str, system: str | None, public: str | None, internal: int) -> None:
         if internal:
@@ -86,5 +86,5 @@ def stream_xml(data: bytes, start: object, end: object) -> None:
         raise BadInput(
             f"This XML file is damaged at line {error.lineno}; export it again from your notation program."
         ) from error
-    except (ValueError, LookupError) as error:  # an encoding that nobody knows
+    except (ValueError, LookupError) as error:  # an unknown encoding
         raise BadInput("This XML file is in an unknown encoding; export it again as UTF-8.") from error
