@@ -9,7 +9,6 @@ import gradio as gr
 import pytest
 
 from engine.measures.exports import ALL, EXPORTS
-from studio.actions.editing import OF_PIECE
 from studio.page.answers import MAX_NAME, example_menu
 from studio.panels.perform.events import SHOWN
 from studio.panels.project.events import kept_file
@@ -18,6 +17,7 @@ from studio.service.shared_engine import SharedEngine
 from studio.shell.page import build_studio
 from studio.state.examples import EMPTY, EXAMPLES, FIRST, MINE
 from studio.state.session import Session
+from studio.widgets.roll.roll import OF_PIECE
 from tests.studio.test_project_files import a_session
 
 
