@@ -1,8 +1,8 @@
 """Piano-Encodec: 32 kHz piano sound as four codebooks of 2,048 codes, 50 frames a second.
 
-EnCodec (Défossez et al. 2022, arXiv 2210.13438) as MIDI-VALLE uses it: SEANet, residual vector quantisation with
-codebooks that are running means (section 3.2), no renormalisation of loudness. `PUBLISHED` is the size of MusicGen's
-32 kHz codec and of the released Piano-Encodec, whose weights fit; `COMPACT` is our size for two processor cores.
+EnCodec (Défossez et al. 2022, arXiv 2210.13438) as MIDI-VALLE uses it: SEANet, residual vector quantisation with EMA
+codebooks (section 3.2), no loudness normalisation. `PUBLISHED` is the size of MusicGen's 32 kHz codec and of the
+released Piano-Encodec, whose weights are compatible; `COMPACT` is our size for two CPU cores.
 
 >>> codec = PianoEncodec(SEANetConfig(filters=2, dimension=8, lstm_layers=0), num_codebooks=2, codebook_size=16)
 >>> codes = codec.encode(torch.zeros(1, 1000))
@@ -26,18 +26,18 @@ COMPACT = SEANetConfig(filters=32, lstm_layers=0)
 SIZES = {"published": PUBLISHED, "compact": COMPACT}
 NUM_CODEBOOKS, CODEBOOK_SIZE, SAMPLE_RATE = 4, 2048, 32000
 
-DECAY = 0.99  # of the running means that the code vectors are
+DECAY = 0.99  # of the codebook's exponential moving averages
 K_MEANS_ITERATIONS = 10
-FREE_VECTORS = 8192  # latents of the free start that k-means sees
-DEAD_SHARE = 0.03  # a code used less than this share of the mean use is moved to a vector of the batch
+FREE_VECTORS = 8192  # latents of the unquantised warm-up used for k-means
+DEAD_SHARE = 0.03  # a code below this share of the mean use is dead and is reset to a vector of the batch
 
 
 class EncodecCodebook(nn.Module):
-    """One codebook: code vectors that follow the vectors they are given (van den Oord et al. 2017, appendix A.1).
+    """EMA codebook (van den Oord et al. 2017, appendix A.1).
 
     embed         (codebook_size, dimension) the code vectors
-    cluster_size  (codebook_size,) running count of each code's uses in a batch
-    embed_avg     (codebook_size, dimension) running sum of the vectors that chose it
+    cluster_size  (codebook_size,) EMA of each code's uses per batch
+    embed_avg     (codebook_size, dimension) EMA of the sum of its assigned vectors
     inited        (1,) 0 until k-means has set the codes
     """
 
@@ -53,14 +53,13 @@ class EncodecCodebook(nn.Module):
         self.register_buffer("embed_avg", self.embed.clone())
 
     def nearest(self, x: Tensor) -> Tensor:
-        """The code next to each vector: (n, dimension) -> (n,) int64."""
+        """Index of the nearest code vector: (n, dimension) -> (n,) int64."""
         return (self.embed.square().sum(1) - 2 * x @ self.embed.t()).argmin(1)
 
     @torch.no_grad()
     def learn(self, x: Tensor) -> Tensor:
-        """Move the codes towards a batch of vectors (n, dimension); returns the code of each, (n,) int64.
-
-        Under torch.distributed the counts and sums of all processes are added, so every process keeps the same codes.
+        """EMA update with a batch of vectors (n, dimension); returns the code of each, (n,) int64. Under
+        torch.distributed counts and sums are all-reduced, so the codebooks of all processes stay equal.
         """
         chosen = self.nearest(x)
         counts = torch.bincount(chosen, minlength=len(self.embed)).to(x.dtype)
@@ -76,7 +75,7 @@ class EncodecCodebook(nn.Module):
 
     @torch.no_grad()
     def begin(self, x: Tensor) -> None:
-        """Set the codes by k-means on vectors (n, dimension)."""
+        """Initialise the codes by k-means on vectors (n, dimension)."""
         size = len(self.embed)
         self.embed.copy_(_draw(x, size))
         for _ in range(K_MEANS_ITERATIONS):
@@ -91,7 +90,7 @@ class EncodecCodebook(nn.Module):
         self.embed_avg.copy_(self.embed * self.cluster_size[:, None])
 
     def _revive(self, x: Tensor) -> None:
-        """Codes that are hardly ever used take the place of random vectors of the batch."""
+        """Reset dead codes to random vectors of the batch."""
         mean = self.cluster_size.mean()
         dead = self.cluster_size < DEAD_SHARE * mean
         if not dead.any():
@@ -103,11 +102,10 @@ class EncodecCodebook(nn.Module):
 
 
 class EncodecQuantiser(nn.Module):
-    """Books one after the other, each coding what the ones before have left (SoundStream, algorithm 1).
-
-    While `free` is set, training passes latents through as they are and keeps them; the first quantised batch after
-    that has the codebooks set by k-means on what was kept. Without a free start a young encoder, whose latents are all
-    nearly the same, never comes to use more than a few codes.
+    """Residual quantiser: each codebook quantises the residual of the previous ones (SoundStream, algorithm 1). While
+    `free` is set (warm-up), training passes latents through unquantised and stores them; the first quantised batch
+    initialises the codebooks by k-means on the stored latents. Without the warm-up the nearly constant latents of an
+    untrained encoder use only a few codes.
     """
 
     def __init__(self, num_codebooks: int, codebook_size: int, dimension: int) -> None:
@@ -115,7 +113,7 @@ class EncodecQuantiser(nn.Module):
         codebooks = [
             nn.ModuleDict({"_codebook": EncodecCodebook(codebook_size, dimension)}) for _ in range(num_codebooks)
         ]
-        self.vq = nn.ModuleDict({"layers": nn.ModuleList(codebooks)})  # the names of audiocraft's weights
+        self.vq = nn.ModuleDict({"layers": nn.ModuleList(codebooks)})  # parameter names of audiocraft
         self.free, self._kept = False, list[Tensor]()
 
     @property
@@ -137,14 +135,15 @@ class EncodecQuantiser(nn.Module):
         return torch.stack([codebook.embed[c] for codebook, c in chosen]).sum(0).transpose(1, 2)
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Quantise a batch in training: the quantised latent with z's gradient, codes (B, K, F), commitment loss ()."""
+        """Quantise a batch in training: quantised latent (straight-through gradient), codes (B, K, F), commitment loss
+        ()."""
         if self.training and self.free:
             self._kept = [*self._kept, z.detach().transpose(1, 2).flatten(0, 1).float()]
             while sum(map(len, self._kept[1:])) >= FREE_VECTORS:
                 self._kept.pop(0)
             return z, self.encode(z.detach().float()), z.new_zeros(())
         codes, commitment = [], []
-        with torch.autocast(z.device.type, enabled=False):  # distances in bfloat16 would choose wrong codes
+        with torch.autocast(z.device.type, enabled=False):  # bfloat16 distances would select wrong codes
             rest = z.transpose(1, 2).float()
             if self.training and not self.codebooks[0].inited.item():
                 self._begin(torch.cat([*self._kept, rest.detach().flatten(0, 1)]))
@@ -157,7 +156,9 @@ class EncodecQuantiser(nn.Module):
                 commitment.append(F.mse_loss(rest, vectors))
                 rest = rest - vectors
                 codes.append(chosen)
-            quantised = z - rest.detach().transpose(1, 2)  # the sum of the code vectors, with z's gradient
+            quantised = z - rest.detach().transpose(
+                1, 2
+            )  # the sum of the code vectors; straight-through gradient estimator
         return quantised, torch.stack(codes, 1), torch.stack(commitment).mean()
 
     @torch.no_grad()
@@ -170,7 +171,7 @@ class EncodecQuantiser(nn.Module):
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """What the codec makes of a batch in training.
+    """Output of the codec for a training batch.
 
     samples     (B, num_samples)
     codes       (B, K, F) int64
@@ -183,7 +184,7 @@ class Reconstruction:
 
 
 class PianoEncodec(nn.Module):
-    """The codec. Mono sound in [-1, 1] at 32 kHz on one side, codes (B, K, F) on the other."""
+    """The codec: mono sound in [-1, 1] at 32 kHz to codes (B, K, F) and back."""
 
     def __init__(
         self, config: SEANetConfig = PUBLISHED, num_codebooks: int = NUM_CODEBOOKS, codebook_size: int = CODEBOOK_SIZE
@@ -204,7 +205,7 @@ class PianoEncodec(nn.Module):
         return self.quantizer.encode(self.encoder.chunked(samples[:, None], chunk))
 
     def decode(self, codes: Tensor, chunk: int = 50) -> Tensor:
-        """codes (B, K, F) -> samples (B, F * 640); fewer codebooks than the codec has give a coarser sound."""
+        """codes (B, K, F) -> samples (B, F * 640); fewer codebooks give a coarser sound."""
         return self.decoder.chunked(self.quantizer.decode(codes), chunk)[:, 0]
 
     def latent(self, codes: Tensor) -> Tensor:
@@ -213,9 +214,8 @@ class PianoEncodec(nn.Module):
 
 
 class DecodeStream:
-    """Codes in, sound out as soon as it is certain; all parts joined are exactly `decode` of all codes joined.
-
-    A part ends four frames (80 ms) before the last code that was handed in; `finish` gives the rest.
+    """Streaming decoder; the concatenated output equals `decode` of all codes. A part ends four frames (80 ms) before
+    the last code; `finish` returns the rest.
     """
 
     def __init__(self, codec: PianoEncodec) -> None:
@@ -223,18 +223,18 @@ class DecodeStream:
         self.state: State | None = None
         dimension, width = codec.config.dimension, codec.config.filters * 2 ** len(codec.config.ratios)
         self._latent, self._hidden = torch.zeros(1, dimension, 0), torch.zeros(1, width, 0)
-        self._headed = self._sent = 0  # frames that have gone through the head, that have been given out
-        self._latent_from = self._hidden_from = 0  # what the first column of each buffer is
+        self._headed = self._sent = 0  # frames processed by the head, frames returned
+        self._latent_from = self._hidden_from = 0  # frame index of the first column of each buffer
 
     @torch.inference_mode()
     def push(self, codes: Tensor) -> Tensor:
-        """codes (K, n) that follow those before -> samples (m,), m a multiple of 640, perhaps 0."""
+        """next codes (K, n) -> samples (m,), m a multiple of 640, possibly 0."""
         self._latent = torch.cat([self._latent, self.codec.quantizer.decode(codes[None])], -1)
         return self._advance(HEAD_CONTEXT, TAIL_CONTEXT)
 
     @torch.inference_mode()
     def finish(self) -> Tensor:
-        """The sound that was still held back, (m,)."""
+        """The remaining sound, (m,)."""
         return self._advance(0, 0)
 
     def _advance(self, head_wait: int, tail_wait: int) -> Tensor:
@@ -256,13 +256,13 @@ class DecodeStream:
 
 
 def _forget(buffer: Tensor, first: int, keep_from: int) -> tuple[int, Tensor]:
-    """Drop the columns before `keep_from`; `first` is what the first column is."""
+    """Drop the columns before `keep_from`; `first` is the index of the first column."""
     keep_from = max(first, keep_from)
     return keep_from, buffer[..., keep_from - first :]
 
 
 def _draw(x: Tensor, count: int) -> Tensor:
-    """`count` random rows of x, without repetition where there are enough."""
+    """`count` random rows of x, without replacement if there are enough."""
     rows = torch.randperm(len(x), device=x.device) if len(x) >= count else None
     return x[rows[:count]] if rows is not None else x[torch.randint(len(x), (count,), device=x.device)]
 

@@ -1,8 +1,8 @@
-"""Sound from magnitudes alone: phases that fit a spectrogram, found block by block so that a stream equals the whole.
+"""Streaming phase reconstruction: SPSI plus fast Griffin-Lim, block by block.
 
-Each spectral peak carries its phase on at its own frequency (single-pass spectrogram inversion, Beauregard, Harish and
-Wyse 2015), which is right for strings that ring; a few rounds of fast Griffin-Lim (Perraudin, Balazs and Sondergaard
-2013) then make neighbouring spectra agree.
+Single-pass spectrogram inversion (Beauregard, Harish and Wyse 2015) advances the phase of each spectral peak at its
+frequency, which suits ringing strings; a few iterations of fast Griffin-Lim (Perraudin, Balazs and Sondergaard 2013)
+then make neighbouring spectra consistent. Streamed and whole output are equal.
 """
 
 from __future__ import annotations
@@ -14,18 +14,17 @@ from numpy.typing import NDArray
 WINDOW, HOP = 2048, 320
 ROUNDS = 4
 MOMENTUM = 0.99
-BLOCK = 40  # spectra decided at a time, 0.4 s
-AHEAD = 8  # spectra seen beyond them, 80 ms
-BEHIND = 8  # decided spectra that a block must agree with
+BLOCK = 40  # spectra per block, 0.4 s
+AHEAD = 8  # look-ahead in spectra, 80 ms
+BEHIND = 8  # previous spectra of the consistency constraint
 _SHAPE = np.hanning(WINDOW + 1)[:-1].astype(np.float32)
 _BIN = np.arange(WINDOW // 2 + 1)
-_TURN = np.exp(-1j * np.pi * _BIN).astype(np.complex64)  # spectra count time from the middle of their window
+_TURN = np.exp(-1j * np.pi * _BIN).astype(np.complex64)  # phase reference: the middle of the window
 
 
 class PhaseFinder:
-    """Turns magnitude spectra into sound as they come; spectrum t is centred on sample 320 t.
-
-    What comes out depends on the spectra alone, not on how they were split over calls.
+    """Streaming conversion of magnitude spectra to sound; spectrum t is centred on sample 320 t. The output does not
+    depend on the split into calls.
     """
 
     def __init__(self) -> None:
@@ -37,7 +36,7 @@ class PhaseFinder:
         self._count = 0  # spectra decided
 
     def push(self, magnitudes: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(T, 1025) magnitudes -> the samples that are now final, (num_samples,) float32, perhaps none."""
+        """(T, 1025) magnitudes -> the final samples so far, (num_samples,) float32, possibly none."""
         self._waiting = np.concatenate([self._waiting, magnitudes.astype(np.float32)])
         parts = []
         while len(self._waiting) >= BLOCK + AHEAD:
@@ -45,7 +44,7 @@ class PhaseFinder:
         return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
     def finish(self) -> NDArray[np.float32]:
-        """The rest: altogether 320 samples a spectrum have then come out."""
+        """The rest, up to 320 samples per spectrum in total."""
         total = (self._count + len(self._waiting)) * HOP
         given = max(self._count * HOP - WINDOW // 2, 0)
         parts = []
@@ -58,7 +57,7 @@ class PhaseFinder:
         return np.pad(sound, (0, total - given - len(sound)))
 
     def _decide(self, count: int) -> NDArray[np.float32]:
-        """Find the phases of the next `count` spectra and return the samples that no later spectrum reaches."""
+        """Find the phases of the next `count` spectra and return the samples that no later spectrum affects."""
         magnitude = self._waiting[: count + AHEAD]
         known = len(self._decided)
         phase = np.angle(self._decided[-1]) if known else np.zeros(len(_BIN), np.float32)
@@ -100,7 +99,7 @@ def to_sound(magnitudes: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _carry(magnitude: NDArray, phase: NDArray) -> NDArray[np.float32]:
-    """Phases (T, 1025) after the spectrum whose phases are `phase`: each peak goes on at its own frequency."""
+    """SPSI: phases (T, 1025) after a spectrum with phases `phase`; each peak advances at its frequency."""
     log = np.log(magnitude + 1e-9)
     left, middle, right = log[:, :-2], log[:, 1:-1], log[:, 2:]
     is_peak = (middle > left) & (middle >= right)
@@ -111,7 +110,7 @@ def _carry(magnitude: NDArray, phase: NDArray) -> NDArray[np.float32]:
         if len(peak):
             turn = 2 * np.pi * HOP / WINDOW * (peak + np.clip(shift[t, peak - 1], -0.5, 0.5))
             owner = np.searchsorted((peak[1:] + peak[:-1]) // 2, _BIN)
-            phase = ((phase[peak] + turn) % (2 * np.pi))[owner]  # a peak's bins ring together
+            phase = ((phase[peak] + turn) % (2 * np.pi))[owner]  # the bins of a peak share its phase advance
         out[t] = phase
     return out
 

@@ -1,9 +1,9 @@
 """The product's piano codec: 32 kHz, 50 frames a second, 4 residual codebooks of 2,048 (2.2 kbit/s), as Piano-Encodec.
 
 A spectral codec in the manner of Vocos (Siuzdak, arXiv 2306.00814): ConvNeXt blocks at the frame rate on both sides of
-a residual vector quantiser, and an inverse STFT at the end. The decoder predicts log magnitudes only; phases, which
-2.2 kbit/s have no room for, are found afterwards (`engine.models.codec.phase`). So the codes say nothing about phase,
-which also makes them far easier to predict from notes. The decoder may be told the notes, when they are known.
+a residual vector quantiser, and an inverse STFT at the end. The decoder predicts log magnitudes only; phases are
+reconstructed afterwards (`engine.models.codec.phase`), because 2.2 kbit/s cannot encode them. So the codes contain no
+phase, which makes them much easier to predict from notes. Known notes are an optional input of the decoder.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from engine.tokens.note_frames import WIDTH
 SAMPLE_RATE = 32000
 WINDOW, HOP = 2048, 320  # of the analysed and predicted spectrum
 BINS = WINDOW // 2 + 1
-SHORT_WINDOW, SHORT_HOP, SHORT_BANDS = 512, 160, 48  # a second look at the sound, for onsets
-FLOOR = 5e-3  # magnitudes below are not told apart: -100 dBFS
-BELOW = 1.0  # nats: what is predicted to lie at the floor lies so far below it (recordings: 1.6, renders: 0.7)
-NEAR = 0.1  # nats above the floor within which a prediction is taken to lie at it
+SHORT_WINDOW, SHORT_HOP, SHORT_BANDS = 512, 160, 48  # second analysis window, for onsets
+FLOOR = 5e-3  # lowest magnitude, -100 dBFS
+BELOW = 1.0  # nats: predictions at the floor are decoded this far below it (recordings: 1.6, renders: 0.7)
+NEAR = 0.1  # nats above the floor that count as at the floor
 BEAM = 8
-STEPS = 2  # predicted spectra a frame
-BLOCK = 1500  # frames that are coded at a time, half a minute
+STEPS = 2  # predicted spectra per frame
+BLOCK = 1500  # frames encoded at a time, half a minute
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class PianoCodec(nn.Module):
         self.config = config
         self.num_codebooks, self.codebook_size = config.num_codebooks, config.codebook_size
         self.frame_rate = self.sample_rate / self.hop_length
-        # frames on each side that the networks look at; the long window looks two further
+        # receptive field per side in frames; the long window adds two
         self.encoder_receptive_field = config.encoder_depth * (config.encoder_kernel // 2) + 2
         self.decoder_receptive_field = config.decoder_depth * (config.decoder_kernel // 2)
         width, deep = config.encoder_width, config.encoder_depth
@@ -88,7 +88,7 @@ class PianoCodec(nn.Module):
             nn.LayerNorm(width), nn.Linear(width, config.latent), nn.LayerNorm(config.latent, elementwise_affine=False)
         )
         self.quantiser = ResidualQuantiser(config.num_codebooks, config.codebook_size, config.latent)
-        self.bypass = False  # while an encoder is young, its latents go to the decoder as they are
+        self.bypass = False  # warm-up: latents bypass the quantiser
         width = config.decoder_width
         self.from_latent = nn.Linear(config.latent, width)
         self.encode_notes = nn.Sequential(nn.Linear(WIDTH, width), nn.GELU(), nn.Linear(width, width))
@@ -107,7 +107,7 @@ class PianoCodec(nn.Module):
         self.bands: Tensor
 
     def analyse(self, samples: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, num_samples), whole frames -> what the encoder sees (B, F, seen) and log magnitudes (B, F, 2, BINS).
+        """(B, num_samples), whole frames -> encoder input (B, F, seen) and log magnitudes (B, F, 2, BINS).
 
         The spectrum of step s of frame t is centred on sample (2 t + s) * 320.
         """
@@ -126,7 +126,7 @@ class PianoCodec(nn.Module):
         return 0.25 * seen, magnitudes
 
     def magnitudes(self, samples: Tensor) -> Tensor:
-        """(B, num_samples), whole frames -> magnitudes (B, 2 F, BINS) as they are, below the floor, too"""
+        """(B, num_samples), whole frames -> magnitudes (B, 2 F, BINS), without the floor"""
         long = torch.stft(samples, WINDOW, HOP, window=self.window, return_complex=True, pad_mode="constant").abs()
         return long[:, :, : STEPS * (samples.shape[-1] // self.hop_length)].transpose(1, 2)
 
@@ -137,7 +137,7 @@ class PianoCodec(nn.Module):
     def spectra(self, latent: Tensor, notes: Tensor | None = None, known: Tensor | None = None) -> Tensor:
         """Quantised latents (B, F, latent) -> log magnitudes (B, F, 2, BINS).
 
-        notes  (B, F, WIDTH) of `engine.tokens.note_frames`, when they are known; known (B,) bool says for which
+        notes  (B, F, WIDTH) of `engine.tokens.note_frames`, if known; known (B,) bool: the items with notes
         """
         x = self.from_latent(latent)
         if notes is None:
@@ -152,7 +152,7 @@ class PianoCodec(nn.Module):
     def encode(self, samples: Tensor, beam: int = BEAM, progress: ProgressCallback | None = None) -> Tensor:
         """(B, num_samples) at 32 kHz -> codes (B, 4, F), F = ceil(num_samples / 640)
 
-        beam     as in `ResidualQuantiser.encode`; 1 is quicker, and what the renderer was trained on
+        beam     as in `ResidualQuantiser.encode`; 1 is faster; the renderer was trained with it
         progress  called with the finished share after every half minute of sound; raise in it to cancel
         """
         samples = F.pad(samples, (0, -samples.shape[-1] % self.hop_length))
@@ -189,15 +189,15 @@ class PianoCodec(nn.Module):
     def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """samples (B, num_samples), notes (B, F, WIDTH), known (B,) bool -> "loss" and its terms.
 
-        The spectral loss is the L1 distance of log magnitudes, weighted towards low frequencies and towards what stands
-        out of its frame, and of their change over time.
+        The spectral loss is the L1 distance of log magnitudes, weighted towards low frequencies and spectral peaks, and
+        of their change over time.
         """
         with torch.autocast(batch["samples"].device.type, enabled=False), torch.no_grad():
             seen, true = self.analyse(batch["samples"])
         u = self.latents(seen)
         quantised = None if self.bypass else self.quantiser(u)
         latent = u.float() if quantised is None else quantised.latent
-        if self.training:  # a few frames lose their codes: with notes the decoder learns not to need every one
+        if self.training:  # code dropout: with notes the decoder learns to do without some codes
             lost = torch.rand(latent.shape[:2], device=latent.device) < 0.08 * torch.rand(
                 len(latent), 1, device=latent.device
             )
@@ -211,7 +211,7 @@ class PianoCodec(nn.Module):
 
 
 def _blocks(count: int, receptive_field: int) -> Iterator[tuple[int, int, int, int]]:
-    """(start, end, low, high) of blocks of `count` frames, low and high with what a network looks at on both sides."""
+    """(start, end, low, high) of blocks of `count` frames, low and high include the receptive field on both sides."""
     for start in range(0, max(count, 1), BLOCK):
         end = min(start + BLOCK, count)
         yield start, end, max(start - receptive_field, 0), min(end + receptive_field, count)
@@ -226,7 +226,7 @@ def spectral_distance(log: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def spectral_losses(log: Tensor, true: Tensor) -> dict[str, Tensor]:
-    """The distance as decoders are trained on it: "loss", the "error" and half the "change"."""
+    """Training losses of decoders: "loss", the "error" and half the "change"."""
     error, change = spectral_distance(log, true)
     return {"loss": error + 0.5 * change, "error": error, "change": change}
 
@@ -248,6 +248,6 @@ def _bands() -> Tensor:
     rise = (hz[:, None] - edge[:-2]) / (edge[1:-1] - edge[:-2])
     fall = (edge[2:] - hz[:, None]) / (edge[2:] - edge[1:-1])
     triangles = torch.minimum(rise, fall).clamp(min=0)
-    nearest = F.one_hot((hz[:, None] - edge[1:-1]).abs().argmin(0), len(hz)).T.float()  # narrow bands keep one bin
+    nearest = F.one_hot((hz[:, None] - edge[1:-1]).abs().argmin(0), len(hz)).T.float()  # at least one bin per band
     triangles = torch.where(triangles.sum(0) > 0.3, triangles, nearest)
     return triangles / triangles.sum(0)

@@ -1,11 +1,11 @@
 """SEANet: the convolutional encoder and decoder of EnCodec, 640 samples a frame.
 
 Tagliasacchi et al. 2020 (arXiv 2009.02095) in the shape of EnCodec (Défossez et al. 2022, arXiv 2210.13438, section
-3.1) and of the 32 kHz codec of MusicGen. Modules are named so that weights of audiocraft's codecs fit without a change:
+3.1) and of the 32 kHz codec of MusicGen. Parameter names are those of audiocraft's codecs:
 `encoder.model.0.conv.conv.weight_g` and so on.
 
-Not causal, but local: a frame of sound hangs on four frames of codes each side (and on all frames before, when there is
-an LSTM, whose state can be carried). So long sound is coded in chunks, and the result is the same as in one piece.
+Not causal, but local: a frame of sound depends on four frames of codes on each side (and on all previous frames through
+an optional LSTM, whose state is passed on). So long sound is processed in chunks with identical results.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-ENCODER_CONTEXT = 1  # frames that a frame of the encoder's convolutions sees each side, before its LSTM
-HEAD_CONTEXT = 3  # frames each side of the decoder's first convolution
-TAIL_CONTEXT = 1  # frames each side of what follows the decoder's LSTM
+ENCODER_CONTEXT = 1  # receptive field per side, in frames, of the encoder's convolutions
+HEAD_CONTEXT = 3  # per side, of the decoder's first convolution
+TAIL_CONTEXT = 1  # per side, of the layers after the decoder's LSTM
 
 ELU_GAIN = 1.55  # 1 / mean square of ELU(x) for normal x
 
@@ -56,9 +56,9 @@ class SEANetConfig:
 class NormedWeight(nn.Module):
     """The weight of a convolution as direction and length, w = g v / |v| (Salimans and Kingma 2016), and a bias.
 
-    The first axis is kept: output channels of a convolution, input channels of a transposed one. It begins so that an
-    output has about the power of the inputs before their ELU; with torch's own beginning, what is left of the sound
-    after the encoder's fourteen convolutions is a thousandth, and a codec takes thousands of steps to find it.
+    The first axis is kept: output channels of a convolution, input channels of a transposed one. The initialisation
+    preserves the power of the signal through the ELU. With torch's default initialisation the signal after the
+    encoder's fourteen convolutions is a thousandth of the input, and training needs thousands of steps to recover it.
     """
 
     def __init__(self, shape: tuple[int, int, int], out_channels: int, fan_in: int) -> None:
@@ -124,7 +124,7 @@ class ResidualUnit(nn.Module):
 
 
 class SkipLSTM(nn.Module):
-    """x + LSTM(x) over (B, C, T); the state can be handed in and out."""
+    """x + LSTM(x) over (B, C, T); with an explicit state."""
 
     def __init__(self, channels: int, layers: int) -> None:
         super().__init__()
@@ -158,7 +158,7 @@ class SEANetEncoder(nn.Module):
         return self.model(x)
 
     def chunked(self, x: Tensor, chunk: int) -> Tensor:
-        """The same as forward, the convolutions `chunk` frames at a time, so that memory stays small."""
+        """The same as forward, with convolutions over `chunk` frames at a time, to limit memory."""
         front, back, hop = self.model[: self.local], self.model[self.local :], self.hop_length
         frames = -(-x.shape[-1] // hop)
         parts = []
@@ -193,12 +193,12 @@ class SEANetDecoder(nn.Module):
         return self.model[0](z)
 
     def recur(self, h: Tensor, state: State | None) -> tuple[Tensor, State | None]:
-        """The LSTM over more frames; (B, C, F), and the state to go on from."""
+        """The LSTM over the next frames; returns (B, C, F) and the new state."""
         lstm = self.model[1]
         return lstm.run(h, state) if isinstance(lstm, SkipLSTM) else (h, None)
 
     def tail(self, h: Tensor, start: int, stop: int) -> Tensor:
-        """Frames start to stop of the sound from (B, C, F) that holds TAIL_CONTEXT frames around them if there are any.
+        """Frames start to stop of the sound, from (B, C, F) with up to TAIL_CONTEXT frames around them.
 
         returns (B, 1, (stop - start) * hop_length)
         """

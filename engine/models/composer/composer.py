@@ -1,13 +1,13 @@
 """The product Composer: a decoder over the notes of a score, with one head for each sub-token of a note.
 
 It is the score decoder of XMVAE (arXiv 2507.01582) turned into a language model: a Temporal Decoder along the notes
-gives a hidden state h_i, and a SubToken Decoder writes the note's five fields one after the other from h_i and the
-fields already written, p(x_i | h_i) = prod_j p(x_ij | x_i<j, h_i). What the paper's latent code z_s carries is here
-carried by the conditions and by the notes themselves (training/LOG.md compares the two). To fill in a passage, the
-notes that stand after it or stay inside it are read first ("suffix, prefix, middle").
+gives a hidden state h_i, and a SubToken Decoder predicts the note's five fields in order from h_i and the previous
+fields, p(x_i | h_i) = prod_j p(x_ij | x_i<j, h_i). Conditions and the notes themselves replace the paper's latent code
+z_s (training/LOG.md compares the two). For infilling, later notes and kept notes come first in the input ("suffix,
+prefix, middle").
 
-Half of each attention head is rotated by the note's index, the other half by its onset in quarters, so that "one bar
-ago" is the same angle everywhere.
+Rotary embeddings use the note's index in half of each head and its onset in quarters in the other half, so that "one
+bar ago" is the same angle everywhere.
 
 With `reference_layers` above 0 (version 2) the network also reads a plan. For the bar of each note and for the bar
 after it, the plan gives the distance to the earlier bar that it resembles, how closely, the transposition, and whether
@@ -30,7 +30,7 @@ from engine.tokens.plan import PLAN_SIZES
 
 # kinds of input step
 PAD, NOTE, START, CONTEXT = range(4)
-# input columns of a step: what the last note was and where the writing stands
+# input columns of a step: the last note and the present position
 STEP_COLUMNS = (
     "kind", "pitch", "duration", "staff", "in_bar", "meter", "fifths", "bar_of_eight", "since_start", "to_end",
     "gap", "hand",
@@ -39,20 +39,20 @@ STEP_SIZES = (4, 128, FIELD_SIZES[4], 2, MAX_BAR_TICKS, len(METERS), 15, 8, 6, 1
 # columns of a piece's conditions; 0 is "open" in each
 CONDITION_COLUMNS = ("composer", "period", "mode", "tempo", "density")
 CONDITION_SIZES = (len(COMPOSERS) + 1, len(PERIODS) + 1, 3, len(TEMPO_EDGES) + 2, len(DENSITY_EDGES) + 2)
-# version 2 adds the genre and whether the piece accompanies a voice
+# version 2 adds genre and vocal accompaniment
 MAX_GENRES = 32
 PLANNED_CONDITION_SIZES = (*CONDITION_SIZES, MAX_GENRES, 3)
 REFERENCE_HEADS = 2  # the reference of the current bar, the reference of the next bar
 REFERENCE_HEAD_SIZE = 64
-_QUERY_BLOCK = 256  # queries that share one block of causal attention
+_QUERY_BLOCK = 256  # queries per block of causal attention
 
 
 @dataclass(frozen=True)
 class ComposerConfig:
     """The Composer's shape.
 
-    window            notes that it sees at once, context and all
-    reference_layers  layers that attend to the bars of the plan; 0 is version 1, without a plan
+    window            context length in notes
+    reference_layers  layers with reference attention to the plan's bars; 0 is version 1, without a plan
     """
 
     width: int = 256
@@ -81,14 +81,15 @@ def angles(index: Tensor, quarter: Tensor, head_size: int) -> Tensor:
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn the pairs (x_k, x_k+half) of (B, H, T, head_size) by the angles whose cos and sin are (B, 1, T, half)."""
+    """Rotary embedding: rotate the pairs (x_k, x_k+half) of (B, H, T, head_size) by angles with cos and sin (B, 1, T,
+    half)."""
     a, b = x.chunk(2, dim=-1)
     return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
 
 
 @dataclass(frozen=True)
 class References:
-    """What the reference heads need of a batch.
+    """Inputs of the reference heads for a batch.
 
     bar     (B, T) int, number of the bar of each step, unique within a row; -1 for none
     target  (B, T, 2) int, number of the bar that the current bar and the next bar refer to; -2 for none
@@ -108,17 +109,15 @@ def reference_angles(quarter: Tensor) -> Tensor:
 
 
 def turn_half(x: Tensor, angle: Tensor) -> Tensor:
-    """Rotate the first half of the channels of x (..., REFERENCE_HEAD_SIZE); the second half carries content alone."""
+    """Rotate the first half of the channels of x (..., REFERENCE_HEAD_SIZE); the second half has no position."""
     a, b, rest = x.split([angle.shape[-1], angle.shape[-1], x.shape[-1] // 2], dim=-1)
     cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
     return torch.cat([a * cos - b * sin, a * sin + b * cos, rest], dim=-1)
 
 
 class ReferenceAttention(nn.Module):
-    """Attention to the notes of the bars that the plan names.
-
-    One key and one value serve both heads. A constant zero score stands for "nothing": without a reference the output
-    is zero.
+    """Attention to the notes of the plan's reference bars. Both heads share keys and values. A constant zero score
+    allows attention to nothing: without a reference the output is zero.
     """
 
     def __init__(self, width: int):
@@ -176,7 +175,7 @@ class ComposerLayer(nn.Module):
         return x + channel_dropout(self.down(F.relu(self.up(self.norm_f(x))).square()), drop)
 
     def _attend(self, y: Tensor, cos: Tensor, sin: Tensor, segment: Tensor | None) -> Tensor:
-        """Softmax attention, written out in blocks of queries: a block sees no key that lies after it."""
+        """Explicit causal softmax attention in blocks of queries."""
         size, time, width = y.shape
         q, k, v = self.qkv(y).view(size, time, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         q, k, out = rotate(q, cos, sin) * q.shape[-1] ** -0.5, rotate(k, cos, sin), []
@@ -193,7 +192,7 @@ class ComposerLayer(nn.Module):
 
 
 def channel_dropout(x: Tensor, p: float) -> Tensor:
-    """Drop whole channels of a sequence: as good a regulariser here as element dropout, and much cheaper."""
+    """Dropout of whole channels of a sequence: as effective here as element dropout, and much cheaper."""
     if p == 0:
         return x
     keep = (torch.rand(len(x), 1, x.shape[-1], device=x.device) >= p).to(x.dtype) / (1 - p)
@@ -201,7 +200,7 @@ def channel_dropout(x: Tensor, p: float) -> Tensor:
 
 
 class FieldDecoder(nn.Module):
-    """Writes a note's fields in order: each from the hidden state and the fields before it."""
+    """SubToken Decoder: predicts a note's fields in order, each from the hidden state and the previous fields."""
 
     def __init__(self, width: int, hidden: int):
         super().__init__()
@@ -213,7 +212,7 @@ class FieldDecoder(nn.Module):
         self.leave = nn.ModuleList(nn.Linear(hidden, size) for size in FIELD_SIZES)
 
     def forward(self, h: Tensor, fields: Tensor) -> list[Tensor]:
-        """Logits of every field, [(..., size_j)], with the true earlier fields (..., 5) given."""
+        """Logits of every field, [(..., size_j)], teacher-forced with fields (..., 5)."""
         parts = self.enter(self.norm(h)).chunk(len(FIELD_SIZES), dim=-1)
         given = self._given(fields, parts[0].dtype) if self.training else None
         out = []
@@ -227,7 +226,7 @@ class FieldDecoder(nn.Module):
         return out
 
     def _given(self, fields: Tensor, dtype: torch.dtype) -> list[Tensor]:
-        """What the earlier fields add to each part, as products of one-hot rows and tables."""
+        """Contribution of the previous fields to each part, as products of one-hot rows and tables."""
         first = torch.tensor([0, *FIELD_SIZES[:-1]], device=fields.device).cumsum(0)
         ones = torch.ones(fields.shape, device=fields.device, dtype=dtype)
         counts = ones.new_zeros(*fields.shape[:-1], sum(FIELD_SIZES)).scatter_(-1, fields + first, ones)
@@ -239,7 +238,7 @@ class FieldDecoder(nn.Module):
 
 
 class Composer(nn.Module):
-    """The network: `forward` for training; `engine.models.composer.generate` draws from it note by note."""
+    """The network: `forward` for training; `engine.models.composer.generate` samples from it."""
 
     def __init__(self, config: ComposerConfig):
         super().__init__()
@@ -278,7 +277,7 @@ class Composer(nn.Module):
         return x
 
     def _embed_by_product(self, steps: Tensor, conditions: Tensor, plan: Tensor | None) -> Tensor:
-        """The same sum as one matrix product of counts and all tables: its backward pass scatters nothing."""
+        """The same sum as one matrix product of counts and tables, whose backward pass needs no scatter."""
         tables = [self.pitch_class, self.octave, *self.step, *self.condition, *(self.plan if plan is not None else ())]
         each = conditions if conditions.ndim == 3 else conditions[:, None].expand(-1, steps.shape[1], -1)
         pitch = steps[..., 1:2]
@@ -295,7 +294,7 @@ class Composer(nn.Module):
         self, steps: Tensor, quarter: Tensor, conditions: Tensor, drop: float = 0.0, plan: Tensor | None = None,
         references: References | None = None, segment: Tensor | None = None, index: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
-        """Hidden states (B, T, D): the one at step i knows steps up to i.
+        """Hidden states (B, T, D): row i depends on steps up to i.
 
         steps       (B, T, 12) int, STEP_COLUMNS
         quarter     (B, T) onset of each step in quarters

@@ -1,4 +1,4 @@
-"""What a piece may be asked to be: composer or period, key, metre, tempo, density; and how those become classes."""
+"""Conditions of a piece (composer or period, key, metre, tempo, density) and their classes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from engine.music.types import BadInput
 from engine.tokens.composer_tokens import METERS, OTHER_METER
 
 PERIODS = ("Baroque", "Classical", "Romantic", "Modern")
-# label: (how the corpora name the composer, period); the first match counts
+# label: (pattern of the composer's name in corpora, period); the first match is used
 _COMPOSERS = {
     "C. P. E. Bach": ("Carl Philipp", "Classical"),
     "W. F. Bach": ("Wilhelm Friedemann", "Baroque"),
@@ -54,14 +54,14 @@ _MINOR = ("Ab", "Eb", "Bb", "F", "C", "G", "D", "A", "E", "B", "F#", "C#", "G#",
 KEYS = (*(f"{k} major" for k in _MAJOR[1:-1]), *(f"{k} minor" for k in _MINOR[1:-1]))
 METER_NAMES = METERS[:OTHER_METER]
 UNKNOWN = 0
-TOP_P = 0.995  # of the Composer's distributions, chosen on the validation pieces (training/LOG.md)
+TOP_P = 0.995  # nucleus sampling threshold, chosen on the validation pieces (training/LOG.md)
 
 TEMPO_EDGES = np.array([45.0, 60, 75, 90, 110, 130, 155, 190])  # quarters a minute; class 1 + how many are below
 DENSITY_EDGES = np.exp2(np.linspace(-0.5, 3.5, 15))  # notes a quarter
 
 
 def composer_of(name: str) -> tuple[str, str]:
-    """(label, period) of a composer as a corpus writes the name; ("", "") for one we have too little of.
+    """(label, period) of a composer's name in a corpus; ("", "") for one with too little data.
 
     >>> composer_of("Bach"), composer_of("Fryderyk Chopin"), composer_of("Clara Schumann")
     (('J. S. Bach', 'Baroque'), ('Chopin', 'Romantic'), ('', ''))
@@ -115,7 +115,7 @@ def density_class(density: float) -> int:
 
 @dataclass(frozen=True)
 class Conditions:
-    """What is asked of a piece; every field may be left open.
+    """Conditions of a piece; every field is optional.
 
     composer  one of COMPOSERS, "" open
     period    one of PERIODS, "" open (a composer's own period is used when a composer is given)
@@ -133,7 +133,7 @@ class Conditions:
     density: float = 0.0
 
     def check(self) -> Conditions:
-        """The same conditions; raises BadInput with a sentence when one of them is not known."""
+        """The same conditions; raises BadInput if one of them is unknown."""
         if self.composer and self.composer not in COMPOSERS:
             raise BadInput(f"The composer is {self.composer!r}; choose one of {', '.join(COMPOSERS)}.")
         if self.period and self.period not in PERIODS:

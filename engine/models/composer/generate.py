@@ -1,4 +1,4 @@
-"""Drawing from the Composer, note by note, several takes at once: cached attention, the grammar of the grid, top-p."""
+"""Sampling from the Composer, note by note, several takes at once: KV cache, grammar constraints, top-p."""
 
 from __future__ import annotations
 
@@ -28,32 +28,31 @@ from engine.tokens.composer_tokens import (
 )
 from engine.tokens.plan import Plan
 
-MAX_CHORD = 12  # notes that may start together
+MAX_CHORD = 12  # maximum notes with a common onset
 LOWEST, HIGHEST = 21, 108
-# In a bar that the plan refers to an earlier one the draw is closer to the most likely notes: more such bars reach a
-# likeness of 0.5 (training/LOG.md).
+# Sharper sampling in bars with a reference in the plan: more such bars reach a likeness of 0.5 (training/LOG.md).
 RETURN_TEMPERATURE, RETURN_TOP_P = 0.35, 0.75
-_ROOM = 96  # notes that can be written before the window is moved on
-_CONTEXT_NOTES = 160  # notes of what comes later that are read, nearest first
+_ROOM = 96  # free positions in the window before it is moved
+_CONTEXT_NOTES = 160  # later notes in the context, nearest first
 
 
 @dataclass(frozen=True)
 class SamplingTask:
-    """What is to be written.
+    """A passage to sample.
 
-    before    the notes that come first
-    later     notes that stay and are known although they come later: (Written, rows), nearest first
-    bars      barlines from the first bar to the last that may be written in
-    start     ticks: the first at which a note may start
+    before    the preceding notes
+    later     later notes that are kept: (Written, rows), nearest first
+    bars      barlines from the first to the last bar of the passage
+    start     ticks: earliest onset
     end       ticks: notes start before this
     home      key signature that stands for none
     shift     semitones from written to the Composer's pitch
-    gap       whether a passage is filled in, with notes after it
+    gap       whether it is an infill, with notes after it
     hand      0 both, 1 upper, 2 lower staff
-    notes     notes to write, 0 for as many as fit; the piece then ends near this number
-    conditions  (7,) classes, PLANNED_CONDITION_SIZES; a network without a plan reads the first five
-    after     bars that are taken to have gone before the first one; a multiple of eight keeps the phrases
-    plan      an entry a bar of `bars`, for a network with a plan; None leaves every bar open
+    notes     approximate number of notes; 0: no limit
+    conditions  (7,) classes, PLANNED_CONDITION_SIZES; a network without a plan uses the first five
+    after     assumed number of bars before the first one; a multiple of eight preserves phrases
+    plan      an entry per bar of `bars`, for a network with a plan; None leaves every bar open
     """
 
     before: Written
@@ -73,7 +72,7 @@ class SamplingTask:
 
 @dataclass
 class SampledTake:
-    """One take as it is written: (tick, pitch, staff, duration class) of each new note, and where it stands."""
+    """State of one take: (tick, pitch, staff, duration class) of each new note, and the present position."""
 
     rng: np.random.Generator
     notes: list[tuple[int, int, int, int]]
@@ -90,7 +89,10 @@ class SampledTake:
 def sample_top_p(
     logits: NDArray, allowed: NDArray[np.bool_], temperature: float, top_p: float, rng: np.random.Generator
 ) -> int:
-    """One class from the allowed ones: softened by temperature, cut to the nucleus that holds top_p."""
+    """Sample one allowed class with temperature and nucleus (top-p) sampling, in NumPy.
+
+    logits   (K,); allowed (K,) flags. engine.models.nn.sampling.sample_top_p is the torch version for batches.
+    """
     found = np.flatnonzero(allowed)
     if len(found) == 1:
         return int(found[0])
@@ -105,7 +107,7 @@ def sample_top_p(
 
 
 class NoteSampler:
-    """Writes `takes` takes of one task. Iterate over it: each item is (take, note) as it comes."""
+    """Samples `takes` takes of one task. Iterate over it: each item is (take, note)."""
 
     def __init__(self, weights: Weights, task: SamplingTask, takes: int, seed: int, temperature: float, top_p: float):
         self.weights, self.task, self.temperature, self.top_p = weights, task, temperature, top_p
@@ -115,7 +117,7 @@ class NoteSampler:
         self.plan = (plan.classes(), plan.lag.clip(0), bars.length + bars.offset) if weights.plan else None
         beats = -(-(bars.length + bars.offset) // bars.beat)
         self.bar_of_beat = np.repeat(np.arange(len(bars.start)), beats)
-        whole = bars.start - bars.offset  # where each bar would start were it whole
+        whole = bars.start - bars.offset  # start of each bar, extrapolated for pickups
         self.beat_start = whole[self.bar_of_beat] + (
             np.arange(len(self.bar_of_beat)) - bars.first[self.bar_of_beat]
         ) * bars.beat[self.bar_of_beat]  # fmt: skip
@@ -125,7 +127,7 @@ class NoteSampler:
         w = task.before
         off = w.tick + NOTE_TICKS[w.duration].astype(np.int64)
         near = np.flatnonzero((off > task.start) & (w.tick < task.end))
-        self.stays = np.stack([w.tick[near], off[near], w.pitch[near]])  # keys that are held by notes that stay
+        self.stays = np.stack([w.tick[near], off[near], w.pitch[near]])  # keys held by kept notes
         first_bar = int(np.clip(np.searchsorted(bars.start, task.start, side="right") - 1, 0, None))
         prefix = self._prefix()
         if len(prefix):
@@ -146,7 +148,7 @@ class NoteSampler:
         self.prefix = prefix
 
     def _prefix(self) -> NDArray[np.int64]:
-        """Rows of the notes before, at most a window less some room, from the start of a bar."""
+        """Rows of the preceding notes from the start of a bar, limited to leave room in the window."""
         w = self.task.before
         rows = np.flatnonzero(w.tick < self.task.start)
         rows = np.setdiff1d(rows, self.task.later)
@@ -166,10 +168,10 @@ class NoteSampler:
                 return
             hidden = self._read_all() if self.network.at >= self.window else self._read_new()
 
-    # ---- reading
+    # ---- encoding
 
     def _read_all(self) -> NDArray[np.float32]:
-        """Read the context, the notes before and what each take has written, as far as the window reaches."""
+        """Encode the context, the preceding notes and the new notes of each take, as far as the window allows."""
         task, w = self.task, self.task.before
         rows = np.sort(task.later[:_CONTEXT_NOTES])
         later, later_quarter = step_columns(w, rows, CONTEXT, task.home, task.shift), self._quarter(w.tick[rows])
@@ -204,13 +206,13 @@ class NoteSampler:
         return self.network.read(np.stack(all_steps), np.stack(all_quarters), plans)
 
     def _read_new(self) -> NDArray[np.float32]:
-        """Read the note that each take has just written; a finished take reads its last one again."""
+        """Encode the newest note of each take; a finished take repeats its last one."""
         steps = np.stack([self._columns(t, t.notes[-1]) if t.notes else self._idle for t in self.takes])
         tick = np.array([t.notes[-1][0] if t.notes else self.task.start for t in self.takes])
         return self.network.step(steps, self._quarter(tick), self._plan_at(tick, steps) if self.plan else None)
 
     def _plan_at(self, tick: NDArray, steps: NDArray[np.int64], start: int | None = None) -> PlanInputs:
-        """The plan's inputs at steps that begin at these ticks; `start` is the place of the start step, no note."""
+        """The plan's inputs at steps with these ticks; `start` is the position of the start step."""
         if self.plan is None:
             return {}
         classes, lag, bar_ticks = self.plan
@@ -245,10 +247,10 @@ class NoteSampler:
             out[GAP_COLUMN], out[HAND_COLUMN] = self._gap(beat), self.task.hand
         return out
 
-    # ---- writing
+    # ---- sampling
 
     def _write_notes(self, hidden: NDArray[np.float32]) -> list[tuple[int, tuple[int, int, int, int]]]:
-        """The next note of every take that is not done."""
+        """Sample the next note of every unfinished take."""
         heads = Heads(self.weights, hidden)
         live = [not t.done for t in self.takes]
         fields = np.zeros((len(self.takes), len(FIELD_SIZES)), np.int64)
@@ -285,7 +287,7 @@ class NoteSampler:
         return self.temperature, self.top_p
 
     def _advance(self, t: SampledTake, note: tuple[int, int, int, int], beat: int) -> None:
-        """Note the note, and where the take now stands."""
+        """Record the note and update the position of the take."""
         t.in_chord = t.in_chord + 1 if t.notes and note[0] == t.tick else 1
         t.tick, t.pitch, t.beat = note[0], note[1], beat
         t.notes.append(note)
@@ -296,7 +298,7 @@ class NoteSampler:
         t.bar = bar
 
     def _expected_end(self, t: SampledTake, bar: int) -> int:
-        """The bar in which the wanted number of notes will be reached, as far as can be told from this one."""
+        """Estimated bar in which the requested number of notes is reached."""
         done = len(t.notes) - 1
         if t.last_bar - bar <= 1 and done > 0.8 * self.task.notes:
             return t.last_bar if done < self.task.notes else bar
@@ -312,7 +314,7 @@ class NoteSampler:
         return max(int(self.beat_start[beat]), low), min(int(self.beat_end[beat]), t.end)
 
     def _allowed(self, j: int, t: SampledTake, fields: NDArray, tick: int) -> NDArray[np.bool_]:
-        """Which classes of field j the grammar allows."""
+        """The classes of field j that the grammar allows."""
         out = np.zeros(FIELD_SIZES[j], bool)
         if j == ADVANCE:
             for a in range(min(MAX_ADVANCE + 1, len(self.bar_of_beat) - t.beat)):

@@ -1,4 +1,4 @@
-"""What the Composer reads of a note: its input columns, `engine.models.composer.composer.STEP_COLUMNS`."""
+"""Input columns of the Composer for a note, `engine.models.composer.composer.STEP_COLUMNS`."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from numpy.typing import ArrayLike, NDArray
 from engine.models.composer.composer import STEP_COLUMNS
 from engine.tokens.composer_tokens import TICKS_PER_QUARTER, Written
 
-SINCE_EDGES = np.array([1, 2, 4, 8, 16])  # whole bars since the piece began: six classes
+SINCE_EDGES = np.array([1, 2, 4, 8, 16])  # whole bars since the start of the piece: six classes
 END_EDGES = np.array([1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 20, 24, 32, 48, 64])  # bars after this one: 17 classes
 GAP_EDGES = np.array([1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 48, 64])  # beats to a passage's end
 GAP_COLUMN, HAND_COLUMN = STEP_COLUMNS.index("gap"), STEP_COLUMNS.index("hand")
 
 
 def bucket(value: ArrayLike, edges: NDArray) -> NDArray[np.int64]:
-    """How many of the edges are not above the value.
+    """Number of edges at or below the value.
 
     >>> bucket([0, 1, 9], SINCE_EDGES)
     array([0, 1, 4])
@@ -24,12 +24,13 @@ def bucket(value: ArrayLike, edges: NDArray) -> NDArray[np.int64]:
 
 
 def gap_class(beats_left: ArrayLike) -> NDArray[np.int64]:
-    """1 to 19: how many beats are left of the passage being filled in; 0 is kept for "none"."""
+    """1 to 19: beats left in the infilled passage; 0 means "none"."""
     return 1 + bucket(beats_left, GAP_EDGES)
 
 
 def bar_columns(bar: NDArray, bars_left: NDArray, meter: NDArray, fifths: NDArray) -> NDArray[np.int64]:
-    """(k, 5): metre, key signature against the home key, place in the phrase of eight bars, since start, to the end."""
+    """(k, 5): metre, key signature against the home key, position in the phrase of eight bars, bars since the start,
+    bars to the end."""
     return np.stack(
         [meter, np.clip(fifths, -7, 7) + 7, bar % 8, bucket(bar, SINCE_EDGES), bucket(bars_left, END_EDGES)], axis=-1
     )
@@ -51,7 +52,7 @@ def plan_inputs(
     plan: NDArray[np.int64], lag: NDArray[np.int64], bar: NDArray[np.int64], bar_ticks: NDArray[np.int64],
     in_bar: NDArray[np.int64],
 ) -> dict[str, NDArray]:  # fmt: skip
-    """What the reference heads and plan embeddings read at steps in bars `bar`.
+    """Inputs of the reference heads and plan embeddings at steps in bars `bar`.
 
     plan, lag, bar_ticks  a row a bar: classes (m, 5), bars back (0 none), length of the whole bar
     in_bar                (T,) ticks since the start of the step's bar

@@ -1,6 +1,6 @@
-"""The Composer one step at a time, in numpy: at one row a step, an array library's overhead is what costs.
+"""Incremental inference of the Composer in numpy, which has less overhead than torch for single steps.
 
-Torch reads a whole passage at once (`read`); numpy takes over for single notes (`step`) on the same cache. Both give
+Torch encodes a whole passage (`read`); numpy continues with single notes (`step`) on the same KV cache. Both give
 the same hidden states to rounding (tested). `make bench` has the speed.
 """
 
@@ -33,12 +33,12 @@ def _array(x: torch.Tensor) -> NDArray[np.float32]:
 
 
 def _unit(x: NDArray) -> NDArray:
-    """RMSNorm without its gain, which is multiplied into the matrix that follows."""
+    """RMSNorm without its gain, which is folded into the next matrix."""
     return x / np.sqrt(np.einsum("...i,...i", x, x)[..., None] / np.float32(x.shape[-1]) + np.float32(_EPS))
 
 
 class Weights:
-    """A Composer's weights laid out for single steps; made once a model."""
+    """A Composer's weights laid out for single steps; created once per model."""
 
     def __init__(self, model: Composer):
         c = model.config
@@ -47,7 +47,7 @@ class Weights:
         one, none = torch.ones(1, 1), torch.zeros(1, 1)
         half = self.head // 4
         by_index, by_time = (_array(angles(*at, self.head))[0, 0] for at in ((one, none), (none, one)))
-        self.turns = by_index[:half], by_time[half:]  # what one step, and one quarter, turn each pair
+        self.turns = by_index[:half], by_time[half:]  # rotation of each pair per step, per quarter
         pitch = torch.arange(128)
         tables = [t.weight for t in model.step.children() if isinstance(t, torch.nn.Embedding)]
         tables[0] = tables[0][NOTE].expand(1, -1)
@@ -73,7 +73,7 @@ class Weights:
         self.given = [[_array(t.weight) for t in of] for of in sub.given]  # type: ignore[union-attr]
 
     def one_thread(self):
-        """While this context is open numpy's products use one thread: they are too small to be shared."""
+        """While this context is open numpy's products use one thread: they are too small for several threads."""
         return self.pools.limit(limits=1, user_api="blas")
 
 
@@ -81,9 +81,9 @@ PlanInputs = dict[str, NDArray]  # of `engine.models.composer.inputs.plan_inputs
 
 
 class Network:
-    """A key-value cache over the Composer's layers. All takes of a batch stand at the same step.
+    """KV cache over the Composer's layers. All takes of a batch are at the same step.
 
-    conditions  (C,) classes, the same for all takes; a network that reads fewer takes the first ones
+    conditions  (C,) classes, the same for all takes; a network with fewer uses the first ones
     """
 
     def __init__(self, weights: Weights, takes: int, room: int, conditions: NDArray[np.int64]):
@@ -137,7 +137,7 @@ class Network:
         return x[:, -1].numpy()
 
     def step(self, steps: NDArray[np.int64], quarter: NDArray, plan: PlanInputs | None = None) -> NDArray[np.float32]:
-        """Hidden state after one further note, (B, D); steps (B, 12), quarter (B,), plan as in `read` without T."""
+        """Hidden state after one more note, (B, D); steps (B, 12), quarter (B,), plan as in `read` without T."""
         w, at, head = self.w, self.at, self.w.head
         x = self.asked + w.tables[0]
         for k in range(1, len(w.tables)):
@@ -179,7 +179,7 @@ class Network:
     def _refer(
         self, i: int, y: NDArray, named: list[list[NDArray[np.int64]]], turns: tuple[NDArray, NDArray]
     ) -> NDArray[np.float32]:
-        """What the reference heads of layer i add, (B, D); stores the step's key and value."""
+        """Output of the reference heads of layer i, (B, D); stores the step's key and value."""
         weights, keys, values = self.w.references[i], self.bar_keys[i], self.bar_values[i]
         assert weights is not None
         assert keys is not None
@@ -210,7 +210,7 @@ def _turn_half(x: NDArray, cos: NDArray, sin: NDArray) -> NDArray[np.float32]:
 
 
 class Heads:
-    """The SubToken decoder, one field at a time, for the hidden states (B, D) of one step."""
+    """The SubToken Decoder, one field at a time, for the hidden states (B, D) of one step."""
 
     def __init__(self, weights: Weights, hidden: NDArray[np.float32]):
         self.w = weights
@@ -223,6 +223,6 @@ class Heads:
         return np.square(np.maximum(self.parts[j], 0)) @ matrix + bias
 
     def give(self, j: int, value: NDArray[np.int64]) -> None:
-        """Field j is decided, (B,)."""
+        """Set field j, (B,)."""
         for later in range(j + 1, len(FIELD_SIZES)):
             self.parts[later] = self.parts[later] + self.w.given[later][j][value]

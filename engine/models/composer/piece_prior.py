@@ -1,4 +1,4 @@
-"""The prior over conditions: what real pieces are like, to draw what a request leaves open."""
+"""Prior over conditions, from real pieces, to draw the open conditions of a request."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from engine.tokens.composer_tokens import METERS
 from engine.tokens.plan import Plan
 
 PRIOR_COLUMNS = ("composer", "period", "minor", "fifths", "meter", "tempo", "density")
-_ALIKE = 40  # pieces among which a tempo is drawn
+_ALIKE = 40  # number of similar pieces to draw a tempo from
 
 
 @dataclass(frozen=True)
 class Prior:
-    """What real pieces are like: rows of (composer, period, minor, fifths, meter, tempo, density), 0 where unknown.
+    """Conditions of real pieces: rows of (composer, period, minor, fifths, meter, tempo, density), 0 where unknown.
 
     rows  (k, 7) float: class of composer and period (0 unknown), 0 or 1, fifths, index into METERS, quarters a minute,
           notes a quarter
@@ -29,7 +29,7 @@ class Prior:
     plan: PlanPrior | None = None
 
     def draw(self, asked: Conditions, rng: np.random.Generator) -> dict[str, float]:
-        """One real piece's values, among those nearest to what is asked; what is asked replaces them."""
+        """Values of one real piece among those nearest to the request; requested values replace them."""
         r = {k: self.rows[:, i] for i, k in enumerate(PRIOR_COLUMNS)}
         wanted: dict[str, float] = {}
         if asked.composer:
@@ -89,7 +89,7 @@ class Prior:
         return made.followed_by_open(bars - planned)
 
     def _tempo_of(self, piece: dict[str, float], rng: np.random.Generator) -> float:
-        """A tempo for a piece of unknown tempo: one that pianists take in music as dense, if possible of its period."""
+        """A tempo for a piece of unknown tempo: drawn from pieces of similar density, if possible of its period."""
         known = self.rows[self.rows[:, PRIOR_COLUMNS.index("tempo")] > 0]
         if not len(known):
             return 0.0

@@ -1,7 +1,7 @@
-"""The prior over plans: which earlier bar each bar of a piece resembles, and where phrases and cadences end.
+"""Prior over plans: the earlier bar that each bar resembles, phrase ends and cadences.
 
-A recurrent network over bars, learnt from the bar structure of real scores (`training.composer.train_plan`). It makes
-form without a template: what it draws is the plan that the Composer then follows.
+A recurrent network over bars, trained on the bar structure of real scores (`training.composer.train_plan`). The
+Composer follows the sampled plan, which gives form without a template.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ MAX_LAG = 128  # bars; a return from further back counts as new music
 SAME = 1  # class of a lag: the same as the bar before; 0 is no return, 1 + L a return from L bars back
 LAG_CLASSES = 2 + MAX_LAG
 SHIFTS = 2 * MAX_TRANSPOSE + 1
-NEAR, EXACT = 0.6, 0.9  # likeness that stands for each class of return
-# Nats added to a return from eight bars back or more. The Composer follows about two thirds of what a plan asks for, so
-# that plans as real pieces have them would give pieces with less form; chosen on composed pieces (training/LOG.md).
+NEAR, EXACT = 0.6, 0.9  # likeness of each class of return
+# Nats added to a return from eight bars back or more. The Composer follows about two thirds of a plan, so that unbiased
+# plans would give pieces with less form; chosen on composed pieces (training/LOG.md).
 FAR, MORE_FAR = 8, 0.5
 _SINCE_PHRASE = 16
 # of the bar before: lag, likeness, transposition, phrase end, cadence; of this bar: its place; of the piece: conditions
@@ -116,7 +116,8 @@ class PlanPrior(nn.Module):
         return self.cell(x, state)
 
     def rest(self, h: Tensor, lag: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Given the class of the lag (...): logits of exactness and transposition, and what phrases are read from."""
+        """Given the class of the lag (...): logits of exactness and transposition, and the state that phrases are
+        predicted from."""
         h = h + self.of_lag(lag.clamp(max=2))
         y = torch.relu(self.hidden(h))
         return self.exact(y), self.shift(y), y
@@ -136,7 +137,7 @@ class PlanPrior(nn.Module):
         """A plan of `bars` bars.
 
         meter   index into METERS, -1 unknown; period as in Conditions' classes; genre a class, 0 unknown
-        left    bars that follow the last one; None where the length is not known
+        left    bars after the last one; None if the length is unknown
         given   (bars,) lags that are fixed, -1 where one is drawn
         """
         given = np.full(bars, -1) if given is None else given
@@ -169,7 +170,7 @@ class PlanPrior(nn.Module):
         logits[1 + FAR :] += MORE_FAR
         if before >= FAR:
             logits[SAME] += MORE_FAR
-        logits[SAME + 1 + bar :] = -torch.inf  # nothing lies that far back
+        logits[SAME + 1 + bar :] = -torch.inf  # no bar is that far back
         if before <= 0 or before > bar:
             logits[SAME] = -torch.inf
         else:

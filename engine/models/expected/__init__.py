@@ -1,1 +1,1 @@
-"""The expected performance: how people play a page on average, from small networks over beats and notes."""
+"""The expected performance: the average human performance, from small networks over beats and notes."""

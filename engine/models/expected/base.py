@@ -1,4 +1,4 @@
-"""Expected channel values of a score: what the model of the residual starts from."""
+"""Expected channel values of a score, the baseline of the residual model."""
 
 from __future__ import annotations
 

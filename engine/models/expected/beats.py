@@ -1,4 +1,4 @@
-"""What a score says on each beat: 136 numbers for the tempo network.
+"""Beat features of a score: 136 numbers for the tempo network.
 
 Groups, by the part of a name before "_": texture, pitch, metre, place, mark (note by note signs), form (likeness of
 bars), border (gaps, leaps), page (signs between the notes). For a plain MIDI the groups mark and page are zero.
@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from engine.music.expression import beat_positions
 from engine.music.types import EVENT_NAMES, Score
 
-_CLOSE = 0.02  # quarters: an onset this little before a beat belongs to it
-PAGE_KINDS = EVENT_NAMES[:16]  # pedal marks say nothing of the tempo
+_CLOSE = 0.02  # quarters: tolerance for onsets before a beat
+PAGE_KINDS = EVENT_NAMES[:16]  # without pedal marks
 MARK_GROUPS = ("mark", "page")
-_DEFAULT_QPM = 90.0  # quarters a minute when nothing is written
+_DEFAULT_QPM = 90.0  # quarters a minute without a tempo mark
 _QPM_OF_WORD = (
     _DEFAULT_QPM,
     50.0,
@@ -65,7 +65,7 @@ def beat_grid(score: Score) -> BeatGrid:
 def written_seconds(score: Score, quarter: NDArray) -> NDArray[np.float64]:
     """Seconds of ascending places in quarters by the tempo in force at the notes, 0 at the first.
 
-    A metronome mark decides, else the usual middle of the tempo word, else 90 quarters a minute.
+    From the metronome mark, else the typical tempo of the tempo word, else 90 quarters a minute.
     """
     bpm, word = score.marks["tempo_bpm"].astype(float), score.marks["tempo_word"].astype(int).clip(0, 6)
     qpm = np.where(bpm > 0, bpm, np.array(_QPM_OF_WORD)[word])
@@ -100,7 +100,7 @@ def _overlap(bars: list[set]) -> NDArray:
 
 
 def _form(notes: list[set], rhythm: list[set]) -> dict[str, NDArray]:
-    """{name: (bars,)}: likeness to neighbouring, earlier and later bars; novelty, i.e. whether a section begins."""
+    """{name: (bars,)}: likeness to neighbouring, earlier and later bars; novelty (section boundary)."""
     exact = _overlap(notes)
     s, m, f = 0.5 * exact + 0.5 * _overlap(rhythm), len(notes), {}
     for lag in (1, 2, 4, 8):
@@ -110,7 +110,7 @@ def _form(notes: list[set], rhythm: list[set]) -> dict[str, NDArray]:
     earlier = np.tril(exact, -2)
     f["form_earlier"], f["form_lag"] = earlier.max(1), np.log2(1 + np.arange(m) - earlier.argmax(1)) / 4
     f["form_later"] = np.triu(exact, 2).max(1)
-    for h in (2, 4, 8):  # a checkerboard moved along the diagonal of the likeness of bars (Foote 2000)
+    for h in (2, 4, 8):  # checkerboard kernel along the diagonal of the self-similarity matrix (Foote 2000)
         p = np.pad(s, h, mode="edge")
         q = [p[i : i + 2 * h, i : i + 2 * h] for i in range(m)]
         novelty = np.array([x[:h, :h].mean() + x[h:, h:].mean() - 2 * x[:h, h:].mean() for x in q])
@@ -206,7 +206,7 @@ def _metre(grid: BeatGrid, bar: NDArray, in_bar: NDArray) -> dict[str, NDArray]:
 
 
 def _page(score: Score, grid: BeatGrid) -> dict[str, NDArray]:
-    """Signs between the notes on each beat, and how near the next border (bar sign, key) or hold is."""
+    """Signs between the notes on each beat, and the distance to the next boundary (bar sign, key) or fermata."""
     n = len(grid)
     table = np.zeros((n, len(PAGE_KINDS)))
     at = np.searchsorted(grid.quarter, score.events.quarter + _CLOSE, side="right") - 1

@@ -1,7 +1,7 @@
-"""Written dynamics stay: a pp or ff sets the loudness of its notes for as long as it is in force.
+"""Enforce written dynamics: a pp or ff determines loudness as long as it is in force.
 
-Networks trained on few extremes return to the mean within bars. Here the loudness is made to follow the written
-velocity with at least the slope MIN_SLOPE within a piece, and about a level that the dynamics of the piece decide.
+Networks trained on few extremes return to the mean within bars. This module makes loudness follow the written velocity
+with a slope of at least MIN_SLOPE within a piece, around a level set by the piece's dynamics.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from engine.music.types import Score
 
 MIN_SLOPE = 0.36  # played velocity over written velocity within a piece
 _LEVEL_SLOPE = 0.7  # mean played velocity over mean written velocity, for pieces beyond the usual range
-_USUAL = (35.0, 115.0)  # mean written velocity of pieces in which the learnt level is kept
+_USUAL = (35.0, 115.0)  # range of mean written velocity in which the predicted level is kept
 MAX_DRIFT = 2.0  # velocity, over a stretch of one written dynamic
-_MIN_QUARTERS = 12.0  # a shorter stretch may have any shape
-_ACCENT = {1: 7.0, 2: 13.0}  # how much louder than without it a note with an accent, with a sforzato or marcato is
-_REACH = 8.0  # quarters about a note whose mean loudness is compared
+_MIN_QUARTERS = 12.0  # shorter passages are not constrained
+_ACCENT = {1: 7.0, 2: 13.0}  # increase of velocity by an accent; by a sforzato or marcato
+_REACH = 8.0  # context of a note for the mean loudness, quarters
 
 
 def with_dynamics(score: Score, velocity: NDArray) -> NDArray[np.float64]:
-    """Played velocities (n,) that follow the written dynamics of the score; unchanged where none are written."""
+    """Played velocities (n,) that follow the written dynamics of the score; unchanged without dynamics."""
     out = np.asarray(velocity, np.float64).copy()
     written = score.marks["written_velocity"].astype(float)
     if (written > 0).all() and len(score) > 1:
@@ -35,7 +35,7 @@ def with_dynamics(score: Score, velocity: NDArray) -> NDArray[np.float64]:
 
 
 def level_shift(score: Score) -> float:
-    """What to add to every velocity of a piece whose written dynamics lie beyond the usual range; 0 within it."""
+    """Velocity offset of a piece whose written dynamics are outside the usual range; 0 within it."""
     written = score.marks["written_velocity"].astype(float)
     low, high = _USUAL
     if not (written > 0).all():
@@ -44,9 +44,8 @@ def level_shift(score: Score) -> float:
 
 
 def undrifted(score: Score, velocity: NDArray) -> NDArray[np.float64]:
-    """What to add, (n,), so that no stretch of one written dynamic drifts by more than MAX_DRIFT to its end.
-
-    For short pieces, in which a drift would be most of what happens.
+    """Velocity offsets (n,) that limit the drift under one written dynamic to MAX_DRIFT. For short pieces, in which
+    drift would dominate.
     """
     add, written = np.zeros(len(score)), score.marks["written_velocity"].astype(int)
     for staff in np.unique(score.staff):
@@ -63,7 +62,7 @@ def undrifted(score: Score, velocity: NDArray) -> NDArray[np.float64]:
 
 
 def accent_lift(score: Score, velocity: NDArray) -> NDArray[np.float64]:
-    """What to add to each note, (n,), so that accented notes stand out of their surroundings by the usual amount."""
+    """Velocity offsets (n,) that give accented notes the usual prominence."""
     kind = score.marks["accent"].astype(int)
     lift = np.zeros(len(score))
     plain = kind == 0

@@ -1,4 +1,4 @@
-"""The flow's movement laid around the expected performance."""
+"""Combine the expected performance with the flow's deviation."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from engine.music.types import DEFAULT_FREEDOM, Score
 
 @dataclass(frozen=True)
 class Freedom:
-    """How much of one player's own movement is laid around the expected values, by channel; 0 is none, 1 a full sample.
+    """Weight of the individual deviation per channel; 0 is the expected value, 1 a full sample.
 
     tempo, velocity  share of (sample - its expected values)
-    articulation     share of the sample, not of the expected values, in which note is held longest, which shortest
+    articulation     weight of the sample in the order of the notes by articulation
     """
 
     tempo: float = 0.1
@@ -45,9 +45,11 @@ class Freedom:
 
 
 FREEDOM = Freedom()
-WITHIN_CHORD = 0.7  # of the difference of a note's loudness from its chord's
+WITHIN_CHORD = 0.7  # of the difference between a note's loudness and its chord's
 _AXIS = {axis.name: i for i, axis in enumerate(AXES)}
-_ENOUGH = 256  # notes from which a sample shows how loudness is distributed; in fewer it follows the expected deviation
+_ENOUGH = (
+    256  # minimum notes to estimate the distribution of loudness from a sample; else the expected deviation is used
+)
 
 
 def joined(
@@ -56,13 +58,13 @@ def joined(
 ) -> NDArray[np.float32]:  # fmt: skip
     """Channel values (n, 8): tempo, velocity and articulation around the expected performance, the rest as `mixed`.
 
-    The values of velocity and articulation are those of `mixed`, dealt to the notes in the expected order (`ranks`):
-    moved to the expected values they lost people's distribution.
+    Velocity and articulation take the values of `mixed` in the expected order (`ranks`), which preserves their human
+    distribution.
 
     expected  (n, 8) the flow's expected values in the wanted style, sample (n, 8) a draw in it
-    default   (n, 8) the flow's expected values in the default style: what the style changes of them is kept
-    level     log2 seconds a felt beat where no tempo is written; by default as in `default`
-    asked     (9,) what the style axes ask for beyond the default, each in the unit of its descriptor (`descriptors`)
+    default   (n, 8) the flow's expected values in the default style: the style's change relative to them is kept
+    level     log2 seconds per felt beat without a written tempo; by default as in `default`
+    asked     (9,) style axes relative to the default, each in the unit of its descriptor (`descriptors`)
     """
     out = mixed.astype(np.float64)
     own, styled = sample - expected, expected - default
@@ -89,7 +91,7 @@ def joined(
     out[:, TEMPO] = _tempo(
         score, values, expected[:, TEMPO], own[:, TEMPO], default[:, TEMPO], freedom.tempo, curve, level
     )
-    if asked is not None and asked[_AXIS["pedal"]] < 0:  # the flow answers to more pedal, hardly to less
+    if asked is not None and asked[_AXIS["pedal"]] < 0:  # the flow responds to more pedal, hardly to less
         out[:, PEDAL] += asked[_AXIS["pedal"]] * 2
     return out.astype(np.float32)
 
@@ -98,12 +100,12 @@ def _tempo(
     score: Score, values: ExpectedValues, expected: NDArray, own: NDArray, default: NDArray, share: float,
     deviation: float, level: float | None,
 ) -> NDArray[np.float64]:  # fmt: skip
-    """The tempo channel: the written pace, the expected curve and the player's own movement around it, together as wide
-    as `deviation` in octaves.
+    """The tempo channel: written tempo, expected curve and individual deviation, with total deviation `deviation` in
+    octaves.
     """
     grid, beat = values.grid, values.grid.beat_of(score.onset_quarter)
     m = score.measures
-    felt = np.log2(beat_quarters(m.ts_num, m.ts_den)[measure_of(score)])  # octaves of a felt beat over a quarter
+    felt = np.log2(beat_quarters(m.ts_num, m.ts_den)[measure_of(score)])  # log2 of a felt beat over a quarter
 
     def of_beats(x: NDArray) -> NDArray[np.float64]:
         """Mean over each beat's notes, carried over beats without notes."""
@@ -122,7 +124,7 @@ def _tempo(
 
 
 def _melody(score: Score) -> NDArray[np.float64]:
-    """(n,) what brings the top note of each chord 1 above the mean of its others, the chord's mean unchanged."""
+    """(n,) offsets that raise the top note of each chord by 1 relative to the others, with zero mean per chord."""
     index = chords(score).index
     size = np.bincount(index)[index]
     top = np.full(index.max() + 1, -1)
@@ -131,9 +133,7 @@ def _melody(score: Score) -> NDArray[np.float64]:
 
 
 def _blended(score: Score, move: NDArray, within: float) -> NDArray[np.float64]:
-    """The movement with the share `within` of it within chords: brought to one player's width as a whole, the melody
-    stood out more than pianists let it.
-    """
+    """The deviation with the share `within` inside chords; uniform scaling would exaggerate the melody."""
     index = chords(score).index
     mean = (np.bincount(index, move) / np.bincount(index))[index]
     return mean + within * (move - mean)
@@ -148,11 +148,11 @@ def _unit(x: NDArray) -> NDArray:
 
 
 def _widened(deviation: float, asked: NDArray | None, axis: str) -> float:
-    """Factor by which an axis widens or narrows a movement of this deviation; it never stands still."""
+    """Factor by which an axis scales a deviation; always positive."""
     share = 0.0 if asked is None else float(asked[_AXIS[axis]]) / deviation
     return 1.0 + share if share >= 0 else 1.0 / (1.0 - share)
 
 
 def _wider(styled: NDArray, default: NDArray) -> float:
-    """By how much a style widens the movement."""
+    """The scale of a style's deviation."""
     return float((styled.std() + 1e-2) / (default.std() + 1e-2))

@@ -1,6 +1,4 @@
-"""Signs on single notes that a musician expects to be kept whatever the networks say: grace notes, rolled chords,
-fermatas, tenuto. What is played already as the sign asks stays as it is.
-"""
+"""Enforce marks on single notes: grace notes, rolled chords, fermatas, tenuto. Compliant notes are unchanged."""
 
 from __future__ import annotations
 
@@ -13,16 +11,16 @@ from numpy.typing import NDArray
 from engine.music.expression import GRACE_BEATS, chords
 from engine.music.types import Expression, Marks, Score
 
-GRACE_SEC = (0.030, 0.150)  # from one grace note to the next, and to the note that they belong to
+GRACE_SEC = (0.030, 0.150)  # between grace notes, and from the last one to the main note
 _GRACE_USUAL_SEC = 0.085
 ROLL_SEC = (0.025, 0.150)  # of a rolled chord, lowest to highest
 _ROLL_STEP_SEC = 0.030
-TENUTO_LOG2 = -0.18  # held over written length, at least
+TENUTO_LOG2 = -0.18  # minimum log2 of played over written length
 FERMATA_LOG2 = -0.05
 
 
 def with_marks(score: Score, expression: Expression) -> Expression:
-    """The expression with the signs of its notes kept."""
+    """The expression with enforced note marks."""
     marks = score.marks
     articulation = np.array(expression.articulation_log2)
     held = marks["tenuto"] > 0
@@ -53,7 +51,7 @@ def _groups(score: Score, of: NDArray[np.bool_], staves_apart: bool) -> Iterator
 
 
 def _rolled(score: Score, e: Expression) -> Expression:
-    """Chords under an arpeggio sign sound upward, the highest note on the beat."""
+    """Arpeggiated chords are rolled upward, with the highest note on the beat."""
     timing = np.array(e.timing_sec)
     for rows in _groups(score, (score.marks["arpeggio"] > 0) & ~score.grace, staves_apart=False):
         rows = rows[np.argsort(score.pitch[rows], kind="stable")]
@@ -66,7 +64,7 @@ def _rolled(score: Score, e: Expression) -> Expression:
 
 
 def _before_the_beat(score: Score, e: Expression) -> Expression:
-    """Grace notes lead to their note in the order written, in at most half of the time since the chord before."""
+    """Grace notes precede their main note in written order, in at most half of the time since the previous chord."""
     timing, articulation = np.array(e.timing_sec), np.array(e.articulation_log2)
     c = chords(score)
     gap = np.append(4.0, np.diff(c.beat))[c.index] * e.beat_period  # seconds since the chord before

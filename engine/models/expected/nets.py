@@ -65,7 +65,7 @@ class TouchShape:
 class TouchNet(nn.Module):
     """A linear model of five notes plus convolutions over notes, over beats, and over notes again.
 
-    Every second note layer sees the notes line by line (staff and voice), the others in score order.
+    Every second note layer processes notes by line (staff and voice), the others in score order.
     """
 
     def __init__(self, shape: TouchShape):
@@ -120,7 +120,7 @@ class TouchNet(nn.Module):
 
 
 class LinearTempo(nn.Module):
-    """The same from a linear model of five beats: one member of the ensemble, and its check."""
+    """Linear model of five beats, one member of the ensemble."""
 
     def __init__(self, inputs: int):
         super().__init__()
@@ -131,7 +131,7 @@ class LinearTempo(nn.Module):
 
 
 class LinearTouch(nn.Module):
-    """The same from a linear model of a note, its neighbours and its beat."""
+    """Linear model of a note, its neighbours and its beat."""
 
     def __init__(self, inputs: int, beat_inputs: int):
         super().__init__()

@@ -1,4 +1,4 @@
-"""What a score says on each note: numbers for the network of velocity and articulation."""
+"""Note features of a score, for the network of velocity and articulation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from engine.models.pianist.features import MARKED, STRUCTURE, score_features
 from engine.music.types import Score
 
 _GRACE_QUARTERS = 1 / 8
-NOTE_MARK_GROUPS = ("mark", "loud", "print", "voice", "run")  # what a plain MIDI does not say
+NOTE_MARK_GROUPS = ("mark", "loud", "print", "voice", "run")  # absent in a plain MIDI file
 
 
 def _ratio(a: NDArray, b: NDArray | float, limit: float = 4) -> NDArray:
@@ -48,7 +48,7 @@ def _lines(name: str, label: NDArray, onset: NDArray, duration: NDArray, pitch: 
 
 
 def _repeats(onset: NDArray, duration: NDArray, pitch: NDArray) -> dict[str, NDArray]:
-    """When the key is struck again, and when it was struck last."""
+    """Time to the next and since the previous stroke of the key."""
     on, back = np.full(len(onset), 8.0), np.full(len(onset), 8.0)
     for p in np.unique(pitch):
         i = np.flatnonzero(pitch == p)
@@ -58,7 +58,7 @@ def _repeats(onset: NDArray, duration: NDArray, pitch: NDArray) -> dict[str, NDA
 
 
 def _runs(score: Score, staff: NDArray) -> dict[str, NDArray]:
-    """Where a note stands in its slur and hairpin, and how far the next and the last change of dynamics are."""
+    """Position of a note in its slur and hairpin, and distance to the next and previous change of dynamics."""
     onset, marks, n = score.onset_quarter, score.marks, len(score)
     keys = ("slur_to_end", "slur_since", "pin_since", "pin_to_end", "dyn_since", "dyn_last", "dyn_next", "dyn_to")
     f = {k: np.zeros(n) for k in keys}

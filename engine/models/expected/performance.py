@@ -1,4 +1,4 @@
-"""The expected performance of a score: mean of several small networks, in playable units."""
+"""The expected performance of a score: mean of an ensemble of small networks, in musical units."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Scale:
 
 @dataclass(frozen=True)
 class Amplitude:
-    """How far one player moves in this piece, and about which level: a linear model of its mean features.
+    """Linear model of an individual's deviation and level in a piece, from its mean features.
 
     weight (5, F + 1): rows log2 deviation of MOVES, then LEVELS; the last column is the constant
     low, high (5,) the range of the training works, to which a prediction is kept
@@ -49,13 +49,13 @@ class Amplitude:
 
 
 def summary(beats: NDArray) -> NDArray[np.float64]:
-    """What the amplitude is predicted from: mean of each beat feature of the piece, (G,)."""
+    """Input of Amplitude: mean of each beat feature of the piece, (G,)."""
     return np.asarray(beats, np.float64).mean(0)
 
 
 @dataclass(frozen=True)
 class ExpectedValues:
-    """What people do with a score on average; single players deviate about as far as `deviation` says.
+    """The average human performance of a score, and the deviation of individuals.
 
     grid          the score's beats
     tempo         (b,) octaves of each beat's length over its written length, mean 0 (positive is slower)
@@ -127,7 +127,7 @@ def tensors_of(prefix: str, tensors: Mapping[str, Tensor]) -> list[dict[str, Ten
 
 
 def features_digest(names: Sequence[str], beat_names: Sequence[str]) -> str:
-    """What ties weights to the features of this program: a hash of their names in order, hex."""
+    """Hash of the feature names in order, hex: it identifies compatible weights."""
     return hashlib.sha256("\n".join([*map(str, names), "", *map(str, beat_names)]).encode()).hexdigest()[:16]
 
 

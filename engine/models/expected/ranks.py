@@ -1,4 +1,4 @@
-"""A sample's values in the order of the expected ones: the shape of one, the distribution of the other."""
+"""Rank transfer: a sample's values in the order of the expected ones."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from engine.music.types import Score
 
-LEAST = 24  # notes of one class among several; a smaller class keeps its sample
+LEAST = 24  # minimum notes of a class; a smaller class keeps its sample
 
 
 def length_classes(score: Score) -> NDArray[np.int64]:
@@ -17,10 +17,9 @@ def length_classes(score: Score) -> NDArray[np.int64]:
 
 
 def in_order_of(order: NDArray, sample: NDArray, classes: NDArray) -> NDArray[np.float64]:
-    """The sample's values (n,), dealt anew within each class: the smallest to the note that is smallest in `order`.
-
-    What is held how long depends most on the written length, so that within classes of length the distribution of
-    played lengths stays people's. (A mean of samples would lose it, and a sample by itself the shape.)
+    """The sample's values (n,), permuted within each class into the order of `order`. Articulation depends mostly on
+    the written length, so permuting within classes of length preserves the human distribution. (A mean of samples would
+    lose the distribution, a single sample the order.)
 
     >>> in_order_of(np.arange(24.0), np.arange(24.0)[::-1], np.zeros(24, int))[:3]
     array([0., 1., 2.])

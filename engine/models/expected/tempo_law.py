@@ -1,9 +1,8 @@
-"""The written tempo is law: marks, words and changes set the pace of every beat, the expected curve shapes around it.
+"""Enforce the written tempo: marks, words and changes set the tempo of every beat; the expected curve varies around it.
 
-A playback tempo that a program hides in the file (`<sound tempo>`, a MIDI tempo) is no mark: its changes are followed,
-its level is not, for most programs write one unasked. One mechanism for metronome marks, tempo words,
-`Score.tempo_bpm`, and the words ritardando and accelerando; it stands outside the networks, which see the same marks
-only as features. All in octaves of seconds a quarter.
+Of a hidden playback tempo (`<sound tempo>`, a MIDI tempo) only the changes are used, not the level, because most
+programs write a default. One mechanism handles metronome marks, tempo words, `Score.tempo_bpm`, ritardando and
+accelerando; the networks get the same marks only as features. Units: log2 seconds per quarter.
 """
 
 from __future__ import annotations
@@ -19,18 +18,18 @@ from engine.music.types import Score
 
 # usual range of each class of tempo words (`in_force.TEMPO_WORDS`), felt beats a minute
 WORD_RANGE = {1: (40, 66), 2: (54, 80), 3: (66, 104), 4: (84, 132), 5: (108, 176), 6: (160, 208)}
-RIT_OCTAVES, ACCEL_OCTAVES = 0.22, 0.20  # the least that a written change moves the pace by its end
-PRINTED_GIVE = 0.10  # octaves by which a performer may leave a metronome mark towards the pace of the music, 7 %
-FERMATA_OCTAVES = 0.8  # by which the last beat under a fermata is longer than its neighbours, at least
-CURVE_LIMITS = (-1.2, 2.2)  # of a beat about the written pace; an estimate of what people do, not measured
+RIT_OCTAVES, ACCEL_OCTAVES = 0.22, 0.20  # minimum effect of a written change at its end
+PRINTED_GIVE = 0.10  # tolerance of a metronome mark towards the predicted tempo, 7 %
+FERMATA_OCTAVES = 0.8  # minimum lengthening of the last beat under a fermata
+CURVE_LIMITS = (-1.2, 2.2)  # of a beat relative to the written tempo; estimated, not measured
 STEP_LIMITS = (-1.6, 1.8)  # from one beat to the next, likewise
 
 
 def pace(score: Score, grid: BeatGrid, curve: NDArray, own: float) -> NDArray[np.float64]:
-    """log2 seconds a quarter on each beat, (b,): the written tempo with the expected curve around it.
+    """log2 seconds a quarter on each beat, (b,): written tempo plus expected curve.
 
     curve  (b,) octaves about the written tempo
-    own    mean log2 seconds a quarter at which the performer plays where nothing is written
+    own    mean log2 seconds a quarter of the performer without a written tempo
     """
     step = np.log2(np.diff(grid.seconds) / np.diff(grid.quarter))
     moved = _with_changes(score, grid, guarded(curve))
@@ -46,8 +45,8 @@ def pace(score: Score, grid: BeatGrid, curve: NDArray, own: float) -> NDArray[np
 
 
 def _into_range(score: Score, grid: BeatGrid, pace: NDArray) -> float:
-    """Octaves that bring the pace into the range of the tempo word that is in force longest; 0 without a word
-    or where a playback tempo is given."""
+    """Octaves that move the tempo into the range of the most frequent tempo word; 0 without a word or with a playback
+    tempo."""
     word = score.marks["tempo_word"].clip(0, 6)
     if not (word > 0).any() or (score.marks["tempo_bpm"] > 0).any():
         return 0.0
@@ -63,7 +62,7 @@ def _into_range(score: Score, grid: BeatGrid, pace: NDArray) -> float:
 
 
 def guarded(curve: NDArray) -> NDArray[np.float64]:
-    """The curve without leaps that no pianist makes: a tempo cannot collapse within a beat or two."""
+    """The curve with limited steps between beats."""
     out = np.clip(np.asarray(curve, np.float64) - np.median(curve), *CURVE_LIMITS)
     for i in range(1, len(out)):
         out[i] = np.clip(out[i], out[i - 1] + STEP_LIMITS[0], out[i - 1] + STEP_LIMITS[1])
@@ -90,7 +89,7 @@ def _with_changes(score: Score, grid: BeatGrid, curve: NDArray) -> NDArray[np.fl
         ramp = np.linspace(0, 1, end - start + 1)[1:]
         out[start:end] += lacking * ramp * 4 / 3
         if not slower and not (sign[end:] != 0).any() and not _resets(score, grid, end):
-            out[end:] += lacking  # without a new tempo the piece stays faster
+            out[end:] += lacking  # without a new tempo the piece keeps the faster tempo
     return out
 
 

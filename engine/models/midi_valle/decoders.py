@@ -1,10 +1,12 @@
-"""MIDI-VALLE's two decoders over codes of Piano-Encodec, in modules that its released weights fit.
+"""MIDI-VALLE's two decoders over codes of Piano-Encodec, compatible with the released weights.
 
 Tang et al. 2025 (arXiv 2507.08530), after VALL-E (Wang et al. 2023, arXiv 2301.02111). The notes of a segment (six
 identifiers each, engine.tokens.octuple) come first, then the frames of codes:
 
-- AR: codebook 0, one frame from those before it. Notes see all notes, a frame all notes and the frames up to itself.
-- NAR: codebooks 1 to 3, one pass a codebook over all frames at once; norms take scale and shift from the book's number.
+- AR: codebook 0, one frame from those before it. Notes attend to all notes, a frame to all notes and the frames up to
+  itself.
+- NAR: codebooks 1 to 3, one pass a codebook over all frames at once; adaptive norms are conditioned on the codebook's
+  number.
 
 Frame 0 is never predicted and there is no BOS, so that generation needs a prompt of codes. Code 2048 of codebook 0 is
 EOS.
@@ -91,14 +93,14 @@ def sinusoids(first: int, count: int, width: int, device: torch.device | None = 
 
 
 class LayerNorm(nn.LayerNorm):
-    """A plain norm that passes over the codebook."""
+    """A plain norm that ignores the codebook."""
 
     def forward(self, x: Tensor, codebook: Tensor | None = None) -> Tensor:
         return super().forward(x)
 
 
 class AdaptiveNorm(nn.Module):
-    """gain(codebook) * norm(x) + shift(codebook), both read from the book's vector (1, D)."""
+    """gain(codebook) * norm(x) + shift(codebook), both computed from the codebook's embedding (1, D)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -111,7 +113,7 @@ class AdaptiveNorm(nn.Module):
 
 
 class KVCache:
-    """Keys and values of one layer for up to `capacity` positions, so that a new frame costs one step."""
+    """KV cache of one layer for up to `capacity` positions."""
 
     def __init__(self, config: ValleConfig, capacity: int, batch: int = 1) -> None:
         shape = (batch, config.heads, capacity, config.width // config.heads)
@@ -181,14 +183,14 @@ class Stack(nn.Module):
     def forward(
         self, x: Tensor, codebook: Tensor | None, mask: Tensor | None, memories: Sequence[KVCache] | None = None
     ) -> Tensor:
-        """(B, T, D); mask broadcasts to (B, heads, T, keys), True where a key may be seen."""
+        """(B, T, D); mask broadcasts to (B, heads, T, keys), True for visible keys."""
         for i, layer in enumerate(self.layers):
             x = layer(x, codebook, mask, memories[i] if memories is not None else None)
         return self.norm(x, codebook)
 
 
 def seen(lengths: Tensor | None, longest: int) -> Tensor | None:
-    """(B, longest) True within each item's length; None when there is nothing padded."""
+    """(B, longest) True within each item's length; None without padding."""
     if lengths is None or bool((lengths == longest).all()):
         return None
     return torch.arange(longest, device=lengths.device) < lengths[:, None]
@@ -271,7 +273,8 @@ class Valle(nn.Module):
 
 
 def ar_mask(notes: int, frames: int, device: torch.device | None = None) -> Tensor:
-    """(S + F, S + F) True where a position (row) sees another: notes all notes, frames all notes and the past."""
+    """(S + F, S + F) attention mask, True if a row attends to a column: notes to notes, frames to notes and past
+    frames."""
     total = notes + frames
     mask = torch.ones(total, total, dtype=torch.bool, device=device).tril()
     mask[:notes, :notes] = True
@@ -279,7 +282,7 @@ def ar_mask(notes: int, frames: int, device: torch.device | None = None) -> Tens
 
 
 def _both_seen(note_lengths: Tensor | None, notes: int, frame_lengths: Tensor | None, frames: int) -> Tensor | None:
-    """(B, S + F) True where a key is no padding, or None."""
+    """(B, S + F) True for keys that are not padding, or None."""
     a, b = seen(note_lengths, notes), seen(frame_lengths, frames)
     if a is None and b is None:
         return None

@@ -1,7 +1,7 @@
-"""Linear layers in eight bits for a processor: weights rounded once by row, activations at every call.
+"""int8 linear layers on CPUs: weights quantised per row, activations dynamically.
 
-Four times less memory to read, which is what a decoding step waits for. Kernels are torch's own (fbgemm, oneDNN).
-Processors without VNNI add pairs of products in 16 bits, which overflow at full range: there, activations get 7 bits.
+Decoding steps are memory-bound, and int8 reads a quarter of the memory. Kernels are torch's (fbgemm, oneDNN). CPUs
+without VNNI sum pairs of products in 16 bits, which can overflow: there, activations use 7 bits.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 def sums_overflow() -> bool:
-    """Whether this processor's int8 products need a bit to spare."""
+    """Whether int8 sums can overflow on this CPU, so that activations need 7 bits."""
     return not getattr(torch.cpu, "_is_vnni_supported", lambda: False)()
 
 
@@ -25,7 +25,7 @@ class Int8Linear(nn.Module):
         scale = (weight.detach().abs().amax(1) / 127).clamp(min=1e-12).double()
         zero = torch.zeros(len(weight), dtype=torch.long)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # torch means to rename this function one day
+            warnings.simplefilter("ignore", UserWarning)  # torch's deprecation warning
             rounded = torch.quantize_per_channel(weight.detach().float(), scale, zero, 0, torch.qint8)
         self.spare_bit = sums_overflow()
         self.packed = torch.ops.quantized.linear_prepack(rounded, None if bias is None else bias.detach().float())

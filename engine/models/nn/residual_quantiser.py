@@ -1,4 +1,4 @@
-"""Residual vector quantisation: each codebook quantises what the ones before left over (Zeghidour et al. 2021)."""
+"""Residual vector quantisation: each codebook quantises the residual of the previous ones (Zeghidour et al. 2021)."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from engine.models.nn.renamed import accept_old_names
 from engine.models.nn.vector_quantiser import VectorQuantiser
 
-_SEARCHED = 1024  # vectors at a time
-FEWER = 0.25  # of the items in training use only their first few codebooks
-DECAY, DEAD = 0.98, 0.25  # a codec's encoder moves fast at first, and every code is wanted
+_SEARCHED = 1024  # vectors per block of the beam search
+FEWER = 0.25  # quantiser dropout: share of training items that use only their first codebooks
+DECAY, DEAD = 0.98, 0.25  # EMA decay; dead-code threshold. A codec's encoder changes fast at first
 
 
 @dataclass
@@ -25,7 +25,7 @@ class QuantisedResidual:
 
 
 class ResidualQuantiser(nn.Module):
-    """K codebooks of `size` vectors in D dimensions, moving averages of what chooses them.
+    """K EMA codebooks of `size` vectors in D dimensions.
 
     In training a quarter of the items use only the first few codebooks, chosen at random, so that any number of
     codebooks can be decoded (quantiser dropout).
@@ -64,10 +64,8 @@ class ResidualQuantiser(nn.Module):
         return torch.where(torch.rand(count, device=device) < fewer, some, whole)
 
     def encode(self, u: Tensor, beam: int = 1) -> Tensor:
-        """(..., D) -> codes (..., K), keeping the best `beam` beginnings at each codebook; 1 takes the nearest each
-        time.
-
-        More come closer in the end: a codebook that serves the first step best may leave the worse remainder.
+        """(..., D) -> codes (..., K), beam search of width `beam` over the codebooks; 1 is greedy. A wider beam reduces
+        the error, because the nearest code may leave a worse residual.
         """
         flat = u.reshape(-1, u.shape[-1]).float()
         codes = torch.cat([self._search(part, beam) for part in flat.split(_SEARCHED)])
@@ -87,6 +85,6 @@ class ResidualQuantiser(nn.Module):
         return codes[torch.arange(len(u), device=u.device), nearest]
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Codes (..., K' <= K) -> (..., D), from the first K' books"""
+        """Codes (..., K' <= K) -> (..., D), from the first K' codebooks"""
         parts = [codebook.codebook[codes[..., k]] for k, codebook in enumerate(self.listed()[: codes.shape[-1]])]
         return torch.stack(parts).sum(0)

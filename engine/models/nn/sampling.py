@@ -1,4 +1,5 @@
-"""Drawing from a model's distribution: temperature and nucleus."""
+"""Sampling from logits with temperature and nucleus (top-p), in torch. The Composer samples with the NumPy version,
+engine.models.composer.generate.sample_top_p."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""Vector quantisation with a moving-average codebook (van den Oord et al. 2017, arXiv 1711.00937, appendix A.1).
+"""Vector quantisation with an EMA codebook (van den Oord et al. 2017, arXiv 1711.00937, appendix A.1).
 
-The codebook starts as the k-means centres of the first batch; codes that are hardly used are set on vectors of the
-present batch again.
+k-means on the first batch initialises the codebook; dead codes are reset to vectors of the present batch.
 """
 
 from __future__ import annotations
@@ -12,14 +11,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-DEAD = 0.05  # a code that is chosen less than this times the mean has died
+DEAD = 0.05  # a code below this share of the mean use is dead
 KMEANS_ROUNDS = 8
-RESET_EVERY = 10  # steps between two looks for dead codes
+RESET_EVERY = 10  # steps between two resets of dead codes
 
 
 @dataclass(frozen=True)
 class Quantised:
-    """z (..., D) with the gradient passed straight through, codes (...) int64, and the commitment loss, a scalar."""
+    """z (..., D) with straight-through gradient, codes (...) int64, and the commitment loss, a scalar."""
 
     z: Tensor
     codes: Tensor
@@ -39,16 +38,16 @@ def _same(x: Tensor) -> Tensor:
 
 
 class VectorQuantiser(nn.Module):
-    """K vectors of size D; in training every forward pass moves them (`decay`). A code that is chosen less than `dead`
-    times the mean is set on a vector of the batch again.
+    """K vectors of size D; each forward pass in training is an EMA update (`decay`). A code below `dead` times the mean
+    use is reset to a vector of the batch.
     """
 
     def __init__(self, num_codes: int, size: int, decay: float = 0.99, dead: float = DEAD):
         super().__init__()
         self.num_codes, self.decay, self.dead = num_codes, decay, dead
         self.register_buffer("codebook", torch.randn(num_codes, size))
-        self.register_buffer("count", torch.ones(num_codes))  # moving average of how often each code is chosen
-        self.register_buffer("total", torch.zeros(num_codes, size))  # and of the sum of what chose it
+        self.register_buffer("count", torch.ones(num_codes))  # EMA of each code's use
+        self.register_buffer("total", torch.zeros(num_codes, size))  # EMA of the sum of its assigned vectors
         self.register_buffer("moved", torch.zeros((), dtype=torch.int64))  # updates so far
         self.codebook: Tensor
         self.count: Tensor
@@ -61,7 +60,7 @@ class VectorQuantiser(nn.Module):
         return (self.codebook.square().sum(1) - 2 * u @ self.codebook.T).argmin(-1)
 
     def forward(self, u: Tensor, valid: Tensor) -> Quantised:
-        """u (..., D); valid (...) bool: the vectors that count for the loss and move the codebook."""
+        """u (..., D); valid (...) bool: the vectors used for the loss and the update."""
         with torch.autocast(u.device.type, enabled=False):
             u = u.float()
             if self.training:
@@ -101,7 +100,7 @@ class VectorQuantiser(nn.Module):
             self._revive(u)
 
     def _revive(self, u: Tensor) -> None:
-        """Set dead codes on random vectors of this batch, with the use of an average code."""
+        """Reset dead codes to random vectors of this batch, with average use."""
         mean = self.count.mean()
         dead = self.count < self.dead * mean
         fresh = _same(u[torch.randint(len(u), (self.num_codes,), device=u.device)].clone())
@@ -111,7 +110,7 @@ class VectorQuantiser(nn.Module):
 
 
 def perplexity(codes: Tensor, num_codes: int) -> tuple[Tensor, Tensor]:
-    """How many codes are in even use, exp(entropy), and the share of the codes that occur at all."""
+    """Perplexity of the code use, exp(entropy), and the share of codes that occur."""
     p = torch.bincount(codes.flatten(), minlength=num_codes).float()
     p = p / p.sum()
     return (-(p * p.clamp(min=1e-9).log()).sum()).exp(), (p > 0).float().mean()

@@ -1,7 +1,6 @@
-"""What the Pianist reads of a score: one row of numbers per note, the same in training and at the desk.
+"""Input features of the Pianist, one row per note, the same in training and use.
 
-Everything a missing notation would leave out (dynamics, slurs, staff, composer) has a value that means "unknown",
-so a plain MIDI file works too.
+Every optional notation (dynamics, slurs, staff, composer) has a value for "unknown", so a plain MIDI file works too.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ COMPOSERS = (
     "", "Bach", "Balakirev", "Beethoven", "Brahms", "Chopin", "Debussy", "Glinka", "Haydn", "Liszt", "Mozart",
     "Prokofiev", "Rachmaninoff", "Ravel", "Schubert", "Schumann", "Scriabin",
 )  # fmt: skip
-# categorical columns and their sizes; index 0 is "unknown" where that can happen
+# categorical columns and their sizes; index 0 is "unknown" if that can occur
 CATEGORIES = {"pitch": 128, "tonal": 16, "staff": 3, "tempo_word": 7, "metre": 16, "composer": len(COMPOSERS)}
 STRUCTURE = (
     "bar_sin1", "bar_cos1", "bar_sin2", "bar_cos2", "bar_sin4", "bar_cos4",
@@ -64,7 +63,7 @@ class Features:
 
 
 def composer_index(name: str) -> int:
-    """Index into COMPOSERS of the composer whose surname stands in `name`; 0 when it is none of them.
+    """Index into COMPOSERS of the composer whose surname stands in `name`; 0 for any other.
 
     >>> COMPOSERS[composer_index("J. S. Bach (1685-1750)")]
     'Bach'
@@ -76,7 +75,7 @@ def composer_index(name: str) -> int:
 
 
 def score_features(score: Score, composer: int | None = None) -> Features:
-    """Compute the Pianist's input from a score; `composer` overrides what the score's text says."""
+    """Compute the Pianist's input from a score; `composer` overrides the score's composer."""
     n, m, marks = len(score), score.measures, score.marks
     c = chords(score)
     onset_beat, duration_beat = score_beats(score)

@@ -1,8 +1,8 @@
-"""The Pianist: turns a score and a style z_p into expression, all notes of a window at once.
+"""The Pianist: predicts expression from a score and a style z_p, all notes of a window at once.
 
-Conditional flow matching (Lipman et al. 2023; for piano PianoFlow, arXiv 2511.03425) over eight values a note:
-tempo, velocity, timing, articulation and four pedal samples. A performance encoder gives the segment-level z_p
-(spec B.2, B.9): nine axes tied to measured descriptors and a small free part with a KL term.
+Conditional flow matching (Lipman et al. 2023; for piano PianoFlow, arXiv 2511.03425) over eight values a note: tempo,
+velocity, timing, articulation and four pedal samples. A performance encoder gives the segment-level z_p (after XMVAE,
+arXiv 2507.01582): nine axes tied to measured descriptors and a small free part with a KL term.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TEMPO_CENTRE, TEMPO_SCALE = -0.95, 0.95
 VELOCITY_CENTRE, VELOCITY_SCALE = 64.0, 19.0
 _TIMING_UNIT_SEC, _TIMING_SCALE = 0.010, 1.1
 ARTICULATION_CENTRE, ARTICULATION_SCALE = -0.6, 1.25
-EXPECTED = (TEMPO, VELOCITY, ARTICULATION)  # the channels of which a model of the residual is given expected values
+EXPECTED = (TEMPO, VELOCITY, ARTICULATION)  # channels with expected values in a model of the residual
 _STYLE_COLUMNS = [(*STRUCTURE, *MARKED).index(k) for k in ("highest", "lowest", "chord_size", "below_top")]
 
 
@@ -44,7 +44,9 @@ class PianistConfig:
     kernel: int = 7
     dropout: float = 0.1
     window: int = 256  # notes
-    expected: int = 0  # channels whose expected values are given and taken off: 0, or 3 (tempo, velocity, articulation)
+    expected: int = (
+        0  # channels with expected values, subtracted from the target: 0, or 3 (tempo, velocity, articulation)
+    )
 
     @property
     def style_size(self) -> int:
@@ -96,7 +98,7 @@ def _rotate(x: Tensor, angle: Tensor) -> Tensor:
 
 
 def rotary_angles(onset_beat: Tensor, head_width: int) -> Tensor:
-    """Angles (B, 1, T, D/2): half of the frequencies turn with the note's index, half with its beat."""
+    """Angles (B, 1, T, D/2): half of the frequencies use the note's index, half its beat."""
     count = head_width // 4
     frequency = 1.0 / 1000.0 ** (torch.arange(count, device=onset_beat.device) / count)
     index = torch.arange(onset_beat.shape[1], device=onset_beat.device, dtype=torch.float32).expand(onset_beat.shape)
@@ -107,7 +109,7 @@ def rotary_angles(onset_beat: Tensor, head_width: int) -> Tensor:
 def _attend(q: Tensor, k: Tensor, v: Tensor, valid: Tensor) -> Tensor:
     """Attention of (B, H, T, D) over valid notes.
 
-    Written out: on a CPU its backward pass is 3 times faster than the fused one.
+    Explicit softmax: on a CPU its backward pass is 3 times faster than the fused kernel's.
     """
     scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
     return scores.masked_fill(~valid[:, None, None, :], -1e4).softmax(dim=-1).to(v.dtype) @ v
@@ -150,7 +152,7 @@ class PianistBlock(nn.Module):
         return x + self.drop(self.down(F.gelu(self.up(norm(2, x)))))
 
     def drop(self, x: Tensor) -> Tensor:
-        """Dropout of whole channels of a window: as good here as dropping single values, and far cheaper on a CPU."""
+        """Dropout of whole channels of a window: as effective here as element dropout, and much cheaper on a CPU."""
         if not self.training or not self.dropout:
             return x
         keep = torch.rand(len(x), 1, x.shape[2], device=x.device) >= self.dropout
@@ -207,9 +209,8 @@ class Pianist(nn.Module):
         return self.score_norm(h)
 
     def style_context(self, h: Tensor, value: Tensor) -> Tensor:
-        """What the performance encoder knows of the score, (B, T, D): of a residual only where in its chord a note is.
-
-        With the whole score in view z_p would encode the piece.
+        """Score input of the performance encoder, (B, T, D); for a residual only the note's position in its chord,
+        because with the whole score z_p would encode the piece.
         """
         return self.style_score_in(value[..., _STYLE_COLUMNS]) if self.config.expected else h
 

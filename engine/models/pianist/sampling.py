@@ -30,12 +30,12 @@ MAX_TEMPO_SHIFT = 0.06  # octaves by which dynamic signs may move the tempo: lou
 
 @dataclass(frozen=True)
 class FlowSampling:
-    """How a rendering is drawn.
+    """Settings of sampling.
 
     steps       Euler steps of the flow
     guidance    classifier-free guidance on z_p; 1 is off
     looseness   (8,) per channel: 0 has the shape of the expected values, 1 is a full random sample
-    gain        (8,) per channel: how far the values move about their running mean, 1 is as far as a sample's
+    gain        (8,) per channel: scale of the deviation from the running mean, 1 is that of a sample
     """
 
     steps: int = 8
@@ -61,12 +61,12 @@ def windows(n: int, size: int, hop: int) -> list[tuple[int, int]]:
 
 
 def render_windows(n: int, size: int) -> list[tuple[int, int]]:
-    """The windows in which a score of n notes is played: a third of each overlaps its neighbour."""
+    """The windows of a score of n notes, which overlap by a third."""
     return windows(n, size, size * 2 // 3)
 
 
 def noise(features: Features, seed: int) -> NDArray[np.float32]:
-    """Starting noise (n, 8): one draw a note, but one a beat for the tempo and one a chord for the pedal."""
+    """Starting noise (n, 8): one draw per note, but one per beat for the tempo and one per chord for the pedal."""
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((len(features), CHANNELS)).astype(np.float32)
     x[:, TEMPO] = rng.standard_normal(features.beat_index.max() + 1)[features.beat_index]
@@ -75,10 +75,9 @@ def noise(features: Features, seed: int) -> NDArray[np.float32]:
 
 
 class EncodedScore:
-    """A score as the Pianist has read it: windows and their encoding, ready to be played in any style.
-
-    Windows overlap by a third and every Euler step averages their fields (MultiDiffusion, Bar-Tal et al. 2023), so no
-    seam can be seen. Reading costs as much as a few steps; a slider only calls `play`.
+    """A score encoded by the Pianist in windows, to be performed in any style. Windows overlap by a third and every
+    Euler step averages their fields (MultiDiffusion, Bar-Tal et al. 2023), which avoids seams. Encoding costs as much
+    as a few steps; a slider only calls `play`.
     """
 
     @torch.inference_mode()
@@ -117,12 +116,12 @@ class EncodedScore:
     ) -> NDArray[np.float32]:  # fmt: skip
         """Channel values (n, 8) of the whole score in style z (Z,); the same seed gives the same notes.
 
-        known_x  (n, 8) and known (n,) bool: notes to keep exactly, the rest is filled in around them
+        known_x  (n, 8) and known (n,) bool: notes to keep exactly; the others are sampled given them
         progress  called with the finished share, 0..1; an exception it raises stops the rendering
         """
         given = None if known_x is None else np.array(known_x, np.float32)
         expected, sample = self.draw(z, seed, sampling, given, known, progress)
-        if len(self.index) == 1:  # the gain makes up for what averaging windows has evened out; one is not averaged
+        if len(self.index) == 1:  # the gain compensates the smoothing by averaged windows; a single one is not averaged
             gain = list(sampling.gain)
             gain[VELOCITY] = 1 + (gain[VELOCITY] - 1) / 6
             sampling = replace(sampling, gain=tuple(gain))
@@ -194,10 +193,9 @@ class EncodedScore:
 
 
 def mix(features: Features, expected: NDArray, sample: NDArray, sampling: FlowSampling) -> NDArray[np.float32]:
-    """Between the expected playing and a random one, channel by channel, (n, 8).
-
-    The expected values have the right shape but too little movement, a sample the right movement in a random shape:
-    the mixture's deviation about its running mean is scaled to the sample's, times `gain`.
+    """Interpolate expected values and a sample per channel, (n, 8). Expected values have the right shape but too little
+    variance, a sample the right variance: the deviation of the mixture from its running mean is scaled to the sample's,
+    times `gain`.
     """
     loose, gain = np.array(sampling.looseness, np.float32), np.array(sampling.gain, np.float32)
     mixed = expected + loose * (sample - expected)
@@ -211,7 +209,7 @@ def mix(features: Features, expected: NDArray, sample: NDArray, sampling: FlowSa
 def encode_style(
     model: Pianist, features: Features, expression: Expression, max_windows: int = 24, expected: NDArray | None = None
 ) -> NDArray[np.float32]:
-    """z_p of a performance, (Z,): the encoder's mean, averaged over up to `max_windows` of its windows (spec B.8).
+    """z_p of a performance, (Z,): the encoder's mean, averaged over up to `max_windows` of its windows.
 
     expected  (n, 3) expected channel values, which a model of the residual needs
     """
@@ -246,7 +244,7 @@ def _group_mean(x: Tensor, index: NDArray) -> Tensor:
 
 
 def _tie(x: Tensor, features: Features) -> Tensor:
-    """One tempo a beat and one pedal a chord."""
+    """Average the tempo per beat and the pedal per chord."""
     x = x.clone()
     x[:, TEMPO : TEMPO + 1] = _group_mean(x[:, TEMPO : TEMPO + 1], features.beat_index)
     x[:, PEDAL] = _group_mean(x[:, PEDAL], features.chord_index)
@@ -254,7 +252,7 @@ def _tie(x: Tensor, features: Features) -> Tensor:
 
 
 def _smooth(x: Tensor, features: Features, width_beats: float = 64.0) -> Tensor:
-    """Running mean over `width_beats` either side: the level about which gain acts."""
+    """Running mean over `width_beats` either side: the centre of the gain."""
     onset = features.onset_beat
     low = torch.from_numpy(np.searchsorted(onset, onset - width_beats, side="left"))
     high = torch.from_numpy(np.searchsorted(onset, onset + width_beats, side="right"))

@@ -1,7 +1,7 @@
-"""The nine style axes: what they measure in a performance, and how sliders name them.
+"""The nine style axes: descriptors of a performance, and labels of the sliders.
 
 The first nine dimensions of z_p are trained to equal these descriptors (attribute-regularised latent, after AR-VAE,
-Pati and Lerch 2020): each in standard deviations from what pianists do with the same written music.
+Pati and Lerch 2020): each in standard deviations from other performances of the same music.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from engine.music.types import BadInput
 
 @dataclass(frozen=True)
 class Axis:
-    """One slider: name in code, label on screen, what its two ends mean."""
+    """One slider: name in code, label on screen, meaning of its two ends."""
 
     name: str
     label: str
@@ -42,7 +42,7 @@ _DB_PER_VELOCITY = 0.27  # about velocity 64, where loudness grows with 40 log10
 
 
 def units(deviation: NDArray) -> tuple[str, ...]:
-    """One deviation of each axis in the units of playing.
+    """One standard deviation of each axis in musical units, as text.
 
     deviation  (9,) in the units of `descriptors`
 
@@ -66,7 +66,7 @@ def units(deviation: NDArray) -> tuple[str, ...]:
 def moved(z_axes: Sequence[float], base: Sequence[float], sliders: NDArray, size: int) -> tuple[float, ...]:
     """z of `size` numbers: `base` (zeros when empty), moved by sliders (standard deviations each).
 
-    sliders  (9, 9): row a is what slider a adds to the first nine numbers per deviation
+    sliders  (9, 9): row a is the change of the first nine numbers per deviation of slider a
     Raises BadInput for too many sliders, another base, and values beyond -10 to 10.
     """
     if len(z_axes) > len(AXES) or len(base) not in (0, size):
@@ -85,10 +85,10 @@ def descriptors(
     beat_index: NDArray, chord_index: NDArray, pitch: NDArray, log2_beat_period: NDArray, velocity: NDArray,
     timing_sec: NDArray, articulation_log2: NDArray, pedal: NDArray, played: NDArray,
 ) -> NDArray[np.float64]:  # fmt: skip
-    """Nine numbers of one passage, in the order of AXES; NaN where the passage has nothing to measure.
+    """Nine numbers of one passage, in the order of AXES; NaN if the passage has nothing to measure.
 
     All arguments (n,), pedal (n, 4) 0..127. Units: octaves of tempo, octaves, velocity, velocity, octaves, log ms,
-    velocity, ms, 0..1. Chord measures look at chords of two or more played notes; the top note is the melody.
+    velocity, ms, 0..1. Chord measures use chords of two or more played notes; the top note is the melody.
     """
     k = np.flatnonzero(played)
     out = np.full(len(AXES), np.nan)

@@ -1,1 +1,1 @@
-"""The renderer: performances and a reference recording in, codes of sound out."""
+"""The renderer: from a performance and a reference recording to codes of sound."""

@@ -1,10 +1,10 @@
-"""The renderer's way from codes to spectra: it hears the guide itself, and how the prompt is coloured.
+"""The renderer's decoder from codes to spectra, conditioned on the guide and the prompt's spectral envelope.
 
-Grown out of a copy of the codec's decoder. Codes of 2.2 kbit/s blur soft and crowded music; but what is played is
-known, and the guide (`engine.sound.guide`) has every attack and partial of it. So for each bin and moment the decoder
-mixes two spectra: its own, from codes, notes and prompt, and the sketch's, moved band by band to the wanted colour. It
-was tuned on codes that a renderer drew, with the true spectra of many other pianos and rooms as the goal, so it trusts
-the guide where pianos agree and its own spectrum where they do not.
+It was fine-tuned from the codec's decoder. Codes of 2.2 kbit/s blur soft and dense music, but the notes are known, and
+the guide (`engine.sound.guide`) has all their attacks and partials. So for each bin and frame the decoder mixes two
+spectra: its own, from codes, notes and prompt, and the guide's, shifted per band to the prompt's envelope. It was
+trained on sampled codes with the spectra of many other pianos and rooms as targets, so it weights the guide where
+pianos agree.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from engine.models.renderer.spectral_envelope import CENTRES, ENVELOPE_SIZE, bin
 
 
 class GuideDecoder(nn.Module):
-    """Codes' latents, the sketch's spectra, notes, style and colours to log magnitudes; made from a codec's decoder."""
+    """Maps latents of codes, spectra of the guide, notes, style and envelope to log magnitudes; created from a codec's
+    decoder."""
 
     def __init__(self, codec: PianoCodec, style_width: int):
         super().__init__()
@@ -57,7 +58,7 @@ class GuideDecoder(nn.Module):
         latent   (B, F, latent) of the codes
         guide   (B, F, 2, BINS) log magnitudes of the guide
         notes    (B, F, WIDTH) of `engine.tokens.note_frames`
-        style    (B, S) of the prompt, as the renderer read it
+        style    (B, S) style vector of the prompt, from the renderer
         colours  (B, ENVELOPE_SIZE) of `engine.models.renderer.spectral_envelope.prompt_envelope`
         """
         x = self.from_latent(latent) + self.encode_guide(0.25 * guide.flatten(2)) + self.encode_notes(notes)
@@ -74,9 +75,9 @@ class GuideDecoder(nn.Module):
 def drawn_codes(
     model: MaskedRenderer, batch: dict[str, Tensor], temperature: tuple[float, float]
 ) -> tuple[Tensor, Tensor]:
-    """Codes (B, F, K) whose hidden frames a renderer drew in one pass, and the prompt's style (B, width).
+    """Codes (B, F, K) with masked frames sampled by a renderer in one pass, and the prompt's style (B, width).
 
-    batch        what `MaskedRenderer.losses` takes
+    batch        a batch of `MaskedRenderer.losses`
     temperature  of the first codebook and of the finer ones
     """
     prompt = model.read_batch_prompt(batch)

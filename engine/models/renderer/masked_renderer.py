@@ -1,12 +1,11 @@
-"""The product's sound model: a codec language model that is told the notes frame by frame (spec I.2).
+"""The codec model of the product: a masked codec language model conditioned on the notes of each frame.
 
-It keeps what makes MIDI-VALLE (arXiv 2507.08530): codec tokens, a reference prompt of a few seconds for timbre and
-room, the coarse codebook before the finer ones. Since a performance's clock is known, it needs neither a MIDI prefix
-nor left-to-right order. Beside the notes it is given a guide of them, the codes of a quick sampled piano
-(`engine.sound.guide`). Frames are hidden and filled in over a few passes, the surest first (MaskGIT, arXiv 2202.04200;
-SoundStorm, arXiv 2305.09636), and within a frame a small head writes the four codebooks in order, coarse to fine.
-
-The prompt's frames attend only to one another, so they are read once a render.
+From MIDI-VALLE (arXiv 2507.08530) it keeps codec tokens, a prompt of a few seconds for timbre and room, and the
+coarse-to-fine order of codebooks. Because the times of a performance are known, it needs neither a MIDI prefix nor
+left-to-right order. Further inputs are the codes of a guide, the notes on a sampled piano (`engine.sound.guide`).
+Masked frames are sampled in a few passes, most confident first (MaskGIT, arXiv 2202.04200; SoundStorm, arXiv
+2305.09636); within a frame a small head samples the four codebooks in order. The prompt's frames attend only to one
+another, so they are encoded once per render.
 """
 
 from __future__ import annotations
@@ -23,9 +22,9 @@ from engine.models.nn.int8 import Int8Linear
 from engine.models.nn.renamed import accept_old_names
 from engine.tokens.note_frames import WIDTH
 
-SPAN = 3  # frames are hidden in runs of this many
+SPAN = 3  # frames are masked in runs of this length
 NEVER = -1e4
-LEARNED = 64  # dimensions of a code's vector that are learned, beside the codec's own
+LEARNED = 64  # learned dimensions of a code's embedding, besides the codec's
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ class CodebookHead(nn.Module):
 
 
 class MaskedRenderer(nn.Module):
-    """The network. `codebooks` are the codec's codebooks, (K, size, latent), kept with the model but never trained."""
+    """The network. `codebooks` are the codec's, (K, size, latent), stored with the model as frozen buffers."""
 
     def __init__(self, config: RendererConfig = RendererConfig(), codebooks: Tensor | None = None):
         super().__init__()
@@ -137,7 +136,7 @@ class MaskedRenderer(nn.Module):
     def read_prompt(
         self, codes: Tensor, notes: Tensor, guide: Tensor, noted: Tensor, valid: Tensor
     ) -> tuple[PromptCache, Tensor, Tensor]:  # fmt: skip
-        """The prompt as memory for `hidden_states`.
+        """Encode the prompt as memory for `hidden_states`.
 
         codes (B, P, K); notes (B, P, WIDTH); guide (B, P, K) codes; noted (B,) bool: these two are known;
         valid (B, P) bool, all False: no prompt
@@ -170,7 +169,7 @@ class MaskedRenderer(nn.Module):
         prompt: tuple[PromptCache, Tensor, Tensor],
         valid: Tensor | None = None,
     ) -> Tensor:
-        """Hidden states (B, F, width) of frames of which some are known.
+        """Hidden states (B, F, width) of partly masked frames.
 
         codes (B, F, K), used where known (B, F); notes (B, F, WIDTH); guide (B, F, K) codes of the guide;
         valid (B, F) bool, False for padding
@@ -186,7 +185,7 @@ class MaskedRenderer(nn.Module):
         return self.norm(x)
 
     def logits(self, h: Tensor, codes: Tensor, codebook: int) -> Tensor:
-        """Logits (..., size) of one codebook; codes (..., K), of which the coarser codebooks are read."""
+        """Logits (..., size) of one codebook; codes (..., K), of which the coarser codebooks are used."""
         return self.heads[codebook](h, self.vectors(codes, codebook), self.codebooks[codebook] / self.scale[codebook])
 
     def _turn(self, start: int, count: int, device: torch.device) -> Tensor:
@@ -201,7 +200,7 @@ class MaskedRenderer(nn.Module):
         return self.read_prompt(*(batch[name] for name in names))
 
     def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Cross-entropy of the hidden frames' codes, all codebooks, earlier codebooks given; in nats a code.
+        """Cross-entropy of the masked frames' codes, all codebooks, given the coarser ones; in nats per code.
 
         codes (B, F, K), guide (B, F, K), notes (B, F, WIDTH), known (B, F) bool, prompt_codes (B, P, K),
         prompt_sketch (B, P, K), prompt_notes (B, P, WIDTH), prompt_noted (B,), prompt_valid (B, P)
@@ -217,7 +216,7 @@ class MaskedRenderer(nn.Module):
         return {"loss": torch.stack(list(parts.values())).mean(), **parts}
 
     def in_int8(self) -> MaskedRenderer:
-        """A copy for inference whose matrix products are in eight bits: three times as fast on a processor."""
+        """An int8 copy for inference: three times as fast on a CPU."""
         model = copy.deepcopy(self)
         for k, head in enumerate(model.heads):
             head.fast = Int8Linear(torch.cat([self.codebooks[k] / self.scale[k], head.own], 1), head.bias)  # type: ignore

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 SAMPLE_RATE, WINDOW = 32000, 2048
 CENTRES = 50 * 2 ** (np.arange(25) / 3)  # Hz, thirds of an octave up to 12.8 kHz
-MOST, LEAST = 2.0, -6.0  # nats, 17 dB and -52 dB: no band is moved further
-ASKED = 1.4  # nats, 12 dB: no more of a band is asked than that above the guide, whose soft notes may have none of it
-QUIET = 1e-12  # of the loudest band: a band below says nothing
-UNSURE = 1e-4  # of the loudest band: a decoder is not told of a band below
+MOST, LEAST = 2.0, -6.0  # nats, 17 dB and -52 dB: limits of the correction per band
+ASKED = 1.4  # nats, 12 dB: limit of a band's target above the guide, whose soft notes may lack the band
+QUIET = 1e-12  # of the loudest band: weaker bands are ignored
+UNSURE = 1e-4  # of the loudest band: weaker bands are masked in the decoder's input
 ENVELOPE_SIZE = 2 * len(CENTRES) + 1
 
 
@@ -34,16 +34,14 @@ def band_energy(magnitudes: NDArray) -> NDArray[np.float64]:
 
 
 def spectral_envelope(sound: NDArray, guide: NDArray, quiet: float = QUIET) -> NDArray[np.float64]:
-    """(25,) nats by which bands of a sound stand above those of its guide, from both energies; 0 where silent."""
+    """(25,) level of bands relative to the guide in nats, from both energies; 0 if silent."""
     heard = (guide > quiet * guide.max()) & (sound > 0)
     return np.where(heard, 0.5 * np.log(np.maximum(sound, 1e-20) / np.maximum(guide, 1e-20)), 0.0)
 
 
 def prompt_envelope(sound: NDArray, guide: NDArray | None) -> NDArray[np.float32]:
-    """(COLOURS,) what a decoder is told of a prompt, from (T, 1025) magnitudes of it and of its notes' guide.
-
-    The level of each band, in nats times 0.25; the colour against the guide, and 1, or zeros when it is not known what
-    is played in the prompt.
+    """(ENVELOPE_SIZE,) decoder input for a prompt, from (T, 1025) magnitudes of it and of its guide: the level of each
+    band in nats times 0.25; the envelope relative to the guide, and 1, or zeros if the prompt's notes are unknown.
     """
     energy = band_energy(sound)
     level = 0.125 * np.log(energy / max(len(sound), 1) + 1e-4)
@@ -53,11 +51,10 @@ def prompt_envelope(sound: NDArray, guide: NDArray | None) -> NDArray[np.float32
 
 
 class EnvelopeMatcher:
-    """Filters spectra, as they come, so that their colour against the guide becomes the wanted one.
+    """Streaming filter that gives spectra the target envelope relative to the guide. A decoder has no information below
+    its floor, where hiss would remain; the guide replaces it there.
 
-    A decoder knows nothing below its floor, and would leave hiss there; what lies there is taken from the guide.
-
-    wanted  (25,) of `spectral_envelope`; None leaves the colour as it is
+    wanted  (25,) of `spectral_envelope`; None keeps the envelope
     floor   the decoder's least magnitude
     """
 
@@ -67,7 +64,7 @@ class EnvelopeMatcher:
         self._gain: NDArray[np.float64] | None = None
 
     def add(self, magnitudes: NDArray[np.float32], guide: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(T, 1025) spectra and those of the guide, both as they are -> (T, 1025); the filter moves without steps."""
+        """(T, 1025) magnitudes and those of the guide -> (T, 1025); the filter changes smoothly."""
         if not len(magnitudes):
             return magnitudes
         self._guide += band_energy(guide)

@@ -1,1 +1,1 @@
-"""Where phrases end and which cadences they end with."""
+"""The phrase tagger: phrase ends and cadences of a score."""

@@ -1,4 +1,4 @@
-"""From the tagger's probabilities to marks: the peaks that pass a threshold, no two of them close together."""
+"""Peak picking on the tagger's probabilities, with thresholds and a minimum distance."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Decoding:
-    """How marks are read off probabilities.
+    """Thresholds of peak picking.
 
     phrase   least probability of a phrase end
     cadence  least probability of each cadence (PAC, HC, other)
-    apart    beats that lie at least between two marks
+    apart    minimum distance of two marks in beats
     """
 
     phrase: float = 0.3
@@ -38,7 +38,7 @@ def peaks(value: NDArray, least: float, apart: int) -> NDArray[np.int64]:
 def read_cadences(probability: NDArray, decoding: Decoding) -> NDArray[np.int64]:
     """(b,) class of the cadence in each beat, 0 none, from probabilities (b, 4).
 
-    A class is a candidate by how far it is above its own threshold; the best class of a beat counts.
+    Classes are ranked by their margin over their thresholds; the best class of a beat is used.
     """
     ratio = probability[:, 1:] / np.array(decoding.cadence)
     best = ratio.argmax(1)

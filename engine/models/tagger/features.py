@@ -1,8 +1,8 @@
-"""A score as the phrase tagger reads it: one row of features a beat.
+"""Input features of the phrase tagger, one row per beat.
 
 Each beat is cut into four parts. For each part: the pitch classes that sound, those that begin, the lowest and the
-highest (12 each), and eight figures of its texture. For each beat: its place in the bar, the metre, how far the end is,
-and how its bar and the next are like bars before and after them.
+highest (12 each), and eight figures of its texture. For each beat: its position in the bar, the metre, the distance to
+the end, and the similarity of its bar and the next to other bars.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ BEAT_FEATURES = 6 + len(METERS) + 8 + 2 * BAR_FIGURES
 
 @dataclass(frozen=True)
 class BeatFeatures:
-    """What the tagger reads of a score of b beats, counted as `Written.beat`.
+    """Features of a score of b beats, counted as `Written.beat`.
 
     classes  (b, 4 parts, 4 kinds, 12) pitch classes above the tonic of the signature's major key, 0 or 1
     texture  (b, 4 parts, 8) heights, numbers and lengths of notes

@@ -1,4 +1,4 @@
-"""The prior over XMVAE's code sequences: a decoder-only transformer (spec B.6; the paper names none)."""
+"""The prior over XMVAE's code sequences: a decoder-only transformer (our choice; arXiv 2507.01582 specifies none)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ IGNORED = -100
 
 @dataclass(frozen=True)
 class PriorConfig:
-    """Shape of the prior; num_codes is the codebook's. Two more tokens begin and end a sequence."""
+    """Shape of the prior; num_codes is the codebook's. Two more tokens are begin and end."""
 
     num_codes: int = 512
     width: int = 512
@@ -39,7 +39,7 @@ class PriorConfig:
 
     @classmethod
     def small(cls, num_codes: int = 512) -> PriorConfig:
-        """What a CPU trains in minutes."""
+        """A size that trains in minutes on a CPU."""
         return cls(num_codes, width=128, heads=2, feed_forward=384, layers=3, dropout=0.0)
 
 
@@ -56,13 +56,14 @@ class CodePrior(nn.Module):
 
     @torch.no_grad()
     def begin_near(self, codebook: Tensor) -> None:
-        """Lay the embeddings of codes that lie near each other in the codebook (K, D) near each other too."""
+        """Initialise the embeddings from the codebook (K, D), so that near codes have near embeddings."""
         spread = (codebook - codebook.mean(0)) / codebook.std(0).clamp(min=1e-6)
         turned = spread @ torch.randn(codebook.shape[1], self.config.width) / codebook.shape[1] ** 0.5
         self.embed.weight[: self.config.num_codes] = 0.5 * turned
 
     def forward(self, codes: Tensor) -> Tensor:
-        """Scores of each code from those before it: (B, T) -> (B, T + 1, K + 2), the last row what follows."""
+        """Scores of each code from those before it: (B, T) -> (B, T + 1, K + 2), the last row predicts the next
+        code."""
         c = self.config
         x = self.embed(F.pad(codes, (1, 0), value=c.begin))
         return self.head(self.decoder(x + sinusoids(x.shape[1], c.width, x.device)))
@@ -111,7 +112,7 @@ class CodePrior(nn.Module):
     def redrawn(
         self, codes: Tensor, chosen: Tensor, generator: torch.Generator, temperature: float = 1.0, top_p: float = 0.95
     ) -> Tensor:
-        """Codes (T,) with those `chosen`, (T,) bool, drawn again from left to right given all codes before them."""
+        """Codes (T,) with those `chosen`, (T,) bool, sampled again from left to right, given all previous codes."""
         c = self.config
         self.eval()
         cache = self.decoder.cache(1, len(codes) + 1)

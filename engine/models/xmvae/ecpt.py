@@ -1,8 +1,8 @@
 """ECPT: a compound-word transformer (Hsiao et al. 2021, arXiv 2101.02402) on ECP tokens, a baseline of XMVAE.
 
 A step's eight sub-token embeddings are concatenated and projected; the head of the Family reads the hidden state, and
-the seven others read, in parallel, the hidden state with the embedding of the family that was drawn (section 3.3). In
-place of the paper's linear attention there is plain causal attention, the same as in the other models compared here.
+the seven others read, in parallel, the hidden state and the embedding of the sampled family (section 3.3). Plain causal
+attention replaces the paper's linear attention, as in the other models compared here.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Ecpt(nn.Module):
         self.leave = nn.ModuleList(nn.Linear(c.width, s) for s in SIZES[1:])
 
     def embed(self, tokens: Tensor) -> Tensor:
-        """Input vectors (..., D) of steps (..., 8), without their place in time."""
+        """Input vectors (..., D) of steps (..., 8), without positions."""
         return self.enter(torch.cat([table(tokens[..., k]) for k, table in enumerate(self.column)], dim=-1))
 
     def places(self, start: int, stop: int) -> Tensor:
@@ -94,7 +94,7 @@ class Ecpt(nn.Module):
     def forward(self, tokens: Tensor, family: Tensor) -> list[Tensor]:
         """Logits of all eight columns, [(B, T, size)], of the step after each of tokens (B, T, 8).
 
-        family  (B, T) the families of those next steps, which the seven other heads are told
+        family  (B, T) the families of those next steps, an input of the seven other heads
         """
         x = self.embed(tokens) + self.places(0, tokens.shape[1])
         h = self.decoder(channel_dropout(x, self.config.dropout, self.training))
@@ -120,7 +120,7 @@ def losses(model: Ecpt, batch: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 class _Grammar:
-    """Where each of n segments stands, and which tokens may follow (spec of ECP: `grammar_faults`)."""
+    """Grammar state of n segments and the allowed next tokens (see `grammar_faults`)."""
 
     def __init__(self, n: int, notes: int, device: torch.device):
         self.device, self.notes = device, notes
@@ -131,7 +131,7 @@ class _Grammar:
         self.silent = torch.zeros_like(self.written)  # beats in a row without a note
         self.plain = torch.zeros_like(self.written)  # highest pitch here: of plain notes, of grace notes; 0 none
         self.grace = torch.zeros_like(self.written)
-        self.period = torch.zeros_like(self.written)  # beat period of this chord, 0 not told yet
+        self.period = torch.zeros_like(self.written)  # beat period of this chord, 0 if not set yet
 
     def family(self) -> Tensor:
         """(n, 5) bool: allowed families."""
@@ -140,7 +140,7 @@ class _Grammar:
         room = (self.plain < SIZES[PITCH] - 1) & (self.chord < MAX_CHORD)
         out = torch.zeros(len(full), SIZES[FAMILY], dtype=torch.bool, device=self.device)
         out[:, NOTE] = ~full & begun & room
-        # a Metric always has somewhere to go: another position, or the next beat unless too many were silent
+        # a Metric always has a target: another position, or the next beat unless too many were silent
         out[:, METRIC] = ~full & ~waiting & self.positions().any(1)
         out[:, EOS] = full
         return out
@@ -164,7 +164,7 @@ class _Grammar:
         return torch.arange(SIZES[PITCH], device=self.device) >= lowest[:, None]
 
     def take(self, step: Tensor) -> None:
-        """Follow the steps (n, 8) that were written."""
+        """Update the state with the new steps (n, 8)."""
         note, metric = step[:, FAMILY] == NOTE, step[:, FAMILY] == METRIC
         beat = metric & (step[:, POSITION] == 1)
         self.silent = torch.where(note, 0, self.silent + beat)
@@ -181,7 +181,7 @@ def sample_tokens(
     model: Ecpt, n: int, seed: int, notes: int = 256, temperature: tuple[float, ...] = TEMPERATURE,
     top_p: tuple[float, ...] = TOP_P, max_steps: int = 768,
 ) -> Tensor:  # fmt: skip
-    """Draw n segments from scratch, (n, T, 8), well formed, of `notes` notes: BOS, the steps, EOS, then zeros.
+    """Sample n segments from scratch, (n, T, 8), well formed, of `notes` notes: BOS, the steps, EOS, then zeros.
 
     One value of temperature and top_p a column. Nothing but EOS may follow the last note, and EOS only then; a chord
     keeps its first note's beat period. A segment not finished after max_steps steps is cut off there.
@@ -195,7 +195,7 @@ def sample_tokens(
     places = model.places(0, max_steps)
 
     def draw(logits: Tensor, allowed: Tensor, column: int) -> Tensor:
-        # where nothing is allowed the column is not live in this row, and what is drawn is thrown away
+        # if nothing is allowed, the column is not live in this row and the sample is discarded
         open_row = allowed | ~allowed.any(1, keepdim=True)
         return sample_top_p(logits.masked_fill(~open_row, -torch.inf), temperature[column], top_p[column], generator)
 

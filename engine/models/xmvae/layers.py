@@ -59,9 +59,9 @@ class SelfAttention(nn.Module):
 
 @dataclass(frozen=True)
 class Beats:
-    """Where each step stands when the beats of a batch are laid side by side, a row a beat.
+    """Index of the beats of a batch as a table with one row per beat.
 
-    at     (B, T) place of the step in the flattened (rows * length), the last place for padding
+    at     (B, T) index of the step in the flattened table, the last index for padding
     rows, length  of the table
     mask   (rows, 1, 1, length) additive
     """
@@ -89,14 +89,14 @@ class Beats:
 
 
 class BeatAttention(SelfAttention):
-    """Self-attention in which a step sees only the steps of its own beat."""
+    """Self-attention within each beat."""
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """By one mask (B, 1, T, T) over all pairs: the reference."""
         return super().forward(x, mask)
 
     def packed(self, x: Tensor, beats: Beats) -> Tensor:
-        """The same with the beats laid side by side: a pair in two beats is never computed."""
+        """The same on the table of beats, without computing pairs across beats."""
         qkv = self.qkv(x)
         table = qkv.new_zeros(beats.rows * beats.length + 1, qkv.shape[-1])
         table = table.index_copy(0, beats.at.flatten(), qkv.flatten(0, 1))[:-1].view(beats.rows, beats.length, -1)
@@ -113,7 +113,7 @@ class FeedForward(nn.Sequential):
 
 @dataclass(frozen=True)
 class Scope:
-    """Who sees whom in a batch: `everyone` (B, 1, 1, T) hides the padding; the beats as a table or as a mask."""
+    """Attention scopes of a batch: `everyone` (B, 1, 1, T) masks the padding; beats as a table or as a mask."""
 
     everyone: Tensor
     beats: Beats | None
@@ -121,7 +121,7 @@ class Scope:
 
     @classmethod
     def of(cls, beat: Tensor, pad: Tensor, multiscale: Multiscale, packed: bool | None = None) -> Scope:
-        """packed: None takes the table when it is the smaller way, True or False force one."""
+        """packed: None uses the table if it is smaller, True or False force one."""
         everyone = forbid(~pad[:, None, None, :])
         if multiscale == "off":
             return cls(everyone, None, None)
@@ -135,7 +135,8 @@ class Scope:
 
 
 class MultiscaleLayer(nn.Module):
-    """Attention over the segment, attention within the beat, feed-forward (spec B.3); pre-norm.
+    """Attention over the segment, attention within the beat, feed-forward (multiscale encoder, arXiv 2507.01582);
+    pre-norm.
 
     serial    one after the other
     parallel  both from one input, mixed by a learned share of each channel
@@ -173,7 +174,7 @@ class MultiscaleLayer(nn.Module):
 
 @dataclass
 class LayerCache:
-    """What a decoder layer keeps between steps: keys and values so far, (B, H, room, D / H); those of the memory."""
+    """KV cache of a decoder layer: keys and values so far, (B, H, room, D / H); those of the memory."""
 
     key: Tensor
     value: Tensor
@@ -182,7 +183,7 @@ class LayerCache:
 
 @dataclass
 class Cache:
-    """The caches of all layers of a TemporalDecoder, and how many steps they hold."""
+    """The caches of all layers of a TemporalDecoder, and their number of steps."""
 
     layers: list[LayerCache] = field(default_factory=list)
     memory_mask: Tensor | None = None
@@ -190,7 +191,7 @@ class Cache:
 
 
 class DecoderLayer(nn.Module):
-    """Causal self-attention, attention to the memory where there is one, feed-forward; pre-norm."""
+    """Causal self-attention, optional attention to a memory, feed-forward; pre-norm."""
 
     def __init__(self, width: int, heads: int, inner: int, dropout: float, with_memory: bool):
         super().__init__()
@@ -239,7 +240,7 @@ class TemporalDecoder(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, x: Tensor, memory: Tensor | None = None, memory_mask: Tensor | None = None) -> Tensor:
-        """x (B, T, D) already shifted: row i holds what step i may know beyond the memory. Returns (B, T, D)."""
+        """x (B, T, D) already shifted: row i has the inputs of step i besides the memory. Returns (B, T, D)."""
         time = x.shape[1]
         causal = forbid(torch.ones(time, time, dtype=torch.bool, device=x.device).tril()).to(x.dtype)
         for layer in self.layers:
@@ -270,7 +271,7 @@ class TemporalDecoder(nn.Module):
 class SubTokenLayer(nn.Module):
     """Causal self-attention over the J sub-tokens of a step, the step's hidden state, feed-forward.
 
-    Attention to a memory of one vector gives that vector's value whatever the query: it is added directly.
+    Attention to a memory of one vector returns its value for any query, so it is added directly.
     """
 
     def __init__(self, width: int, heads: int, outer: int):
@@ -294,7 +295,8 @@ class SubTokenLayer(nn.Module):
 
 
 class SubTokenDecoder(nn.Module):
-    """Along the sub-tokens: p(x | h) = prod_j p(x_j | x_<j, h) (spec B.3). With layers=0 all heads read h alone.
+    """Along the sub-tokens: p(x | h) = prod_j p(x_j | x_<j, h) (SubToken Decoder, arXiv 2507.01582). With layers=0 all
+    heads read only h.
 
     sizes  tokens of each of the J fields
     """

@@ -27,7 +27,7 @@ Cache = list[tuple[Tensor, Tensor]]  # of each layer: keys and values, (B, H, st
 class MtConfig:
     """Music Transformer's shape.
 
-    max_distance  events back that have a vector of their own
+    max_distance  largest distance in events with its own vector
     """
 
     width: int = 512
@@ -45,7 +45,7 @@ def skew(x: Tensor) -> Tensor:
     """Move column 1 + n-1-i + j of row i to column j: (..., n, t + 1) -> (..., n, t), without a copy.
 
     The last n queries of t steps against the vectors of distances t-1 .. 0, with one column of zeros before them,
-    become the scores of key j; entries above the diagonal mean nothing.
+    become the scores of key j; entries above the diagonal are undefined.
 
     >>> skew(torch.tensor([[0, 9, 9, 10], [0, 9, 21, 20], [0, 32, 31, 30]])).tril()
     tensor([[10,  0,  0],
@@ -86,7 +86,7 @@ class CausalLayer(nn.Module):
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """All steps at once: q, k, v (H, B, T, D / H), causal; returns the same shape.
 
-        Queries go in blocks, so that most of what lies above the diagonal is never computed.
+        Queries are processed in blocks, which skips most entries above the diagonal.
         """
         heads, size, time, head = q.shape
         q, flat_k, flat_v = (q * head**-0.5), k.flatten(0, 1), v.flatten(0, 1)
@@ -102,7 +102,7 @@ class CausalLayer(nn.Module):
             else:
                 scores = torch.bmm(mine.flatten(0, 1), keys)
             future = torch.full((n, n), -1e4, dtype=scores.dtype, device=q.device).triu(1)
-            scores.detach()[:, :, start:].add_(future)  # a constant: it has no part in the gradient
+            scores.detach()[:, :, start:].add_(future)  # a constant without gradient
             with torch.autocast(q.device.type, enabled=False):
                 weight = scores.softmax(-1)  # bfloat16 in and out, float32 inside
             out.append(torch.bmm(weight.to(v.dtype), flat_v[:, :stop]))
@@ -189,7 +189,7 @@ def losses(model: MusicTransformer, batch: dict[str, Tensor]) -> dict[str, Tenso
 
 
 class _Keys:
-    """What each of n pianos can do next: a key that is down cannot be struck, one that is up cannot be released."""
+    """Key states of n sequences: a pressed key cannot be struck, a released one cannot be released."""
 
     def __init__(self, n: int, notes: int, device: torch.device):
         self.down = torch.zeros(n, KEYS, dtype=torch.bool, device=device)
@@ -227,7 +227,7 @@ def sample_events(
 ) -> Tensor:  # fmt: skip
     """Draw n sequences from scratch, (n, E) with BOS in front: `notes` notes each, then releases up to EOS, then PAD.
 
-    A sequence that has not come that far after max_events events ends there.
+    A longer sequence is cut after max_events events.
     """
     device = model.head.weight.device
     generator = torch.Generator(device).manual_seed(seed)

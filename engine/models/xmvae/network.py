@@ -1,5 +1,5 @@
-"""The network of XMVAE (arXiv 2507.01582; the paper names no sizes, spec B.2 does): a VQ-VAE that writes scores, the
-Composer, and a VAE that plays them, the Pianist, over ECP tokens.
+"""The network of XMVAE (arXiv 2507.01582; sizes are our choice): a VQ-VAE for scores (Composer) and a VAE for
+performances (Pianist), over ECP tokens.
 
     E_st -> score encoder -> quantiser -> z_s, one code a step -> score decoder -> score tokens
     X_pv + E_st -> performance encoder -> z_p ~ N(mu, sigma^2), one a note -> performance decoder -> performance tokens
@@ -30,16 +30,16 @@ from engine.tokens.tables import BEAT_PERIOD, BOS, COLUMN_NAMES, COLUMN_SIZES, F
 
 Via = Literal["z_s", "z_s+score"]
 SCORE_SIZES, PERFORMANCE_SIZES = COLUMN_SIZES[:4], COLUMN_SIZES[4:8]
-SMOOTHED = (True, False, True, True)  # performance fields with Gaussian targets: all but velocity (spec B.4)
+SMOOTHED = (True, False, True, True)  # performance fields with Gaussian-smoothed targets: all but velocity
 SIGMA_BINS = 1.0
 
 
 @dataclass(frozen=True)
 class XMVAEConfig:
-    """Shape of the model; the defaults are the `paper` column of spec B.2, about 100 M parameters.
+    """Shape of the model; the defaults are our reading of the paper, about 100 M parameters.
 
     multiscale       "serial", "parallel" or "off" (the ablation without attention within the beat)
-    subtoken_layers  0 is the ablation: every field is read from the step's hidden state alone
+    subtoken_layers  0 is the ablation: every field is predicted from the step's hidden state alone
     scope            "step": one code a step; "beat": one code a beat, from the mean of its steps
     aligned          add the code of a step to the decoders' input at that step, besides attention to all codes; off,
                      attention must find it by position, which a short training does not learn
@@ -71,7 +71,7 @@ class XMVAEConfig:
 
     @classmethod
     def small(cls, **changes: object) -> XMVAEConfig:
-        """What two CPU cores train in minutes; `changes` are fields of this class."""
+        """A size that trains in minutes on two CPU cores; `changes` are fields of this class."""
         sizes = {"width": 128, "heads": 2, "feed_forward": 384, "encoder_layers": 2, "decoder_layers": 2}
         sizes |= {
             "subtoken_width": 96,
@@ -118,7 +118,7 @@ class Encoder(nn.Module):
 
 @dataclass(frozen=True)
 class Latents:
-    """memory (B, T, D) from z_s, hidden from the decoders by memory_mask (B, 1, 1, T); what the quantiser said."""
+    """memory (B, T, D) from z_s, masked in the decoders by memory_mask (B, 1, 1, T); output of the quantiser."""
 
     memory: Tensor
     memory_mask: Tensor
@@ -170,7 +170,7 @@ class XMVAE(nn.Module):
         return m + sinusoids(m.shape[1], m.shape[2], m.device)
 
     def score_inputs(self, tokens: Tensor, memory: Tensor) -> Tensor:
-        """What the score decoder reads at each step: the step before, hidden at times in training; (B, T, D)."""
+        """Input of the score decoder at each step: the previous step, with input dropout in training; (B, T, D)."""
         past = F.pad(self.score_past(tokens[:, :-1, :4]), (0, 0, 1, 0))
         if self.training and self.config.token_dropout:
             hide = torch.rand(past.shape[:2], device=past.device)[..., None] < self.config.token_dropout
@@ -183,7 +183,7 @@ class XMVAE(nn.Module):
     # the Pianist
 
     def encode_performance(self, b: dict[str, Tensor], scope: Scope) -> tuple[Tensor, Tensor]:
-        """mu and log variance of z_p, (B, T, Z) each; they mean something at played notes only."""
+        """mu and log variance of z_p, (B, T, Z) each; defined at played notes only."""
         played = played_steps(b["tokens"])[..., None]
         x = self.value_in(torch.cat([b["values"], played.to(b["values"].dtype)], dim=-1))
         h = self.performance_encoder(x + self.read_embed(b["tokens"][..., :4]), scope)
@@ -191,10 +191,10 @@ class XMVAE(nn.Module):
         return mu, log_variance.clamp(-8, 4)
 
     def performance_conditions(self, tokens: Tensor, z_p: Tensor, memory: Tensor, score: Tensor | None) -> Tensor:
-        """What the performance decoder knows at each step besides the past, (B, T, D).
+        """Conditioning of the performance decoder at each step besides the past, (B, T, D).
 
         z_p    (B, T, Z); counts at Note steps
-        score  None for via "z_s", else (B,) or () how much of the exact score token is given, 0 or 1
+        score  None for via "z_s", else (B,) or () weight of the exact score token, 0 or 1
         """
         note = (tokens[..., FAMILY] == NOTE)[..., None]
         x = torch.where(note, self.z_in(z_p.to(self.z_in.weight.dtype)), 0.0)
@@ -256,7 +256,7 @@ def field_losses(
 
 
 def composer_losses(model: XMVAE, b: dict[str, Tensor], known: Latents) -> dict[str, Tensor]:
-    """`score` (nats a step, over its live fields), each field, `vq`, and how the codebook is used (spec B.4)."""
+    """`score` (nats a step, over its live fields), each field, `vq`, and the codebook use."""
     tokens, valid = b["tokens"][..., :4], ~b["pad"]
     out, total = score_terms(model, tokens, valid, known.memory, known.memory_mask)
     spread, used = perplexity(known.quantised.codes[valid], model.config.num_codes)
@@ -301,7 +301,7 @@ def pianist_losses(
 
 
 def losses(model: XMVAE, b: dict[str, Tensor], warm: float = 1.0, pretrain: bool = False) -> dict[str, Tensor]:
-    """All terms of a training batch; "loss" = score + vq (+ performance + warm * kl weight * kl) (spec B.4).
+    """All terms of a training batch; "loss" = score + vq (+ performance + warm * kl weight * kl).
 
     warm      share of the KL weight, grows from 0
     pretrain  the Composer only
@@ -317,7 +317,8 @@ def losses(model: XMVAE, b: dict[str, Tensor], warm: float = 1.0, pretrain: bool
 
 
 def code_use_gap(model: XMVAE, b: dict[str, Tensor], known: Latents) -> Tensor:
-    """How much worse a step is told by the codes of another segment, nats; under 0.05 they are ignored (spec B.4)."""
+    """Increase of the loss per step with the codes of another segment, nats; under 0.05 the codes are ignored by the
+    decoder."""
     tokens, valid = b["tokens"][..., :4], ~b["pad"]
     true = score_terms(model, tokens, valid, known.memory, known.memory_mask)[1]
     swapped = known.memory.roll(1, 0), known.memory_mask.roll(1, 0)

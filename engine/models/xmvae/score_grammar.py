@@ -1,4 +1,4 @@
-"""Which score tokens may follow which: ECP's grammar as masks for sampling many segments at once (spec B.6)."""
+"""ECP's grammar as masks for batched sampling of score tokens."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ GRACE = 1  # token of duration class 0
 
 
 class ScoreGrammar:
-    """Where each of `size` segments stands, BOS already written. Per step: `allowed` for each field, then `take`."""
+    """Grammar state of `size` segments after BOS. Per step: `allowed` for each field, then `take`."""
 
     def __init__(self, size: int, max_notes: int):
         self.max_notes = max_notes
@@ -22,7 +22,7 @@ class ScoreGrammar:
         self.ended = torch.zeros(size, dtype=torch.bool)
 
     def allowed(self, row: Tensor, room: Tensor) -> Tensor:
-        """What the next field may be, (B, its tokens) bool, given those already chosen in this step.
+        """Allowed tokens of the next field, (B, tokens) bool, given the previous fields of this step.
 
         row   (B, j) the step's fields so far
         room  (B,) steps left, this one and EOS included
@@ -33,7 +33,7 @@ class ScoreGrammar:
         token = torch.arange(COLUMN_SIZES[field])
         family = row[:, FAMILY]
         if field == POSITION:
-            # the next beat, unless an inner position waits for its note; later positions while there is room for a note
+            # the next beat, unless an inner position lacks its note; later positions while there is room for a note
             later = (token > self.position[:, None]) & (self.position > 0)[:, None] & (room > 2)[:, None]
             mask, live = torch.where(token == 1, torch.ones_like(later), later & (token > 1)), family == METRIC
         elif field == PITCH:
@@ -62,7 +62,7 @@ class ScoreGrammar:
         return out
 
     def take(self, row: Tensor) -> None:
-        """Go on by the steps (B, 4)."""
+        """Update the state with the steps (B, 4)."""
         metric, note = row[:, FAMILY] == METRIC, (row[:, FAMILY] == NOTE) & ~self.ended
         self.position = torch.where(metric, row[:, POSITION], self.position)
         self.notes = self.notes + note

@@ -1,5 +1,5 @@
-"""XMVAE in use: music from nothing (`sample`), a passage varied through its codes (`varied_codes`, `mixed_codes`,
-`write_codes`), a score played (`render`), playing as a latent (`encode_performance`).
+"""Inference of XMVAE: sampling from scratch (`sample`), variation of a passage through its codes (`varied_codes`,
+`mixed_codes`, `write_codes`), performing a score (`render`), encoding a performance (`encode_performance`).
 
 The network itself is in `network`, the prior over its codes in `code_prior`.
 """
@@ -30,7 +30,7 @@ MIN_STEPS = 64  # of a sampled code sequence
 
 @dataclass(frozen=True)
 class XmvaeSampling:
-    """Temperatures and nuclei (spec B.6): of the codes, of the score's fields in order, of the performance's."""
+    """Temperatures and top-p thresholds: of the codes, of the score's fields in order, of the performance's."""
 
     code_temperature: float = 1.0
     code_top_p: float = 0.95
@@ -56,9 +56,9 @@ def sample(
     model: XMVAE, prior: CodePrior, n: int, seed: int = 0, sampling: XmvaeSampling = XmvaeSampling(),
     via: Via = "z_s", batch: int = 50, progress: ProgressCallback | None = None,
 ) -> list[Performance]:  # fmt: skip
-    """n pieces of up to 256 notes, score and playing both from nothing (spec B.6).
+    """Sample n pieces of up to 256 notes, score and performance, from scratch.
 
-    via      what the playing is conditioned on: the codes, as in the paper, or also the score just written
+    via      condition of the performance: the codes, as in the paper, or also the new score
     progress  called with the finished share, 0..1; an exception it raises stops
     """
     return [decode(t).performance for t in sample_tokens(model, prior, n, seed, sampling, via, batch, progress)]
@@ -123,7 +123,7 @@ def varied_codes(
     prior: CodePrior, codes: Tensor, share: float, generator: torch.Generator,
     sampling: XmvaeSampling = XmvaeSampling(),
 ) -> Tensor:  # fmt: skip
-    """Codes (T,) of which a share, 0 to 1, is drawn again from the prior, each given all codes before it."""
+    """Codes (T,) with a share, 0 to 1, sampled again from the prior, each given all previous codes."""
     steps = len(codes)
     count = min(steps, max(1, round(share * steps)))
     chosen = torch.zeros(steps, dtype=torch.bool)
@@ -206,7 +206,7 @@ def render_tokens(
     model: XMVAE, segments: Sequence[NDArray], via: Via = "z_s", z_p: Sequence[NDArray] | None = None, seed: int = 0,
     sampling: XmvaeSampling = XmvaeSampling(), batch: int = 50,
 ) -> list[NDArray[np.int64]]:  # fmt: skip
-    """Given scores played: the segments' score columns with performance columns written by the Pianist (spec B.7).
+    """Given scores played: the segments' score columns with performance columns sampled by the Pianist.
 
     segments  (T, 4 or 8) each; performance columns are not looked at
     via       "z_s": the model knows the score by its codes alone; "z_s+score": it reads each step too
@@ -241,7 +241,7 @@ def render(
 
 @torch.inference_mode()
 def encode_performance(model: XMVAE, tokens: NDArray, values: NDArray) -> NDArray[np.float32]:
-    """z_p of a played segment, its mean mu at each step (T, Z), 0 where nothing was played (spec B.8).
+    """z_p of a played segment, its mean mu at each step (T, Z), 0 for unplayed steps.
 
     tokens  (T, 8)
     values  (T, 4) X_pv, as in `engine.tokens.encode.Segment` or from `training.xmvae.segments.values_of`
