@@ -1,1 +1,1 @@
-"""Figures that describe a score or a performance."""
+"""Measures of scores, performances and sounds."""

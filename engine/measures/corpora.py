@@ -1,4 +1,4 @@
-"""Whole folders and corpora measured, and laid beside each other as a table."""
+"""Measures of folders and corpora, and their comparison as a table."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from engine.progress import ProgressCallback
 
 MIDI_SUFFIXES = (".mid", ".midi")
 SCORE_SUFFIXES = (".musicxml", ".xml", ".mxl", ".krn", ".mei")
-WRITTEN = ("PR", "APS", "UPC", "UPC_8beats", "UPC_seg", "PC", "key_share", "loop")  # what a score alone can tell
+WRITTEN = ("PR", "APS", "UPC", "UPC_8beats", "UPC_seg", "PC", "key_share", "loop")  # metrics that need only a score
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A set of music, measured.
+    """Measures of a set of music.
 
     values      metric -> (s,) one a segment; sets without a metric have (0,)
     mean, sd    metric -> over all segments (of the reference: of more segments than `values` keeps)
-    count       metric -> how many segments that is
+    count       metric -> number of segments
     histograms  name of HISTOGRAMS -> counts (in shares); empty when only scores were read
-    pieces      how many pieces were measured
-    skipped     (file name, why) of the files that were not
+    pieces      number of measured pieces
+    skipped     (file name, reason) of the others
     forms       figures of each score file, see `engine.measures.form_metrics`
     """
 
@@ -66,7 +66,7 @@ def gather(
 
 
 def measure_pieces(pieces: Iterable[Performance | tuple[Performance, Score]]) -> Measured:
-    """Measure performances, or pairs of a performance and the score that it renders note for note.
+    """Measure performances, or pairs of a performance and its score, note for note.
 
     Pieces shorter than 32 notes are skipped.
     """
@@ -90,9 +90,8 @@ def measure_score(score: Score) -> dict[str, NDArray[np.float64]]:
 def measure_folder(folder: Path, on_file: ProgressCallback = lambda share: None) -> Measured:
     """Measure every MIDI file (as a performance) and every score file of a folder and its subfolders.
 
-    Of a score only what WRITTEN names is measured, since it has no performed time and loudness, and its form with the
-    repeats as played. A file that cannot be read, or has fewer than 32 notes, is skipped and listed; raises BadInput
-    when nothing is left.
+    A score has only the metrics of WRITTEN, because it has no performed time and loudness, and its form with repeats
+    unfolded. Unreadable files and those under 32 notes are skipped and listed; raises BadInput if none is left.
     """
     if not folder.is_dir():
         raise BadInput(f"There is no folder {folder}; name a folder with MIDI or MusicXML files.")
@@ -155,7 +154,7 @@ def compare(made: Measured, real: Measured) -> list[dict]:
 
 
 def in_words(rows: list[dict]) -> str:
-    """The rows of `compare` as two tables for a reader."""
+    """The rows of `compare` as two text tables."""
     digits = {m.name: m.digits for m in METRICS}
     lines = [
         f"{'metric':<12}{'mean':>10}{'± sd':>10}{'n':>7}{'reference':>12}{'± sd':>10}{'n':>7}{'overlap':>10}{'KL':>8}"

@@ -1,4 +1,4 @@
-"""Tables for spreadsheets that run nothing: a cell of text never begins like a formula."""
+"""CSV without formula injection: no text cell begins like a formula."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def safe_cell(value: object) -> object:
-    """Text that a spreadsheet would take for a formula gets a quotation mark before it; numbers stay numbers.
+    """Prefix text that looks like a formula with a quotation mark; numbers are unchanged.
 
     >>> safe_cell("=SUM(A1)"), safe_cell("Bach"), safe_cell(-0.5)
     ("'=SUM(A1)", 'Bach', -0.5)

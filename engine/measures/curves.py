@@ -1,4 +1,4 @@
-"""How a performance differs from the page, drawn: tempo, loudness, timing and articulation over score time."""
+"""Curves of tempo, loudness, timing and articulation over score time."""
 
 from __future__ import annotations
 

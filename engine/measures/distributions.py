@@ -1,9 +1,9 @@
-"""How near are two sets of performances to each other, as distributions?
+"""Distances between the distributions of two sets of performances.
 
 `overlap_area` and `divergence` are those of mgeval (Yang & Lerch 2020, doi 10.1007/s00521-018-3849-7): densities
 smoothed by a Gaussian kernel of Scott's width, their common area and their Kullback-Leibler divergence. mgeval applies
-them to distances between samples (`distances_overlap`); we apply them first of all to the per-segment values
-themselves, which sees a shifted mean where distances do not.
+them to distances between samples (`distances_overlap`); we apply them to the per-segment values themselves, which also
+detects a shifted mean.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ HISTOGRAMS = {
 def smoothed(values: NDArray, grid: NDArray) -> NDArray[np.float64]:
     """Density of `values` on an even `grid`: Gaussian kernels, width sd · n^(-1/5) (Scott), as scipy's gaussian_kde.
 
-    Computed on a fine histogram, so that thousands of values cost no more than few. Values that are all equal get a
-    width of three grid steps.
+    Computed on a fine histogram, so the cost does not depend on the number of values. Equal values get a width of three
+    grid steps.
     """
     step = grid[1] - grid[0]
     width = values.std(ddof=1) * len(values) ** -0.2 if len(values) > 1 else 0.0
@@ -75,7 +75,7 @@ def divergence(a: NDArray, b: NDArray) -> float:
 
 
 def distances_overlap(made: NDArray, real: NDArray, most: int = 400, seed: int = 0) -> tuple[float, float]:
-    """mgeval's own pair: (overlap area, KL) of the distances within `real` and the distances from `made` to `real`.
+    """mgeval's measures: (overlap area, KL) of the distances within `real` and the distances from `made` to `real`.
 
     Distances are absolute differences of the per-segment values; `most` values of a set are drawn when it has more.
     """
@@ -105,8 +105,8 @@ def pedal_patterns(performance: Performance) -> NDArray[np.int64]:
 def histograms(performances: Iterable[Performance]) -> dict[str, NDArray[np.float64]]:
     """Counts of HISTOGRAMS over all notes of many performances; values beyond a range count in its last bin.
 
-    A time counts as the millisecond around it, in shares: files keep time in ticks of about a millisecond, and two
-    different ticks would otherwise fill different bins.
+    A time is spread over a millisecond, because files quantise times to ticks of about a millisecond, which would
+    otherwise fall into different bins.
     """
     total = {name: np.zeros(len(edges) - 1) for name, edges in HISTOGRAMS.items()}
     for p in performances:

@@ -21,9 +21,9 @@ SV_RATE = 44_100  # Hz, the frames of a Sonic Visualiser layer
 class Export:
     """One kind of file.
 
-    label   as a menu shows it
+    label   in menus
     ending  of the file's name, after the piece
-    make    (score, performance, alignment) -> bytes; raises BadInput where too little of the score is played
+    make    (score, performance, alignment) -> bytes; raises BadInput if too little of the score is played
     """
 
     label: str
@@ -69,7 +69,7 @@ def tempo_layer(score: Score, performance: Performance, alignment: Alignment) ->
 
 
 def notes_layer(score: Score, performance: Performance, alignment: Alignment) -> bytes:
-    """What was played, as a notes layer of Sonic Visualiser; the level of a note is its velocity / 127."""
+    """The played notes, as a notes layer of Sonic Visualiser; the level of a note is its velocity / 127."""
     del score, alignment
     if not len(performance):
         raise BadInput("This performance has no notes; choose another.")
@@ -90,7 +90,7 @@ def notes_layer(score: Score, performance: Performance, alignment: Alignment) ->
 
 
 def _beats(score: Score, performance: Performance, alignment: Alignment) -> list[tuple[float, str, float]]:
-    """Seconds, label and beats a minute of each beat; those before the recording begins are left out."""
+    """Seconds, label and beats a minute of each beat; those before the recording are omitted."""
     table = beat_table(score, performance, alignment)
     columns = (table.column(name) for name in ("sec", "bar", "beat", "bpm"))
     return [
@@ -144,6 +144,8 @@ def export_all(score: Score, performance: Performance, alignment: Alignment, nam
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         for kind in EXPORTS.values():
-            entry = zipfile.ZipInfo(f"{name}{kind.ending}")  # of 1980, so that the same music is the same file
+            entry = zipfile.ZipInfo(
+                f"{name}{kind.ending}"
+            )  # constant time stamp, so that equal music gives equal files
             archive.writestr(entry, kind.make(score, performance, alignment), zipfile.ZIP_DEFLATED)
     return out.getvalue()

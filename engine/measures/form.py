@@ -1,8 +1,8 @@
-"""Bar structure: for each bar of a score, the earlier bar that it is most like.
+"""Bar structure: the most similar earlier bar of each bar of a score.
 
 Two bars are compared as sets of (onset in the bar, pitch) on a grid of 12 to a quarter. Their likeness is the Jaccard
-index (notes in common over notes in either), after the second bar has been transposed to fit best. A bar with fewer
-than three different notes is like no other.
+index (common notes over all notes), after the best transposition of the second bar. A bar with fewer than three
+different notes resembles no other.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from numpy.typing import ArrayLike, NDArray
 GRID = 12  # positions to a quarter
 MIN_NOTES = 3
 MAX_TRANSPOSE = 24
-RETURN = 0.5  # a bar is like another from this likeness on
+RETURN = 0.5  # minimum likeness of similar bars
 EXACT = 0.8  # without transposition
-FAR = 8  # bars; a return that lies less far back is near
+FAR = 8  # bars; minimum lag of a far return
 _SHIFTS = np.array(sorted(range(-MAX_TRANSPOSE, MAX_TRANSPOSE + 1), key=abs), np.int8)
-_RANK = np.argsort(_SHIFTS.astype(int))  # of shift + MAX_TRANSPOSE; the smaller of two equally good shifts counts
+_RANK = np.argsort(_SHIFTS.astype(int))  # of shift + MAX_TRANSPOSE; ties prefer the smaller shift
 _CELLS = 1 << 22  # counted at once: bounds the memory
 
 
 @dataclass(frozen=True)
 class Likeness:
-    """Each bar of a score against each earlier one; entries at and above the diagonal are 0.
+    """Likeness of each bar to each earlier one; entries at and above the diagonal are 0.
 
     best       (m, m) 0 to 1, after the transposition that fits best
     transpose  (m, m) semitones from the earlier bar to the later one
@@ -43,7 +43,7 @@ class Likeness:
 class BarStructure:
     """For each of m bars its most similar earlier bar.
 
-    lag        (m,) bars back, the nearest of equally similar ones; 0 where no earlier bar reaches RETURN
+    lag        (m,) bars back, the nearest of equally similar ones; 0 if no earlier bar reaches RETURN
     likeness   (m,) 0 to 1; 0 where lag is 0
     transpose  (m,) semitones from the earlier bar to this one
     """
@@ -113,9 +113,9 @@ def bar_structure(likeness: Likeness) -> BarStructure:
 def returns(
     likeness: Likeness, first: int = 16, last: int = 48, only: NDArray[np.bool_] | None = None
 ) -> dict[str, float]:
-    """How much of bars `first` to `last` comes back; {} for a score that is too short.
+    """Shares of returning bars in bars `first` to `last`; {} for a score that is too short.
 
-    only     (m,) the bars that count, all without it
+    only     (m,) the bars to count, all by default
 
     far      share of bars like one at least FAR bars earlier
     exact    share of bars that repeat such a bar without transposition (likeness EXACT)
@@ -145,9 +145,9 @@ def returns(
 
 
 def obeyed(likeness: Likeness, lag: ArrayLike) -> NDArray[np.bool_]:
-    """For each bar that is asked to return, whether it is like the bar it refers to (likeness RETURN).
+    """For each planned return, whether the bar resembles its reference (likeness RETURN).
 
-    lag (m,) bars back to that bar; 0 and less ask for nothing. Bars that refer to one before the first do not count.
+    lag (m,) bars back to that bar; 0 and less: no planned return. References before the first bar are ignored.
     """
     asked = np.asarray(lag, np.int64)
     bars = np.flatnonzero((asked > 0) & (asked <= np.arange(len(asked))))

@@ -1,4 +1,4 @@
-"""The form of whole scores in numbers: what returns, how long phrases are, with what they end; beside real scores.
+"""Measures of form: returns, phrase lengths and cadences, compared with real scores.
 
 Returns are those of `engine.measures.form` in the first 48 bars; phrase ends and cadences are the phrase tagger's.
 """
@@ -29,7 +29,7 @@ _LAST_BARS = 2
 
 @dataclass(frozen=True)
 class FormMetric:
-    """One column: its name, what a reader should call it, its unit, decimals, and by what a stored share is shown."""
+    """One column: name, label, unit, decimals, and display factor of a stored share."""
 
     name: str
     label: str
@@ -39,9 +39,9 @@ class FormMetric:
 
 
 FORM_METRICS = (
-    FormMetric("far", "Bars like one at least 8 bars earlier", "%", 1, 100),
+    FormMetric("far", "Bars that resemble one at least 8 bars earlier", "%", 1, 100),
     FormMetric("exact", "Bars that repeat such a bar at the same pitch", "%", 1, 100),
-    FormMetric("near", "Bars like one of the 7 bars before", "%", 1, 100),
+    FormMetric("near", "Bars that resemble one of the 7 bars before", "%", 1, 100),
     FormMetric("longest", "Longest run of bars that returns", "bars", 1),
     FormMetric("phrase", "Length of a phrase", "bars", 1),
     FormMetric("square", "Phrases of 4 or 8 bars", "%", 1, 100),
@@ -101,7 +101,7 @@ class FormRow:
 
 
 def form_row(name: str, figures: Sequence[dict[str, float]]) -> FormRow:
-    """Means over pieces; a metric that no piece has is left out."""
+    """Means over pieces; metrics without values are omitted."""
     values = {m.name: np.array([f[m.name] for f in figures if m.name in f]) for m in FORM_METRICS}
     known = {k: v for k, v in values.items() if len(v)}
     return FormRow(
@@ -124,7 +124,7 @@ def real_rows() -> tuple[FormRow, ...]:
 
 
 def cell(row: FormRow, metric: FormMetric, interval: bool = False) -> str:
-    """A mean as it is shown, with its interval when asked; "–" where there is none."""
+    """A formatted mean, optionally with its interval; "–" if missing."""
     if metric.name not in row.mean:
         return "–"
     d = metric.digits

@@ -1,8 +1,8 @@
-"""Fréchet distances between sets of sounds: how far the one's features, as a Gaussian, are from the other's.
+"""Fréchet distances between sets of sounds, from Gaussians of their features.
 
-Four embeddings: the codec's own latent (as published with MIDI-VALLE; it favours whatever that codec makes), statistics
-of log-mel bands (needs no weights), and the two musicnn models. A distance from n features is too large by about 1/n;
-`frechet_at_infinity` takes that out (Chong and Forsyth 2020). Compare only sets of the same music.
+Four embeddings: the codec's own latent (as published with MIDI-VALLE; it favours the output of that codec), statistics
+of log-mel bands (needs no weights), and the two musicnn models. A distance from n features has a bias of about 1/n;
+`frechet_at_infinity` removes it (Chong and Forsyth 2020). Compare only sets of the same music.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def between(
 def frechet_at_infinity(
     reference: NDArray[np.float64], made: NDArray[np.float64], sizes: int = 6, draws: int = 4, seed: int = 0
 ) -> float:
-    """The distance that endless features of both would have: a line over 1/n through n of either, half of them to all.
+    """Extrapolation of the distance to infinitely many features: a linear fit over 1/n, n from half to all.
 
     reference, made  (n, d), (m, d); at least 32 of each, else BadInput
     It can be a little below zero for sets that are alike.

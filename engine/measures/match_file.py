@@ -1,4 +1,4 @@
-"""Match files (Foscarin et al. 2022): a score, a performance, and which note is which.
+"""Match files (Foscarin et al. 2022): a score, a performance and their alignment.
 
 Written with partitura; `engine.music.io.alignment.read_match` reads them. Also scores and performances as partitura's.
 """
@@ -53,7 +53,7 @@ def to_performed_part(performance: Performance) -> Any:
 
 
 def write_match(score: Score, performance: Performance, alignment: Alignment) -> bytes:
-    """A match file, version 1.0.0: every written note, matched or left out, and every note that was added.
+    """A match file, version 1.0.0: every written note, matched or omitted, and every inserted note.
 
     Times are whole multiples of TICK_SEC. Of the notation partitura writes pitches, durations, metre, key, voices,
     staves, articulations, ornaments and fermatas.
@@ -80,5 +80,5 @@ def write_match(score: Score, performance: Performance, alignment: Alignment) ->
 
 
 def _field(text: str) -> str | None:
-    """Text that cannot end a field or a line of a match file early."""
+    """Text without the separators of a match file."""
     return re.sub(r"[\s(),\[\]]+", " ", text).strip() or None

@@ -101,10 +101,9 @@ def note_table(score: Score, performance: Performance, alignment: Alignment) -> 
 
 
 def beat_table(score: Score, performance: Performance, alignment: Alignment) -> Table:
-    """A row for each beat from the first note on: where it falls, and the means over the notes that begin in it.
-
-    A beat in which nothing is played has no velocity, timing, articulation. `sec` is the beat grid of the Expression:
-    the onset of the beat's chord where there is one. Raises BadInput as note_table does.
+    """A row for each beat from the first note on: its time, and means over the notes that begin in it. A beat without
+    played notes has no velocity, timing, articulation. `sec` is the beat grid of the Expression: the onset of the
+    beat's chord where there is one. Raises BadInput as note_table does.
     """
     shape = shape_of(score, Played("this performance", performance, alignment))
     bar, beat = _places(score, shape.quarter)
@@ -122,7 +121,7 @@ def beat_table(score: Score, performance: Performance, alignment: Alignment) -> 
 
 
 def beat_seconds(score: Score, performance: Performance, alignment: Alignment) -> NDArray[np.float64]:
-    """When each beat of `side_by_side.beats_of` falls in the performance, seconds, (k,) ascending.
+    """Times of the beats of `side_by_side.beats_of` in the performance, seconds, (k,) ascending.
 
     The mean onset of the chord on the beat; between chords and past the last one, at the tempo around it.
     """

@@ -1,9 +1,9 @@
-"""What a performance is like, in numbers: the objective measures of XMVAE, per segment of 256 notes.
+"""The objective measures of XMVAE for performances, per segment of 256 notes.
 
 Notes of a segment are sorted by (onset, pitch): pitch p_i, onset o_i, duration l_i in seconds (the key, not the pedal),
-velocity v_i, i = 1..N. The paper (arXiv 2507.01582, Tables I and II) gives names only; the formulas are those that
-reproduce its figures on real piano music. No measure is better for being high or low: what counts is how near its
-distribution comes to that of real music, see `engine.measures.distributions`.
+velocity v_i, i = 1..N. The paper (arXiv 2507.01582, Tables I and II) gives names only; the formulas reproduce its
+figures on real piano music. Neither high nor low values are better: compare distributions with those of real music, see
+`engine.measures.distributions`.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from engine.music.expression import score_beats
 from engine.music.types import BadInput, Performance, Score
 
 SEGMENT = 256  # notes
-SHORTEST = 32  # a shorter piece is measured as one segment when it has this many notes
-CHORD_SEC = 0.030  # notes nearer than this to the one before belong to one onset
+SHORTEST = 32  # minimum notes of a piece measured as one segment
+CHORD_SEC = 0.030  # maximum gap to the previous note of the same onset
 WINDOW_NOTES, WINDOW_SEC, WINDOW_BEATS = 32, 4.0, 8.0  # of the three short-window pitch class counts
 REFERENCE = CHECKPOINTS / "reference" / "metrics-v1.json"
 
@@ -34,7 +34,7 @@ class Segments:
 
     onset, duration  (s, n) seconds
     pitch, velocity  (s, n) MIDI numbers
-    beat             (s, n) score onset in beats, None where no score is known
+    beat             (s, n) score onset in beats, None without a score
     """
 
     onset: NDArray[np.float64]
@@ -48,9 +48,9 @@ class Segments:
 
 
 def cut(performance: Performance, score: Score | None = None, length: int = SEGMENT, whole: bool = True) -> Segments:
-    """Cut a performance into segments of `length` notes, side by side; what is left at the end is not measured.
+    """Cut a performance into segments of `length` notes, consecutively; the rest at the end is not measured.
 
-    score  the score that it renders note for note, for the measure that counts beats
+    score  its score, note for note, for the measure that counts beats
     whole  take a performance shorter than `length` as one segment
     Raises BadInput for fewer than SHORTEST notes (or `length`, when whole is False).
     """
@@ -156,7 +156,7 @@ def classes_per_seconds(s: Segments) -> NDArray[np.float64]:
 
 
 def classes_per_beats(s: Segments) -> NDArray[np.float64]:
-    """UPC in windows of 8 beats, counted as the windows of seconds, (s,); not a number where no score is known."""
+    """UPC in windows of 8 beats, counted as the windows of seconds, (s,); NaN without a score."""
     if s.beat is None:
         return np.full(len(s), np.nan)
     order = np.argsort(s.beat, axis=1, kind="stable")
@@ -186,10 +186,7 @@ def in_key(s: Segments) -> NDArray[np.float64]:
 
 
 def loop(s: Segments) -> NDArray[np.float64]:
-    """How often the most repeated pattern of 8 written notes follows upon itself, (s,); 1 is never.
-
-    Not a number where no score is known.
-    """
+    """Maximum consecutive occurrences of a pattern of 8 notes, (s,); 1 is no repetition. NaN without a score."""
     if s.beat is None:
         return np.full(len(s), np.nan)
     order = [np.lexsort((p, b)) for b, p in zip(s.beat, s.pitch)]
@@ -198,7 +195,7 @@ def loop(s: Segments) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class Metric:
-    """One measure: its letters, what a reader should call it, its unit, its formula, decimals worth printing."""
+    """One measure: abbreviation, label, unit, formula, decimals."""
 
     name: str
     label: str
@@ -241,9 +238,8 @@ def measure(segments: Segments) -> dict[str, NDArray[np.float64]]:
 
 
 def measure_all(performances: Iterable[Performance | tuple[Performance, Score]]) -> dict[str, NDArray[np.float64]]:
-    """The metrics of all segments of many performances, one after the other; those shorter than 32 notes are left out.
-
-    A pair is a performance with the score that it renders note for note.
+    """The metrics of all segments of many performances, one after the other; those shorter than 32 notes are omitted. A
+    pair is a performance with its score, note for note.
     """
     found: list[dict[str, NDArray]] = []
     for entry in performances:
@@ -255,13 +251,13 @@ def measure_all(performances: Iterable[Performance | tuple[Performance, Score]])
 
 @dataclass(frozen=True)
 class MetricRow:
-    """A piece against the corpus.
+    """A piece compared with the corpus.
 
     name, label, unit   as in METRICS
     value               mean over the piece's segments
     corpus_mean         of the segments of the reference performances
     corpus_sd           their standard deviation
-    percentile          percent of the reference segments that lie below the value (halves for equals)
+    percentile          percent of the reference segments below the value (equals count half)
     n                   segments of the piece
     """
 
@@ -299,11 +295,12 @@ def percentile_of(value: float, values: NDArray) -> float:
 
 
 def panel(performance: Performance, score: Score | None = None, corpus: str = "train") -> list[MetricRow]:
-    """A performance beside the human performances of the corpus, one row a metric; raises BadInput below 32 notes.
+    """Compare a performance with the human performances of the corpus, one row per metric; raises BadInput below 32
+    notes.
 
     score   the score that it renders note for note; adds the measures that count beats
     corpus  a set of the reference: "train" (170 works), "validation" (21), or their "train openings", "validation
-            openings": the first 256 notes of each piece, which are slower and narrower than music is on average
+            openings": the first 256 notes of each piece, which are slower and narrower than average
     """
     known, rows = reference()["sets"][corpus], []
     for name, found in measure(cut(performance, score)).items():

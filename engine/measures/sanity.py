@@ -1,4 +1,4 @@
-"""Does written music hang together: is it in a key, is it stuck, is it copied, can it be notated?"""
+"""Sanity checks of scores: key, loops, copying, valid notation."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from engine.music.keys import MAJOR_PROFILE, MINOR_PROFILE
 from engine.music.types import Score
 
-PATTERN = 8  # notes of the pattern that a stuck piece repeats
-WINDOW = 12  # notes of the passages that are looked up in the training music
+PATTERN = 8  # notes of a looped pattern
+WINDOW = 12  # notes of the passages searched in the training music
 _TICKS = 24  # a quarter, for comparing rhythms
 _MAJOR_SCALE = np.array([1, 0, 1, 0, 1, 1, 0, 1, 0, 1, 0, 1], bool)
 _MINOR_SCALE = np.array([1, 0, 1, 1, 0, 1, 0, 1, 1, 0, 1, 1], bool)  # natural minor and the raised leading note
@@ -19,7 +19,8 @@ _BASE = np.uint64(0x9E3779B97F4A7C15)
 
 
 def estimate_key(pitch: NDArray, duration: NDArray) -> tuple[int, bool]:
-    """(tonic pitch class, minor) whose Krumhansl-Kessler profile correlates best with the sounding time of each class.
+    """(tonic pitch class, minor) with the Krumhansl-Kessler profile that correlates best with the durations per pitch
+    class.
 
     pitch     (n,) MIDI numbers
     duration  (n,) in any unit; a grace note counts as the shortest other note
@@ -54,7 +55,7 @@ def _rhythm(onset_quarter: NDArray) -> NDArray[np.int64]:
 
 
 def longest_loop(onset_quarter: NDArray, pitch: NDArray, pattern: int = PATTERN) -> int:
-    """How often, at most, a pattern of `pattern` notes follows upon itself, alike in pitch and rhythm; 1 is never.
+    """Maximum consecutive occurrences of a pattern of `pattern` notes, equal in pitch and rhythm; 1 is no repetition.
 
     onset_quarter, pitch  (n,) sorted by (onset, pitch). A whole note of rhythm is the distance to the next onset.
 
@@ -67,7 +68,7 @@ def longest_loop(onset_quarter: NDArray, pitch: NDArray, pattern: int = PATTERN)
 
 
 def looped_notes(onset_quarter: NDArray, pitch: NDArray, longest: int = 32) -> int:
-    """The most notes in a row that only repeat the `k` notes before them, over every k from 1 to `longest`."""
+    """The longest run of notes that repeats the previous `k` notes, over k from 1 to `longest`."""
     step, pitch = _rhythm(onset_quarter), np.asarray(pitch)[:-1]
     runs = [_longest_run((step[k:] == step[:-k]) & (pitch[k:] == pitch[:-k])) for k in range(1, longest + 1)]
     return max(runs, default=0)
@@ -116,7 +117,7 @@ class Originality:
         return cls(np.concatenate([window_hashes(o, p, window) for o, p in pieces] or [np.zeros(0, np.uint64)]))
 
     def known(self, onset_quarter: NDArray, pitch: NDArray, window: int = WINDOW) -> NDArray[np.bool_]:
-        """Which passages of a piece stand in the training music, (n - window + 1,)."""
+        """The passages of a piece that occur in the training music, (n - window + 1,)."""
         wanted = window_hashes(onset_quarter, pitch, window)
         if not len(self.hashes):
             return np.zeros(len(wanted), bool)
@@ -125,7 +126,7 @@ class Originality:
 
 
 def score_faults(score: Score) -> list[str]:
-    """What in a score could not be written down or played on a piano, in words; [] for a sound one."""
+    """Faults of a score that make it impossible to notate or play, in words; [] for none."""
     onset, end = score.onset_quarter, score.onset_quarter + score.duration_quarter
     ticks = np.concatenate([onset, end]) * _TICKS
     start, length = score.measures.onset_quarter, score.measures.duration_quarter

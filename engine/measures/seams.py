@@ -1,7 +1,6 @@
-"""Can one hear where a long rendering was put together? The seam test (V3): seams against other moments of the sound.
+"""Seam test for long renders: detectability of joins by four measures across a moment.
 
-At each moment four things are measured across it; if seams cannot be told from random moments by any of them, the area
-under the ROC curve is 0.5.
+If no measure separates seams from random moments, the area under the ROC curve is 0.5.
 """
 
 from __future__ import annotations
@@ -15,8 +14,8 @@ from scipy.stats import rankdata
 from engine.music.types import AudioClip, BadInput
 from engine.sound.spectra import log_mel
 
-NEAR_SEC = 0.1  # of sound before and after a moment
-AWAY_SEC = 0.25  # random moments keep this far from every seam
+NEAR_SEC = 0.1  # compared before and after a moment
+AWAY_SEC = 0.25  # minimum distance of random moments from seams
 MEASURES = ("spectral flux", "loudness step", "timbre distance", "click")
 
 
@@ -31,10 +30,10 @@ class SeamTest:
 
 
 def across(clip: AudioClip, sec: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(n, 4) what changes across each moment, in the order of MEASURES.
+    """(n, 4) changes across each moment, in the order of MEASURES.
 
     Spectral flux: sum of rises of 40 log-mel bands (23 ms every 3 ms) over the 12 ms around it. Loudness step: |dB|
-    between the 100 ms after and before. Timbre distance: RMS difference of their mean mel spectra, levels taken out.
+    between the 100 ms after and before. Timbre distance: RMS difference of their mean mel spectra, without level.
     Click: the largest second difference of samples within 2 ms, over its typical size within 100 ms.
     """
     rate, samples = clip.sample_rate, clip.samples
@@ -67,7 +66,7 @@ def auc(higher: NDArray, lower: NDArray) -> float:
 def seam_test(clip: AudioClip, seams_sec: NDArray[np.float64], moments: int = 400, seed: int = 0) -> SeamTest:
     """Compare seams (seconds) with random moments of the same sound away from them. Raises BadInput under 5 seams."""
     seams = np.asarray(seams_sec, float)
-    seams = seams[(seams > 2 * NEAR_SEC) & (seams < clip.duration_sec - 2 * NEAR_SEC - 2.0)]  # not in the dying end
+    seams = seams[(seams > 2 * NEAR_SEC) & (seams < clip.duration_sec - 2 * NEAR_SEC - 2.0)]  # excludes the final decay
     if len(seams) < 5:
         raise BadInput(
             f"{len(seams)} seams can be measured in this sound; at least 5 are needed, render a longer piece."

@@ -1,4 +1,4 @@
-"""Several performances of one score, side by side: their shapes over score time, what they measure, how they agree.
+"""Comparison of performances of one score: shapes over score time, measures, agreement.
 
 Shapes are those of `engine.music.expression`: beat period, velocity, timing, articulation. Pairs are compared as in
 Repp 1992 (J. Acoust. Soc. Am. 92, 2546-2568), by the correlation of their profiles; agreement with one pianist is a
@@ -18,14 +18,14 @@ from engine.models.pianist.style import descriptors
 from engine.music.expression import beat_positions, beat_quarters, chords, encode_expression
 from engine.music.types import Alignment, BadInput, Expression, Performance, Score
 
-MOST = 8  # performances on one picture: as many colours can be told apart
-MIN_SHARED = 8  # notes, or beats, below which a correlation says nothing
+MOST = 8  # performances per figure: the number of distinguishable colours
+MIN_SHARED = 8  # minimum notes or beats of a correlation
 AGREEMENTS = ("tempo", "velocity", "timing", "articulation")
 
 
 @dataclass(frozen=True)
 class Played:
-    """One performance of the score, under the name that a reader sees."""
+    """One performance of the score, with its display name."""
 
     name: str
     performance: Performance
@@ -34,7 +34,7 @@ class Played:
 
 @dataclass(frozen=True)
 class Shape:
-    """How one performance goes, beat by beat and note by note.
+    """Expression of one performance, per beat and per note.
 
     name          as in Played
     beat          (k,) beats from the first barline; the same for every performance of a score
@@ -44,7 +44,7 @@ class Shape:
     timing_ms     (k,) their mean distance from the beat grid, positive is late; NaN as above
     articulation  (k,) their mean length, played / written (geometric mean); NaN as above
     expression    Expression of the whole, one row a score note
-    extra         notes played that are not written
+    extra         number of insertions
     sounding_sec  seconds from the first key down to the last key up
     """
 
@@ -61,7 +61,7 @@ class Shape:
 
 
 def shape_of(score: Score, played: Played) -> Shape:
-    """Measure one performance. Raises BadInput when fewer than two onsets of the score are found in it."""
+    """Measure one performance. Raises BadInput if fewer than two onsets of the score are matched."""
     try:
         e = encode_expression(score, played.performance, played.alignment)
     except ValueError:
@@ -100,7 +100,7 @@ def beats_of(score: Score) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 
 def places(score: Score) -> list[str]:
-    """What each beat of `beats_of` is called: "bar 5, beat 2"."""
+    """Label of each beat of `beats_of`: "bar 5, beat 2"."""
     m = score.measures
     quarter, _ = beats_of(score)
     i = np.clip(np.searchsorted(m.onset_quarter, quarter + 1e-6, side="right") - 1, 0, None)
@@ -110,13 +110,13 @@ def places(score: Score) -> list[str]:
 
 
 def bar_beats(score: Score) -> float:
-    """How many beats most bars have."""
+    """The most common number of beats in a bar."""
     m = score.measures
     return float(np.median(m.duration_quarter / beat_quarters(m.ts_num, m.ts_den)))
 
 
 def smoothed(values: NDArray, width: float) -> NDArray[np.float64]:
-    """A beat-by-beat curve under a Gaussian window, (k,); beats that are not known (NaN) do not count.
+    """A beat-by-beat curve under a Gaussian window, (k,); unknown beats (NaN) are ignored.
 
     width  beats between the window's points of inflection, twice its standard deviation
 
@@ -143,7 +143,7 @@ def trajectory(shape: Shape, width: float) -> tuple[NDArray[np.float64], NDArray
 
 @dataclass(frozen=True)
 class Measure:
-    """One row of the table: a label, its unit, decimals worth printing, what it means."""
+    """One row of the table: label, unit, decimals, meaning."""
 
     name: str
     label: str
@@ -169,9 +169,8 @@ MEASURES = (
 
 
 def measures_of(score: Score, shape: Shape) -> dict[str, float]:
-    """MEASURES of one performance by name; NaN where there is nothing to measure.
-
-    Nine of them are the descriptors that the style sliders are made of, see `engine.models.pianist.style`.
+    """MEASURES of one performance by name; NaN if there is nothing to measure. Nine of them are the descriptors of the
+    style sliders, see `engine.models.pianist.style`.
     """
     e, quarter = shape.expression, shape.quarter
     beat_index = np.searchsorted(quarter, score.onset_quarter + 1e-6, side="right")
@@ -202,8 +201,8 @@ def pearson(a: NDArray, b: NDArray, least: int = MIN_SHARED) -> float:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How alike two performances are: Pearson's r of tempo (beat by beat, logarithmic) and of velocity, timing and
-    articulation (note by note, over the notes that both play); NaN where too little is shared.
+    """Agreement of two performances: Pearson's r of tempo (beat by beat, logarithmic) and of velocity, timing and
+    articulation (note by note, over common notes); NaN if there are too few.
     """
 
     first: str
@@ -242,7 +241,7 @@ def figure_text(value: float, digits: int) -> str:
 
 
 def tables_html(score: Score, shapes: Sequence[Shape]) -> str:
-    """What the performances measure and how they agree, as HTML tables; names are escaped."""
+    """Measures and agreement as HTML tables; names are escaped."""
     columns = [measures_of(score, shape) for shape in shapes]
     rows = [
         (f'<span title="{m.about}">{m.label}</span> <span class="unit">{m.unit}</span>',

@@ -1,7 +1,7 @@
-"""Several performances of one score, drawn: stacked curves over score time, and their paths through tempo and loudness.
+"""Figures of several performances of one score: stacked curves over score time, and paths through tempo and loudness.
 
-Colours differ also for eyes that confuse red and green or blue and yellow (simulated after Machado et al. 2009), and
-have a contrast of 3 to 1 on white and on near-black; dashes tell them apart once more.
+The colours are distinguishable with colour blindness (simulated after Machado et al. 2009) and have a contrast of 3 to
+1 on white and near-black; dashes are a second cue.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def worm_figure(score: Score, shapes: Sequence[Shape], slots: Sequence[int] | No
 
 
 def _worm_layout(score: Score, shapes: Sequence[Shape], paths: list) -> dict[str, Any]:
-    """Axes that stand still while the slider moves, and the slider: one step a bar, fewer in long pieces."""
+    """Fixed axes, and the slider: one step per bar, fewer in long pieces."""
     starts, labels = barlines(score)
     beat = shapes[0].beat
     first = np.unique(np.clip(np.searchsorted(beat, starts - 1e-3), 0, len(beat) - 1), return_index=True)
@@ -138,5 +138,5 @@ def _line(k: int, width: float) -> dict[str, Any]:
 
 
 def _name(shape: Shape) -> str:
-    """Plotly reads names as a kind of HTML, so what anybody typed is escaped."""
+    """Escape a name, because Plotly renders names as HTML."""
     return html.escape(shape.name, quote=False)

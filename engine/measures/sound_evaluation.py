@@ -1,4 +1,4 @@
-"""`etude evaluate-audio`: sounds against their references, file by file and as two sets."""
+"""`etude evaluate-audio`: compare sounds with their references, per file and as sets."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from engine.progress import ProgressCallback
 from engine.sound.recording import SUFFIXES, read_recording
 from engine.sound.transcribe import transcribe, transcription_score
 
-# name of a measure, what a reader sees, digits
+# name of a measure, label, decimals
 SHOWN = (
     ("nrmse", "NRMSE", 3), ("nrmse_corrected", "corrected", 3), ("chroma_mae", "chroma MAE", 3),
     ("chroma_mae_corrected", "corrected", 3), ("mel_db", "mel dB", 2), ("spectral_db", "LSD dB", 2),
@@ -44,12 +44,12 @@ class Evaluation:
     frechet: dict[str, Any] = field(default_factory=dict)
 
     def mean(self) -> dict[str, float]:
-        """Each measure's mean over the files that have it."""
+        """Mean of each measure over the files that have it."""
         known = {n: [row[n] for row in self.rows if np.isfinite(row.get(n, np.nan))] for n, _, _ in SHOWN}
         return {n: float(np.mean(values)) for n, values in known.items() if values}
 
     def table(self) -> str:
-        """For a reader: a line a file, their mean, the distances between the sets."""
+        """Text table: a line per file, the mean, the distances between the sets."""
         mean = self.mean()
         shown = [(n, title, digits) for n, title, digits in SHOWN if n in mean]
         rows = [*self.rows, *([{"file": "mean", **mean}] if len(self.rows) > 1 else [])]
@@ -95,8 +95,8 @@ def evaluate(
 ) -> Evaluation:  # fmt: skip
     """Measure each file against its reference, and all of them against all references.
 
-    performances  what was to be played, by the reference's stem: the notes heard are compared with it
-    notes         without a performance, compare them with the notes heard in the reference
+    performances  intended performance by the reference's stem, compared with the transcribed notes
+    notes         without a performance, compare with the transcribed notes of the reference
     embeddings    of Fréchet distances; log-mel statistics are always among them
     """
     result, clips = Evaluation(), []
@@ -119,7 +119,7 @@ def evaluate(
 def measures(
     reference: AudioClip, made: AudioClip, played: Performance | None = None, notes: bool = False
 ) -> dict[str, float]:
-    """Every measure of one sound against its reference (or, for notes, against what was to be played)."""
+    """Every measure of one sound relative to its reference (for notes, relative to the intended performance)."""
     found = asdict(distances(reference, made))
     found["timbre_db"] = spectrum_distance(long_term_spectrum(reference), long_term_spectrum(made))
     found["decay_sec"] = decay_time(made)

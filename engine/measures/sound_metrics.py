@@ -1,4 +1,4 @@
-"""How near one sound is to another, and how a sound follows its performance: the measures of MIDI-VALLE's evaluation.
+"""Distances between sounds, and between a sound and its performance: the measures of MIDI-VALLE's evaluation.
 
 The spectrogram and chroma errors are the published ones (nii-yamagishilab/score-to-audio, objective_eval), each beside
 a corrected variant. Distances between sets of sounds: `engine.measures.frechet`; seams: `engine.measures.seams`; notes
@@ -30,7 +30,7 @@ class Distances:
     nrmse, nrmse_corrected            spectrogram error, share
     chroma_mae, chroma_mae_corrected  chroma error, per strong chroma value of the reference
     mel_db                            mean difference of 80 mel bands up to 16 kHz, dB
-    mel_low_db                        the same up to 4 kHz, where every codec of the table has something to say
+    mel_low_db                        the same up to 4 kHz, the range of all compared codecs
     spectral_db                       log-spectral distance, dB
     si_sdr_db                         scale-invariant signal-to-distortion ratio, dB
     longer_sec                        length minus the reference's, seconds
@@ -48,7 +48,7 @@ class Distances:
 
 
 def distances(reference: AudioClip, made: AudioClip) -> Distances:
-    """Every distance of `made` from `reference`, over the time that both last. Raises BadInput under half a second."""
+    """Every distance of `made` from `reference`, over their common duration. Raises BadInput under half a second."""
     both = min(reference.duration_sec, made.duration_sec)
     if both < 0.5:
         raise BadInput(f"The two sounds share {both:.2f} s; at least 0.5 s are compared, choose longer ones.")
@@ -144,9 +144,9 @@ def spectrum_distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
 
 
 def decay_time(clip: AudioClip) -> float:
-    """How long the sound would take to fall by 60 dB, seconds; nan where nothing rings. Instrument, pedal and room.
+    """Decay time to -60 dB, seconds; nan without decays. Instrument, pedal and room.
 
-    The median over the stretches of a quarter of a second or more in which it only falls, by 3 dB at least.
+    The median over monotonic decays of a quarter of a second or more and at least 3 dB.
     """
     level = level_db(clip.samples, clip.sample_rate)
     level = np.convolve(level, np.ones(3) / 3, "valid") if len(level) > 3 else level
@@ -162,7 +162,7 @@ def decay_time(clip: AudioClip) -> float:
 
 
 def note_levels(clip: AudioClip, performance: Performance) -> NDArray[np.float64]:
-    """(n,) how loud each note's first partials are just after its onset, dB; nan after the sound's end.
+    """(n,) level of each note's first partials just after its onset, dB; nan after the sound's end.
 
     The level of the first four partials (half a semitone around each) in the 120 ms from 10 ms after the onset on.
     """
@@ -177,19 +177,20 @@ def note_levels(clip: AudioClip, performance: Performance) -> NDArray[np.float64
             continue
         power = np.abs(np.fft.rfft(part * shape, size)) ** 2
         partials = 440 * 2 ** ((pitch - 69) / 12) * np.arange(1, 5)
-        reach = np.maximum(partials * 0.0293, 1.5 * rate / window)  # a bass semitone is narrower than the window sees
+        reach = np.maximum(
+            partials * 0.0293, 1.5 * rate / window
+        )  # a bass semitone is narrower than the window's resolution
         near = (np.abs(hz[:, None] - partials) < reach).any(1)
         levels[i] = 10 * np.log10(power[near].sum() + 1e-12)
     return levels
 
 
 def loudness_follows_velocity(clip: AudioClip, performance: Performance) -> float:
-    """Spearman correlation of each note's loudness with its velocity, the pitch's own loudness taken out.
-
-    Loudness is `note_levels`; a quadratic in pitch is fitted to it and to the velocities, and what is left is ranked:
-    the bass is neither louder nor softer for being bass. nan under eight notes or for one velocity throughout.
-    Single notes on a sampled piano give 0.95 and more, music 0.5 to 0.8: what sounds on hides what is struck. Compare
-    with a sampler's figure for the same performance, or with `velocity_scale`.
+    """Partial Spearman correlation of each note's loudness with its velocity, controlled for pitch. Loudness is
+    `note_levels`; a quadratic in pitch is subtracted from it and from the velocities, and the residuals are ranked. nan
+    under eight notes or for a constant velocity. Single notes on a sampled piano give 0.95 and more, music 0.5 to 0.8,
+    because sounding notes mask new ones. Compare with a sampler's figure for the same performance, or with
+    `velocity_scale`.
     """
     level = note_levels(clip, performance)
     heard = np.isfinite(level)
@@ -205,8 +206,8 @@ def loudness_follows_velocity(clip: AudioClip, performance: Performance) -> floa
 
 
 def velocity_scale(notes: int = 24, step_sec: float = 0.7) -> Performance:
-    """Single notes from C2 to C7 whose velocities, 20 to 120, have nothing to do with their pitches: the control test
-    of `loudness_follows_velocity`."""
+    """Single notes from C2 to C7 with velocities, 20 to 120, independent of pitch: the control test of
+    `loudness_follows_velocity`."""
     order = np.random.default_rng(0).permutation(notes)
     velocity = np.round(np.linspace(20, 120, notes))[order]
     pitch = np.round(np.linspace(36, 96, notes))
@@ -214,7 +215,7 @@ def velocity_scale(notes: int = 24, step_sec: float = 0.7) -> Performance:
 
 
 def notes_with_offset_and_velocity(reference: Performance, estimate: Performance) -> tuple[float, float]:
-    """F1 of the notes heard when the offset (20 % of the note, 50 ms at least) must fit too, and when the velocity must
+    """F1 of transcribed notes with matching offset (20 % of the note, at least 50 ms), and with matching velocity
     (within 0.1 after the best line, mir_eval's rule); onsets within 50 ms."""
     from mir_eval import transcription, transcription_velocity
 

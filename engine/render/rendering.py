@@ -4,8 +4,8 @@ The piece is written window by window, each with a second of music on both sides
 notes of the whole piece are known at every window's edges, so no note is cut; nothing is cross-faded, so nothing
 drifts: frame t of the codes is always time t / 50 s.
 
-All frames of a window are written in one pass. With several passes, each continuing the codes before it (spec I.3), the
-shipped weights measured worse: a young model goes astray on what it wrote itself (training/LOG.md).
+All frames of a window are written in one pass. Several passes, each continuing the previous codes, measured worse with
+the shipped weights: errors of a small model accumulate (training/LOG.md).
 """
 
 from __future__ import annotations

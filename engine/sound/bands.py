@@ -1,4 +1,4 @@
-"""Third-octave bands: the resolution at which an instrument is fitted to a recording."""
+"""Third-octave bands, the resolution of the fit of an instrument to a recording."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chroma of a constant-Q transform, as librosa 0.11's `feature.chroma_cqt` makes it, in numpy alone.
+"""Chroma of a constant-Q transform, equivalent to librosa 0.11's `feature.chroma_cqt`, in numpy.
 
 The published chroma error of MIDI-VALLE (nii-yamagishilab/score-to-audio) is computed on it. Seven octaves from C1, 36
 bins an octave, Hann windows, one fixed filter length an octave and the sound halved in rate from octave to octave
@@ -72,7 +72,7 @@ def _filters(hz: NDArray, lengths: NDArray, rate: float) -> tuple[NDArray[np.com
 
 
 def tuning(samples: NDArray[np.float32], sample_rate: int) -> float:
-    """How far the sound is from A 440, in bins of a third of a semitone, -0.5 to 0.5: the mode of its strong peaks."""
+    """Tuning relative to A 440, in bins of a third of a semitone, -0.5 to 0.5: the mode of its strong peaks."""
     s = np.abs(stft(samples.astype(np.float32), PEAK_FFT, PEAK_FFT // 4, hann(PEAK_FFT).astype(np.float32)))
     middle, slope = s[1:-1], (s[2:] - s[:-2]) / 2
     bend = s[2:] + s[:-2] - 2 * middle

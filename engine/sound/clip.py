@@ -1,4 +1,4 @@
-"""Sound files: an AudioClip to bytes for saving, and a stranger's bytes to an AudioClip."""
+"""Sound files: encode an AudioClip, and decode untrusted bytes."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from engine.limits import AUDIO_BYTES, AUDIO_CHANNELS, MAX_RATE, MIN_RATE
 from engine.music.types import AudioClip, BadInput
 from engine.sound.containers import HEAD, decode, demuxer
 
-SHORTEST_SEC, LONGEST_SEC = 0.5, 60.0  # a longer recording is read up to here
-SILENCE = 10 ** (-60 / 20)  # a recording whose peak stays below is taken for silence
+SHORTEST_SEC, LONGEST_SEC = 0.5, 60.0  # longer recordings are cut
+SILENCE = 10 ** (-60 / 20)  # peak of a silent recording
 READ = "WAV, FLAC, AIFF, M4A, WebM, OGG or MP3"
 FORMATS = {"WAV", "WAVEX", "FLAC", "AIFF", "OGG", "MP3"}
 FIRST_BYTES = (b"RIFF", b"fLaC", b"FORM", b"OggS", b"ID3", b"\xff\xfb", b"\xff\xf3", b"\xff\xf2")
 
 
 def to_int16(clip: AudioClip) -> NDArray[np.int16]:
-    """int16 of the samples' shape, what a browser plays without changing its level."""
+    """int16 samples, which a browser plays without normalising the level."""
     return np.round(np.clip(clip.samples, -1, 1) * 32767).astype(np.int16)
 
 
 def encode_audio(clip: AudioClip, format: str = "wav", comment: str = "") -> bytes:
-    """A 16-bit sound file; the comment travels inside it (how the sound was made: seed, style, piano and credit).
+    """A 16-bit sound file; with a comment (seed, style, piano and credit).
 
     format  "wav" or "flac"; any other raises BadInput
     """
@@ -47,8 +47,8 @@ def read_audio(data: bytes) -> AudioClip:
 def read_stereo(data: bytes) -> AudioClip:
     """A recording from an untrusted file, at its own sample rate: the first minute, without its constant offset.
 
-    Two channels stay two, unless they cancel out, as when one is wired the wrong way round: then the louder one is
-    taken. More are mixed to one. Floating-point sound over full scale is turned down.
+    Stereo stays stereo unless the channels cancel out (inverted polarity): then the louder one is used. More channels
+    are mixed to one. Floating-point sound over full scale is attenuated.
 
     Raises BadInput for what is not WAV, FLAC, AIFF, M4A, WebM, OGG or MP3, over 20 MB, under half a second, at a rate
     or channel count out of bounds, and for sound that is silent or not finite.
@@ -63,7 +63,7 @@ def read_stereo(data: bytes) -> AudioClip:
             "choose a longer one."
         )
     if not np.isfinite(samples).all():
-        raise BadInput("This recording holds values that are not numbers; save it again as 16-bit WAV or FLAC.")
+        raise BadInput("This recording contains NaN or infinite samples; export it again as 16-bit WAV or FLAC.")
     samples = samples if samples.shape[1] == 2 else samples.mean(1, keepdims=True)
     samples -= samples.mean(0)
     if samples.shape[1] == 2 and cancel_out(samples):
@@ -84,7 +84,7 @@ def _decoded(data: bytes) -> tuple[NDArray[np.float32], int]:
     if kind := demuxer(data[:HEAD]):
         return decode(io.BytesIO(data), kind, 0.0, LONGEST_SEC, check_shape)
     if not data.startswith(FIRST_BYTES):
-        raise BadInput(f"This is not a recording I can read; save it as {READ}.")
+        raise BadInput(f"This recording cannot be read; save it as {READ}.")
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as file:
             if file.format not in FORMATS:
@@ -96,7 +96,7 @@ def _decoded(data: bytes) -> tuple[NDArray[np.float32], int]:
 
 
 def check_shape(sample_rate: int, channels: int) -> None:
-    """Raises BadInput for a rate or a number of channels that is not read."""
+    """Raises BadInput for an unsupported rate or number of channels."""
     if not MIN_RATE <= sample_rate <= MAX_RATE:
         raise BadInput(f"This recording has {sample_rate} Hz; {MIN_RATE} to {MAX_RATE} Hz are read, save it at 44100.")
     if channels > AUDIO_CHANNELS:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from engine.music.types import BadInput
 
-HEAD = 12  # bytes that show which container it is
+HEAD = 12  # bytes that identify the container
 EBML = b"\x1aE\xdf\xa3"
 ADTS = (b"\xff\xf1", b"\xff\xf9")
 CODECS = {"aac", "alac", "opus", "vorbis", "mp3", "mp3float", "flac", "pcm_s16le", "pcm_s16be", "pcm_f32le"}
@@ -21,7 +21,7 @@ DAMAGED = "This recording is damaged or of an unknown kind; save it as WAV, FLAC
 
 
 def demuxer(head: bytes) -> str:
-    """FFmpeg's name of the container that these first bytes begin; "" for none that is read here.
+    """FFmpeg's name of the container with these first bytes; "" for an unsupported one.
 
     >>> demuxer(b"\\x00\\x00\\x00\\x1cftypM4A "), demuxer(b"RIFF....WAVE")
     ('mp4', '')
@@ -34,11 +34,11 @@ def demuxer(head: bytes) -> str:
 
 
 def decode(source: BinaryIO | Path, kind: str, start_sec: float, seconds: float, accept: Check) -> Decoded:
-    """The first sound track, as it is: (num_samples, channels) and Hz.
+    """The first audio track, unchanged: (num_samples, channels) and Hz.
 
     kind     from `demuxer`; no other demuxer is tried, so nothing outside the file is opened
     seconds  the most that is read from `start_sec` on
-    accept   called with rate and channels before anything is decoded; raises BadInput for what is not wanted
+    accept   called with rate and channels before anything is decoded; raises BadInput to refuse
 
     Raises BadInput for a damaged file, one without sound and a codec that is not in CODECS.
     """

@@ -1,6 +1,6 @@
 """The guide signal: the performance on a sampled piano, as conditioning for the renderer.
 
-It gives the network the spectra of attacks and partials, which a small model would need long to learn from notes.
+It gives the network the spectra of attacks and partials, which a small model learns slowly from notes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ CHUNK_SEC = 2.0
 
 
 class Guide:
-    """The sound of a guide, made as far as it is asked for."""
+    """The sound of a guide, computed on demand."""
 
     def __init__(self, preview: Preview, performance: Performance):
         self._parts: Iterator[AudioClip] = preview.stream(performance, PIANO, CHUNK_SEC)
@@ -37,7 +37,7 @@ class Guide:
 
 
 def whole(preview: Preview, performance: Performance, samples: int, lead_sec: float = 4.0) -> NDArray[np.float32]:
-    """The first `samples` samples of the guide of an excerpt, whose notes of up to `lead_sec` before it sound on."""
+    """The first `samples` samples of the guide of an excerpt, including notes from up to `lead_sec` before it."""
     moved = Performance(
         np.maximum(performance.onset_sec + lead_sec, 0), performance.duration_sec, performance.pitch,
         performance.velocity,

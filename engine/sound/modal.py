@@ -1,8 +1,7 @@
-"""A piano made of physics instead of recordings: stiff strings struck by a felt hammer, heard through a soundboard.
+"""A physical model of a piano: stiff strings, felt hammer, soundboard.
 
-It answers open question V4 (how far does a learnt renderer get beyond a physical model?) behind the same interface as
-the sampled pianos. Each key has one to three strings; a string's partials are f_n = n f_0 sqrt(1 + B n^2) (Fletcher
-1964), each a damped sinusoid:
+It is a baseline for the learned renderer (question V4), with the same interface as the sampled pianos. Each key has one
+to three strings; a string's partials are f_n = n f_0 sqrt(1 + B n^2) (Fletcher 1964), each a damped sinusoid:
 
     hammer      strikes at an eighth of the string (a comb), and the harder the shorter: a low pass that opens with
                 velocity (Chaigne and Askenfelt 1994)
@@ -27,7 +26,7 @@ SAMPLE_RATE = 32000
 TAIL_SEC = 2.0
 UNDAMPED_KEY = 90
 BLOCK = 256  # samples that one matrix product makes of all partials
-FADE_DB = 70.0  # a note is computed until it has fallen so far
+FADE_DB = 70.0  # decay after which a note ends
 MAX_HZ = 14000.0
 GAIN = 0.05  # brings real performances to the level of the sampled pianos
 
@@ -60,7 +59,7 @@ def strike(key: int, velocity: int, held_sec: float, cents: float = 0.0) -> NDAr
     hz, size, fast, slow, share = strings(key)
     hz = hz * 2 ** (cents / 1200)
     force = float(np.clip(velocity, 1, 127)) / 127
-    even = np.sqrt((_struck(hz, size, key, 0.5) ** 2).sum())  # keys are voiced to one loudness at mezzo-forte
+    even = np.sqrt((_struck(hz, size, key, 0.5) ** 2).sum())  # keys are normalised to one loudness at mezzo-forte
     size = _struck(hz, size, key, force) * force**1.5 / even
     length = held_sec + (0.0 if key < UNDAMPED_KEY else 20.0)
     gone = FADE_DB / 8.686 / max(float(np.quantile(slow, 0.1)), 0.3)

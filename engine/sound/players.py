@@ -1,4 +1,4 @@
-"""Pianos that are no neural networks, behind one interface: what the rendering model is measured against."""
+"""Non-neural pianos behind one interface: baselines of the renderer."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def bank_player(folder: Path) -> Player:
 
 
 def levelled(clip: AudioClip, db: float = LEVEL_DB) -> AudioClip:
-    """The clip with the mean power of what sounds (down to 25 dB under its loudest) at `db` dBFS, or as near as peaks
-    allow: no comparison is won by being louder."""
+    """The clip with its gated mean power (down to 25 dB under the loudest) at `db` dBFS, or as close as peaks allow, so
+    that comparisons do not depend on level."""
     gain = level_gain(clip.samples, clip.sample_rate, db)
     return AudioClip(clip.samples * np.float32(gain), clip.sample_rate)

@@ -1,7 +1,7 @@
-"""Hear a performance at once: fluidsynth plays it, in this process, on a sampled piano.
+"""Preview of a performance on a sampled piano, by fluidsynth in this process.
 
-A preview sounds at 32 kHz, the rate of the stored pianos: above 16 kHz a piano has little to say. Loudness is never
-normalised: two performances compared by ear differ as played.
+The rate is 32 kHz, that of the stored pianos: a piano has little energy above 16 kHz. Loudness is never normalised, so
+that performances can be compared.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from engine.music.types import AudioClip, BadInput, Performance
 from engine.sound.room import Room
 
 SAMPLE_RATE = 32000
-BLOCK = 64  # fluidsynth acts on events every 64 samples, 2 ms; on that grid an onset is at most 1 ms off
+BLOCK = 64  # fluidsynth processes events every 64 samples (2 ms), so the error of an onset is at most 1 ms
 TAIL_SEC = 2.0
-FADE_SEC = 0.5  # the end of the tail fades, so that a pedal never lifted ends without a click
-PEDAL_WAIT_SEC = 6.0  # how long after the last key the tail waits for a pedal still down
+FADE_SEC = 0.5  # fade-out of the tail, against a click if the pedal is never lifted
+PEDAL_WAIT_SEC = 6.0  # maximum tail after the last key while the pedal is down
 LONGEST_SEC = 3600.0
 POLYPHONY = 96  # against 256, the dense end of an étude differs at -50 dB and takes half the time
 MAX_IDLE = 4
-KNEE = 0.8  # peaks above are rounded, never clipped
-PEDAL, KEY_UP, KEY_DOWN = 0, 1, 2  # in this order at the same moment: the pedal catches what the keys let go
+KNEE = 0.8  # soft-clipping threshold
+PEDAL, KEY_UP, KEY_DOWN = 0, 1, 2  # order of simultaneous events: the pedal first, so that it sustains released keys
 
 PIANO_FOLDER = Path(__file__).parent / "pianos"
 
@@ -40,8 +40,8 @@ class Piano:
     """One entry of the menu.
 
     files   SoundFonts; the first that exists is played
-    gain    brings the pianos to one loudness: real performances average -20 to -30 dBFS and seldom pass KNEE
-    credit  who recorded it and under which licence, to be shown beside the sound
+    gain    equalises the loudness of the pianos: real performances average -20 to -30 dBFS and seldom exceed KNEE
+    credit  author and licence, to be displayed
     """
 
     label: str
@@ -82,8 +82,8 @@ PIANOS: dict[str, Piano] = {
 class Preview:
     """Plays performances on the pianos of the menu.
 
-    One is enough for a whole app: every method may be called from any thread, and streams may run side by side.
-    A piano is loaded on first use (the grand in about half a second) and kept.
+    One instance serves an app: methods are thread-safe, and streams may run concurrently. A piano is loaded on first
+    use (the grand in about half a second) and cached.
     """
 
     PIANOS = PIANOS
@@ -97,7 +97,7 @@ class Preview:
         return {name: piano.label for name, piano in PIANOS.items() if any(f.exists() for f in piano.files)}
 
     def load(self, piano: str = "grand") -> None:
-        """Load a piano ahead of its first note. Raises BadInput like preview."""
+        """Load a piano in advance. Raises BadInput like preview."""
         Room(SAMPLE_RATE)
         self._give_back(piano, self._take(piano))
 
@@ -109,7 +109,7 @@ class Preview:
         return AudioClip.joined(self.stream(performance, piano, 30.0))
 
     def stream(self, performance: Performance, piano: str = "grand", chunk_sec: float = 1.0) -> Iterator[AudioClip]:
-        """The same sound in parts of chunk_sec seconds, the last one shorter, each as soon as it is made."""
+        """The same sound in parts of chunk_sec seconds, the last one shorter, as a stream."""
         if chunk_sec <= 0:
             raise BadInput(f"Parts of {chunk_sec:g} s were asked for; give more than 0 seconds.")
         end_sec = sounding_end(performance)
@@ -119,7 +119,7 @@ class Preview:
         chunk = max(1, round(chunk_sec * SAMPLE_RATE / BLOCK))
         fade = int(FADE_SEC * SAMPLE_RATE)
         room = Room(SAMPLE_RATE)
-        synth = self._take(piano)  # this stream's alone until it ends, so that no other listener's notes mix in
+        synth = self._take(piano)  # exclusive to this stream until it ends
         try:
             for start, sound in _play(synth, _events(performance), blocks, chunk):
                 left = blocks * BLOCK - start * BLOCK - np.arange(len(sound))  # samples to the end
@@ -177,9 +177,8 @@ def sounding_end(performance: Performance) -> float:
 
 
 def _events(performance: Performance) -> list[tuple[int, int, int, int]]:
-    """What to tell the synth: (block, kind, pitch, velocity or pedal value), in order of time.
-
-    A key struck again while it is held has only its last release: the new stroke itself ends the old sound.
+    """Events for the synth: (block, kind, pitch, velocity or pedal value), in order of time. Overlapping notes of one
+    key have only the last release: the new stroke ends the old sound.
     """
     n, p = len(performance), len(performance.pedal_sec)
     offset_sec = performance.onset_sec + np.maximum(performance.duration_sec, BLOCK / SAMPLE_RATE)
@@ -231,7 +230,7 @@ def _render(synth: Any, stereo: NDArray[np.float32], start: int, count: int) -> 
 
 
 def round_peaks(sound: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Leave what lies within KNEE as it is and bend the rest to stay under 1."""
+    """Soft clipping: unchanged within KNEE, compressed to below 1 above."""
     size = np.abs(sound)
     bent = KNEE + (1 - KNEE) * np.tanh((size - KNEE) / (1 - KNEE))
     return np.where(size > KNEE, np.sign(sound) * bent, sound).astype(np.float32)
@@ -294,7 +293,7 @@ def _open(piano: Piano) -> Any:
     if font == -1 or synth.program_select(0, font, 0, 0) == -1:
         synth.delete()
         raise BadInput(f"The SoundFont {path.name} could not be read; fetch it again, or choose another piano.")
-    # A voice fades in for 2 ms the first time it is used, never again: use each once now, so that all renderings agree.
+    # A voice fades in for 2 ms at its first use only: use each once now, so that output is deterministic.
     for index in range(2 * POLYPHONY):
         if synth.get_active_voice_count() < POLYPHONY:  # one voice a note, two if the piano is stereo
             synth.noteon(0, 21 + index % 88, 1)
@@ -304,7 +303,7 @@ def _open(piano: Piano) -> Any:
 
 
 def _silence(synth: Any) -> None:
-    """End every sound and lift the pedal: the next note comes out of silence."""
+    """End every sound and lift the pedal."""
     synth.system_reset()  # lifts the pedal, but only releases the notes
     synth.all_sounds_off(0)
     _render(

@@ -1,4 +1,4 @@
-"""What is likely to be wrong with a reference that can be used all the same: one sentence each."""
+"""Warnings about a usable reference, one sentence each."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from engine.music.types import Performance
 FLAT_SHARE = 1e-4  # of the samples lie on the highest or lowest value; recordings that are not clipped have 1e-5
 MIN_NOTES = 5
 BAND_HZ = 500.0
-MIN_HZ = 5600.0  # quiet recordings of pianos reach 6.4 kHz; what was saved at 8 or 11 kHz does not
-MUTE_DB = -75.0  # of a band against the loudest one: nothing is in it
+MIN_HZ = 5600.0  # soft piano recordings reach 6.4 kHz; recordings at 8 or 11 kHz do not
+MUTE_DB = -75.0  # level of an empty band relative to the loudest
 WINDOW = 4096
 
 
@@ -32,7 +32,7 @@ def remarks_on_sound(samples: NDArray[np.float32], rate: int) -> tuple[str, ...]
 
 
 def remarks_on_notes(notes: Performance) -> tuple[str, ...]:
-    """Remarks on what is played in a reference, when that is known."""
+    """Remarks on the notes of a reference, if known."""
     if len(notes) >= MIN_NOTES:
         return ()
     return (

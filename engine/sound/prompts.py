@@ -1,7 +1,7 @@
-"""Prompts: a few seconds of a real or sampled piano that say how a rendering shall sound.
+"""Prompts: a few seconds of a real or sampled piano, the reference sound of a render.
 
-A prompt is 3 to 10 s of mono sound at 32 kHz, brought to one loudness, with the notes that are heard in it when they
-are known. `gallery` has those that come with Étude, `prepare_prompt` makes one of any recording.
+A prompt is 3 to 10 s of mono sound at 32 kHz at a fixed level, with its notes if known. `gallery` has the prompts of
+Étude, `prepare_prompt` makes one from a recording.
 """
 
 from __future__ import annotations
@@ -28,28 +28,28 @@ from engine.sound.stereo import Image, measure_image
 
 SAMPLE_RATE = 32_000
 SHORTEST_SEC, LONGEST_SEC = 3.0, 10.0
-MAX_PEAK = 0.89  # -1 dBFS: a prompt with high peaks stays under LEVEL_DB rather than clip
-MAX_GAIN_DB = 36.0  # a recording that needs more is hiss
+MAX_PEAK = 0.89  # -1 dBFS: a prompt with high peaks gets a lower level than LEVEL_DB
+MAX_GAIN_DB = 36.0  # maximum gain, against amplified hiss
 MAX_CLIPPED = 0.01  # share of samples at full scale
-EDGE_SEC = 0.005  # both ends fade for so long: no click
+EDGE_SEC = 0.005  # fade at both ends
 FRAME_SEC = 0.05
-QUIET_DB = -45.0  # below the loudest frame: what lies under it at the start is waiting, not music
-LEAD_SEC = 0.05  # left before the first sound
-EARLY_SEC = 0.03  # notes that began so shortly before the excerpt still count as its first ones
+QUIET_DB = -45.0  # relative to the loudest frame: threshold of leading silence
+LEAD_SEC = 0.05  # kept before the first sound
+EARLY_SEC = 0.03  # notes that start this little before the excerpt are included
 
 FOLDER = Path(__file__).parent / "prompts_data"
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """How a rendering shall sound.
+    """The reference sound of a render.
 
     clip    AudioClip, mono, 32 kHz, 3 to 10 s, levelled
-    notes   what is played in it, seconds from the clip's start, pedal too; None when it is not known
-    name    what a menu calls it
-    credit  player, source and licence, to be shown wherever its sound is used; "" for a visitor's own
-    image   what its two channels differ in; None for a recording of one channel
-    remarks  what is likely to be wrong with it, one sentence each; not part of its digest
+    notes   its notes and pedal, seconds from the clip's start; None if unknown
+    name    name in menus
+    credit  player, source and licence, to be displayed with its sound; "" for a visitor's own
+    image   stereo image; None for a mono recording
+    remarks  warnings, one sentence each; not part of its digest
     """
 
     clip: AudioClip
@@ -70,7 +70,7 @@ class Prompt:
         return digest(self)
 
     def with_notes(self, notes: Performance) -> Prompt:
-        """The prompt with what a transcriber found in it."""
+        """The prompt with transcribed notes."""
         return replace(self, notes=notes, remarks=(*self.remarks, *remarks_on_notes(notes)))
 
 
@@ -80,10 +80,10 @@ def prepare_prompt(
 ) -> Prompt:  # fmt: skip
     """Cut, resample and level a recording into a Prompt.
 
-    clip       AudioClip at 8 to 192 kHz; the image of two channels is kept beside their mean
-    start_sec  where the excerpt begins, seconds; a silent beginning of it is left out as far as 3 s remain
-    seconds    how long it is, 3 to 10; shorter, down to 3, where the recording ends
-    notes      what is played in the whole recording, seconds from its start; cut like the sound
+    clip       AudioClip at 8 to 192 kHz; stereo is stored as mean and image
+    start_sec  start of the excerpt, seconds; leading silence is removed if 3 s remain
+    seconds    its length, 3 to 10; down to 3 at the end of the recording
+    notes      notes of the whole recording, seconds from its start; cut like the sound
 
     Raises BadInput for an excerpt outside the recording, under 3 s, silent, mostly clipped, or not finite.
     """
@@ -185,7 +185,7 @@ def _frames_db(samples: NDArray[np.float32], rate: int) -> NDArray[np.float64]:
 
 
 def _waiting(samples: NDArray[np.float32], rate: int) -> int:
-    """How many samples pass before the music begins. Raises BadInput for silence."""
+    """Samples of leading silence. Raises BadInput if all is silent."""
     if not len(samples) or np.abs(samples).max() < SILENCE:
         raise BadInput("This excerpt is silent (its peak is under -60 dBFS); choose a part with sound.")
     level = _frames_db(samples, rate)
@@ -194,7 +194,7 @@ def _waiting(samples: NDArray[np.float32], rate: int) -> int:
 
 
 def _levelled(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The excerpt at LEVEL_DB: pauses do not count, and peaks stay under MAX_PEAK."""
+    """The excerpt at LEVEL_DB: gated, with peaks under MAX_PEAK."""
     samples = samples - samples.mean(dtype=np.float64)
     mean_db = sounding_db(_frames_db(samples, SAMPLE_RATE))
     gain = 10 ** (min(LEVEL_DB - mean_db, MAX_GAIN_DB) / 20)

@@ -1,4 +1,4 @@
-"""Recordings of any length from the user's own disk: for transcription and measurement. Uploads go through clip.py."""
+"""Recordings of any length from the local disk, for transcription and measurement. Uploads go through clip.py."""
 
 from __future__ import annotations
 
@@ -34,14 +34,15 @@ class StreamResampler:
         self._stream = None if old_rate == new_rate else soxr.ResampleStream(old_rate, new_rate, channels, "float32")
 
     def push(self, samples: NDArray[np.float32], last: bool = False) -> NDArray[np.float32]:
-        """(n,) or (n, 2) -> what is ready by now, of as many channels."""
+        """(n,) or (n, 2) -> the output so far, with the same channels."""
         given = np.ascontiguousarray(samples, np.float32)
         made = given if self._stream is None else self._stream.resample_chunk(given, last=last)
         self.made += len(made)
         return made
 
     def finish(self, total: int | None = None) -> NDArray[np.float32]:
-        """What is left. total: samples of the whole; longer output is cut, shorter output is padded with silence."""
+        """The remaining output. total: samples of the whole; longer output is cut, shorter output is padded with
+        silence."""
         empty = np.zeros(0 if self._channels == 1 else (0, self._channels), np.float32)
         left = self.push(empty, last=True)
         if total is None:
@@ -54,18 +55,18 @@ class StreamResampler:
 def read_recording(
     path: Path, sample_rate: int | None = None, start_sec: float = 0.0, seconds: float = LONGEST_SEC
 ) -> AudioClip:
-    """A sound file, mono, as loud as it is.
+    """A sound file, mono, without level change.
 
     sample_rate         Hz to bring it to; None keeps its own
     start_sec, seconds  the part to read; up to an hour
-    Raises BadInput for what is no sound file, lasts under half a second or holds values that are not numbers.
+    Raises BadInput for an invalid file, one under half a second, and NaN or infinite samples.
     """
     sound, rate = _decoded(path, start_sec, seconds)
     if len(sound) < SHORTEST_SEC * rate:
         raise BadInput(f"{path.name} lasts {len(sound) / rate:.2f} s from {start_sec:g} s on; {SHORTEST_SEC:g} s are "
                        "needed, choose a longer recording.")  # fmt: skip
     if not np.isfinite(sound).all():
-        raise BadInput(f"{path.name} holds values that are not numbers; save it again as 16-bit WAV or FLAC.")
+        raise BadInput(f"{path.name} contains NaN or infinite samples; export it again as 16-bit WAV or FLAC.")
     mono = sound.mean(1)
     rate_wanted = sample_rate or rate
     return AudioClip(resample(mono, rate, rate_wanted), rate_wanted)
@@ -100,4 +101,4 @@ def _decoded(path: Path, start_sec: float, seconds: float) -> tuple[NDArray[np.f
             raise BadInput(f"{path} is a folder; name a sound file in it.") from None
         if not path.exists():
             raise BadInput(f"There is no file {path}; check the name and the folder.") from None
-        raise BadInput(f"{path.name} is not a recording I can read; save it as {READ}.") from error
+        raise BadInput(f"{path.name} cannot be read as a recording; save it as {READ}.") from error

@@ -1,6 +1,6 @@
 """A small room around a dry piano, by convolution with its echo, whole or in parts.
 
-fluidsynth has a reverb too, but its echoes drift from the moment it starts: no performance would sound the same twice.
+fluidsynth's own reverb is modulated from its start, so its output is not reproducible.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ LEVEL = 0.22  # energy of the echoes against the direct sound, as an amplitude r
 
 @cache
 def room_response(sample_rate: int) -> NDArray[np.float32]:
-    """What a hand clap sounds like in the room, without the clap itself: (num_samples,), always the same.
+    """Impulse response of the room without the direct sound: (num_samples,), constant.
 
-    Noise that dies away, each frequency at its own rate (Moorer, About this reverberation business, 1979).
+    Decaying noise with a rate per frequency (Moorer, About this reverberation business, 1979).
     """
     count = int(max(DECAY_SEC) * sample_rate)
     time = np.arange(count) / sample_rate
@@ -39,7 +39,7 @@ def room_response(sample_rate: int) -> NDArray[np.float32]:
 
 
 class Room:
-    """Adds the echoes to a sound that comes in parts; later parts carry the echoes of earlier ones on."""
+    """Streaming reverb: later parts include the echoes of earlier ones."""
 
     def __init__(self, sample_rate: int) -> None:
         self._response = room_response(sample_rate)

@@ -29,7 +29,7 @@ class Bank:
     """The recorded notes of one piano; each is read, and tuned to a key, when first played.
 
     rows         one dict a recording, see the module
-    velocity_db  how much louder velocity 127 is than 12.7, beside the layers' own difference in colour
+    velocity_db  level difference of velocities 127 and 12.7, in addition to the layers' timbre
     """
 
     folder: Path
@@ -44,7 +44,7 @@ class Bank:
         return cls(Path(folder), json.loads((Path(folder) / "index.json").read_text()), velocity_db)
 
     def recording(self, key: int, velocity: int) -> dict:
-        """The row that this key sounds from at this velocity: the layer of the velocity, the nearest key in it."""
+        """The row for a key and velocity: the velocity's layer, and the nearest key in it."""
         if (key, velocity) not in self._choice:
             layer = [r for r in self.rows if r["lovel"] <= velocity <= r["hivel"]] or self.rows
             self._choice[key, velocity] = min(layer, key=lambda r: abs(r["key"] - key))

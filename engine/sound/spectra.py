@@ -1,4 +1,4 @@
-"""Spectra as the measurements of sound use them: mel bands, a bank of semitones, levels in decibels."""
+"""Spectra for the measures of sound: mel bands, semitone bands, levels in decibels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from engine.sound.chroma import hann
 
-LEVEL_DB = -23.0  # dBFS of what sounds: where the preview pianos and the recordings lie, and sounds are brought to
+LEVEL_DB = -23.0  # gated dBFS, the typical level of the preview pianos and recordings, and the target of level matching
 MAX_PEAK = 0.98
 BLOCK_FRAMES = 2000  # frames at a time: memory stays under 300 MB for an hour of sound
 
@@ -82,7 +82,7 @@ def level_db(samples: NDArray[np.float32], sample_rate: int, step_sec: float = 0
 
 
 def sounding_db(level: NDArray[np.float64]) -> float:
-    """Mean power in dB of the frames that sound, down to 25 dB under the loudest: pauses do not count.
+    """Gated mean power in dB, of frames down to 25 dB under the loudest.
 
     >>> f"{sounding_db(np.array([-20.0, -20.0, -60.0])):.1f}"
     '-20.0'
@@ -91,8 +91,7 @@ def sounding_db(level: NDArray[np.float64]) -> float:
 
 
 def level_gain(samples: NDArray[np.float32], sample_rate: int, db: float = LEVEL_DB) -> float:
-    """What to multiply a sound with so that what sounds comes to `db` dBFS (`sounding_db`), or as near as its peak,
-    times the gain, stays under MAX_PEAK; 1 for silence.
+    """Gain to bring a sound to `db` dBFS (`sounding_db`), limited so that its peak stays under MAX_PEAK; 1 for silence.
 
     >>> tone = np.sin(np.arange(32000) / 10).astype(np.float32)
     >>> round(level_gain(tone, 32000, -23.01), 3)

@@ -1,4 +1,4 @@
-"""The stereo image of a recording, band by band, and a side channel that has it."""
+"""The stereo image of a recording, per band."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from engine.sound.bands import in_bands, spectra
 WIDEST_DB = 3.0  # of the side against the middle
 NARROWEST_DB = -30.0
 MAX_LEAN = 0.7
-SILENT = 1e-3  # of the middle's energy: a recording whose side has less is mono
+SILENT = 1e-3  # of the middle's energy: minimum side energy of a stereo recording
 
 
 @dataclass(frozen=True)
 class Image:
-    """What the side, (left - right) / 2, is made of, against the middle, (left + right) / 2, per band.
+    """The side, (left - right) / 2, relative to the middle, (left + right) / 2, per band.
 
-    lean   (COUNT,) amplitude of the middle that the side contains: positive leans to the left
-    width  (COUNT,) energy of the rest of the side against the middle's
+    lean   (COUNT,) amplitude of the middle in the side: positive is towards the left
+    width  (COUNT,) energy of the uncorrelated side relative to the middle's
     """
 
     lean: tuple[float, ...]
@@ -28,7 +28,7 @@ class Image:
 
 
 def measure_image(left: NDArray, right: NDArray) -> Image | None:
-    """The image of two channels (num_samples,) at 32 kHz; None when they are the same."""
+    """The image of two channels (num_samples,) at 32 kHz; None if they are equal."""
     middle, side = spectra((left + right) / 2), spectra((left - right) / 2)
     energy = in_bands((np.abs(middle) ** 2).sum(0)) + 1e-12
     beside = in_bands((np.abs(side) ** 2).sum(0))

@@ -1,7 +1,7 @@
-"""What notes a recording holds, heard by transkun 2.0.1 (Yujia Yan, MIT), whose weights come in its package.
+"""Piano transcription with transkun 2.0.1 (Yujia Yan, MIT), whose package includes its weights.
 
-It serves the prompts that arrive without their MIDI, and the evaluation of every sound that is made here: on renders
-with known notes it finds 99 of 100. `note_f1` and its companions compare what it heard with what was played.
+It transcribes prompts without MIDI, and renders for evaluation, where it finds 99 of 100 known notes. `note_f1` and
+related functions compare transcribed and played notes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from engine.music.types import AudioClip, BadInput, Performance
 from engine.progress import ProgressCallback
 
-WINDOW_SEC, STEP_SEC = 16.0, 12.0  # half of the default overlap: two thirds of the time, the same notes
+WINDOW_SEC, STEP_SEC = 16.0, 12.0  # half of the default overlap: same notes in two thirds of the time
 SUSTAIN = -64  # transkun's pitch of the sustain pedal; -67 is the soft pedal
 ONSET_TOLERANCE = 0.05  # seconds, as in MIREX
 LONGEST_SEC = 3600.0
@@ -31,12 +31,12 @@ _lock = threading.Lock()  # one transcription at a time: each takes two gigabyte
 
 
 def transcribe(clip: AudioClip, progress: ProgressCallback | None = None) -> Performance:
-    """The notes, velocities and sustain pedal that are heard in a clip of piano music, sorted by (onset, pitch).
+    """Transcribe a clip of piano music: notes, velocities and sustain pedal, sorted by (onset, pitch).
 
     clip     any sample rate and length; 16 s are read at a time, at about 0.7 s of one core per second
-    progress  told the share done, 0 to 1, before each window; what it raises ends the work
+    progress  called with the finished share, 0 to 1, before each window; raise in it to cancel
     returns  seconds from the clip's start; velocities 1..127; pedal events of value 127 (down) and 0 (up)
-    Raises BadInput when transkun is not installed and for over an hour of sound.
+    Raises BadInput if transkun is not installed, and for over an hour of sound.
     """
     if clip.duration_sec > LONGEST_SEC:
         minutes = clip.duration_sec / 60
@@ -56,7 +56,7 @@ def _hear(model: Any, clip: AudioClip, windows: int, progress: ProgressCallback 
         samples = soxr.resample(samples, clip.sample_rate, model.fs)
     hear_window, done = type(model).transcribeFrames, 0
 
-    def counted(*args: Any, **options: Any) -> Any:  # transkun has no notion of progress: count its windows
+    def counted(*args: Any, **options: Any) -> Any:  # transkun has no progress callback: count its windows
         nonlocal done
         if progress is not None:
             progress(min(done / windows, 1.0))
@@ -86,7 +86,7 @@ def _performance(events: list[Any]) -> Performance:
 
 @cache
 def _load() -> Any:
-    """The network with its weights, 13.6 million parameters. Raises BadInput when the package is missing."""
+    """The network with its weights, 13.6 million parameters. Raises BadInput if the package is missing."""
     import torch
 
     try:
@@ -128,7 +128,7 @@ class _mel_filters:
 
 @dataclass(frozen=True)
 class TranscriptionScore:
-    """How well the notes that were heard are those that were played; see `transcription_score`.
+    """Agreement of transcribed and played notes; see `transcription_score`.
 
     precision, recall, f1  of notes: same pitch, onset within the tolerance
     onset_error_ms         mean distance of the matched onsets, milliseconds (0 without a match)
@@ -151,7 +151,7 @@ class TranscriptionScore:
 def match_notes(
     reference: Performance, estimate: Performance, onset_tolerance: float = ONSET_TOLERANCE
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """As many pairs as possible of notes with the same pitch and onsets within the tolerance (seconds).
+    """Maximum matching of notes with the same pitch and onsets within the tolerance (seconds).
 
     returns  (k,) indices into reference and (k,) into estimate, each note once
 
@@ -180,7 +180,7 @@ def match_notes(
 def transcription_score(
     reference: Performance, estimate: Performance, onset_tolerance: float = ONSET_TOLERANCE
 ) -> TranscriptionScore:
-    """Compare the notes heard with the notes played. Nothing heard where nothing was played counts as 1."""
+    """Compare transcribed with played notes. No notes in both counts as 1."""
     mine, theirs = match_notes(reference, estimate, onset_tolerance)
     played, heard, matched = len(reference), len(estimate), len(mine)
     silent = played == heard == 0
@@ -198,7 +198,7 @@ def transcription_score(
 def note_f1(
     reference: Performance, estimate: Performance, onset_tolerance: float = ONSET_TOLERANCE
 ) -> tuple[float, float, float]:
-    """(precision, recall, f1) of the notes heard, by pitch and onset.
+    """(precision, recall, f1) of transcribed notes, by pitch and onset.
 
     >>> c_and_e = Performance([0.0, 0.5], [0.4, 0.4], [60, 64], [80, 80])
     >>> only_c = Performance([0.02], [0.3], [60], [70])

@@ -1,17 +1,16 @@
-"""Writing tokens: a score as the Composer reads and writes it, one compound token per note.
+"""The Composer's tokens: a score as one compound token per note.
 
-A note is five sub-tokens, decided in this order:
+A note is five sub-tokens, in this order:
 
-    advance   beats from the note before (0 the same beat); STOP ends the piece, or the passage that is filled in
+    advance   beats from the note before (0 the same beat); STOP ends the piece or the infilled passage
     position  ticks inside the beat, 24 to a quarter
     staff     0 upper, 1 lower
     pitch     MIDI number, transposed so that the key signature has no sharps or flats
     duration  class of DURATION_TICKS
 
 They are the score half of ECP (family, beat position, pitch, duration; see `engine.tokens.ecp`) with two changes: the
-Metric steps are folded into the notes, which makes 256 notes 256 steps instead of 410, and the hand is written down.
-Beats restart at every barline, so the metre is never lost; a beat is a quarter, or a dotted quarter in 3/8, 6/8, 9/8
-and 12/8. Grace notes are left out.
+Metric steps are folded into the notes, so 256 notes have 256 steps instead of 410, and there is a staff token. Beats
+restart at every barline; a beat is a quarter, or a dotted quarter in 3/8, 6/8, 9/8 and 12/8. Grace notes are omitted.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ def meter_id(ts_num: int, ts_den: int) -> int:
 
 
 def beat_ticks(ts_num: ArrayLike, ts_den: ArrayLike) -> NDArray[np.int64]:
-    """Ticks of the beat that `advance` counts: 36 in 3/8, 6/8, 9/8, 12/8, else 24.
+    """Ticks per beat of `advance`: 36 in 3/8, 6/8, 9/8, 12/8, else 24.
 
     >>> beat_ticks([3, 6, 2], [4, 8, 2])
     array([24, 36, 24])
@@ -61,7 +60,7 @@ def beat_ticks(ts_num: ArrayLike, ts_den: ArrayLike) -> NDArray[np.int64]:
 
 
 def key_shift(fifths: int) -> int:
-    """Semitones, -6 to 5, that bring a key signature to none.
+    """Semitones, -6 to 5, of the transposition to no key signature.
 
     >>> [key_shift(f) for f in (0, 1, -1, 6)]
     [0, 5, -5, -6]
@@ -70,7 +69,7 @@ def key_shift(fifths: int) -> int:
 
 
 def is_minor(pitch: NDArray, duration: NDArray) -> bool:
-    """Whether notes in a signature without sharps or flats are nearer to A minor than to C major (Krumhansl)."""
+    """Whether notes without key signature fit A minor better than C major (Krumhansl)."""
     return minor_fit(pitch, duration, 0) > 0
 
 
@@ -84,7 +83,7 @@ class Bars:
     first    (m,) index of its first beat, counted through the piece
     meter    (m,) index into METERS
     fifths   (m,) key signature
-    offset   (m,) ticks of the bar that are missing before its start (a pickup's)
+    offset   (m,) missing ticks before a pickup
     """
 
     start: NDArray[np.int64]
@@ -118,7 +117,7 @@ class Written:
 
     @property
     def in_bar(self) -> NDArray[np.int64]:
-        """(n,) ticks from where the bar would start were it whole, at most MAX_BAR_TICKS - 1."""
+        """(n,) ticks from the start of the whole bar, pickups extrapolated; at most MAX_BAR_TICKS - 1."""
         return np.minimum(self.tick - self.bars.start[self.bar] + self.bars.offset[self.bar], MAX_BAR_TICKS - 1)
 
     @property
@@ -140,7 +139,7 @@ def make_bars(
     onset_quarter: NDArray, duration_quarter: NDArray, position_quarter: NDArray, ts_num: NDArray, ts_den: NDArray,
     fifths: NDArray,
 ) -> Bars:  # fmt: skip
-    """Bars from the columns of a Measures (quarters); a pickup's beats count from where the whole bar would start."""
+    """Bars from the columns of a Measures (quarters); a pickup's beats count from the start of the whole bar."""
     start = np.round(np.asarray(onset_quarter) * TICKS_PER_QUARTER).astype(np.int64)
     end = np.round((onset_quarter[-1] + duration_quarter[-1]) * TICKS_PER_QUARTER)
     length = np.maximum(np.diff(np.append(start, int(end))), 1)
@@ -155,7 +154,7 @@ def make_bars(
 def make_written(
     onset_quarter: NDArray, duration_quarter: NDArray, pitch: NDArray, staff: NDArray, grace: NDArray, bars: Bars
 ) -> Written:
-    """Quantise notes to the grid, each relative to its own bar; grace notes and doubled keys are left out."""
+    """Quantise notes to the grid, each relative to its own bar; grace notes and duplicate notes are omitted."""
     exact_start = bars.start / TICKS_PER_QUARTER
     bar = np.clip(np.searchsorted(exact_start, np.asarray(onset_quarter) + 1e-4, side="right") - 1, 0, None)
     tick = np.round(np.asarray(onset_quarter) * TICKS_PER_QUARTER).astype(np.int64)
@@ -175,7 +174,7 @@ def make_written(
 
 
 def write_tokens(score: Score) -> Written:
-    """A Score on the Composer's grid; `source` tells which of its notes each row is."""
+    """A Score on the Composer's grid; `source` is the index of each row's note."""
     m = score.measures
     bars = make_bars(m.onset_quarter, m.duration_quarter, m.position_quarter, m.ts_num, m.ts_den, m.fifths)
     staff = np.where(score.staff > 0, score.staff, np.where(score.pitch >= 60, 1, 2))

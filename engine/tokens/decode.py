@@ -1,4 +1,4 @@
-"""Decoding of ECP: from tokens, written by us or by a model, to a score and its performance (spec A.5)."""
+"""Decoding of ECP tokens, from the encoder or a model, to a score and its performance."""
 
 from __future__ import annotations
 
@@ -42,21 +42,21 @@ from engine.tokens.tables import (
     VELOCITY,
 )  # fmt: skip
 
-MAX_REPAIRED = 0.01  # of the events; beyond, a generation has failed
+MAX_REPAIRED = 0.01  # of the events; more means a failed generation
 UNKNOWN_VELOCITY = 64.0
 
 
 @dataclass(frozen=True)
 class Repairs:
-    """What the decoder had to mend.
+    """Counts of repairs by the decoder.
 
     events            notes and Metric steps that were there
-    stray_steps       a BOS inside, a Metric without position or before the first beat: passed over
-    disordered_steps  a Metric that steps back within its beat: obeyed
+    stray_steps       a BOS inside, a Metric without position or before the first beat: skipped
+    disordered_steps  a Metric that steps back within its beat: accepted
     orphan_notes      before any Metric, or without pitch or duration: dropped
     doubled_notes     a second note on one key at one position: dropped
-    incomplete_notes  some but not all performance columns known: the rest taken from the chord
-    overlaps          still held for over 5 % of its length when its key is struck again: shortened
+    incomplete_notes  some performance columns missing: taken from the chord
+    overlaps          overlaps the next stroke of its key by over 5 % of its length: shortened
     """
 
     events: int
@@ -80,7 +80,7 @@ class Repairs:
 
     @property
     def failed(self) -> bool:
-        """More than 1 % of the events were mended: take it as a failed generation."""
+        """Whether more than 1 % of the events were repaired: a failed generation."""
         return self.share > MAX_REPAIRED
 
 
@@ -89,7 +89,7 @@ class Decoded:
     """A score whose quarters are the tokens' beats, counted from the first Metric, and its performance.
 
     performance  note i is note i of the score
-    step         (n,) the row of the tokens that note i came from
+    step         (n,) token row of note i
     """
 
     score: Score
@@ -120,7 +120,7 @@ def _check(tokens: NDArray, columns: tuple[int, ...]) -> NDArray[np.int64]:
 
 
 def _walk(tokens: NDArray) -> tuple[_Notes, dict[str, int]]:
-    """Find the notes and where they stand; count what is out of order."""
+    """Find the notes and their positions; count disorder."""
     family = tokens[:, FAMILY]
     ends = np.flatnonzero((family == EOS) | (family == IGN))
     tokens = tokens[: ends[0]] if len(ends) else tokens
@@ -161,7 +161,7 @@ def decode_score(tokens: NDArray) -> Score:
 
 
 def decode(tokens: NDArray, start_sec: float | None = None) -> Decoded:
-    """Play a segment of tokens.
+    """Decode a segment of tokens to score and performance.
 
     tokens     (T, 8 or 9), one segment
     start_sec  when the first played chord's grid time falls (a Segment's own start_sec); None: the earliest note at 0 s

@@ -7,8 +7,8 @@
     179 .. 278   time shift of 10 ms to 1 s
     279 .. 310   velocity of the notes that follow, 32 classes of 4
 
-At one moment keys are released before others are struck, each in ascending pitch; a velocity is told only when it
-changes. The pedal is not told: a note lasts as long as its key is held, as in ECP.
+Simultaneous releases precede strokes, each in ascending pitch; a velocity event occurs only on change. There is no
+pedal: a note lasts as long as its key is held, as in ECP.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ MAX_HELD_SEC = 5.0  # of a note that is never released; Performance RNN's limit
 
 @dataclass(frozen=True)
 class EventRepairs:
-    """What `decode_events` had to mend.
+    """Counts of repairs by `decode_events`.
 
     events         there were, without PAD, BOS and EOS
-    stray_offs     releases of a key that was up: passed over
+    stray_offs     releases of a key that was up: skipped
     restruck       strikes of a key that was down: it is released just then
     never_released notes still down at the end: they last until there, at most 5 s
     empty          notes released at the moment they were struck: 10 ms long
@@ -63,10 +63,10 @@ class EventRepairs:
 
 
 def encode_events(performance: Performance) -> NDArray[np.int64]:
-    """Tell a performance in events, (E,) int64, without BOS and EOS; the first note is struck at time 0.
+    """Encode a performance as events, (E,) int64, without BOS and EOS; the first note is at time 0.
 
-    Times are rounded to 10 ms and a note lasts at least that long. Notes off the piano's keys are left out; of two
-    strikes of one key at one moment the louder stays; a key that is struck again is released just before.
+    Times are rounded to 10 ms and a note lasts at least that long. Notes outside the piano are omitted; of two
+    simultaneous strokes of one key the louder is kept; a key is released just before its next stroke.
     """
     pitch = performance.pitch.astype(np.int64)
     inside = np.flatnonzero((pitch >= PITCH_LOW) & (pitch <= PITCH_HIGH))
@@ -108,9 +108,8 @@ def encode_events(performance: Performance) -> NDArray[np.int64]:
 
 
 def decode_events(events: NDArray) -> tuple[Performance, EventRepairs]:
-    """Play events, (E,) ints; PAD and BOS are passed over, EOS ends them. Notes come in the order of being struck.
-
-    Raises ValueError when an event is not in the vocabulary.
+    """Decode events, (E,) ints; PAD and BOS are skipped, EOS ends them. Notes are in order of onset. Raises ValueError
+    for an event outside the vocabulary.
     """
     events = np.asarray(events).astype(np.int64)
     if events.ndim != 1 or (events < 0).any() or (events >= NUM_EVENTS).any():

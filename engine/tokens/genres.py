@@ -1,4 +1,4 @@
-"""The genres that a piece may be asked to be, and which of them are dances."""
+"""Genres as a condition, and the dances among them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a Score to the tick grid of ECP and to its score tokens, and back."""
+"""Conversion between a Score, the tick grid of ECP and score tokens."""
 
 from __future__ import annotations
 
@@ -31,16 +31,18 @@ MAX_NOTES, MAX_STEPS = 256, 512  # of one segment, BOS and EOS included in the s
 
 
 def _round(x: NDArray) -> NDArray[np.int64]:
-    return np.floor(x + 0.5 + 1e-6).astype(np.int64)  # halves up, and the float error of a third does not count
+    return np.floor(x + 0.5 + 1e-6).astype(
+        np.int64
+    )  # rounds halves up, with a tolerance for the float error of a third
 
 
 def measure_ticks(measures: Measures, unit: BeatUnit = "musical") -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Tick of each measure's first moment, (m,), and the length of its beat in quarters, (m,).
 
     Every bar starts on a beat, a multiple of 24 ticks, so that onsets are quantised within their measure and never
-    against the piece (15 % of nASAP onsets are off a piece-wide grid, 2 % off this one). A measure that ends inside a
-    beat is followed by the next beat; a pickup keeps its place in its bar. Only with unit="quarter", where a bar of
-    3/8 cannot be a whole number of beats, measures follow one another directly.
+    against the piece (15 % of nASAP onsets are off a piece-wide grid, 2 % off this one). After a measure that ends
+    inside a beat, the next beat follows; a pickup keeps its position in its bar. Only with unit="quarter", where a bar
+    of 3/8 is not a whole number of beats, measures follow one another directly.
     """
     length = beat_quarters(measures.ts_num, measures.ts_den, unit)
     position = _round(TICKS_PER_BEAT * measures.position_quarter / length)
@@ -60,11 +62,11 @@ def measure_ticks(measures: Measures, unit: BeatUnit = "musical") -> tuple[NDArr
 class TickNotes:
     """The notes of a score on the grid, in the order of emission: tick, then grace notes first, then pitch.
 
-    index           (k,) the score note; of two voices on one key only the longer one is kept
+    index           (k,) the score note; of a unison only the longer note is kept
     onset_tick      (k,) 24 per beat
     duration_class  (k,) index into DURATION_TICKS, 0 for a grace note
     pitch           (k,) 21..108
-    kept            (n,) for each score note its row here, -1 where its pitch is outside the piano
+    kept            (n,) row of each score note, -1 if its pitch is outside the piano
     """
 
     index: NDArray[np.int64]
@@ -84,7 +86,7 @@ class TickNotes:
 
     @property
     def num_merged(self) -> int:
-        """Notes that share the key and the tick of another one."""
+        """Notes merged with another one of the same pitch and tick."""
         return int((self.kept >= 0).sum()) - len(self.index)
 
 
@@ -102,7 +104,7 @@ def tick_notes(score: Score, unit: BeatUnit = "musical") -> TickNotes:
     inside = np.flatnonzero((pitch >= PITCH_LOW) & (pitch <= PITCH_HIGH))
     order = inside[np.lexsort((row[inside], pitch[inside], ~grace[inside], tick[inside]))]
     t, p, g = tick[order], pitch[order], grace[order]
-    # repeated grace notes on one key are real strokes; two written notes on one key at one tick are one
+    # repeated grace notes are separate strokes; other duplicates at one tick are merged
     new = np.concatenate([[True], (np.diff(t) != 0) | (np.diff(p) != 0) | g[1:] | (g[1:] != g[:-1])])[: len(order)]
     group = np.cumsum(new) - 1
     longest = np.zeros(int(new.sum()), np.int64)
@@ -116,7 +118,7 @@ def tick_notes(score: Score, unit: BeatUnit = "musical") -> TickNotes:
 
 @dataclass(frozen=True)
 class ScoreSteps:
-    """Score tokens with the way back to the notes.
+    """Score tokens with the index of their notes.
 
     tokens  (T, 4) int16: family, beat position, pitch, duration
     note    (T,) row of the TickNotes, -1 on Metric, BOS and EOS
@@ -152,7 +154,7 @@ def score_steps(notes: TickNotes, chosen: slice, first_beat: int, last_beat: int
 
 @dataclass(frozen=True)
 class Span:
-    """A run of whole beats: notes[chosen], first and last beat, and whether it keeps the limits of a segment."""
+    """A run of whole beats: notes[chosen], first and last beat, and whether it is within the limits of a segment."""
 
     chosen: slice
     first_beat: int
@@ -191,7 +193,7 @@ def spans(notes: TickNotes, max_notes: int = MAX_NOTES, max_steps: int = MAX_STE
 def encode_score(score: Score, unit: BeatUnit = "musical") -> NDArray[np.int16]:
     """Score tokens of a whole piece, (T, 4): BOS, for each beat a Metric and its notes, EOS.
 
-    Raises ValueError when no note lies on the piano's keys.
+    Raises ValueError if no note is on the piano.
     """
     notes = tick_notes(score, unit)
     if not len(notes.index):
@@ -201,9 +203,8 @@ def encode_score(score: Score, unit: BeatUnit = "musical") -> NDArray[np.int16]:
 
 
 def score_of_ticks(onset_tick: NDArray, duration_class: NDArray, pitch: NDArray) -> tuple[Score, NDArray[np.int64]]:
-    """A Score in 4/4 whose quarters are the tokens' beats, and for each of its notes the row it came from.
-
-    Raises BadInput when there is no note.
+    """A Score in 4/4 whose quarters are the tokens' beats, and the token row of each note. Raises BadInput if there is
+    no note.
     """
     order = np.lexsort((np.arange(len(pitch)), pitch, duration_class != 0, onset_tick))
     onset = onset_tick[order] / TICKS_PER_BEAT

@@ -1,7 +1,7 @@
-"""Notes frame by frame: what a performance's keys and pedal do in every 20 ms, for the models that make sound.
+"""Frame-wise encoding of keys and pedal, every 20 ms, for the sound models.
 
-The clock of a performance is known, so no alignment is learned: each frame is told which notes start, with what
-velocity and how far into the frame, which sound on and how long they have, and which are let go.
+The times of a performance are known, so no alignment is learned: each frame encodes onsets with velocity and position,
+sounding notes with their remaining energy, and releases.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ WIDTH = KEYS * CHANNELS + 1  # and the pedal
 
 
 def note_frames(performance: Performance, frame_rate: float, start: int, frames: int) -> NDArray[np.float32]:
-    """(frames, WIDTH) what happens in the frames `start`, `start` + 1, ... of the performance.
+    """(frames, WIDTH) encoding of the frames `start`, `start` + 1, ... of the performance.
 
     Frame t is centred on t / frame_rate seconds; an event between two frames is split over both by its distance.
-    Channels of a key: 1 where it is struck; its velocity 0..1 there; 1 while its damper is up; velocity times what a
-    string of that pitch has left (exponential decay); 1 where the damper falls. The last column is the pedal 0..1.
+    Channels of a key: 1 at its onset; velocity 0..1 there; 1 while its damper is up; velocity times the exponential
+    decay of a string of that pitch; 1 at the damping. The last column is the pedal 0..1.
     """
     table = np.zeros((frames, KEYS, CHANNELS), np.float32)
     pedal = np.zeros(frames, np.float32)

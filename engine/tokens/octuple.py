@@ -1,9 +1,9 @@
-"""MIDI-VALLE's notes as integers: six fields a note, at 192 ticks a second, and how it cuts a performance to segments.
+"""MIDI-VALLE's note tokens (six fields, 192 ticks a second), and its cutting of a performance into segments.
 
 After the released tokenizer (an "Octuple" of six): pitch, velocity, duration, time since the previous note, position in
-a bar of two seconds, and number of that bar. Bars and positions are plain time from the start of the segment; tempo,
-metre and pedal are left out. A velocity half-way between two classes takes the louder one. Identifiers 0 to 3 of every
-field are PAD, BOS, EOS and MASK; value i is 4 + i.
+a bar of two seconds, and number of that bar. Bars and positions are time from the start of the segment; tempo, metre
+and pedal are omitted. A velocity half-way between two classes is rounded up. Identifiers 0 to 3 of every field are PAD,
+BOS, EOS and MASK; value i is 4 + i.
 
 >>> one = Performance([0.0, 0.5], [0.25, 1.0], [60, 64], [64, 127])
 >>> encode(one).tolist()
@@ -29,7 +29,7 @@ VELOCITIES = np.linspace(0, 127, 65)[1:].astype(int)  # 1, 3, 5, ... 127
 MAX_TICKS = 1152
 MAX_IOI = 383
 IOI_ZERO = 384  # value index of no time since the previous note
-BARS = 16  # that the model has rows for
+BARS = 16  # number of bar embeddings of the model
 SIZES = (92, 68, 1156, 772, 388, 20)  # identifiers of each field in the model, specials included
 
 SEGMENT_SECONDS = (15.0, 20.0)
@@ -39,10 +39,10 @@ SEGMENT_SEED = 42
 def encode(performance: Performance, absolute_time: bool = True) -> NDArray[np.int64]:
     """A segment's notes as (S, 6) identifiers between a BOS and an EOS row.
 
-    Notes go by (onset, pitch), the onset before it is rounded, and a velocity half-way between two classes takes the
-    upper one: as in the published arrays of MIDI-VALLE's own prompts. Pitches outside 21 to 108 are left out; what is
-    out of a field's range takes its last value. With `absolute_time` False, position and bar are MASK: the published
-    model knows from the bar when to stop (defect W8), a model trained so does not.
+    Notes are sorted by (unrounded onset, pitch), and a velocity half-way between two classes is rounded up, as in the
+    published arrays of MIDI-VALLE's prompts. Pitches outside 21 to 108 are omitted; values out of range are clamped.
+    With `absolute_time` False, position and bar are MASK, so that the model cannot derive its stopping time from the
+    bar (defect W8).
     """
     fits = (performance.pitch >= LOWEST) & (performance.pitch <= HIGHEST)
     onset = np.maximum(_ticks(performance.onset_sec[fits]), 0)
@@ -61,9 +61,9 @@ def encode(performance: Performance, absolute_time: bool = True) -> NDArray[np.i
 
 
 def decode(tokens: NDArray[np.int64]) -> Performance:
-    """The notes of (S, 6) identifiers; rows with a special pitch are passed over.
+    """The notes of (S, 6) identifiers; rows with a special pitch are skipped.
 
-    Onsets come from bar and position, or from the times between notes where those are MASK.
+    Onsets are computed from bar and position, or from inter-onset times if those are MASK.
     """
     notes = np.asarray(tokens)[np.asarray(tokens)[:, 0] >= SPECIALS] - SPECIALS
     pitch, loudness, duration, ioi, position, bar = notes.T
@@ -74,7 +74,7 @@ def decode(tokens: NDArray[np.int64]) -> Performance:
 
 
 def check(tokens: NDArray[np.int64]) -> None:
-    """Raise ValueError where an identifier has no row in the model."""
+    """Raise ValueError for an identifier outside the vocabulary."""
     over = np.argwhere((tokens < 0) | (tokens >= np.array(SIZES)))
     if len(over):
         row, field = over[0]
@@ -84,8 +84,8 @@ def check(tokens: NDArray[np.int64]) -> None:
 def join(prompt: Performance, target: Performance, at_sec: float | None = None) -> Performance:
     """The prompt's notes, then the target's from `at_sec` on: the length of the prompt's sound, in seconds.
 
-    None is the published rule, the end of the prompt's last note or pedal movement, which comes up to 0.26 s before
-    the end of its sound (defect W11).
+    None is the published rule, the end of the prompt's last note or pedal movement, up to 0.26 s before the end of its
+    sound (defect W11).
     """
     end = max([prompt.end_sec, *prompt.pedal_sec.tolist()]) if at_sec is None else at_sec
     return Performance(
@@ -97,11 +97,11 @@ def join(prompt: Performance, target: Performance, at_sec: float | None = None) 
 
 
 def cut_points(end_sec: float, longest: float | None = None, keep_tail: bool = True) -> list[float]:
-    """Where a performance is cut, in seconds: 0, then every 15 to 20 s by the published draw, the same for every file.
+    """Cuts of a performance in seconds: 0, then every 15 to 20 s by the published random draw, the same for every file.
 
-    keep_tail  the end is a cut too; the published rule drops what follows the last draw, so that a piece shorter than
-               about 15 s has no segment at all (defect W14)
-    longest    no segment is longer than this: draws are scaled by longest / 20
+    keep_tail  the end is also a cut; the published rule drops the part after the last draw, so that a piece under about
+               15 s has no segment (defect W14)
+    longest    maximum length of a segment: draws are scaled by longest / 20
     """
     draw = np.random.RandomState(SEGMENT_SEED)
     scale = 1.0 if longest is None else longest / SEGMENT_SECONDS[1]
@@ -127,10 +127,10 @@ class OctupleSegment:
 
 
 def cut(performance: Performance, start_sec: float, end_sec: float, published: bool = False) -> OctupleSegment:
-    """The notes of a window. A note that sounds into it begins at 0 and is marked as continued.
+    """The notes of a window. A note that started before it begins at 0 and is marked as continued.
 
-    published  a note that sounds beyond the end of the window is left out, one that sounds into it keeps its whole
-               rest (defect W13: four cuts of five have such notes); else both are clipped to the window
+    published  notes beyond the end of the window are dropped, continued notes keep their full length (defect W13: four
+               of five cuts have such notes); else both are clipped to the window
     """
     onset, end = performance.onset_sec, performance.onset_sec + performance.duration_sec
     into = (onset < start_sec) & (end > start_sec)

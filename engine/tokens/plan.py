@@ -1,4 +1,4 @@
-"""The plan of a piece: for each bar, the earlier bar that it resembles, and whether a phrase or a cadence ends there.
+"""The plan of a piece: for each bar, the earlier bar that it resembles, phrase ends and cadences.
 
 A plan is five integer classes a bar, PLAN_COLUMNS; class 0 leaves a column open. The distance, likeness and
 transposition are measured by `engine.measures.form`.
@@ -15,7 +15,7 @@ PLAN_COLUMNS = ("lag", "likeness", "transpose", "phrase", "cadence")
 OPEN = 0
 LAG_EDGES = np.array([1, 2, 3, 5, 9, 17, 33, 65])  # bars: 1, 2, 3-4, 5-8, 9-16, 17-32, 33-64, more
 NO_LAG = 1  # the bar resembles no earlier bar
-CLOSE = 0.8  # likeness from which a return counts as exact
+CLOSE = 0.8  # minimum likeness of an exact return
 MAX_TRANSPOSE = 12
 PLAN_SIZES = (2 + len(LAG_EDGES), 4, 2 + 2 * MAX_TRANSPOSE, 3, 5)
 CADENCES = ("", "PAC", "HC", "other")
@@ -28,7 +28,7 @@ class Plan:
     lag        (m,) bars back to the bar that it resembles; 0 none, -1 open
     likeness   (m,) 0 to 1, Jaccard similarity to that bar
     transpose  (m,) semitones from that bar to this one
-    phrase     (m,) 1 where a phrase ends in the bar, 0 where none does, -1 open
+    phrase     (m,) 1 if a phrase ends in the bar, 0 if not, -1 open
     cadence    (m,) index into CADENCES, -1 open
     """
 

@@ -120,8 +120,8 @@ def hostile_sounds() -> dict[str, tuple[bytes, str | None]]:
         "mp4 by another name": (b"\0\0\0\x20ftypisom" + bytes(2000), "damaged"),
         "webm": (b"\x1aE\xdf\xa3" + bytes(2000), "damaged"),
         "playlist in a WAV's clothes": (b"RIFF\x40\0\0\0WAVE#EXTM3U\nhttp://10.0.0.1/a\n" + bytes(60), "damaged"),
-        "empty": (b"", "not a recording|empty"),
-        "random": (random.Random(4).randbytes(50_000), "not a recording"),
+        "empty": (b"", "cannot be read|empty"),
+        "random": (random.Random(4).randbytes(50_000), "cannot be read"),
         "silence": (sound(np.zeros((44_100 * 4, 1)), 44_100), "silent"),
     }  # fmt: skip
 

@@ -1,7 +1,7 @@
 """Segments of ECP tokens for training: the reader of the pack that `training.xmvae.prepare` writes.
 
-A piece of the pack is a run of whole beats, without BOS and EOS: (T, 8) tokens for a performance, (T, 4) for a score.
-A segment is cut from it at beat starts: at most 256 notes and 512 steps, BOS and EOS included (spec A.2).
+A piece of the pack is a run of whole beats, without BOS and EOS: (T, 8) tokens for a performance, (T, 4) for a score. A
+segment is cut from it at beat starts: at most 256 notes and 512 steps, BOS and EOS included.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ def test_codec_there_and_back(folder: Path, capsys: pytest.CaptureFixture) -> No
     ("command", "words"),
     [
         ("render played.mid --prompt nobody -o out.wav", "There is no file nobody"),
-        ("render played.mid --prompt played.mid -o out.wav", "not a recording"),
+        ("render played.mid --prompt played.mid -o out.wav", "cannot be read"),
         ("render ref.flac --prompt goldberg -o out.wav", "not a MIDI file"),
         ("render played.mid --prompt goldberg -o out.mp3", "end it with .wav or .flac"),
         ("render played.mid --prompt ref.flac -o ref.flac", "would replace an input"),
@@ -77,7 +77,7 @@ def test_codec_there_and_back(folder: Path, capsys: pytest.CaptureFixture) -> No
         ("render played.mid --prompt goldberg --from 1 --to 0.5 -o out.wav", "ends before it begins"),
         ("render played.mid --prompt goldberg --seed -1 -o out.wav", "seed"),
         ("render played.mid --prompt goldberg --temperature 0.5 -o out.wav", "temperature"),
-        ("codec played.mid -o out.wav", "not a recording"),
+        ("codec played.mid -o out.wav", "cannot be read"),
         ("codec ref.flac -o out.mid", "end it with .wav or .flac"),
     ],
 )

@@ -1,4 +1,4 @@
-"""MIDI-VALLE's decoders against a slow plain reading of spec F.2, cached against uncached, and their import."""
+"""MIDI-VALLE's decoders: equal to a slow reference implementation, with and without KV cache; import of weights."""
 
 import math
 import re

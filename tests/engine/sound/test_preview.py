@@ -237,8 +237,8 @@ NOISE = np.random.default_rng(0).uniform(-0.5, 0.5, 16000)
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
-        (b"", "not a recording"),
-        (b"\xff\xd8\xff\xe0 a photograph", "not a recording"),
+        (b"", "cannot be read"),
+        (b"\xff\xd8\xff\xe0 a photograph", "cannot be read"),
         (b"RIFF" + bytes(range(200)), "damaged"),
         (wav(NOISE)[:30], "damaged"),
         (b"RIFF" + bytes(21_000_000), "21 MB"),

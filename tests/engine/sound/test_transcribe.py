@@ -123,7 +123,7 @@ def test_command_writes_midi(tmp_path: Path, played: AudioClip, capsys: pytest.C
         ([str(sound), "-o", str(tmp_path / "out.txt")], "end it with .mid"),
         ([str(tmp_path / "none.wav"), "-o", str(out)], "no file"),
         ([str(tmp_path), "-o", str(out)], "folder"),
-        ([str(out), "-o", str(tmp_path / "b.mid")], "not a recording"),
+        ([str(out), "-o", str(tmp_path / "b.mid")], "cannot be read"),
     ):
         assert main(["transcribe", *words]) == 2
         assert complaint in capsys.readouterr().err

@@ -110,7 +110,7 @@ def real_performances() -> list[tuple[str, Score, Performance, Alignment]]:
 
 
 def test_acceptance_on_real_performances() -> None:
-    """The limits of spec A.7; `make eval` checks the whole corpus."""
+    """Round-trip limits of ECP; `make eval` checks the whole corpus."""
     performances = [p for p in real_performances() if not p[0].startswith(CADENZA)]
     assert len(performances) >= 4
     for pedal in (False, True):
