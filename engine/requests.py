@@ -251,7 +251,8 @@ class PerformRequest:
 class RenderRequest:
     """Render a performance with the sound of a prompt.
 
-    temperature  0 takes the likeliest sound, 1 samples as trained, up to 1.5; the fitted and the physical piano accept only 1
+    temperature  0 takes the likeliest sound, 1 samples as trained, up to 1.5; the fitted and the physical piano accept
+                 only 1
     span         (start, end) in seconds of the performance; the end None is two seconds after the last release
     part         the span in words, for lists
     profile      the method, one of `Engine.profiles`
