@@ -28,9 +28,11 @@ _ORNAMENTS = {"trill": 1, "mordent": 2, "turn": 3}
 _FORMS = {("mordent", "upper"): 4, ("turn", "lower"): 5}
 _SILENT = {
     "clef", "keySig", "meterSig", "barLine", "dot", "artic", "accid", "verse", "syl", "custos", "sb", "pb", "del",
+    "beamSpan", "tupletSpan",
 }  # fmt: skip
 _CHOICES = {"choice": ("corr", "reg", "expan"), "app": ("lem",), "subst": ("add",)}
 
+_MOST_RESTS = 1000  # bars of one <multiRest>
 Place = tuple[int, int, int]  # part, staff, voice
 _TRANSPARENT = {"beam", "bTrem", "supplied", "unclear", "damage", "add", "corr", "sic", "orig", "reg", *_CHOICES}
 
@@ -44,6 +46,8 @@ class _Reader:
         self.places: dict[str, tuple[int, Fraction]] = {}
         self.controls: list[tuple[int, Any]] = []
         self.last: dict[tuple[str, str], Any] = {}  # staff and layer: the previous bar's content
+        self.spans: dict[str, tuple[Fraction, str]] = {}  # of each <tupletSpan>: first id, (ratio, last id)
+        self.span: tuple[Fraction, str] | None = None  # the one that is open in this layer
         self.title = root.findtext(".//titleStmt/title") or ""
 
     def page_of(self, root: Any) -> Page:
@@ -118,6 +122,12 @@ class _Reader:
             bar.order.backward = 2
         if i and element.get("left") in ("rptend", "rptboth"):
             self.page.bars[i - 1].order.backward = 2
+        for e in element.iter("tupletSpan"):
+            first, last = ((e.get(name) or "").lstrip("#") for name in ("startid", "endid"))
+            if first and last:
+                self.spans[first] = _ratio(e), last
+            else:
+                self.page.remark(i, "<tupletSpan>", "a tuplet without startid and endid is left out")
         for child in element:
             if child.tag != "staff":
                 self.controls.append((i, child))
@@ -131,9 +141,20 @@ class _Reader:
                 if layer.find("mRpt") is not None and place in self.last:
                     layer = self.last[place]
                 self.last[place] = layer
+                self.span = None
                 voice = int(place[1]) if place[1].isdecimal() else k + 1
                 end = self.events(layer, Fraction(0), Fraction(1), False, i, (*self.staves[n], voice))
                 bar.length = max(bar.length, end)
+        if not bar.notes:
+            self.rests(element, bar)
+
+    def rests(self, measure: Any, bar: Bar) -> None:
+        """The further silent bars of a <multiRest>, which stands in one <measure> for `num` bars."""
+        counts = [number(e.get("num")) or Fraction(1) for e in measure.iter("multiRest")]
+        for k in range(1, min(int(max(counts, default=Fraction(1))), _MOST_RESTS)):
+            name = str(int(bar.name) + k) if bar.name.isdecimal() and len(bar.name) < 7 else ""
+            self.page.bars.append(Bar(name, self.meter, self.fifths))
+            self.page.bars[-1].order.endings = bar.order.endings
 
     begins = False
 
@@ -145,16 +166,17 @@ class _Reader:
                 continue
             if tag in ("note", "chord", "rest", "space"):
                 ornamental = grace or e.get("grace") is not None
-                length = Fraction(0) if ornamental else _length(e) * ratio
+                self.span = self.spans.get(e.get(_ID) or "", self.span)
+                length = Fraction(0) if ornamental else _length(e) * ratio * (self.span[0] if self.span else 1)
+                if self.span and self.span[1] == e.get(_ID):
+                    self.span = None
                 if e.get(_ID):
                     self.places[e.get(_ID)] = i, at
                 for note in [e] if tag == "note" else e.iter("note") if tag == "chord" else []:
                     self.note(note, e, at, length, ornamental, i, where)
                 at += length
             elif tag == "tuplet":
-                num, base = number(e.get("num")) or Fraction(3), number(e.get("numbase"))
-                base = base or Fraction(2 ** max((int(num) - 1).bit_length() - 1, 0))
-                at = self.events(e, at, ratio * base / max(num, 1), grace, i, where)
+                at = self.events(e, at, ratio * _ratio(e), grace, i, where)
             elif tag == "graceGrp":
                 at = self.events(e, at, ratio, True, i, where)
             elif tag == "fTrem":
@@ -282,6 +304,12 @@ def chosen(element: Any) -> Any:
     return found if found is not None else element[0] if len(element) else element
 
 
+def _ratio(e: Any) -> Fraction:
+    """By how much a tuplet shortens its notes; 3 without `numbase` are in the time of 2, 5 and 7 in that of 4."""
+    num, base = number(e.get("num")) or Fraction(3), number(e.get("numbase"))
+    return (base or Fraction(2 ** max((int(num) - 1).bit_length() - 1, 0))) / max(num, 1)
+
+
 def _length(e: Any) -> Fraction:
     """Quarters of a note's or chord's written value."""
     inner = next((n for n in e.iter("note") if n.get("dur")), e)
@@ -289,7 +317,7 @@ def _length(e: Any) -> Fraction:
     value = (
         Fraction(_LONG[name]) if name in _LONG else Fraction(4, int(name)) if re.fullmatch("[1-9]\\d{0,3}", name) else 1
     )
-    return _dotted(Fraction(value), e.get("dots") or inner.get("dots"))
+    return _dotted(Fraction(value), e.get("dots") or inner.get("dots") or str(len(inner.findall("dot"))))
 
 
 def _dotted(value: Fraction, dots: str | None) -> Fraction:

@@ -120,7 +120,7 @@ def _set_length(i: int, ends: list[_Ends], page: Page) -> None:
     longest = max((end for _, end in found), default=Fraction(0))
     nominal = Fraction(4 * bar.meter[0], bar.meter[1])
     if bar.metered and longest > nominal and any(end < longest for _, end in found):
-        if any(0 < notes <= nominal < end for notes, end in found):
+        if any(max(notes, nominal) < end for notes, end in found):
             page.remark(i, "measure", "a rest in one part goes past the end of the bar; it is cut there")
         found = [(notes, max(notes, min(end, nominal))) for notes, end in found]
     bar.length = max((end for _, end in found), default=Fraction(0))

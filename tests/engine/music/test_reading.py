@@ -257,7 +257,7 @@ def rest(duration: int) -> str:
 @pytest.mark.parametrize(
     ("first", "second", "starts", "remarks"),
     [
-        ([whole("C4"), whole("D4")], [rest(8), whole("E3")], [0, 4], 0),  # a silent bar with the rest of another metre
+        ([whole("C4"), whole("D4")], [rest(8), whole("E3")], [0, 4], 1),  # a silent bar with the rest of another metre
         ([whole("C4"), whole("D4")], [whole("E3") + rest(2), whole("E3")], [0, 4], 1),
         ([whole("C4") + whole("C4"), whole("D4")], [rest(4), whole("E3")], [0, 8], 1),  # notes past the metre: played
         ([whole("C4") + rest(2), whole("D4")], [whole("E3") + rest(2), whole("E3")], [0, 6], 0),  # both say so
@@ -325,6 +325,33 @@ def test_divisions_that_are_no_number_above_zero_change_nothing(divisions):
     score = read_musicxml(document(HEAD + odd + sign + whole("C4") + backup + sign))
     assert (score.onset_quarter.tolist(), score.duration_quarter.tolist()) == ([0], [4])
     assert score.events.quarter.tolist() == [0, 0]  # a backup leads to the bar's beginning at the most
+
+
+def test_dots_and_tuplets_of_mei_that_stand_apart():
+    """<dot> below its note; <tupletSpan> beside the staff, as music21's own test file has them."""
+    layer = '<note dur="4" pname="c" oct="4"><dot/></note><note dur="8" pname="d" oct="4"/>' + "".join(
+        f'<note xml:id="n{k}" dur="4" pname="e" oct="4"/>' for k in range(3)
+    )
+    span = '<tupletSpan startid="#n0" endid="#n2" num="3" numbase="2"/>'
+    bar = f'<measure n="1"><staff n="1"><layer n="1">{layer}</layer></staff>{span}</measure>'
+    score = read_mei(
+        f"<mei><music><body><mdiv><score><section>{bar}</section></score></mdiv></body></music></mei>".encode()
+    )
+    assert score.onset_quarter.round(3).tolist() == [0, 1.5, 2, 2.667, 3.333]
+    assert score.measures.duration_quarter.tolist() == [4]
+    assert score.remarks == ()
+
+
+@pytest.mark.parametrize(("num", "silent"), [("3", 3), ("", 1), ("-2", 1), ("nan", 1)])
+def test_a_multi_rest_of_mei_lasts_its_bars(num, silent):
+    bars = [f'<multiRest num="{num}"/>', '<note dur="1" pname="c" oct="4"/>']
+    layers = [f'<measure n="{n}"><staff n="1"><layer n="1">{b}</layer></staff></measure>' for n, b in zip("14", bars)]
+    score = read_mei(
+        f"<mei><music><body><mdiv><score><scoreDef meter.count='3' meter.unit='4'/><section>{''.join(layers)}"
+        "</section></score></mdiv></body></music></mei>".encode()
+    )
+    assert score.onset_quarter.tolist() == [3 * silent]
+    assert score.measures.number.tolist() == [*range(1, silent + 1), 4]
 
 
 @pytest.mark.parametrize(("dots", "length"), [("1", 1.5), ("-3", 1.0), ("999999999", 1.9375), ("nan", 1.0)])

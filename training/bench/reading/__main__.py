@@ -1,7 +1,8 @@
 """`python -m training.bench.reading FOLDER --against music21`: how far our readers agree with another one.
 
 Reads every MusicXML, MEI, kern and MIDI file below FOLDER twice and prints the agreement by kind of file and by field.
-A file counts as told when a remark of ours names a bar and an element; a remark on a file that agrees counts as wrong.
+A file counts as told when a remark of ours names a bar and an element, or when it is refused in a sentence; a remark on
+a file that agrees counts as wrong.
 `--against music21 verovio` prints a second table: a field in which the first reader differs is compared with the next,
 and agrees where one of them agrees. The other readers are slow: what they found is kept in --keep, by the digest of the
 file. Needs `pip install -e .[reading]`.
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -130,7 +132,7 @@ def _other(path: Path, kept: Path, read: Callable[[Path], Facts]) -> Facts | str
 
 
 def _ours(path: Path) -> Facts | str:
-    """What our reader finds, or its refusal."""
+    """What our reader finds, or the sentence of its refusal; of a crash the exception's name and text."""
     try:
         return our_facts(path)
     except BadInput as error:
@@ -144,7 +146,8 @@ def _row(path: Path, ours: Facts | str, other: Facts | str) -> Row:
     if isinstance(other, str):
         return Row(kind, path, other_failed=other)
     if isinstance(ours, str):
-        found = Comparison({"notes": f"refused: {ours}"}) if other.notes else None
+        crash = re.match(r"\w+: ", ours)
+        found = Comparison({"notes": f"refused: {ours}"}, ("notes",), told=not crash) if other.notes else None
         return Row(kind, path, found, refused=ours)
     return Row(kind, path, compare(ours, other))
 

@@ -16,6 +16,7 @@ _NEAR = 1 / 40  # quarters within which times are the same: MIDI notes are put o
 _VELOCITY = 16  # a dynamic level
 _HAIRPIN = 2.0  # quarters: music21 ties the ends of hairpins to notes, the files put them between
 _SHOWN = 3
+_UNCOMPARED = ("<key-step>",)  # remarks on what no field compares are neither right nor wrong here
 
 
 @dataclass
@@ -63,8 +64,9 @@ def compare(ours: Facts, other: Facts) -> Comparison:
     dynamics   the same running velocity (dynamic marks and hairpins) at every note, within one level of those that the
                other reader has up to two quarters away
     """
+    remarks = [r for r in ours.remarks if r[1] not in _UNCOMPARED]
     found = Comparison(
-        told=any(bar > 0 and element for bar, element, _ in ours.remarks), remarks=len(ours.remarks),
+        told=any(bar > 0 and element for bar, element, _ in remarks), remarks=len(remarks),
         graces=other.places or not any(grace for *_, grace in ours.notes),
     )  # fmt: skip
     skipped = set()
