@@ -158,11 +158,11 @@ WritingRequest = ComposeRequest | ContinueRequest | InfillRequest
 def check_sampling(notes: int, bars: int, takes: int, temperature: float, top_p: float, seed: int) -> None:
     """Raise BadInput for a number that is not accepted."""
     if not 0 <= bars <= REQUEST_BARS:
-        raise BadInput(f"{bars} bars were asked for; 1 to {REQUEST_BARS} can be written at a time.")
+        raise BadInput(f"{bars} bars were requested; 1 to {REQUEST_BARS} can be written at a time.")
     if bars == 0 and not 8 <= notes <= REQUEST_NOTES:
-        raise BadInput(f"{notes} notes were asked for; 8 to {REQUEST_NOTES} can be written at a time.")
+        raise BadInput(f"{notes} notes were requested; 8 to {REQUEST_NOTES} can be written at a time.")
     if not 1 <= takes <= REQUEST_TAKES:
-        raise BadInput(f"{takes} takes were asked for; 1 to {REQUEST_TAKES} are accepted.")
+        raise BadInput(f"{takes} takes were requested; 1 to {REQUEST_TAKES} are accepted.")
     if not 0.1 <= temperature <= 2:
         raise BadInput(f"The temperature is {temperature:g}; 0.1 to 2 is accepted, 1 is the trained distribution.")
     if not 0 < top_p <= 1:
@@ -198,7 +198,7 @@ class PassageRequest:
             raise BadInput(f'There is no model "{self.model}" here; choose {", ".join(MODELS)}.')
         check_sampling(self.notes, 0, self.takes, self.temperature, 1.0, self.seed)
         if self.notes > PASSAGE_NOTES:
-            raise BadInput(f"{self.notes} notes were asked for; {MODELS[self.model]} composes up to {PASSAGE_NOTES}.")
+            raise BadInput(f"{self.notes} notes were requested; {MODELS[self.model]} composes up to {PASSAGE_NOTES}.")
         if (self.source or self.towards) is not None and self.model != "xmvae":
             raise BadInput(f"{MODELS[self.model]} has no codes; passages are varied with XMVAE.")
         if self.towards is not None and self.source is None:

@@ -1,4 +1,4 @@
-"""The layers of the packages, kept: imports point one way, in no circle, and importing a module does no work."""
+"""Layers of the packages: imports point one way without circles, and importing a module does no work."""
 
 import ast
 import subprocess

@@ -1,4 +1,4 @@
-"""Étude as `pip install` gives it: one package, in an empty folder, with weights from a clone or from an address."""
+"""The installed package: in an empty folder, with weights from a clone or from an address."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""docs/limits.md says what engine/limits.py holds: each row of the table with its figures, written as in the text."""
+"""docs/limits.md agrees with engine/limits.py: each row of the table contains the figures."""
 
 from __future__ import annotations
 

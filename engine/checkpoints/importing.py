@@ -53,11 +53,11 @@ def read_weights(path: Path) -> dict:
         refused = re.search(r"GLOBAL ([\w.]+)", str(error))
         what = f"the class {refused[1]}" if refused else "more than tensors and plain values"
         raise BadInput(
-            f"{path.name} holds {what}, which is not opened, as it could run code; get the file anew."
+            f"{path.name} holds {what}, which is not opened, as it could run code; download the file again."
         ) from error
     except (RuntimeError, SafetensorError, EOFError, ValueError, KeyError, OSError) as error:
         raise BadInput(
-            f"{path.name} is no readable weights file (.pt, .bin, .th or .safetensors); get it anew."
+            f"{path.name} is not a readable weights file (.pt, .bin, .th or .safetensors); download it again."
         ) from error
     if not isinstance(loaded, dict):
         raise BadInput(f"{path.name} holds a {type(loaded).__name__}; a checkpoint or a state dict is accepted.")
@@ -93,7 +93,7 @@ def fit(model: nn.Module, tensors: Mapping[str, Tensor], name: str) -> None:
             raise BadInput(f"{name} {what} {keys[0]}{more}; only weights of the published layout can be imported.")
     broken = [k for k, v in tensors.items() if v.is_floating_point() and not torch.isfinite(v).all()]
     if broken:
-        raise BadInput(f"{name} has values in {broken[0]} that are not finite; get the file anew.")
+        raise BadInput(f"{name} has values in {broken[0]} that are not finite; download the file again.")
     model.load_state_dict(dict(tensors))
 
 

@@ -52,7 +52,7 @@ def outputs(arguments: argparse.Namespace, inputs: Sequence[Path]) -> Outputs:
     """Output files of each take, checked before any work: OUT-1.mid, OUT-2.mid ... for several."""
     takes = arguments.takes
     if not 1 <= takes <= 8:
-        raise BadInput(f"{takes} takes were asked for; 1 to 8 are accepted.")
+        raise BadInput(f"{takes} takes were requested; 1 to 8 are accepted.")
     out, score = arguments.output, arguments.musicxml
     if out.suffix.lower() not in FORMAT_OF_SUFFIX:
         raise BadInput(f'"{out.name}" has no known ending; end it with .mid, or with .musicxml for the score.')

@@ -1,4 +1,4 @@
-"""Score in, score out: composing from nothing, continuing, filling in. The notes themselves come from the Composer."""
+"""Composing, continuing and infilling of scores with the Composer."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ from engine.tokens.composer_tokens import (
 __all__ = ["Conditions", "Prior", "compose", "continue_score", "infill", "kept_notes"]
 
 _PASSAGE_BARS = 24
-_ASK_FOR = 1.1  # times the density: pieces come out a little emptier than asked (training/LOG.md)
+_ASK_FOR = 1.1  # factor on the density, because pieces come out less dense than requested (training/LOG.md)
 _IN_FORCE = [MARK_NAMES.index(k) for k in ("written_velocity", "tempo_bpm", "tempo_word")]
 
 
 def classes_of(values: dict[str, float]) -> NDArray[np.int64]:
-    """(7,) classes of drawn conditions: CONDITION_COLUMNS, the genre, and 1 for a piece that accompanies nobody."""
+    """(7,) classes of drawn conditions: CONDITION_COLUMNS, the genre, and 1 for a piece without a voice."""
     return np.array([
         int(values["composer"]), int(values["period"]), 1 + int(values["minor"]), tempo_class(values["tempo"]),
         density_class(values["density"]), int(values.get("genre", 0)), 1,
@@ -74,8 +74,8 @@ def classes_of(values: dict[str, float]) -> NDArray[np.int64]:
 def compose(model: Weights, prior: Prior, request: ComposeRequest, on_note: NoteCallback | None = None) -> list[Score]:
     """Compose new pieces without a form, one for each take; `compose_form` composes those with one.
 
-    Of a piece of so many bars, and of one in a key that was asked for, the last bars reach the tonic if one of several
-    tries does. Raises BadInput for a condition or a number that is not accepted.
+    The last bars of a piece of fixed length or requested key are composed several times, to end on the tonic if
+    possible. Raises BadInput for a condition or a number that is not accepted.
     """
     request.check()
     notes, bars = request.notes, request.bars
@@ -117,8 +117,8 @@ def compose(model: Weights, prior: Prior, request: ComposeRequest, on_note: Note
 
 
 def draw_values(prior: Prior, asked: Conditions, seed: int, passage: bool = False) -> dict[str, float]:
-    """What a real piece like the one asked for has; a density that is not asked for leaves bars readable (the middle of
-    a piece, for measurements, apart).
+    """Conditions of a similar real piece; an open density is limited to readable bars (except for passages used in
+    measurements).
     """
     values = prior.draw(asked, np.random.default_rng([seed, 7]))
     if asked.density or passage:
@@ -128,18 +128,18 @@ def draw_values(prior: Prior, asked: Conditions, seed: int, passage: bool = Fals
 
 
 def most_in_bar(asked: Conditions, num: int, den: int) -> int:
-    """Notes that a bar may hold."""
+    """Maximum notes in a bar."""
     return max(MAX_IN_BAR, round(1.5 * asked.density * 4 * num / den))
 
 
 def in_the_manner_of(values: dict[str, float]) -> str:
-    """The composer whose manner drawn conditions ask for, in words."""
+    """The composer label of drawn conditions, in words."""
     composer = COMPOSERS[int(values["composer"]) - 1] if values["composer"] else ""
     return f"in the manner of {composer}" if composer else ""
 
 
 def shown_until(on_note: NoteCallback | None, tick: int) -> NoteCallback | None:
-    """The callback for notes before a tick: what comes later may be written again."""
+    """The callback for notes before a tick; later notes may be composed again."""
     if on_note is None:
         return None
 
@@ -160,7 +160,7 @@ def tell(on_note: NoteCallback | None, take: int, rows: Rows, m: Measures) -> No
 
 
 def continue_score(model: Weights, request: ContinueRequest, on_note: NoteCallback | None = None) -> list[Score]:
-    """Compose more after a score; its own notes come first and stay as they are in every field.
+    """Continue a score; its notes come first and stay unchanged in every field.
 
     The new notes begin where the last note ends, in the last bar's metre and key. Raises BadInput for numbers that are
     not accepted.
@@ -190,10 +190,9 @@ def continue_score(model: Weights, request: ContinueRequest, on_note: NoteCallba
 
 
 def infill(model: Weights, request: InfillRequest, on_note: NoteCallback | None = None) -> list[Score]:
-    """Rewrite the selected notes of a score, starting in `request.span`; the others stay as they are.
-
-    When all selected notes stand on one staff, the new ones do too (unless the other staff is empty there).
-    Raises BadInput when the selection or the span does not fit the score.
+    """Rewrite the selected notes of a score, starting in `request.span`; the others stay unchanged. If all selected
+    notes are on one staff, so are the new ones (unless the other staff is empty there). Raises BadInput when the
+    selection or the span does not fit the score.
     """
     request.check()
     score, selected, (start, stop) = request.score, request.selected, map(float, request.span)
@@ -280,7 +279,7 @@ def _read(score: Score, m: Measures, asked: Conditions, at: float) -> tuple[dict
 
 
 def _heard_fifths(pitch: NDArray, duration: NDArray) -> int:
-    """The key signature that notes without one suggest (Krumhansl); 0 unless another fits clearly better."""
+    """Estimated key signature (Krumhansl); 0 unless another fits clearly better."""
     weight = np.bincount(np.asarray(pitch) % 12, weights=duration, minlength=12)
     if len(pitch) < 16 or weight.std() == 0:
         return 0

@@ -1,4 +1,4 @@
-"""The last look at a new piece: bars that hold too many notes are written again, and it ends in its key."""
+"""Finishing of a new piece: recompose overfull bars, and end on the tonic."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from engine.music.keys import last_bass, major_tonic, minor_fit
 from engine.tokens.composer_tokens import NOTE_TICKS, TICKS_PER_QUARTER, Bars, Written, key_shift, make_written
 from engine.tokens.plan import Plan
 
-MAX_IN_BAR = 40  # notes of a bar, unless a density is asked for that needs more
+MAX_IN_BAR = 40  # maximum notes of a bar, unless the requested density needs more
 MEAN_IN_BAR = 32.0  # notes a bar up to which a density is drawn
 ENDING_BARS = 2
 _CANDIDATES = 8  # of an ending
@@ -27,7 +27,7 @@ Rows = NDArray[np.int64]  # (n, 4) tick, pitch, staff (0 upper, 1 lower) and dur
 
 @dataclass(frozen=True)
 class Sheet:
-    """What a piece is written on: the Composer, barlines on the grid, the key signature and what is asked.
+    """Context of a piece: the Composer, barlines on the grid, key signature and conditions.
 
     conditions  classes as in Task
     plan        an entry a bar, or None
@@ -55,8 +55,8 @@ class Sheet:
     def rewrite(
         self, rows: Rows, first: int, end: int, seed: list[int], candidates: int, temperature: float = 2.0
     ) -> list[Rows]:
-        """The piece with bars `first` to `end` (not included) composed anew, several times. With notes after them they
-        are filled in, else the piece goes on there and ends. `temperature` bounds the sheet's.
+        """The piece with bars `first` to `end` (not included) recomposed several times: as an infill if notes follow,
+        else as an ending. `temperature` bounds the sheet's.
         """
         low, high = self.tick(first), self.tick(end)
         kept = rows[(rows[:, 0] < low) | (rows[:, 0] >= high)]

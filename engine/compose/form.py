@@ -1,6 +1,6 @@
 """The form of a piece: its sections in order, as letters with numbers of bars.
 
-A letter that comes back is a return of the first section with that letter. Primes ask for a varied return.
+A repeated letter is a return of the first section with that letter. Primes mark a varied return.
 """
 
 from __future__ import annotations

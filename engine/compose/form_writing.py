@@ -1,4 +1,4 @@
-"""Composing by a form: new sections are composed, returns take over the given bars, their seams are composed again."""
+"""Composing by a form: new sections are composed, returns copy their bars, seams are recomposed."""
 
 from __future__ import annotations
 

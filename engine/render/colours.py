@@ -20,7 +20,7 @@ RANGE_DB = 50.0  # below the loudest band of the recording: nothing is compared 
 MAX_GAP_DB = 12.0  # of one frame
 PRIOR_FRAMES = 60.0  # frames' worth of evidence that a group has the envelope of all
 MAX_SHIFT_DB = 6.0
-MIN_SHIFT_DB = 0.5  # groups that all differ by less are not told apart
+MIN_SHIFT_DB = 0.5  # smaller differences are ignored
 ROUNDS = 2
 SHARED = np.array([1, 2, 3, 4, 3, 2, 1]) / 16.0  # a band's evidence is shared with its neighbours
 

@@ -1,10 +1,8 @@
-"""Render a performance so that it sounds like a prompt: notes to codes (masked frames), codes to sound, in one stream.
+"""Render a performance with the sound of a prompt: notes to codes (masked frames), codes to sound, as a stream.
 
-The piece is written window by window, each with a second of music on both sides that is tried and thrown away. The
-notes of the whole piece are known at every window's edges, so no note is cut; nothing is cross-faded, so nothing
-drifts: frame t of the codes is always time t / 50 s.
-
-All frames of a window are written in one pass. Several passes, each continuing the previous codes, measured worse with
+The piece is sampled in windows with a discarded margin of a second on both sides. The notes are known beyond every
+window's edges, so no note is cut; there is no cross-fade and no drift: frame t of the codes is always time t / 50 s.
+All frames of a window are sampled in one pass. Several passes, each continuing the previous codes, measured worse with
 the shipped weights: errors of a small model accumulate (training/LOG.md).
 """
 
@@ -76,7 +74,7 @@ class Renderer(StreamingRenderer):
     ) -> Iterator[AudioClip]:  # fmt: skip
         """Sound at 32 kHz in parts as they are made; together ceil(50 (end + 2 s)) * 640 samples for a whole piece.
 
-        prompt       how it shall sound; with notes, the model is told what is played in it
+        prompt       the reference sound; its notes, if known, are an input of the model
         temperature  times the usual one: 0 always takes the likeliest codes, up to 1.5
         span         seconds of the performance; the end None is two seconds after the last release
         progress      called with the finished share after every pass; raise in it to cancel
@@ -154,7 +152,8 @@ class Renderer(StreamingRenderer):
         return self.codec.magnitudes(sound[None])[0].unflatten(0, (-1, 2))[2:-2]
 
     def _colours(self, prompt: Prompt, of_prompt: Guide | None) -> tuple[Tensor, EnvelopeMatcher]:
-        """What the decoder is told of the prompt's colour; what brings a rendering to it, when its notes are known."""
+        """The decoder's input for the prompt's spectral envelope, and the matcher of the render's envelope if its notes
+        are known."""
         frames = len(prompt.clip.samples) // self.codec.hop_length
         samples = torch.from_numpy(np.array(prompt.clip.samples[: frames * self.codec.hop_length]))
         sound, guide, wanted = self.codec.magnitudes(samples[None])[0].numpy(), None, None
@@ -236,7 +235,7 @@ def frame_span(performance: Performance, span: tuple[float, float | None]) -> tu
     whole = performance.end_sec + TAIL_SEC
     start, end = span[0], whole if span[1] is None else min(span[1], whole)
     if not (math.isfinite(start) and math.isfinite(end)) or not 0 <= start < end:
-        raise BadInput(f"The part {start:g} to {end:g} s is not inside the piece, 0 to {whole:.1f} s; choose anew.")
+        raise BadInput(f"The part {start:g} to {end:g} s is not inside the piece, 0 to {whole:.1f} s; choose another.")
     if end - start > LONGEST_SEC:
         minutes = (end - start) / 60
         raise BadInput(f"This part lasts {minutes:.0f} minutes; up to 60 are rendered at once, choose a shorter one.")

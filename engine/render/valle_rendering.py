@@ -144,7 +144,7 @@ class ValleRenderer(StreamingRenderer):
         self, performance: Performance, heard: EncodedPrompt, start: int, end: int, heat: tuple[float, float],
         random: torch.Generator, progress: ProgressCallback,
     ) -> Tensor:  # fmt: skip
-        """Codes (F, K) of the frames from start to end, continuing what was heard."""
+        """Codes (F, K) of the frames from start to end, continuing the previous codes."""
         rules, absolute = self.behaviour, self.model.config.absolute_time
         target = cut(performance, start / FRAME_RATE, end / FRAME_RATE, published=not rules.clip_notes).notes
         at = len(heard.codes) / FRAME_RATE if rules.place_by_sound else None

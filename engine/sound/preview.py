@@ -111,7 +111,7 @@ class Preview:
     def stream(self, performance: Performance, piano: str = "grand", chunk_sec: float = 1.0) -> Iterator[AudioClip]:
         """The same sound in parts of chunk_sec seconds, the last one shorter, as a stream."""
         if chunk_sec <= 0:
-            raise BadInput(f"Parts of {chunk_sec:g} s were asked for; give more than 0 seconds.")
+            raise BadInput(f"Parts of {chunk_sec:g} s were requested; give more than 0 seconds.")
         end_sec = sounding_end(performance)
         if end_sec > LONGEST_SEC:
             raise BadInput(f"This performance lasts {end_sec / 60:.0f} minutes; a preview plays up to 60, shorten it.")

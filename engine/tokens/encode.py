@@ -86,7 +86,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Rejected:
-    """A span of the piece that cannot be told in tokens, with the reason and its score notes [first, last]."""
+    """A span of the piece that cannot be encoded, with the reason and its score notes [first, last]."""
 
     reason: str
     first_note: int
@@ -95,12 +95,12 @@ class Rejected:
 
 @dataclass(frozen=True)
 class Encoding:
-    """What became of an aligned performance."""
+    """Result of encoding an aligned performance."""
 
     segments: tuple[Segment, ...]
     rejected: tuple[Rejected, ...]
     num_outside: int  # notes off the piano's keys, dropped
-    num_merged: int  # written twice on one key at one time, told once
+    num_merged: int  # duplicates of a pitch and tick, encoded once
 
 
 @dataclass(frozen=True)
@@ -116,13 +116,13 @@ class _Played:
 def encode(
     score: Score, performance: Performance, alignment: Alignment | None = None, config: EcpConfig = EcpConfig()
 ) -> Encoding:
-    """Tell an aligned performance in tokens, segment by segment.
+    """Encode an aligned performance as segments of tokens.
 
     alignment  None when note i of the performance is note i of the score
 
     Inserted notes are dropped; a written note that was not played keeps its score tokens and has 0 in the performance
-    columns. A span is rejected when less than 85 % of its notes were played, when it asks for more than 16 s per beat,
-    or when its own round trip errs by more than 1 s.
+    columns. A span is rejected when less than 85 % of its notes were played, when a beat lasts more than 16 s, or when
+    its round-trip error exceeds 1 s.
     """
     alignment = Alignment.identity(len(score)) if alignment is None else alignment
     notes = tick_notes(score, config.beat_unit)

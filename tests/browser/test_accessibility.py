@@ -1,4 +1,4 @@
-"""Reach: by keyboard alone, by screen reader, on a phone, enlarged, in the dark, without leave to play by itself."""
+"""Accessibility: keyboard, screen reader, phone, zoom, dark mode, blocked autoplay."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Composing on the page: notes come onto the roll, takes are heard and accepted, infilling leaves the rest alone."""
+"""Composing on the page: draft notes on the roll, preview and acceptance of takes, infilling."""
 
 from __future__ import annotations
 

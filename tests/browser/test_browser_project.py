@@ -1,4 +1,4 @@
-"""A visitor's work: taken away as a file, opened again, back after a reload and a restart; the worked examples."""
+"""A visitor's work: project files, autosave across reload and restart; the worked examples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rendering on the page: heard as it is made, compared at the same musical moment, blind, cancelled, saved."""
+"""Rendering on the page: streaming, comparison at the same musical position, blind test, cancel, save."""
 
 from __future__ import annotations
 

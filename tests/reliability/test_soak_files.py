@@ -1,4 +1,4 @@
-"""Files of strangers by the thousand: sound, and the hostile scores again with a clock and a scale beside them."""
+"""Thousands of untrusted files: sound and hostile scores, with time and memory measured."""
 
 import io
 import random

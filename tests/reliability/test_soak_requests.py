@@ -1,4 +1,4 @@
-"""Requests of strangers: uploads, paths, addresses, and anything at all at every endpoint. One server for all."""
+"""Untrusted requests: uploads, paths, addresses, random data at every endpoint. One server for all."""
 
 import http.client
 import json

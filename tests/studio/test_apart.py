@@ -1,4 +1,4 @@
-"""What strangers send is read in a process of its own: while it is, no other visitor waits."""
+"""Untrusted data are read in a separate process, without blocking other visitors."""
 
 from __future__ import annotations
 

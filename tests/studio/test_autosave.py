@@ -1,4 +1,4 @@
-"""Work that is kept: each tab its own, the newest for a new tab, nothing lost when the server is told to end."""
+"""Autosave: one file per tab, the newest for a new tab, no loss at a stop signal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Performances that are kept beside each other, and voted on: pins, studies, named pianists."""
+"""Comparison of performances: pins, studies with votes, named pianists."""
 
 from __future__ import annotations
 

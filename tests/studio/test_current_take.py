@@ -1,4 +1,4 @@
-"""What is shown is meant: the menu names the piece, buttons wait while a take is shown, examples leave no trace."""
+"""The shown piece and take: menu entry, disabled buttons while a take is shown, examples without side effects."""
 
 from __future__ import annotations
 

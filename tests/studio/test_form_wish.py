@@ -1,4 +1,4 @@
-"""A form on its way through the studio."""
+"""A form request through the studio."""
 
 from __future__ import annotations
 

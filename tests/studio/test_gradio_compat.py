@@ -1,4 +1,4 @@
-"""The private parts of Gradio that studio/gradio_compat relies on, for the version that they are known to hold for."""
+"""Gradio's private API used by studio/gradio_compat, for the supported version."""
 
 import inspect
 import re

@@ -1,4 +1,4 @@
-"""Long work: it says how far it is, stops when told to, and leaves nothing half done."""
+"""Jobs: progress, cancellation, consistent state afterwards."""
 
 from __future__ import annotations
 

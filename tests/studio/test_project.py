@@ -1,4 +1,4 @@
-"""A project holds everything: saved, opened, saved again it is the same, byte for byte."""
+"""Projects: complete contents; saving a reopened project gives the same bytes."""
 
 from __future__ import annotations
 

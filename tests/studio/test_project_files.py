@@ -1,4 +1,4 @@
-"""Project files from outside and on the disk: damaged ones are refused with a sentence, a saved one is old or new."""
+"""Project files: damaged ones are refused with a sentence; saving is atomic."""
 
 from __future__ import annotations
 

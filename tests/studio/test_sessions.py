@@ -1,4 +1,4 @@
-"""Too many visits: those that nobody loaded go, an open one with work in it stays."""
+"""Eviction of visits: unloaded ones first, open ones with unsaved work never."""
 
 from __future__ import annotations
 

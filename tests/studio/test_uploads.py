@@ -1,4 +1,4 @@
-"""Before Gradio's routes: what fails without a word is a sentence, and uploads leave room on the disk."""
+"""The middleware before Gradio's routes: readable errors, and quotas of uploads."""
 
 from __future__ import annotations
 

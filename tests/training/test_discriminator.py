@@ -1,4 +1,4 @@
-"""The spectrogram discriminator: it learns to tell, the decoder's gradient is the balanced one, a state is resumed."""
+"""The spectrogram discriminator: learning, balanced gradient of the decoder, resumption."""
 
 from pathlib import Path
 

@@ -16,7 +16,7 @@ import tokenize
 from collections import Counter
 from collections.abc import Iterator
 
-WORDS = ("anew", "shall", "told", "asked", "heard", "said", "discriminator", "book", "wish")
+WORDS = ("anew", "shall", "told", "asked", "heard", "said", "judge", "book", "wish")
 PACKAGES = ("app.py", "engine/", "studio/", "training/", "tests/")
 _DOCUMENTS = re.compile(r"(README|CHANGELOG|CONTRIBUTING)\.md|docs/[\w-]+\.md|checkpoints/[^/]+/MODEL_CARD\.md")
 _WORD = re.compile(rf"(?<![\w`-])({'|'.join(WORDS)})s?(?![\w`(=-])", re.IGNORECASE)

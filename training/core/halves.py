@@ -33,7 +33,7 @@ def _listed() -> dict[str, str]:
 
 
 def half_of(work: str) -> str:
-    """The half of a validation work, "choose" or "report"; a work outside the list goes by the parity of its hash.
+    """The half of a validation work, "choose" or "report"; unlisted works are assigned by the parity of their hash.
 
     >>> half_of("w0004") in HALVES
     True

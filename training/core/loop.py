@@ -90,7 +90,7 @@ def reserve_memory() -> None:
 
 
 def prefetch(make: Callable[[], Batch], depth: int = 4) -> Iterator[Batch]:
-    """Batches made ahead in one thread, in order; what goes wrong there is raised here."""
+    """Batches made ahead in one thread, in order; exceptions there are raised here."""
     with ThreadPoolExecutor(1) as pool:
         ready = deque(pool.submit(make) for _ in range(depth))
         while True:
@@ -99,7 +99,7 @@ def prefetch(make: Callable[[], Batch], depth: int = 4) -> Iterator[Batch]:
 
 
 def average_gradients(model: nn.Module, done: bool, device: str) -> bool:
-    """Average gradients over all processes; returns whether the first of them says that time is up."""
+    """Average gradients over all processes; returns whether the first process has run out of time."""
     if not dist.is_initialized():
         return done
     flag = torch.tensor([float(done and dist.get_rank() == 0)], device=device)
@@ -141,7 +141,7 @@ def muon_and_adamw(model: nn.Module, rate: float) -> Optimizers:
 
 
 def follow(average: nn.Module, model: nn.Module, keep: float) -> None:
-    """Move the average of the weights by 1 - keep towards the model's; buffers are taken as they are."""
+    """EMA update of the weights with decay `keep`; buffers are copied."""
     with torch.no_grad():
         for a, p in zip(average.parameters(), model.parameters(), strict=True):
             a.lerp_(p, 1 - keep)
@@ -156,7 +156,7 @@ def write_state(state: dict, path: Path) -> None:
 
 
 class Run:
-    """A model in training: its weights, their moving average, the optimizers, and how far it has come.
+    """A model in training: weights, their moving average, optimisers and progress.
 
     `step` and `seconds` count over all sessions.
     """
@@ -172,7 +172,7 @@ class Run:
         self.warmed_from = 0
 
     def resume(self, path: Path) -> None:
-        """Go on from a saved state; nothing happens when there is none.
+        """Resume from a saved state, if there is one.
 
         A state without optimizers comes from an exported bundle (`training.core.bundles`): the rate warms up again.
         """
@@ -189,7 +189,7 @@ class Run:
         self.step, self.seconds = state["step"], state["seconds"]
 
     def _continue_from_weights(self, state: dict) -> None:
-        """Begin with the weights of an exported bundle, at its step, with new optimizers and a new warm-up."""
+        """Start from the weights of an exported bundle, at its step, with new optimisers and a new warm-up."""
         for model in (self.model, self.average):
             missing = model.load_state_dict(state["average"], strict=False).missing_keys
             if missing:
@@ -227,7 +227,7 @@ class Run:
 
 
 class Reporter:
-    """Writes where a run stands: a line to the screen and OUT/log.jsonl, OUT/config.json, tensorboard events."""
+    """Writes the progress of a run: a line to the screen and OUT/log.jsonl, OUT/config.json, tensorboard events."""
 
     def __init__(self, args: argparse.Namespace, about: dict):
         self.args, self.about, self.recent = args, about, list[dict[str, float]]()

@@ -34,7 +34,7 @@ def padding_of(batch: dict[str, Tensor]) -> Tensor:
 
 
 def ar_sums(model: Valle, batch: dict[str, Tensor], published: bool = True) -> Sums:
-    """Book 0: frame t + 1 from frames up to t, EOS after the last. Frames of a spliced prompt are not asked for."""
+    """Codebook 0: frame t + 1 from frames up to t, EOS after the last. Frames of a spliced prompt have no loss."""
     padded, eos, prefix = padding_of(batch), model.config.eos, int(batch["prefix"])
     inputs = batch["codes"][..., 0].masked_fill(padded, eos)
     targets = F.pad(inputs[:, 1:], (0, 1), value=eos)

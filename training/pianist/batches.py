@@ -1,4 +1,4 @@
-"""What training sees: the corpus in memory, what each style axis expects, and random windows of it as tensors."""
+"""Training data: the corpus in memory, expected descriptors of the style axes, random windows as tensors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TEMPO_COLUMNS = [_MARK_COLUMN[k] for k in ("beat_period", "beat_period_known")]
 _SIGN_COLUMNS = list(range(_MARK_COLUMN["crescendo"], _MARK_COLUMN["beat_period"]))
 _ACCENT_STEP = 0.6  # how far a notation program's accent lifts the velocity feature
 _CATEGORY = {k: i for i, k in enumerate(CATEGORIES)}
-READINGS = ("full", "midi", "none")  # as much of a score's notation as is left to be read
+READINGS = ("full", "midi", "none")  # degrees of notation available to the model
 _INFILLED = 0.25  # share of windows in which only a span is to be played, the rest being given
 _RIDGE = 30.0
 
@@ -77,7 +77,7 @@ class PianistCorpus:
         )  # fmt: skip
 
     def summary(self, i: int, start: int, end: int) -> NDArray:
-        """What the score alone says of a window, the regressors of the expected descriptors."""
+        """Score features of a window, the regressors of the expected descriptors."""
         f = self.features[self.index[i]]
         composer = np.eye(len(COMPOSERS))[f.category[start, _CATEGORY["composer"]]]
         return np.concatenate([[1.0], f.value[start:end].mean(0), f.value[start:end].std(0), composer])

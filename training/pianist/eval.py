@@ -1,4 +1,5 @@
-"""How human is the Pianist? `python -m training.pianist.eval --set validation --nasap SCORES [--midi-out DIR]`.
+"""Evaluation of the Pianist against human performances: `python -m training.pianist.eval --set validation --nasap
+SCORES [--midi-out DIR]`.
 
 Plays the pieces of the measuring set as `etude perform` plays them, and prints the distances of
 `expression_distribution` and the correlations of `expression_agreement` beside human against human. Rows: the notes of

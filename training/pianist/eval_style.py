@@ -1,4 +1,4 @@
-"""What does each slider move? `python -m training.pianist.eval_style --scores tests/data/ten_scores.npz`.
+"""Effects of the style sliders: `python -m training.pianist.eval_style --scores tests/data/ten_scores.npz`.
 
 Plays ten scores with one axis at a time from -3 to 3 deviations, measures the nine descriptors of the result, and
 prints Spearman's rank correlation of each axis with its own descriptor, the whole matrix of effects, and how far each
@@ -94,7 +94,7 @@ def effects(found: NDArray, deviation: NDArray, positions: Sequence[float] = POS
 
 
 def decoupled(effect: NDArray) -> NDArray[np.float64]:
-    """Sliders that leave the other descriptors alone: B with B @ effect diagonal, each row as long as it was, (9, 9).
+    """Decoupled sliders: B with B @ effect diagonal, each row as long as it was, (9, 9).
 
     Small singular values are damped, so that a weak axis is not bought with a wild one.
     """

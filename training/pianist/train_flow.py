@@ -1,6 +1,6 @@
-"""Train the Pianist's flow on what is left when the expected performance is taken off:
-`python -m training.pianist.train_flow --pack data/pianist-v2.npz --expected data/pianist-expected.npz --out runs/flow
---start checkpoints/pianist-v1 --minutes 60`.
+"""Train the Pianist's flow on the residual after the expected performance: `python -m training.pianist.train_flow
+--pack data/pianist-v2.npz --expected data/pianist-expected.npz --out runs/flow --start checkpoints/pianist-v1 --minutes
+60`.
 
 The expected values are those of `training.pianist.expected_of_pack`, predicted out of fold. z_p is read from the
 residual, and the performance encoder sees of the score only where in its chord a note stands. An adversary (gradient

@@ -97,7 +97,8 @@ def si_snr_loss(x: Tensor, y: Tensor) -> Tensor:
 
 
 class STFTDiscriminator(nn.Module):
-    """Hears at one window length: complex spectrum (B, 2, frames, bins) -> logits, and what each layer saw."""
+    """Discriminator at one window length: complex spectrum (B, 2, frames, bins) -> logits and features of each
+    layer."""
 
     def __init__(self, filters: int, n_fft: int) -> None:
         super().__init__()
@@ -145,7 +146,7 @@ def discriminator_loss(discriminator: Discriminator, fake: Tensor, real: Tensor)
 
 
 def generator_losses(discriminator: Discriminator, fake: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
-    """(adversarial, feature) losses of the codec: minus the mean logit; L1 distance of the judge's features."""
+    """(adversarial, feature) losses of the codec: minus the mean logit; L1 distance of the discriminator's features."""
     with torch.no_grad():
         wanted = discriminator(real)
     heard = discriminator(fake)

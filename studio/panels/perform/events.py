@@ -3,10 +3,9 @@
 Only notices go through Gradio's queue, which loses answers when events overlap.
 
 edits    applied in the order of their revision numbers (Document.patch)
-jobs     everything that may take long (studio.service.jobs): the first answer comes within FIRST_WAIT, either the
-         result or how far it is; the roll then asks on, NEXT_WAIT at a time, and can cancel. A new job of a kind stops
-         the one before
-sound    such a job too, asked for by the roll when the notes have been left alone, marked with the notes it belongs to
+jobs     long work (studio.service.jobs): the first answer comes within FIRST_WAIT, either the result or the progress;
+         the roll then polls every NEXT_WAIT and can cancel. A new job of a kind stops the previous one
+sound    also a job, requested by the roll after a pause in editing, tagged with its notes
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ const $ = selector => element.querySelector(selector);
 const audio = $('audio'), strip = $('.strip'), cards = $('.cards');
 const urls = new Map();           // number of a take -> where its sound is, '' when it has none
 let takes = [], heard = 0, wanted = 0, asked = 0, askedAt = 0;
-const PATIENCE = 8000;            // milliseconds until an unanswered question is asked again
+const PATIENCE = 8000;            // milliseconds until a request without an answer is repeated
 
 const PLAY = '<svg viewBox="0 0 16 16" aria-hidden="true"><path class="i-play" d="M4 2.5v11l9-5.5z"/><path class="i-pause" d="M4 2.5h3v11H4zM9 2.5h3v11H9z"/></svg>';
 function make(tag, name, text) {

@@ -1,4 +1,4 @@
-"""The `etude` command, on a little real piece, with the real engine: what it writes, what it says, how it fails."""
+"""The `etude` command, on a short piece, with the real engine: output files, printed results, errors."""
 
 import json
 import os

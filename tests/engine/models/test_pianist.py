@@ -1,4 +1,4 @@
-"""The Pianist: a tiny one learns; the shipped one keeps what it is told to, shows no seams, follows its sliders."""
+"""The Pianist: a tiny model learns; the shipped one keeps given notes, has no seams, follows its sliders."""
 
 from __future__ import annotations
 

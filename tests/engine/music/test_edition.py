@@ -1,4 +1,4 @@
-"""What an editor prints: signs read off a performance, lengths, names and keys of composed scores."""
+"""Edited scores: marks from a performance, lengths, names and keys of composed scores."""
 
 from __future__ import annotations
 

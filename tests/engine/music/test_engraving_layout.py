@@ -1,4 +1,4 @@
-"""What a reader of our pages expects: voices, clefs, beats, beams, accidentals; and no note changed by any of it."""
+"""Layout of notation: voices, clefs, beats, beams, accidentals; notes stay unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small files of every format with the right value of each, counted by hand: what is played is what is written."""
+"""Readers on small hand-counted files of every format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MusicXML out: what is written is read back the same, and verovio engraves it."""
+"""Writing MusicXML: round trips, and engraving by verovio."""
 
 from __future__ import annotations
 

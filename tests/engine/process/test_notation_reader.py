@@ -1,4 +1,4 @@
-"""The process that reads scores: killed, too slow, too big, asked by many; the next file is read all the same."""
+"""The reader process: kills, time and memory limits, concurrent use, recovery."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The engine in a process of its own: it answers like the Engine, and may be killed at any moment."""
+"""The engine in subprocesses: same results as the Engine, recovery from kills."""
 
 from __future__ import annotations
 

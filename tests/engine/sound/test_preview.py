@@ -1,4 +1,4 @@
-"""The preview plays what the performance says: when, how loud, how long; and sound files come back as saved."""
+"""The preview: timing, loudness and length of notes; round trips of sound files."""
 
 from __future__ import annotations
 

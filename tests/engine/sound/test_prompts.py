@@ -1,4 +1,4 @@
-"""Prompts: what is cut out of a recording, how loud it becomes, which notes stay, what is refused; the gallery."""
+"""Prompts: cutting, level, notes, refusals; the gallery."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""The transcriber hears what was played, and notes are compared as mir_eval compares them."""
+"""Transcription of known notes, and the comparison of notes as in mir_eval."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The door for files from outside: what it lets in, what it refuses and how, and that nothing behind it can die."""
+"""Untrusted files: accepted and refused ones, and isolation from crashes."""
 
 from __future__ import annotations
 
