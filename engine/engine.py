@@ -279,14 +279,14 @@ class Engine:
         """The default renderer: a sampled piano fitted to the prompt. It has no checkpoint."""
         from engine.render.fitted import FittedRenderer
 
-        return FittedRenderer(self.sound)
+        return FittedRenderer(self.sound, self.checkpoints)
 
     @cached_property
     def physical(self) -> PhysicalRenderer:
         """The physical model, modal strings fitted to the prompt. It has no checkpoint."""
         from engine.render.physical import PhysicalRenderer
 
-        return PhysicalRenderer(self.sound)
+        return PhysicalRenderer(self.sound, self.checkpoints)
 
     @cached_property
     def renderer(self) -> Renderer:
@@ -322,7 +322,7 @@ class Engine:
         """Transcribe a recording to notes and pedal; see `engine.sound.transcribe`."""
         from engine.sound.transcribe import transcribe
 
-        return transcribe(clip, progress)
+        return transcribe(clip, progress, self.checkpoints)
 
     @cached_property
     def paper(self) -> ValleRenderer:

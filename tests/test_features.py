@@ -1,7 +1,10 @@
-"""docs/features.md says where each feature is and which test shows it; those tests exist."""
+"""docs/features.md says where each feature is and which test shows it; all of that exists."""
 
 import re
 from pathlib import Path
+
+from engine.cli import batch
+from engine.cli.parser import build_parser
 
 HERE = Path(__file__).parent
 ROWS = [
@@ -20,3 +23,19 @@ def test_every_feature_names_a_test_that_exists() -> None:
             assert (HERE / file).is_file(), file
             assert not name or f"def {name}(" in (HERE / file).read_text(encoding="utf-8"), f"{file}::{name}"
         assert re.fullmatch(r"`(\w+/)*test_\w+\.py(::test_\w+)?`", shown), feature
+
+
+def test_every_label_command_and_endpoint_exists() -> None:
+    """Labels are in italics; they begin a string, or the text of an element, somewhere in the studio."""
+    files = [p for p in (HERE.parent / "studio").rglob("*") if p.suffix in (".py", ".js", ".html")]
+    studio = "\n".join(p.read_text(encoding="utf-8") for p in files)
+    commands = next(a.choices for a in build_parser(batch.add_commands)._actions if a.dest == "command")
+    assert commands
+    api = "\n".join(p.read_text(encoding="utf-8") for p in (HERE.parent / "studio" / "api").rglob("*.py"))
+    labels = {label for _, where, _ in ROWS for label in re.findall(r"\*([^*]+)\*", where)}
+    assert len(labels) > 30
+    assert {label for label in labels if not re.search(rf"[\"'>`]{re.escape(label)}", studio)} == set()
+    named = {name for row in ROWS for name in re.findall(r"`etude ([a-z]+)", row[1])}
+    assert named <= set(commands)
+    endpoints = {name for row in ROWS for name in re.findall(r"`/(\w+)`", row[1])}
+    assert {name for name in endpoints if f"def {name}(" not in api} == set()

@@ -1,5 +1,6 @@
 """The files around the code: dependency lists, the command, what continuous integration runs."""
 
+import ast
 import os
 import re
 import subprocess
@@ -29,6 +30,29 @@ def test_the_torch_of_a_space_has_the_gpu_build_that_zero_gpu_lists() -> None:
     assert "torch>=2.8,<2.12\n" in text
     assert "index-url" not in text
     assert PROJECT["dependencies"][0] == "torch>=2.8"
+
+
+def third_party(folders: tuple[str, ...]) -> set[str]:
+    """The packages of others that code imports, at its top or inside a function."""
+    found = set()
+    for path in (p for folder in folders for p in (ROOT / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names = [node.module]
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "importlib.import_module":
+                names = [a.value for a in node.args if isinstance(a, ast.Constant)]
+            found |= {name.split(".")[0] for name in names}
+    return found - sys.stdlib_module_names - {"engine", "studio", "training"}
+
+
+def test_every_dependency_is_imported_and_every_import_is_a_dependency() -> None:
+    declared = {re.split(r"[\[<>=]", line)[0] for line in PROJECT["dependencies"]}
+    modules = {"fluidsynth" if name == "pyfluidsynth" else name for name in declared}
+    with_gradio, on_demand = {"starlette", "huggingface_hub"}, {"ray", "spaces"}
+    imported = third_party(("engine", "studio"))
+    assert modules - imported == set()
+    assert imported - modules == with_gradio | on_demand
 
 
 def test_gradio_is_pinned() -> None:

@@ -37,7 +37,9 @@ LAYERS = {
     "engine.models.xmvae": "engine.music engine.tokens engine.models.nn",
     "engine.models.midi_valle": "engine.tokens engine.models.nn",
     "engine.models.tagger": "engine.music engine.tokens engine.models.nn engine.measures.form",
+    "engine.models.transcriber": "",
     "engine.checkpoints": "engine.music engine.tokens engine.models*",
+    "engine.sound.transcribe": "engine.music engine.models.transcriber engine.checkpoints",
     "engine.compose.form": "engine.music",
     "engine.requests": "engine.music engine.sound engine.models.composer engine.compose.form",
     "engine.protocol": "engine.music engine.sound engine.models.pianist engine.requests",
@@ -46,15 +48,15 @@ LAYERS = {
     "engine.compose.passages": "engine.music* engine.tokens engine.models.xmvae engine.checkpoints engine.compose "
     "engine.requests",
     "engine.measures.sound_metrics": "engine.music engine.sound",
-    "engine.render": "engine.music engine.tokens engine.sound engine.models* engine.checkpoints "
+    "engine.render": "engine.music engine.tokens engine.sound* engine.models* engine.checkpoints "
     "engine.measures.sound_metrics engine.requests",
-    "engine.engine": "engine.music* engine.sound engine.models* engine.checkpoints engine.compose* engine.render "
+    "engine.engine": "engine.music* engine.sound* engine.models* engine.checkpoints engine.compose* engine.render "
     "engine.requests",
     "engine.process": "engine.music* engine.sound engine.models* engine.checkpoints engine.engine "
     "engine.requests engine.protocol",
     "engine.untrusted": "engine.music* engine.process",
     "engine.files": "engine.music* engine.untrusted",
-    "engine.measures": "engine.music* engine.tokens engine.sound engine.models.pianist engine.models.tagger "
+    "engine.measures": "engine.music* engine.tokens engine.sound* engine.models.pianist engine.models.tagger "
     "engine.checkpoints engine.files "
     "engine.measures*",
     "engine.cli": "engine*",
@@ -81,7 +83,7 @@ LAYERS = {
     "training.tagger": "engine* training.core training.composer",
     "training.queue": "training.core",
     "training.bench": "engine* training.core training.xmvae",
-    "training.assets": "engine*",
+    "training.assets": "engine* training.core",
 }
 EVERYWHERE = ("engine.limits", "engine.progress")  # any module may read these
 MODULE_ROWS = {

@@ -82,6 +82,18 @@ def test_weights_of_a_clone(installed: Path, tmp_path: Path) -> None:
     assert done.stdout.startswith("Performance: 168 notes")
 
 
+def test_it_transcribes_without_other_packages(installed: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys, etude\n"
+        f"found = etude.transcribe({str(ROOT / 'engine/sound/prompts_data/gymnopedie.flac')!r})\n"
+        "assert not {'transkun', 'torchaudio'} & set(sys.modules)\n"
+        "print(len(found))"
+    )
+    done = run(installed, tmp_path, "-c", code, ETUDE_CHECKPOINTS=str(ROOT / "checkpoints"))
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert int(done.stdout) > 15
+
+
 def test_weights_are_fetched_once(installed: Path, tmp_path: Path, server: ThreadingHTTPServer) -> None:
     command = ("-c", COMMAND, "perform", str(SMALL), "-o", "out.mid")
     missing = run(installed, tmp_path, *command)

@@ -32,6 +32,7 @@ from engine.models.renderer.masked_renderer import MaskedRenderer, RendererConfi
 from engine.models.tagger.decode import Decoding
 from engine.models.tagger.network import Tagger, TaggerConfig
 from engine.models.tagger.tag import Tags, tag
+from engine.models.transcriber.network import Transcriber, TranscriberConfig
 from engine.music.types import BundleError
 from engine.tokens.composer_tokens import FIELD_SIZES, METERS, NOTE_TICKS, Written
 
@@ -254,6 +255,24 @@ def open_renderer(folder: Path, codec: CodecBundle) -> RendererBundle:
         if unexpected or set(missing) - {"codebooks", "scale"}:
             raise ValueError(f"missing {missing[:3]}, unexpected {unexpected[:3]}")
     return RendererBundle(model.eval(), decoder, config["weights_sha256"][:12], config)
+
+
+@dataclass(frozen=True)
+class TranscriberBundle:
+    """A loaded transcriber: model in evaluation mode, float32; digest and config as of the others."""
+
+    model: Transcriber
+    digest: str
+    config: dict
+
+
+def open_transcriber(folder: Path) -> TranscriberBundle:
+    """Load a transcriber's folder. Raises BundleError as open_pianist does."""
+    config, tensors = read_folder(folder, "transcriber")
+    with fits(folder):
+        model = Transcriber(TranscriberConfig(**config["model"]))
+        model.load_state_dict(tensors)
+    return TranscriberBundle(model.eval(), config["weights_sha256"][:12], config)
 
 
 def grammar_digest() -> str:

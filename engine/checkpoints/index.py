@@ -19,7 +19,7 @@ CHECKPOINTS = Path(_NAMED).absolute() if _NAMED else Path(__file__).resolve().pa
 IMPORTED_KINDS = ("midi-valle", "piano-encodec")
 EXPECTED = "expected-v2"
 PIANIST, COMPOSER, CODEC, RENDERER = "pianist-v1", "composer-v2", "piano-codec-v2", "renderer-v3"
-TAGGER = "phrase-tagger-v1"
+TAGGER, TRANSCRIBER = "phrase-tagger-v1", "transcriber-v1"
 PAPER_MODELS = {"xmvae": "xmvae-v1", "ecpt": "ecpt-v1", "mt": "mt-v1"}  # systems of the XMVAE paper
 
 

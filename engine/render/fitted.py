@@ -10,10 +10,12 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.checkpoints.index import CHECKPOINTS
 from engine.music.types import AudioClip, BadInput, Performance
 from engine.progress import ProgressCallback
 from engine.render.colours import groups
@@ -39,13 +41,17 @@ FADE_SEC = 0.5
 
 
 class FittedRenderer(StreamingRenderer):
-    """The default renderer. Thread-safe; fits are kept for the latest prompts."""
+    """The default renderer. Thread-safe; fits are kept for the latest prompts.
+
+    checkpoints  where the transcriber is, for prompts without notes
+    """
 
     profile = "fitted"
     digest = FITTED_METHODS["fitted"]
 
-    def __init__(self, pianos: Pianos | None = None) -> None:
+    def __init__(self, pianos: Pianos | None = None, checkpoints: Path = CHECKPOINTS) -> None:
         self.preview: Pianos = pianos or Preview()
+        self.checkpoints = checkpoints
         self._fits: OrderedDict[tuple[str, int], Instrument] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -77,7 +83,7 @@ class FittedRenderer(StreamingRenderer):
             if key in self._fits:
                 self._fits.move_to_end(key)
                 return self._fits[key]
-        notes = prompt.notes if prompt.notes is not None else transcribe(prompt.clip, progress)
+        notes = prompt.notes if prompt.notes is not None else transcribe(prompt.clip, progress, self.checkpoints)
         sound = np.array(prompt.clip.samples)
         if len(notes) < MIN_NOTES:
             made = unfitted(self.preview, sound, prompt.image, seed)

@@ -6,10 +6,12 @@ The fit and the filters are those of the fitted piano; `engine.sound.modal` make
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.checkpoints.index import CHECKPOINTS
 from engine.music.dampers import damped_sec
 from engine.music.types import AudioClip, Performance
 from engine.render.filters import Convolver
@@ -66,5 +68,5 @@ class PhysicalRenderer(FittedRenderer):
     profile = "physical"
     digest = FITTED_METHODS["physical"]
 
-    def __init__(self, preview: Preview | None = None) -> None:
-        super().__init__(ModalPiano(preview))
+    def __init__(self, preview: Preview | None = None, checkpoints: Path = CHECKPOINTS) -> None:
+        super().__init__(ModalPiano(preview), checkpoints)

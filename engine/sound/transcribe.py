@@ -1,82 +1,77 @@
-"""Piano transcription with transkun 2.0.1 (Yujia Yan, MIT), whose package includes its weights.
+"""Transcription: the notes and pedal of a recording of piano music, and how well they match those played.
 
-It transcribes prompts without MIDI, and renders for evaluation, where it finds 99 of 100 known notes. `note_f1` and
-related functions compare transcribed and played notes.
+The network is that of `engine.models.transcriber` (transkun 2.0.1, Yujia Yan, MIT), its weights a checkpoint. It
+transcribes prompts without MIDI, and renders for evaluation, where it finds 99 of 100 known notes.
 """
 
 from __future__ import annotations
 
-import json
-import sys
 import threading
-import warnings
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.checkpoints.index import CHECKPOINTS, TRANSCRIBER
 from engine.music.types import AudioClip, BadInput, Performance
 from engine.progress import ProgressCallback
 
+if TYPE_CHECKING:  # at run time where they are used: matching notes needs no torch
+    from engine.models.transcriber.network import Transcriber
+    from engine.models.transcriber.transcribing import Event
+
 WINDOW_SEC, STEP_SEC = 16.0, 12.0  # half of the default overlap: same notes in two thirds of the time
-SUSTAIN = -64  # transkun's pitch of the sustain pedal; -67 is the soft pedal
+SUSTAIN = -64  # the transcriber's pitch of the sustain pedal; -67 is the soft pedal
 ONSET_TOLERANCE = 0.05  # seconds, as in MIREX
 LONGEST_SEC = 3600.0
 
-_lock = threading.Lock()  # one transcription at a time: each takes two gigabytes
+_lock = threading.Lock()  # one transcription at a time: each takes hundreds of megabytes
 
 
-def transcribe(clip: AudioClip, progress: ProgressCallback | None = None) -> Performance:
+def transcribe(
+    clip: AudioClip, progress: ProgressCallback | None = None, checkpoints: Path = CHECKPOINTS
+) -> Performance:
     """Transcribe a clip of piano music: notes, velocities and sustain pedal, sorted by (onset, pitch).
 
-    clip     any sample rate and length; 16 s are read at a time, at about 0.7 s of one core per second
+    clip     any sample rate and length; 16 s are read at a time, at about a second of one core per second
     progress  called with the finished share, 0 to 1, before each window; raise in it to cancel
     returns  seconds from the clip's start; velocities 1..127; pedal events of value 127 (down) and 0 (up)
-    Raises BadInput if transkun is not installed, and for over an hour of sound.
+    Raises BadInput for over an hour of sound, BundleError where the checkpoint is missing or damaged.
     """
     if clip.duration_sec > LONGEST_SEC:
         minutes = clip.duration_sec / 60
         raise BadInput(f"This recording lasts {minutes:.0f} minutes; up to 60 are transcribed, shorten it.")
     with _lock:
-        model = _load()
-        windows = -(-int((clip.duration_sec + 2 * (WINDOW_SEC - STEP_SEC)) * 1000) // int(STEP_SEC * 1000))
-        return _performance(_hear(model, clip, max(windows, 1), progress))
+        return _performance(_events(_load(checkpoints), clip, progress))
 
 
-def _hear(model: Any, clip: AudioClip, windows: int, progress: ProgressCallback | None) -> list[Any]:
+def _events(model: Transcriber, clip: AudioClip, progress: ProgressCallback | None) -> list[Event]:
     import soxr
     import torch
 
-    samples = clip.samples
-    if clip.sample_rate != model.fs:
-        samples = soxr.resample(samples, clip.sample_rate, model.fs)
-    hear_window, done = type(model).transcribeFrames, 0
+    from engine.models.transcriber.transcribing import transcribe_samples
 
-    def counted(*args: Any, **options: Any) -> Any:  # transkun has no progress callback: count its windows
-        nonlocal done
+    def before(window: int, count: int) -> None:
         if progress is not None:
-            progress(min(done / windows, 1.0))
-        done += 1
-        return hear_window(model, *args, **options)
+            progress(window / count)
 
+    samples, rate = np.asarray(clip.samples), model.config.sample_rate
+    if clip.sample_rate != rate:
+        samples = soxr.resample(samples, clip.sample_rate, rate)
     threads = torch.get_num_threads()
-    model.transcribeFrames = counted
     try:
         torch.set_num_threads(1)  # on two busy cores a second thread makes it slower
-        with torch.inference_mode(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # transkun's network is written for training
-            sound = torch.from_numpy(np.array(samples, np.float32)[:, None])
-            return model.transcribe(sound, stepInSecond=STEP_SEC, segmentSizeInSecond=WINDOW_SEC)
+        with torch.inference_mode():
+            sound = torch.from_numpy(np.array(samples, np.float32))
+            return transcribe_samples(model, sound, WINDOW_SEC, STEP_SEC, before)
     finally:
-        del model.transcribeFrames
         torch.set_num_threads(threads)
 
 
-def _performance(events: list[Any]) -> Performance:
+def _performance(events: list[Event]) -> Performance:
     notes = sorted((e.start, e.pitch, e.end - e.start, e.velocity) for e in events if e.pitch > 0)
     pedal = sorted((sec, value) for e in events if e.pitch == SUSTAIN for sec, value in ((e.start, 127), (e.end, 0)))
     table = np.array(notes, float).reshape(-1, 4)
@@ -85,45 +80,11 @@ def _performance(events: list[Any]) -> Performance:
 
 
 @cache
-def _load() -> Any:
-    """The network with its weights, 13.6 million parameters. Raises BadInput if the package is missing."""
-    import torch
+def _load(checkpoints: Path) -> Transcriber:
+    """The network with its weights, 13.6 million parameters."""
+    from engine.checkpoints.bundle import open_transcriber
 
-    try:
-        with _mel_filters():
-            from transkun import ModelTransformer as code  # type: ignore[reportMissingImports]
-
-            folder = Path(code.__file__).parent / "pretrained"
-            config = code.TransKun.Config()
-            vars(config).update(json.loads((folder / "2.0.conf").read_text())["Model"]["config"])
-            model = code.TransKun(config)
-    except ImportError as error:
-        raise BadInput(
-            f"Transcribing needs the package transkun, which is not installed here ({error}); "
-            "install it with: pip install --no-deps transkun==2.0.1 && pip install mir_eval."
-        ) from error
-    model.load_state_dict(torch.load(folder / "2.0.pt", map_location="cpu", weights_only=True)["state_dict"])
-    return model.eval()
-
-
-class _mel_filters:
-    """While open, `import torchaudio` gives a stand-in: its wheel wants CUDA, and transkun only takes the shape of its
-    mel filter bank from it. The filters' values are in the weights, so zeros will do until these are loaded."""
-
-    def __enter__(self) -> None:
-        import torch
-
-        stand_in: Any = ModuleType("torchaudio")
-        stand_in.functional = SimpleNamespace(
-            melscale_fbanks=lambda n_freqs, f_min, f_max, n_mels, sample_rate: torch.zeros(n_freqs, n_mels)
-        )
-        self.real = sys.modules.get("torchaudio")
-        sys.modules["torchaudio"] = stand_in
-
-    def __exit__(self, *failure: object) -> None:
-        del sys.modules["torchaudio"]
-        if self.real is not None:
-            sys.modules["torchaudio"] = self.real
+    return open_transcriber(checkpoints / TRANSCRIBER).model
 
 
 @dataclass(frozen=True)

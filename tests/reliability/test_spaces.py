@@ -6,11 +6,13 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -88,18 +90,60 @@ def test_the_code_is_python_of_every_version(version: tuple[int, int]) -> None:
 
 
 def test_nothing_happens_without_zero_gpu() -> None:
-    imported = "from studio.gradio_compat.zerogpu import announce"
-    code = f"import sys; {imported}; assert not announce(); assert 'spaces' not in sys.modules"
+    code = (
+        "import sys; from studio.gradio_compat.zerogpu import announce; assert not announce()\n"
+        "assert 'spaces' not in sys.modules"
+    )
     plain = {k: v for k, v in os.environ.items() if k != "SPACES_ZERO_GPU"}
-    for environment in (plain, {**plain, "SPACES_ZERO_GPU": "true"}):
-        if environment.get("SPACES_ZERO_GPU"):  # and where the package is there, a function is named
-            code = (
-                "import sys, types, importlib.machinery as m; named = []; s = types.ModuleType('spaces')\n"
-                "s.__spec__ = m.ModuleSpec('spaces', None); s.GPU = lambda duration: named.append\n"
-                f"sys.modules['spaces'] = s\n{imported}; assert announce() and len(named) == 1"
-            )
-        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=plain, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+ON_ZERO_GPU = """
+import sys
+sys.modules["torch"] = None  # a CPU build ends `import spaces` on ZeroGPU; without torch the package leaves torch alone
+from studio.gradio_compat.zerogpu import announce
+assert announce()
+import gradio
+from spaces.zero.decorator import decorated_cache
+print(*(f.__qualname__ for f in decorated_cache))
+with gradio.Blocks() as page:
+    gradio.Markdown("A page")
+page.launch(prevent_thread_lock=True, quiet=True)
+page.close()
+"""
+
+
+def test_the_package_of_zero_gpu_takes_the_app() -> None:
+    """The real `spaces`: our function is named, and a launch reports the app to the host, for which a server stands in.
+
+    `.ci/space-start` does the same with the whole app and a torch that has CUDA.
+    """
+    asked: list[str] = []
+
+    class Host(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked.append(self.path)
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *of: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Host) as host:
+        threading.Thread(target=host.serve_forever, daemon=True).start()
+        environment = {
+            **os.environ, "SPACES_ZERO_GPU": "true", "GRADIO_ANALYTICS_ENABLED": "False",
+            "SPACES_ZERO_DEVICE_API_URL": f"http://127.0.0.1:{host.server_address[1]}",
+        }  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-c", ON_ZERO_GPU], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
+        )
+        host.shutdown()
+    assert done.returncode == 0, done.stderr
+    assert "_nothing" in done.stdout
+    assert asked == ["/startup-report"]
 
 
 @dataclass(frozen=True)

@@ -19,18 +19,24 @@ def clone(tmp_path: Path) -> Path:
     clone = tmp_path / "clone"
     listed = subprocess.run(["git", "ls-files", *SENT], cwd=ROOT, capture_output=True, text=True).stdout.splitlines()
     for name in listed:
-        if name.startswith(("checkpoints/renderer", "checkpoints/piano-codec", "studio/", "docs/")):
-            continue  # fifty megabytes and two hundred files more would show nothing new
+        large = ("checkpoints/renderer", "checkpoints/piano-codec", "checkpoints/transcriber", "checkpoints/composer")
+        if name.startswith((*large, "studio/", "docs/")):
+            continue  # a hundred megabytes and two hundred files more would show nothing new
         (clone / name).parent.mkdir(parents=True, exist_ok=True)
         os.link(ROOT / name, clone / name)
     for folder in ("studio", "docs", "tests"):
         (clone / folder).mkdir()
         (clone / folder / "note.txt").write_text(folder)
     (clone / "checkpoints" / "big.safetensors").write_bytes(os.urandom(11_000_000))
-    identity = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
-    for command in (["init", "-q"], ["add", "-A"], [*identity, "commit", "-qm", "All"]):
-        subprocess.run(["git", *command], cwd=clone, check=True)
+    subprocess.run(["git", "init", "-q"], cwd=clone, check=True)
+    commit(clone)
     return clone
+
+
+def commit(clone: Path) -> None:
+    identity = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
+    for command in (["add", "-A"], [*identity, "commit", "-qm", "All"]):
+        subprocess.run(["git", *command], cwd=clone, check=True)
 
 
 def push(clone: Path, hub: Hub, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -59,9 +65,28 @@ def test_a_space_is_one_commit_with_large_files_apart(clone: Path) -> None:
         assert all(hub.files[n] == (clone / n).read_bytes() for n in sent)
         attributes = hub.files[".gitattributes"].decode()
         assert {n for n in sent if hub.files[n] in hub.large.values()} <= {n for n in sent if is_large(n, attributes)}
+        again(clone, hub)
         refused = push(clone, hub, "someone/etude", HF_TOKEN="hf_of_somebody_else")
         assert refused.returncode == 2
         assert "The Hub refused the upload" in refused.stderr
+
+
+def again(clone: Path, hub: Hub) -> None:
+    """A second push: files that are gone, small, large and a whole folder, are gone from the Space; one is changed."""
+    folder = {name for name in hub.files if name.startswith("checkpoints/reference/")}
+    gone = {"examples/README.md", "checkpoints/big.safetensors", *folder}
+    assert len(folder) > 2
+    assert gone < hub.files.keys()
+    before = dict(hub.files)
+    for name in gone:
+        (clone / name).unlink()
+    (clone / "studio" / "note.txt").write_text("changed")
+    commit(clone)
+    done = push(clone, hub, "someone/etude", "--message", "Second")
+    assert done.returncode == 0, done.stderr
+    assert hub.commits[1:] == ["Second"]
+    assert before.keys() - hub.files.keys() == gone
+    assert {name for name, data in hub.files.items() if data != before.get(name)} == {"studio/note.txt"}
 
 
 def test_what_is_refused(clone: Path, tmp_path: Path) -> None:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import mir_eval
 import numpy as np
 import pytest
 
 from engine.cli.etude import main
+from engine.models.transcriber.transcribing import Event
 from engine.music.io.midi import read_midi_performance
-from engine.music.types import AudioClip, BadInput, Performance
+from engine.music.types import AudioClip, BadInput, BundleError, Performance
 from engine.sound import transcribe as module
 from engine.sound.clip import encode_audio
 from engine.sound.preview import Preview
@@ -45,13 +44,12 @@ def test_a_preview_is_heard_note_for_note(played: AudioClip) -> None:
     assert told[0] == 0.0
     assert told == sorted(told)
     assert ((heard.velocity >= 1) & (heard.velocity <= 127)).all()
-    assert "torchaudio" not in sys.modules
 
 
 def test_pedals_become_events() -> None:
-    """Two notes, a sustain pedal and a soft pedal, in transkun's words."""
-    words = [(1.0, 1.5, 64, 70), (0.5, 1.0, 60, 0), (0.4, 1.2, -64, 127), (0.0, 2.0, -67, 127)]
-    heard = module._performance([SimpleNamespace(start=a, end=b, pitch=p, velocity=v) for a, b, p, v in words])
+    """Two notes, a sustain pedal and a soft pedal."""
+    events = [(64, 1.0, 1.5, 70), (60, 0.5, 1.0, 0), (-64, 0.4, 1.2, 127), (-67, 0.0, 2.0, 127)]
+    heard = module._performance([Event(*event) for event in events])
     assert heard.pitch.tolist() == [60, 64]
     assert heard.velocity.tolist() == [1, 70]
     assert heard.duration_sec.tolist() == [0.5, 0.5]
@@ -66,13 +64,10 @@ def test_what_a_listener_raises_ends_the_work(played: AudioClip) -> None:
         transcribe(played, stop)
 
 
-def test_a_missing_package_is_said_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    module._load.cache_clear()
-    for name in [n for n in sys.modules if n.split(".")[0] == "transkun"]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "transkun", None)
-    with pytest.raises(BadInput, match="pip install --no-deps transkun"):
-        transcribe(AudioClip(np.zeros(32000, np.float32), 32000))
+def test_a_missing_checkpoint_is_said_in_one_sentence(tmp_path: Path) -> None:
+    silence = AudioClip(np.zeros(32000, np.float32), 32000)
+    with pytest.raises(BundleError, match=r"transcriber-v1 lacks config\.json"):
+        transcribe(silence, checkpoints=tmp_path)
 
 
 def test_over_an_hour_is_refused() -> None:
