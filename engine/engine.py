@@ -138,12 +138,12 @@ class Engine:
         progress  called with 0 before each note
         Raises BadInput for a request that is not accepted.
         """
-        model, heard = self.composer.model, stepped(on_note, progress)
+        model, prior, heard = self.composer.model, self.composer.prior, stepped(on_note, progress)
         if isinstance(request, ContinueRequest):
-            return continue_score(model, request, heard)
+            return continue_score(model, prior, request, heard)
         if isinstance(request, InfillRequest):
-            return infill(model, request, heard)
-        return (compose if request.parsed_form is None else compose_form)(model, self.composer.prior, request, heard)
+            return infill(model, prior, request, heard)
+        return (compose if request.parsed_form is None else compose_form)(model, prior, request, heard)
 
     @property
     def paper_models(self) -> tuple[str, ...]:

@@ -70,10 +70,12 @@ class ComposeRequest:
             score, self.conditions, self.notes, self.bars, self.takes, self.seed, self.temperature, self.top_p
         )
 
-    def rewriting(self, score: Score, selected: NDArray[np.bool_], span: tuple[float, float]) -> InfillRequest:
+    def rewriting(
+        self, score: Score, selected: NDArray[np.bool_], span: tuple[float, float], lags: tuple[int, ...] = ()
+    ) -> InfillRequest:
         """The same settings for an infill of the selected notes."""
         return InfillRequest(
-            score, selected, span, self.conditions, self.takes, self.seed, self.temperature, self.top_p
+            score, selected, span, self.conditions, self.takes, self.seed, self.temperature, self.top_p, lags
         )
 
 
@@ -108,6 +110,8 @@ class InfillRequest:
 
     selected  (n,) flags, one for each note of the score
     span      (start, end) in quarters; the new notes begin inside
+    lags      for each bar of the span, how many bars back the bar is that it should resemble: 0 none, -1 drawn; () for
+              all drawn
     """
 
     score: Score
@@ -118,6 +122,7 @@ class InfillRequest:
     seed: int = 0
     temperature: float = 1.0
     top_p: float = TOP_P
+    lags: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         selected = np.array(self.selected, bool)

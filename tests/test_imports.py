@@ -44,7 +44,7 @@ LAYERS = {
     "engine.requests": "engine.music engine.sound engine.models.composer engine.compose.form",
     "engine.protocol": "engine.music engine.sound engine.models.pianist engine.requests",
     "engine.compose": "engine.music* engine.tokens engine.models.nn engine.models.composer engine.compose.form "
-    "engine.requests",
+    "engine.measures.form engine.requests",
     "engine.compose.passages": "engine.music* engine.tokens engine.models.xmvae engine.checkpoints engine.compose "
     "engine.requests",
     "engine.measures.sound_metrics": "engine.music engine.sound",

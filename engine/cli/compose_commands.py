@@ -129,20 +129,20 @@ def note_progress(progress: CommandProgress, request: WritingRequest) -> NoteCal
 
 def compose(arguments: argparse.Namespace, progress: CommandProgress) -> dict[str, Any]:
     """`etude compose`."""
-    wanted = _checked(arguments, [])
+    wanted = checked_outputs(arguments, [])
     if arguments.model != COMPOSER_NAME:
         return _passages(arguments, progress, wanted)
     form = parse_form(arguments.form)
     if form is not None and arguments.bars:
         raise BadInput(f"The form has {form.bars} bars of its own; leave --bars out, or leave --form out.")
-    engine = _engine(arguments, progress)
+    engine = loaded(arguments, progress)
     progress.stage("Composing")
     request = ComposeRequest(
         conditions(arguments), arguments.notes, arguments.bars, arguments.takes, arguments.seed, arguments.temperature,
         top_p(arguments), arguments.form,
     )  # fmt: skip
     scores = engine.compose(request, on_note=note_progress(progress, request))
-    return _finish(arguments, progress, engine, wanted, scores)
+    return finish(arguments, progress, engine, wanted, scores)
 
 
 def _passages(arguments: argparse.Namespace, progress: CommandProgress, wanted: Outputs) -> dict[str, Any]:
@@ -161,43 +161,43 @@ def _passages(arguments: argparse.Namespace, progress: CommandProgress, wanted: 
         arguments.model, arguments.notes, arguments.takes, arguments.seed, arguments.temperature, source,
         share=arguments.share,
     ).check()  # fmt: skip
-    engine = _engine(arguments, progress)
+    engine = loaded(arguments, progress)
     progress.stage("Composing")
     passages = engine.compose_passages(request, progress.share)
     own = None if arguments.style else [p.performance for p in passages]
-    return _finish(arguments, progress, engine, wanted, [p.score for p in passages], own=own)
+    return finish(arguments, progress, engine, wanted, [p.score for p in passages], own=own)
 
 
 def continue_(arguments: argparse.Namespace, progress: CommandProgress) -> dict[str, Any]:
     """`etude continue`."""
-    wanted = _checked(arguments, [arguments.score])
+    wanted = checked_outputs(arguments, [arguments.score])
     progress.stage("Reading")
     score = open_score_file(arguments.score, progress.note)
-    engine = _engine(arguments, progress)
+    engine = loaded(arguments, progress)
     progress.stage("Continuing")
     request = ContinueRequest(
         score, conditions(arguments), arguments.notes, arguments.bars, arguments.takes, arguments.seed,
         arguments.temperature, top_p(arguments),
     )  # fmt: skip
     scores = engine.compose(request, on_note=note_progress(progress, request))
-    return _finish(arguments, progress, engine, wanted, scores, score)
+    return finish(arguments, progress, engine, wanted, scores, score)
 
 
 def infill(arguments: argparse.Namespace, progress: CommandProgress) -> dict[str, Any]:
     """`etude infill`."""
-    wanted = _checked(arguments, [arguments.score])
+    wanted = checked_outputs(arguments, [arguments.score])
     numbers = parse_bars(arguments.passage)
     progress.stage("Reading")
     score = open_score_file(arguments.score, progress.note)
     selected, span = passage(score, numbers, STAVES.get(arguments.staff, 0))
-    engine = _engine(arguments, progress)
+    engine = loaded(arguments, progress)
     progress.stage("Filling in")
     request = InfillRequest(
         score, selected, span, conditions(arguments), arguments.takes, arguments.seed, arguments.temperature,
         top_p(arguments),
     )  # fmt: skip
     scores = engine.compose(request, on_note=note_progress(progress, request))
-    return _finish(arguments, progress, engine, wanted, scores, score)
+    return finish(arguments, progress, engine, wanted, scores, score)
 
 
 def parse_bars(text: str) -> tuple[int, int]:
@@ -242,7 +242,7 @@ def passage(score: Score, numbers: tuple[int, int], staff: int = 0) -> tuple[NDA
 # ---- common parts
 
 
-def _checked(arguments: argparse.Namespace, inputs: Sequence[Path]) -> Outputs:
+def checked_outputs(arguments: argparse.Namespace, inputs: Sequence[Path]) -> Outputs:
     """Check everything that can be refused before files and models are read."""
     if not 0 <= arguments.seed <= MAX_SEED:
         raise BadInput(f"The seed is {arguments.seed}; 0 to {MAX_SEED} is accepted.")
@@ -253,14 +253,15 @@ def _checked(arguments: argparse.Namespace, inputs: Sequence[Path]) -> Outputs:
     return wanted
 
 
-def _engine(arguments: argparse.Namespace, progress: CommandProgress) -> Engine:
+def loaded(arguments: argparse.Namespace, progress: CommandProgress) -> Engine:
+    """The engine with the checkpoints that are asked for."""
     from engine.engine import Engine
 
     progress.stage("Loading")
     return Engine.load(arguments.checkpoints)
 
 
-def _finish(
+def finish(
     arguments: argparse.Namespace, progress: CommandProgress, engine: Engine, wanted: Outputs, scores: list[Score],
     old: Score | None = None, own: Sequence[Performance | None] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
@@ -311,7 +312,7 @@ def _new_notes(old: Score, new: Score) -> int:
 def add_commands(add: Callable[[str, Any, str], argparse.ArgumentParser]) -> None:
     """Add the three commands; `add` makes one from a name, its function and a help sentence."""
     p = add("compose", compose, "Compose a piece and perform it.")
-    _options(p, notes=256)
+    add_options(p, notes=256)
     p.add_argument("--form", default="", metavar="FORM", help=f'{", ".join(NAMED)}, or such as "A8 A\'8 B8 A8"')
     p.add_argument(
         "--model", choices=(COMPOSER_NAME, *MODELS), default=COMPOSER_NAME,
@@ -325,15 +326,16 @@ def add_commands(add: Callable[[str, Any, str], argparse.ArgumentParser]) -> Non
     )
     p = add("continue", continue_, "Continue a score after its last note.")
     p.add_argument("score", type=Path, metavar="IN", help="MusicXML, .mxl, MIDI, Humdrum kern or MEI")
-    _options(p, notes=128)
+    add_options(p, notes=128)
     p = add("infill", infill, "Rewrite some bars of a score; all others stay unchanged.")
     p.add_argument("score", type=Path, metavar="IN", help="MusicXML, .mxl, MIDI, Humdrum kern or MEI")
     p.add_argument("--bars", dest="passage", required=True, metavar="A-B", help="bars by their printed numbers")
     p.add_argument("--staff", choices=tuple(STAVES), help="rewrite this staff only; both by default")
-    _options(p, notes=0)
+    add_options(p, notes=0)
 
 
-def _options(p: argparse.ArgumentParser, notes: int) -> None:
+def add_options(p: argparse.ArgumentParser, notes: int) -> None:
+    """The options that composing commands share; `notes` is the default length, 0 for a command without one."""
     p.add_argument(
         "-o", "--output", type=Path, required=True, metavar="OUT.mid",
         help="the performance; a name in .musicxml writes the score alone",

@@ -15,6 +15,8 @@ EXAMPLES = """examples:
   etude compose -o waltz.mid --bars 16 --takes 3 --seed 5
   etude continue fugue.musicxml -o longer.mid --bars 8
   etude infill fugue.musicxml --bars 5-8 -o other.mid --staff upper
+  etude compose -o song.mid --musicxml song.musicxml --form "A8 A'8 B8 A8"
+  etude section song.musicxml -o other.mid --form "A8 A'8 B8 A8" --section 3 --recompose
   etude perform fugue.musicxml -o fugue.mid
   etude perform fugue.musicxml -o fugue.mid --style WangA --seed 3
   etude perform fugue.musicxml -o fugue.mid --z 0.5,1,0,-1 --strength tempo=1.2,pedal=0
@@ -61,6 +63,7 @@ def build_parser(*families: Callable[[Any], None]) -> argparse.ArgumentParser:
         export_commands,
         import_commands,
         listen_commands,
+        section_commands,
         sound_commands,
         space_commands,
     )
@@ -86,6 +89,7 @@ def build_parser(*families: Callable[[Any], None]) -> argparse.ArgumentParser:
         command.add_argument("-o", "--output", type=Path, required=True, metavar=metavar)
 
     compose_commands.add_commands(add)
+    section_commands.add_commands(add)
     import_commands.add_commands(add)
     p = add("perform", commands.perform, "Perform a score like a pianist.")
     p.add_argument("score", type=Path, metavar="SCORE", help="MusicXML, .mxl, MIDI, Humdrum kern or MEI")

@@ -18,6 +18,7 @@ from engine.compose.finishing import (
     thinned,
 )
 from engine.limits import REQUEST_BARS
+from engine.measures.form import bar_structure, compare_bars
 from engine.models.composer.conditions import (
     COMPOSERS,
     DENSITY_EDGES,
@@ -33,6 +34,7 @@ from engine.models.composer.conditions import (
 from engine.models.composer.generate import NoteSampler, SamplingTask
 from engine.models.composer.numpy_network import Weights
 from engine.models.composer.piece_prior import Prior
+from engine.models.composer.plan_prior import MAX_LAG
 from engine.music.edition import COMPOSED
 from engine.music.engraving.hands import too_wide, within_reach
 from engine.music.engraving.lengths import plain_lengths
@@ -55,6 +57,7 @@ from engine.tokens.composer_tokens import (
     make_written,
     write_tokens,
 )
+from engine.tokens.plan import Plan
 
 __all__ = ["Conditions", "Prior", "compose", "continue_score", "infill", "kept_notes"]
 
@@ -159,7 +162,9 @@ def tell(on_note: NoteCallback | None, take: int, rows: Rows, m: Measures) -> No
         on_note(take, quarter, float(NOTE_TICKS[duration] / TICKS_PER_QUARTER), pitch, staff + 1)
 
 
-def continue_score(model: Weights, request: ContinueRequest, on_note: NoteCallback | None = None) -> list[Score]:
+def continue_score(
+    model: Weights, prior: Prior, request: ContinueRequest, on_note: NoteCallback | None = None
+) -> list[Score]:
     """Continue a score; its notes come first and stay unchanged in every field.
 
     The new notes begin where the last note ends, in the last bar's metre and key. Raises BadInput for numbers that are
@@ -181,15 +186,18 @@ def continue_score(model: Weights, request: ContinueRequest, on_note: NoteCallba
     end_bar = len(measures) if bars else len(old) + max(1, round(notes / max(values["density"] * 4 * num / den, 1)))
     end_bar = min(end_bar, len(measures))
     end = int(grid.start[end_bar - 1] + grid.length[end_bar - 1])
+    low = int(np.ceil(start * TICKS_PER_QUARTER - 1e-6))
+    first = max(int(np.searchsorted(grid.start, low, side="right")) - 1, 0)
     task = SamplingTask(
-        w, np.zeros(0, np.int64), grid, int(np.ceil(start * TICKS_PER_QUARTER - 1e-6)), end, home, key_shift(home),
+        w, np.zeros(0, np.int64), grid, low, end, home, key_shift(home),
         False, 0, 0 if bars else notes, classes_of(values),
+        plan=plan_around(prior, w, values, request.seed, min(first, end_bar - 1), end_bar),
     )  # fmt: skip
     written = run(model, task, measures, request, on_note)
     return [_merge(score, np.ones(len(score), bool), rows, measures) for rows in written]
 
 
-def infill(model: Weights, request: InfillRequest, on_note: NoteCallback | None = None) -> list[Score]:
+def infill(model: Weights, prior: Prior, request: InfillRequest, on_note: NoteCallback | None = None) -> list[Score]:
     """Rewrite the selected notes of a score, starting in `request.span`; the others stay unchanged. If all selected
     notes are on one staff, so are the new ones (unless the other staff is empty there). Raises BadInput when the
     selection or the span does not fit the score.
@@ -201,16 +209,47 @@ def infill(model: Weights, request: InfillRequest, on_note: NoteCallback | None 
     others = (~selected) & (score.onset_quarter >= start) & (score.onset_quarter < stop)
     hand = staves.pop() if len(staves) == 1 and others.any() and staves <= {1, 2} else 0
     low, high = (int(np.ceil(v * TICKS_PER_QUARTER - 1e-6)) for v in (start, stop))
+    first = max(int(np.searchsorted(grid.start, low, side="right")) - 1, 0)
+    end = max(int(np.searchsorted(grid.start, high)), first + 1)
     stays = ~selected[w.source]
     columns = (w.tick, w.pitch, w.staff, w.duration, w.bar, w.source)
     tick, pitch, staff, duration, bar, source = (c[stays] for c in columns)
     kept = Written(tick, pitch, staff, duration, bar, source, grid)
     task = SamplingTask(
         kept, np.flatnonzero(kept.tick >= low), grid, low, high, home, key_shift(home), True, int(hand), 0,
-        classes_of(values),
+        classes_of(values), plan=plan_around(prior, kept, values, request.seed, first, end, request.lags),
     )  # fmt: skip
     written = run(model, task, score.measures, request, on_note)
     return [_merge(score, ~selected, rows, score.measures) for rows in written]
+
+
+def plan_around(
+    prior: Prior, w: Written, values: dict[str, float], seed: int, first: int, end: int, lags: tuple[int, ...] = ()
+) -> Plan | None:
+    """The plan for bars `first` to `end` (not included) of a piece whose other notes `w` are given; None without plans.
+
+    The structure of the bars before is measured and stands in the plan; that of the new bars is drawn, except where
+    `lags` has it. All other bars are open.
+    """
+    if prior.plan is None:
+        return None
+    bars = len(w.bars.start)
+    begin = max(0, first - MAX_LAG)
+    near = (w.bar >= begin) & (w.bar < first)
+    place = w.in_bar[near] / TICKS_PER_QUARTER
+    found = bar_structure(compare_bars(w.bar[near] - begin, place, w.pitch[near], first - begin))
+    wanted = np.full(end - first, -1)
+    wanted[: len(lags)] = lags[: end - first]
+    reach = np.arange(end - first) + first - begin
+    given = np.concatenate([found.lag, np.where(wanted > reach, 0, wanted)])
+    made = prior.draw_plan(values, len(given), np.random.default_rng([seed, 11]), given=given, left=bars - end)
+    assert made is not None
+    known = replace(
+        Plan.open(first - begin), lag=found.lag, likeness=found.likeness.astype(float),
+        transpose=found.transpose.astype(np.int64),
+    )  # fmt: skip
+    before = Plan.open(begin).followed_by(known)
+    return before.followed_by(made.last(end - first)).followed_by_open(bars - end)
 
 
 def stepped(on_note: NoteCallback | None, progress: ProgressCallback | None) -> NoteCallback:
@@ -272,7 +311,7 @@ def _read(score: Score, m: Measures, asked: Conditions, at: float) -> tuple[dict
     wide = max(float(np.ptp(w.tick[near])) / TICKS_PER_QUARTER, 1.0) if len(near) else 1.0
     values = {
         "composer": 1 + COMPOSERS.index(name) if name else 0, "period": 1 + PERIODS.index(period) if period else 0,
-        "minor": float(minor), "tempo": asked.tempo or float(marked),
+        "minor": float(minor), "meter": float(grid.meter[bar]), "tempo": asked.tempo or float(marked),
         "density": asked.density or float(np.clip(len(near) / wide, DENSITY_EDGES[0], DENSITY_EDGES[-1])),
     }  # fmt: skip
     return values, home, w, grid

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from string import ascii_uppercase
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from engine.limits import REQUEST_BARS
 from engine.music.types import BadInput
 
 DEFAULT_BARS = 8
+MAX_FORM = 200  # characters of a form as it is written
 MAX_SECTIONS, MAX_SECTION_BARS, MAX_PRIMES, MAX_TRANSPOSE = 24, 64, 3, 12
 NAMED = {
     "AABA": "A8 A'8 B8 A8",
@@ -74,7 +76,8 @@ class Form:
         return first if first < k else None
 
     def lags(self) -> NDArray[np.int64]:
-        """(bars,) for each bar of a return the bars back to what it repeats, 0 in a new ending, -1 in new music.
+        """(bars,) for each bar of a return the bars back to what it repeats, 0 in a new ending or where a staff is new,
+        -1 in new music.
 
         >>> parse_form("A2 B2 A3").lags(), parse_form("A4 A'4 B2").lags()
         (array([-1, -1, -1, -1,  4,  4,  0]), array([-1, -1, -1, -1,  4,  4,  4,  0, -1, -1]))
@@ -83,7 +86,7 @@ class Form:
         for k, (start, section) in enumerate(zip(self.starts, self.sections, strict=True)):
             source = self.source(k)
             if source is not None:
-                out[start : self.copied_until(k)] = start - self.starts[source]
+                out[start : self.copied_until(k)] = start - self.starts[source] if section.primes < 2 else 0
                 out[self.copied_until(k) : start + section.bars] = 0
         return out
 
@@ -97,6 +100,33 @@ class Form:
         first, source = self.starts[k], self.source(k)
         assert source is not None, "new music copies nothing"
         return first + min(self.sections[k].bars - self.ending(k), self.sections[source].bars)
+
+    def new_letter(self) -> str:
+        """The first letter that no section has. Raises BadInput when all are taken."""
+        used = {s.letter for s in self.sections}
+        for letter in ascii_uppercase:
+            if letter not in used:
+                return letter
+        raise BadInput("All letters from A to Z are in use; give two sections the same letter first.")
+
+    def relabelled(self) -> Form:
+        """The same sections with names that can be read again: the first section of each letter is the plain one, and
+        the others are named by how they differ from it.
+
+        >>> str(Form((Section("A", 1), Section("B"), Section("A"))).relabelled())
+        "A8 B8 A'8"
+        """
+        first: dict[str, Section] = {}
+        out = []
+        for s in self.sections:
+            source = first.setdefault(s.letter, s)
+            if source is s:
+                out.append(Section(s.letter, 0, s.bars, 0))
+                continue
+            primes = s.primes or int(source.primes > 0)
+            move = int(np.clip(s.transpose - source.transpose, -MAX_TRANSPOSE, MAX_TRANSPOSE))
+            out.append(Section(s.letter, primes, s.bars, move))
+        return Form(tuple(out))
 
     @property
     def copied(self) -> NDArray[np.bool_]:

@@ -71,7 +71,7 @@ def compare_bars(bar: ArrayLike, in_bar_quarter: ArrayLike, pitch: ArrayLike, co
     key = place[order] * count + sorted_bar
     begin, end = np.searchsorted(key, place * count), np.searchsorted(key, place * count + bars)
     first_note = np.concatenate([[0], np.cumsum(sizes)])
-    rows = max(1, _CELLS // (count * len(_SHIFTS)))
+    rows = max(1, _CELLS // max(count * len(_SHIFTS), 1))
     for low in range(0, count, rows):
         high = min(low + rows, count)
         mine = slice(first_note[low], first_note[high])

@@ -51,9 +51,17 @@ class Plan:
         """The plan of the first `bars` bars."""
         return Plan(*(getattr(self, k)[:bars] for k in self.__dataclass_fields__))
 
+    def last(self, bars: int) -> Plan:
+        """The plan of the last `bars` bars."""
+        begin = len(self) - bars
+        return Plan(*(getattr(self, k)[begin:] for k in self.__dataclass_fields__))
+
     def followed_by_open(self, bars: int) -> Plan:
         """This plan with `bars` open bars after it."""
-        more = Plan.open(bars)
+        return self.followed_by(Plan.open(bars))
+
+    def followed_by(self, more: Plan) -> Plan:
+        """This plan and then another; the other's lags stay as they are."""
         return Plan(*(np.concatenate([getattr(self, k), getattr(more, k)]) for k in self.__dataclass_fields__))
 
     def classes(self) -> NDArray[np.int64]:

@@ -10,13 +10,13 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.compose.form import parse_form
+from engine.compose.form import MAX_FORM, MAX_SECTION_BARS, MAX_SECTIONS, Form, Section, parse_form
 from engine.limits import COMPOSED_BARS, KEPT_TAKES
 from engine.music.io.alignment import kept_notes
 from engine.music.keys import in_minor
 from engine.music.types import Alignment, BadInput, Performance, Score
 from engine.progress import NoteCallback, ProgressCallback, no_progress
-from engine.requests import ComposeRequest, PerformRequest
+from engine.requests import ComposeRequest, InfillRequest, PerformRequest
 from studio.actions.editing import NOTHING_OPEN, Change, grid_of, open_piece
 from studio.service.shared_engine import SharedEngine
 from studio.state import history
@@ -27,8 +27,8 @@ HANDS = {"Both hands": (0, 1, 2), "Upper staff": (1,), "Lower staff": (2,)}
 
 def as_form(text: object) -> dict:
     """The `form` and `bars` of a request for this form; {} for none. Raises BadInput if the form cannot be parsed."""
-    if not isinstance(text, str) or len(text) > 200:
-        raise BadInput("The form is not a text of up to 200 characters; write it like A8 A'8 B8 A8.")
+    if not isinstance(text, str) or len(text) > MAX_FORM:
+        raise BadInput(f"The form is not a text of up to {MAX_FORM} characters; write it like A8 A'8 B8 A8.")
     plan = parse_form(text)
     if plan is None:
         return {}
@@ -46,6 +46,7 @@ def compose(
         Take(
             0, "compose", *_titled(score, f"Composition in {key_of(score)}"), request.seed,
             (float(score.onset_quarter[0]), score.measures.end_quarter), np.ones(len(score), bool), Session(),
+            form=request.form,
         )
         for score in scores
     ]  # fmt: skip
@@ -67,7 +68,8 @@ def continue_piece(
         fresh = kept_notes(score, new) < 0
         start = float(new.onset_quarter[fresh].min()) if fresh.any() else score.measures.end_quarter
         span = (start, max(start, new.measures.end_quarter))
-        takes.append(Take(0, "continue", *_titled(new, title), settings.seed, span, fresh, base))
+        form = _continued(session.form, len(new.measures))
+        takes.append(Take(0, "continue", *_titled(new, title), settings.seed, span, fresh, base, form=form))
     return lambda now: with_takes(now, takes)
 
 
@@ -76,13 +78,49 @@ def infill(
     step: ProgressCallback = no_progress,
 ) -> Change:  # fmt: skip
     """Rewrite the region and leave every other note as it is."""
+    score = opened_score(session)
+    check_unlocked(session, region.span)
+    request = settings.rewriting(score, region.selected, region.span)
+    return filled(shared, session, request, session.form, on_note, step)
+
+
+def filled(
+    shared: SharedEngine, session: Session, request: InfillRequest, form: str, on_note: NoteCallback,
+    step: ProgressCallback = no_progress,
+) -> Change:  # fmt: skip
+    """Takes of an infilling, after which the piece has this form."""
     score, base = opened_score(session), history.alone(session)
-    scores = shared.compose(settings.rewriting(score, region.selected, region.span), on_note, step)
     takes = [
-        Take(0, "infill", *_titled(new, session.title), settings.seed, region.span, kept_notes(score, new) < 0, base)
-        for new in scores
-    ]
+        Take(
+            0, "infill", *_titled(new, session.title), request.seed, request.span, kept_notes(score, new) < 0, base,
+            form=form,
+        )
+        for new in shared.compose(request, on_note, step)
+    ]  # fmt: skip
     return lambda now: with_takes(now, takes)
+
+
+def check_unlocked(session: Session, span: tuple[float, float]) -> None:
+    """Raise BadInput when quarters `span` reach into a locked section."""
+    form = parse_form(session.form)
+    if form is None or session.score is None:
+        return
+    m = session.score.measures
+    for k in sorted(session.locked):
+        first, last = form.starts[k], form.starts[k] + form.sections[k].bars - 1
+        start, end = float(m.onset_quarter[first]), float(m.onset_quarter[last] + m.duration_quarter[last])
+        if span[0] < end - 1e-6 and span[1] > start + 1e-6:
+            raise BadInput(
+                f"Bars {m.number[first]} to {m.number[last]} are a locked section; unlock it in the form strip first."
+            )
+
+
+def _continued(form: str, bars: int) -> str:
+    """The form of a piece that has been continued to so many bars: the new ones are a section of their own."""
+    plan = parse_form(form)
+    if plan is None or not 0 < bars - plan.bars <= MAX_SECTION_BARS or len(plan.sections) >= MAX_SECTIONS:
+        return ""
+    return str(Form((*plan.sections, Section(plan.new_letter(), 0, bars - plan.bars))))
 
 
 def opened_score(session: Session) -> Score:
@@ -197,7 +235,8 @@ def played(
     performed with the panel's style.
     """
     if take.kind == "compose":
-        return open_piece(shared, session, take.score, take.title, controls, step=step, rendered=take.performance)
+        opened = open_piece(shared, session, take.score, take.title, controls, step=step, rendered=take.performance)
+        return replace(opened, form=take.form)
     source = session if session.doc == take.base.doc else take.base
     assert source.score is not None
     assert source.rendered is not None
@@ -227,8 +266,10 @@ def _carried(source: Session, take: Take) -> Session:
         elif new_of[note_id - 1] >= 0:
             edits[int(new_of[note_id - 1]) + 1] = edit
     deleted = frozenset(int(new_of[i - 1]) + 1 for i in source.deleted if new_of[i - 1] >= 0)
+    locked = source.locked if take.form else frozenset()
     return replace(
-        source, score=take.score, title=take.title, example="", edits=MappingProxyType(edits), deleted=deleted,
+        source, score=take.score, title=take.title, form=take.form, locked=locked, example="",
+        edits=MappingProxyType(edits), deleted=deleted,
         reference=_carried_reference(source.reference, new_of),
     )  # fmt: skip
 

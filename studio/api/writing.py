@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from typing import Any, Literal
 
+from engine.compose.form import parse_form
+from engine.compose.sections import move_section
 from engine.limits import COMPOSED_BARS, COMPOSED_NOTES, MAX_SEED
 from engine.models.composer.conditions import TOP_P, Conditions
-from engine.music.types import Performance, Score
+from engine.music.types import BadInput, Performance, Score
 from engine.progress import NoteCallback, ProgressCallback
 from engine.requests import ComposeRequest, PerformRequest
 from studio.actions.composing import as_form
+from studio.actions.sections import ACTS
 from studio.api.playing import style_of
 from studio.api.values import (
     Answer,
@@ -137,6 +140,38 @@ def infill(
     selected, span = passage(old, bars, hand)
     new = shared.compose(asked.rewriting(old, selected, span), _on_note(step), step)[0]
     return _answer(new, asked, shared.perform(PerformRequest(new, style_of(shared)), step))
+
+
+def edit_section(
+    shared: SharedEngine, score: Upload | str, form: str, section: int,
+    action: Literal["recompose", "vary", "move"] = "recompose", to: int = 1, seed: int = 0, temperature: float = 1.0,
+    top_p: float = TOP_P,
+) -> tuple[Answer, Answer, dict]:  # fmt: skip
+    """Change one section of a score with a form. Returns score (MusicXML), performance (MIDI) and settings.
+
+    Args:
+        score: MusicXML, .mxl, MIDI, kern or MEI; an uploaded file, or a data: URI with base64
+        form: the sections of the score, such as "A8 A'8 B8 A8"; each bar belongs to one
+        section: number of the section, from 1
+        action: recompose for new music, vary for a new ending and then a new staff, move for another place
+        to: the place that the section is moved to, from 1
+        seed: the same seed and settings give the same notes
+        temperature: sampling temperature, 0.1 (conservative) to 2 (random); 1 is as trained
+        top_p: nucleus sampling threshold, 0.01 to 1
+    """
+    act = as_text(action, "action", (*ACTS, "move"))
+    asked = _request("", "", "", "", 0, 0, 256, 0, seed, temperature, top_p)
+    plan, old, step = parse_form(as_form(form).get("form", "")), as_score(score), time_limit()
+    if plan is None:
+        raise BadInput("The form is free; send the sections of the score, such as A8 A'8 B8 A8.")
+    k = as_whole(section, "section", 1, len(plan.sections)) - 1
+    if act == "move":
+        new, changed = move_section(old, plan, k, as_whole(to, "to", 1, len(plan.sections)) - 1)
+    else:
+        filling, changed = ACTS[act](old, plan, k, asked)
+        new = shared.compose(filling, _on_note(step), step)[0]
+    page, played, about = _answer(new, asked, shared.perform(PerformRequest(new, style_of(shared)), step))
+    return page, played, {**about, "form": str(changed)}
 
 
 def _on_note(step: ProgressCallback) -> NoteCallback:

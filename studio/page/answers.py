@@ -22,6 +22,7 @@ from studio.service.shared_engine import SharedEngine
 from studio.shell.layout import Page, preset_names
 from studio.state.examples import EMPTY, EXAMPLES, MINE
 from studio.state.session import Controls, Session
+from studio.widgets.form.form import form_value
 from studio.widgets.score.score import score_address
 from studio.widgets.takes.takes import strip_value
 
@@ -143,11 +144,11 @@ def redraw(page: Page, session: Session, show_human: bool, score: bool = False, 
 
 
 def replaced(page: Page, session: Session) -> Shown:
-    """Other components that show the open piece: engraved score, takes, menu of examples."""
+    """Other components that show the open piece: form, engraved score, takes, menu of examples."""
     digest = session.score.digest if session.score is not None else ""
     return {
         page.takes: strip_value(session), page.score: score_address(session.doc, digest),
-        page.example: example_menu(session),
+        page.example: example_menu(session), page.form: form_value(session),
     }  # fmt: skip
 
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from engine.compose.form import MAX_FORM, Form, parse_form
 from engine.limits import MAX_SEED
-from engine.music.types import DEFAULT_FREEDOM, Performance, Score, Strength, Style
+from engine.music.types import DEFAULT_FREEDOM, BadInput, Performance, Score, Strength, Style
 from studio.project.music import (
     MAX_NOTES,
     MAX_QUARTERS,
@@ -64,6 +65,7 @@ class Pieces:
             ],
             "deleted": sorted(s.deleted), "pedal": None if s.pedal is None else [list(span) for span in s.pedal],
             "reference": reference_table(s.reference, archive), "comparison": _comparison(s.comparison, archive, votes),
+            "form": s.form, "locked": sorted(s.locked),
         }  # fmt: skip
 
 
@@ -99,7 +101,7 @@ def take_table(take: Take, archive: MemberWriter, pieces: Pieces) -> dict[str, A
     return {
         "kind": take.kind, "title": take.title, "seed": take.seed, "span": list(take.span), "family": take.family,
         "score": archive.score(take.score), "fresh": take.fresh.astype(int).tolist(),
-        "base": None if take.base.score is None else pieces.put(take.base),
+        "base": None if take.base.score is None else pieces.put(take.base), "form": take.form,
         **({} if take.performance is None else {"performance": archive.performance(take.performance)}),
     }  # fmt: skip
 
@@ -136,6 +138,8 @@ def _session(table: object, archive: MemberReader) -> Session:
         raise Damaged("it has more notes than a performance can have")
     deleted = column(t["deleted"], "deleted", 1, len(score), np.int64)
     comparison = _read_comparison(t["comparison"], archive)
+    form = _form(t, score)
+    locked = column(t.get("locked", []), "locked", 0, max(len(form.sections) - 1, 0) if form else -1, np.int64)
     here = [pin.alignment.score_index for pin in comparison.pins if pin.digest == score.digest]
     if any((index >= len(score)).any() for index in here):
         raise Damaged("it compares notes that the score does not have")
@@ -143,12 +147,25 @@ def _session(table: object, archive: MemberReader) -> Session:
         bare, score=score, rendered=rendered, grid=read_grid(t["grid"]), edits=edits,
         deleted=frozenset(deleted.tolist()), pedal=_pedal(t["pedal"]),
         reference=read_reference(t["reference"], score, archive), comparison=comparison,
+        form=str(form or ""), locked=frozenset(locked.tolist()),
     )  # fmt: skip
 
 
 def _family(table: Mapping[str, Any]) -> int:
     """A piece's family; older projects have a single one."""
     return whole(table.get("family", 0), "family", 0, MAX_COUNT)
+
+
+def _form(table: Mapping[str, Any], score: Score) -> Form | None:
+    """The sections of a score; projects from before there were forms have none."""
+    written_form = text(table.get("form", ""), "form", MAX_FORM)
+    try:
+        form = parse_form(written_form)
+    except BadInput as refusal:
+        raise Damaged(f"form: {refusal}") from refusal
+    if form is not None and form.bars != len(score.measures):
+        raise Damaged("its form has another number of bars than its score")
+    return form
 
 
 def _controls(table: object) -> Controls:
@@ -247,7 +264,7 @@ def read_take(table: object, number: int, archive: MemberReader) -> Take:
         number, t["kind"], score, text(t["title"], "title"), whole(t["seed"], "seed", 0, MAX_SEED), (start, end),
         column(t["fresh"], "fresh", 0, 1, np.int8, len(score)).astype(bool),
         Session() if t["base"] is None else read_piece(t["base"], archive), _family(t),
-        _own_performance(t, score, archive),
+        _own_performance(t, score, archive), str(_form(t, score) or ""),
     )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from studio.service.shared_engine import SharedEngine
 from studio.shell.help import Help, build_help
 from studio.shell.welcome import Welcome, build_welcome
 from studio.state.examples import EMPTY, EXAMPLES, FIRST
+from studio.widgets.form.form import FormStrip
 from studio.widgets.listen.listen import Listen
 from studio.widgets.roll.roll import OF_PIECE, PianoRoll
 from studio.widgets.score.score import ScoreView
@@ -46,6 +47,7 @@ class Page:
     welcome: Welcome
     tabs: gr.Tabs
     help_box: Help
+    form: FormStrip
     roll: PianoRoll
     curves: gr.Plot
     preset: gr.Dropdown
@@ -87,7 +89,7 @@ class Page:
     def outputs(self) -> list:
         """All components that a job's answer may change."""
         human = [self.human_text, self.human_style, self.human_remove, self.human_example]
-        return [self.roll, self.takes, self.score, self.curves, self.example, *human, *self.controls]
+        return [self.roll, self.form, self.takes, self.score, self.curves, self.example, *human, *self.controls]
 
 
 def build(shared: SharedEngine) -> Page:
@@ -117,6 +119,7 @@ def build(shared: SharedEngine) -> Page:
     welcome = build_welcome()
     with gr.Row(elem_id="work"):
         with gr.Column(scale=4, min_width=560, elem_id="stage"):
+            form = FormStrip(elem_id="form")
             roll = PianoRoll(elem_id="roll")
             listen = Listen(elem_id="listen")
             takes = TakeStrip(elem_id="takes")
@@ -150,7 +153,7 @@ def build(shared: SharedEngine) -> Page:
     return Page(
         document=document, example=example, open_file=open_file, with_voice=with_voice, save_project=save_project,
         welcome=welcome, tabs=tabs,
-        help_box=help_box, roll=roll, curves=curves, strengths=strengths,
+        help_box=help_box, form=form, roll=roll, curves=curves, strengths=strengths,
         piano=piano, downloads=downloads, discard=discard, compose=compose, models=models,
         render=render,
         listen=listen, takes=takes, score=score, corpus=corpus,

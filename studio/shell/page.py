@@ -25,6 +25,7 @@ from studio.gradio_compat.unload import connect_leaving
 from studio.gradio_compat.uploads import RequestGuard
 from studio.panels.compare.events import connect_compare
 from studio.panels.compose.events import connect_compose
+from studio.panels.compose.form_events import connect_form
 from studio.panels.models.events import connect_models
 from studio.panels.perform.events import connect
 from studio.panels.project.events import connect_projects, kept_file
@@ -49,6 +50,7 @@ def build_studio(shared: SharedEngine, autosaver: Autosaver) -> gr.Blocks:
         connect_projects(demo, page, shared, autosaver)
         connect_welcome(page, shared)
         connect_compose(page, shared)
+        connect_form(page, shared)
         connect_models(page, shared)
         connect_render(page, shared)
         connect_compare(page, shared)

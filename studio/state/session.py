@@ -114,6 +114,7 @@ class Take:
     base    the piece that it continues or infills; an empty Session for a new piece
     family  family of pieces that it is shown with, see Session
     performance  by the model that composed it, note i for note i of the score; None: the Pianist plays it
+    form    its sections, see Session
     """
 
     number: int
@@ -126,6 +127,7 @@ class Take:
     base: Session
     family: int = 0
     performance: Performance | None = None
+    form: str = ""
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,8 @@ class Session:
     docs, takes     number of opened scores; composed takes, newest last
     family          id that a piece shares with its accepted takes, and by which takes and renders are shown
     since           pieces up to this number are older than the opened project and not part of it
+    form            sections over the bars of the score, as `engine.compose.form.parse_form` reads them; "" for none
+    locked          indices of sections that must not change
     comparison      pinned performances and votes of listeners; see studio.state.pins
     """
 
@@ -162,6 +166,8 @@ class Session:
     takes: tuple[Take, ...] = ()
     family: int = 0
     since: int = 0
+    form: str = ""
+    locked: frozenset[int] = frozenset()
     comparison: Comparison = Comparison()
 
     @property

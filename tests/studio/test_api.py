@@ -23,8 +23,8 @@ ROOT = Path(__file__).parents[2]
 _SONG = ROOT / "tests" / "data" / "reading" / "v1-voice-and-piano.musicxml"
 SONG = "data:application/xml;base64," + base64.b64encode(_SONG.read_bytes()).decode()
 NAMES = (
-    "compose", "continue_piece", "infill", "perform", "preview", "render", "metrics", "transcribe", "export",
-    "list_styles", "list_prompts", "list_conditions",
+    "compose", "continue_piece", "infill", "edit_section", "perform", "preview", "render", "metrics", "transcribe",
+    "export", "list_styles", "list_prompts", "list_conditions",
 )  # fmt: skip
 
 
@@ -129,6 +129,16 @@ def test_a_voice_is_left_out_or_played_by_choice(client: Client) -> None:
         notes.append(sorted(read_midi_performance(Path(played).read_bytes()).pitch.tolist()))
         assert [(r["bar"], r["element"]) for r in about["remarks"]] == [(1, "part “Voice”")]
     assert notes == [[48, 64], [48, 64, 79]]
+
+
+def test_a_section_is_moved(client: Client, piece: Path) -> None:
+    sent = {"score": handle_file(piece), "form": "A4 B4", "section": 2, "api_name": "/edit_section"}
+    score, _, about = client.predict(**sent, action="move", to=1)
+    assert about["form"] == "B4 A4"
+    old, new = open_score(piece.read_bytes(), "piece"), open_score(Path(score).read_bytes(), "new")
+    assert new.pitch.tolist() == [*old.pitch[old.onset_quarter >= 16], *old.pitch[old.onset_quarter < 16]]
+    with pytest.raises(AppError, match="9 bars and the score 8"):
+        client.predict(**{**sent, "form": "A4 B5"}, action="move", to=1)
 
 
 def test_a_performance_is_exported(client: Client, piece: Path, tmp_path: Path) -> None:

@@ -72,18 +72,19 @@ class Prior:
 
     def draw_plan(
         self, piece: dict[str, float], bars: int, rng: np.random.Generator, total: int = 0,
-        given: NDArray[np.int64] | None = None,
+        given: NDArray[np.int64] | None = None, left: int = 0,
     ) -> Plan | None:  # fmt: skip
         """The plan of a piece with the conditions `piece` (from `draw`); None for a Composer without a plan.
 
         bars   of the plan; those after the first `total` (0 for all) are left open
         given  (bars,) lags that are fixed, -1 where one is drawn
+        left   bars of the piece that follow those of the plan
         """
         if self.plan is None:
             return None
         planned = min(total or bars, bars)
         made = self.plan.draw(
-            planned, rng, int(piece["meter"]), int(piece["period"]), int(piece.get("genre", 0)), left=0,
+            planned, rng, int(piece["meter"]), int(piece["period"]), int(piece.get("genre", 0)), left=left,
             given=None if given is None else given[:planned],
         )  # fmt: skip
         return made.followed_by_open(bars - planned)

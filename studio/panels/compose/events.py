@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -30,7 +31,7 @@ from studio.page.answers import (
     without_borrowed,
 )
 from studio.page.wire import take_draft
-from studio.panels.compose.layout import LENGTHS, ComposePanel
+from studio.panels.compose.layout import LENGTHS, TYPED, ComposePanel
 from studio.service.jobs import Job
 from studio.service.shared_engine import SharedEngine
 from studio.shell.layout import Page
@@ -83,18 +84,35 @@ def as_request(values: tuple, notes: float = 256, bars: float = 0) -> ComposeReq
     )  # fmt: skip
 
 
+def as_length(length: Any, unit: Any) -> dict:
+    """The length of a request, in notes or in bars."""
+    if unit not in LENGTHS:
+        raise BadInput("A length is in notes or bars; choose one.")
+    most = COMPOSED_NOTES if unit == "notes" else COMPOSED_BARS
+    return {str(unit): int(as_number(length, 8 if unit == "notes" else 1, most, f"The length in {unit}"))}
+
+
+def placed(session: Session, from_quarter: float) -> tuple[dict, Callable[[float], float]]:
+    """Where a draft from this quarter on stands on the roll, and the milliseconds of a quarter."""
+    grid = session.grid
+    if grid is None:
+        raise BadInput(actions.NOTHING_OPEN)
+    return (
+        {"alone": False, "start": round(1000 * float(grid.sec_at(from_quarter)))},
+        lambda q: 1000 * float(grid.sec_at(q)),
+    )
+
+
 def connect_writing(page: Page, shared: SharedEngine) -> None:
     """Events of Compose, Continue and Infill: notes appear on the roll as they are composed, then the takes."""
     panel = page.compose
 
     @show_refusals(page)
-    def compose(document: Document, show: bool, length: Any, unit: Any, *values: Any) -> Shown:
-        if unit not in LENGTHS:
-            raise BadInput("A length is in notes or bars; choose one.")
-        most = COMPOSED_NOTES if unit == "notes" else COMPOSED_BARS
-        size = as_number(length, 8 if unit == "notes" else 1, most, f"The length in {unit}")
+    def compose(document: Document, show: bool, form: Any, letters: Any, length: Any, unit: Any, *values: Any) -> Shown:
         count = len(panel.conditions)
-        request = as_request(values[:count], **({"notes": size} if unit == "notes" else {"bars": size}))
+        request = as_request(values[:count])
+        asked = composing.as_form(letters if form == TYPED else form)
+        request = replace(request, **(asked or as_length(length, unit)))
         quarter_ms = 60_000 / (request.conditions.tempo or FREE_TEMPO)
         about = {"alone": True, "start": 0}
         controls = without_borrowed(as_controls(values[count:], len(shared.axes)))
@@ -116,17 +134,11 @@ def connect_writing(page: Page, shared: SharedEngine) -> None:
 
     common = [page.document, page.human_show]
     panel.compose.click(
-        compose, [*common, panel.length, panel.unit, *panel.conditions, *page.controls], page.outputs, **PRIVATE
-    )
-
-    def placed(session: Session, from_quarter: float) -> tuple[dict, Callable[[float], float]]:
-        grid = session.grid
-        if grid is None:
-            raise BadInput(actions.NOTHING_OPEN)
-        return (
-            {"alone": False, "start": round(1000 * float(grid.sec_at(from_quarter)))},
-            lambda q: 1000 * float(grid.sec_at(q)),
-        )
+        compose,
+        [*common, panel.form, panel.letters, panel.length, panel.unit, *panel.conditions, *page.controls],
+        page.outputs, **PRIVATE,
+    )  # fmt: skip
+    panel.form.change(lambda form: gr.update(visible=form == TYPED), panel.form, panel.letters, **PRIVATE)
 
     @show_refusals(page)
     def go_on(document: Document, show: bool, bars: Any, *values: Any) -> Shown:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import gradio as gr
 
+from engine.compose.form import FREE, MAX_FORM, NAMED
 from engine.limits import COMPOSED_BARS, COMPOSED_NOTES, COMPOSED_TAKES
 from engine.models.composer.conditions import TOP_P
 from studio.actions.composing import HANDS
@@ -14,6 +15,7 @@ from studio.widgets.roll.roll import OF_PIECE
 
 ANY = ("Any", "")
 LENGTHS = ("notes", "bars")
+TYPED = "typed"  # value of the menu of forms that the letters below it stand for
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,8 @@ class ComposePanel:
     meter: gr.Dropdown
     tempo: gr.Textbox
     density: gr.Textbox
+    form: gr.Dropdown
+    letters: gr.Textbox
     length: gr.Number
     unit: gr.Dropdown
     takes: gr.Slider
@@ -125,8 +129,22 @@ def _how() -> dict:
     return {"takes": takes, "seed": seed, "dice": dice, "temperature": temperature, "top_p": top_p}
 
 
+def form_menu() -> list[tuple[str, str]]:
+    """The forms: label and value."""
+    named = [(f"{name.replace(chr(39), '′')[:1].upper()}{name.replace(chr(39), '′')[1:]}", name) for name in NAMED]
+    return [("Free", FREE), *named, ("Typed letters", TYPED)]
+
+
 def _actions() -> dict:
     with gr.Column(elem_classes=["card", "fields"]):
+        form = gr.Dropdown(
+            form_menu(), value=FREE, label="Form", info="a form has its own number of bars", filterable=False,
+            elem_id="compose-form",
+        )  # fmt: skip
+        letters = gr.Textbox(
+            NAMED["AABA"], label="Sections: letters with numbers of bars", max_lines=1, max_length=MAX_FORM,
+            visible=False, elem_id="compose-letters",
+        )  # fmt: skip
         with gr.Row():
             length = gr.Number(
                 256,
@@ -167,6 +185,7 @@ def _actions() -> dict:
                 "Infill selected notes", size="sm", elem_id="infill-notes", elem_classes=OF_PIECE, min_width=110
             )
     return {
-        "length": length, "unit": unit, "compose": compose, "more_bars": more_bars, "go_on": go_on,
+        "form": form, "letters": letters, "length": length, "unit": unit, "compose": compose,
+        "more_bars": more_bars, "go_on": go_on,
         "first_bar": first_bar, "last_bar": last_bar, "hand": hand, "fill_bars": fill_bars, "fill_notes": fill_notes,
     }  # fmt: skip

@@ -15,14 +15,15 @@ from studio.panels.render.events import as_prompt
 from studio.panels.render.layout import KEPT, OWN, credit_line, prompt_menu
 from studio.shell.layout import Page
 
-MAX_WORDS = 20  # characters in a text field
+MAX_WORDS = 20  # characters in a text field that states no limit
 PROMPT = "render-prompt"
 
 
 def components(page: Page) -> dict[str, Any]:
     """Every component whose value belongs to the work, by its name on the page."""
     c, r = page.compose, page.render
-    chosen = [*c.conditions, c.length, c.unit, c.more_bars, c.hand, r.prompt, *r.settings, page.piano]
+    lengths = [c.form, c.letters, c.length, c.unit, c.more_bars]
+    chosen = [*c.conditions, *lengths, c.hand, r.prompt, *r.settings, page.piano]
     return {str(component.elem_id): component for component in chosen}
 
 
@@ -72,7 +73,7 @@ def fits(component: Any, value: object) -> bool:
     if isinstance(component, gr.Checkbox):
         return type(value) is bool
     if isinstance(component, gr.Textbox):
-        return isinstance(value, str) and len(value) <= MAX_WORDS and value.isprintable()
+        return isinstance(value, str) and len(value) <= (component.max_length or MAX_WORDS) and value.isprintable()
     low, high = (getattr(component, name, None) for name in ("minimum", "maximum"))
     if type(value) not in (int, float) or not math.isfinite(value):  # type: ignore[arg-type]
         return False

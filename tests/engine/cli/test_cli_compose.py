@@ -246,3 +246,21 @@ def test_help_loads_no_model(folder: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_section_is_moved_and_composed_again(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    old = read(folder / "piece.musicxml")
+    form = f"A2 B{len(old.measures) - 2}"
+    command = f'section piece.musicxml --section 1 -o other.musicxml --seed 5 --json --form "{form}"'
+    status, out, err = run(f"{command} --move 2", capsys)
+    assert status == 0, err
+    assert json.loads(out)["form"] == f"B{len(old.measures) - 2} A2"
+    assert sorted(read(folder / "other.musicxml").pitch) == sorted(old.pitch)
+    status, _, err = run(f"{command} --recompose", capsys)
+    assert status == 0, err
+    kept = kept_notes(old, read(folder / "other.musicxml"))
+    end = float(old.measures.onset_quarter[2])
+    assert set(np.flatnonzero(old.onset_quarter >= end).tolist()) <= set(kept.tolist())
+    status, _, err = run(f"{command} --vary --form A1", capsys)
+    assert status == 2
+    assert "The form has 1 bars and the score" in err

@@ -1,0 +1,1 @@
+"""The form strip above the roll."""
