@@ -167,19 +167,20 @@ def continue_score(
 ) -> list[Score]:
     """Continue a score; its notes come first and stay unchanged in every field.
 
-    The new notes begin where the last note ends, in the last bar's metre and key. Raises BadInput for numbers that are
-    not accepted.
+    The new notes begin where the last note ends, in the last bar's metre and key. With `bars` the piece is longer by
+    exactly so many, a last note that is held beyond the last barline included; one more is added where it fills them
+    all. Raises BadInput for numbers that are not accepted.
     """
     request.check()
     score, notes, bars = request.score, request.notes, request.bars
     old = score.measures
     num, den, fifths = int(old.ts_num[-1]), int(old.ts_den[-1]), int(old.fifths[-1])
     last_end = float((score.onset_quarter + score.duration_quarter).max())
-    tail = make_measures(old.end_quarter, (bars or REQUEST_BARS) + 1, num, den, fifths, int(old.number[-1]) + 1)
-    while tail.onset_quarter[0] + tail.duration_quarter[0] <= last_end - 1e-6 and len(tail) > 1:
-        old, tail = _join(old, _slice(tail, 0, 1)), _slice(tail, 1, len(tail))
-    if bars and len(tail) > bars:
-        tail = _slice(tail, 0, bars)
+    held = int(max(last_end - old.end_quarter + 1e-6, 0.0) // (4 * num / den))  # bars that the last note fills
+    more = max(bars, held + 1) if bars else REQUEST_BARS + 1
+    tail = make_measures(old.end_quarter, more, num, den, fifths, int(old.number[-1]) + 1)
+    if held:
+        old, tail = _join(old, _slice(tail, 0, held)), _slice(tail, held, len(tail))
     measures = _join(old, tail)
     start = max(last_end, float(score.onset_quarter.max()) + 1 / TICKS_PER_QUARTER)
     values, home, w, grid = _read(score, measures, request.conditions, start)
@@ -194,7 +195,7 @@ def continue_score(
         plan=plan_around(prior, w, values, request.seed, min(first, end_bar - 1), end_bar),
     )  # fmt: skip
     written = run(model, task, measures, request, on_note)
-    return [_merge(score, np.ones(len(score), bool), rows, measures) for rows in written]
+    return [_merge(score, np.ones(len(score), bool), rows, measures, exact=bool(bars)) for rows in written]
 
 
 def infill(model: Weights, prior: Prior, request: InfillRequest, on_note: NoteCallback | None = None) -> list[Score]:
@@ -313,6 +314,7 @@ def _read(score: Score, m: Measures, asked: Conditions, at: float) -> tuple[dict
         "composer": 1 + COMPOSERS.index(name) if name else 0, "period": 1 + PERIODS.index(period) if period else 0,
         "minor": float(minor), "meter": float(grid.meter[bar]), "tempo": asked.tempo or float(marked),
         "density": asked.density or float(np.clip(len(near) / wide, DENSITY_EDGES[0], DENSITY_EDGES[-1])),
+        "genre": float(genre_class(asked.genre)),
     }  # fmt: skip
     return values, home, w, grid
 
