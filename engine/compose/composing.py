@@ -96,6 +96,7 @@ def compose(model: Weights, prior: Prior, request: ComposeRequest, on_note: Note
         first_end = count
     end = int(grid.start[first_end - 1] + grid.length[first_end - 1])
     plan = prior.draw_plan(values, count, np.random.default_rng([request.seed, 11]), first_end)
+    plan = plan.closed() if plan is not None and bars else plan
     task = SamplingTask(
         nothing, np.zeros(0, np.int64), grid, 0, end, fifths, key_shift(fifths), False, 0, 0 if bars else notes,
         classes_of(values | {"density": _ASK_FOR * values["density"]}), _PASSAGE_BARS if request.passage else 0, plan,

@@ -20,6 +20,7 @@ ENDING_BARS = 2
 _CANDIDATES = 8  # of an ending
 _ENDING_TEMPERATURE = 0.8  # at most: endings are conventional
 _THIN_CANDIDATES, _THIN_BARS = 3, 8  # of a bar that is too full; bars that are mended at most
+_DOMINANT = 7  # semitones above the tonic
 _RELATIVE = 9  # semitones from a major tonic up to that of the relative minor
 
 Rows = NDArray[np.int64]  # (n, 4) tick, pitch, staff (0 upper, 1 lower) and duration class, by (tick, pitch)
@@ -122,17 +123,37 @@ def ends_at_home(sheet: Sheet, rows: Rows) -> bool:
     return last_bass(rows[:, 0], NOTE_TICKS[rows[:, 3]], rows[:, 1]) == sheet.tonic
 
 
+def is_authentic(sheet: Sheet, rows: Rows) -> bool:
+    """Whether the piece ends with an authentic cadence by the outer voices: the bass goes from the dominant to the
+    tonic, and the highest note of the last onset is the tonic, too.
+    """
+    onsets = np.unique(rows[:, 0])
+    if len(onsets) < 2 or not ends_at_home(sheet, rows):
+        return False
+    top = int(rows[rows[:, 0] == onsets[-1], 1].max())
+    home = int(rows[rows[:, 0] == onsets[-1], 1].min())
+    lower = rows[(rows[:, 2] == 1) & (rows[:, 0] >= sheet.tick(max(0, _bar_of(sheet, onsets[-1]) - 1)))]
+    bass = [int(lower[lower[:, 0] == t, 1].min()) for t in np.unique(lower[:, 0])] or [home]
+    before = next((p % 12 for p in reversed(bass) if p % 12 != sheet.tonic), -1)
+    return top % 12 == sheet.tonic and before == (sheet.tonic + _DOMINANT) % 12
+
+
+def _bar_of(sheet: Sheet, tick: int) -> int:
+    return int(np.searchsorted(sheet.grid.start, tick, side="right")) - 1
+
+
 def closed(sheet: Sheet, rows: Rows, seed: list[int], ending: int = ENDING_BARS) -> Rows:
-    """The piece with an ending that reaches the tonic: the last `ending` bars composed again where they do not and
-    one of several tries does. Of those the one nearest to the key counts.
+    """The piece with an ending that reaches the tonic, if possible by an authentic cadence: the last `ending` bars
+    composed again where they have none and one of several tries is better. Of equals the one nearest to the key counts.
     """
     bars = int(np.flatnonzero(bar_counts(sheet, rows))[-1]) + 1
     first = max(bars - ending, 1)
-    if first >= bars or ends_at_home(sheet, rows) or not (rows[:, 0] < sheet.tick(first)).any():
+    if first >= bars or is_authentic(sheet, rows) or not (rows[:, 0] < sheet.tick(first)).any():
         return rows
     made = sheet.rewrite(rows, first, bars, [*seed, 5], _CANDIDATES, _ENDING_TEMPERATURE)
     tries = [one for one in made if ends_at_home(sheet, one)]
-    return max(tries, key=lambda one: _fit(sheet, one, first), default=rows)
+    best = max(tries, key=lambda one: (is_authentic(sheet, one), _fit(sheet, one, first)), default=rows)
+    return rows if ends_at_home(sheet, rows) and not is_authentic(sheet, best) else best
 
 
 def begun_at_once(sheet: Sheet, rows: Rows, seed: list[int]) -> Rows:

@@ -48,6 +48,7 @@ def compose_form(
     scores = []
     for take in range(request.takes):
         plan = prior.draw_plan(values, form.bars, np.random.default_rng([request.seed, take, 11]), given=form.lags())
+        plan = plan.closed() if plan is not None else None
         piece = _Piece(model, form, values, take, request, on_note, plan)
         piece.write()
         scores.append(new_score(piece.rows, piece.measures, values["tempo"], about, exact=True))

@@ -6,7 +6,7 @@ transposition are measured by `engine.measures.form`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -50,6 +50,12 @@ class Plan:
     def first(self, bars: int) -> Plan:
         """The plan of the first `bars` bars."""
         return Plan(*(getattr(self, k)[:bars] for k in self.__dataclass_fields__))
+
+    def closed(self) -> Plan:
+        """This plan with the end of a phrase and an authentic cadence in its last bar."""
+        phrase, cadence = self.phrase.copy(), self.cadence.copy()
+        phrase[-1], cadence[-1] = 1, CADENCES.index("PAC")
+        return replace(self, phrase=phrase, cadence=cadence)
 
     def last(self, bars: int) -> Plan:
         """The plan of the last `bars` bars."""

@@ -20,7 +20,8 @@ from studio.api import listening, listings, playing, writing
 from studio.service.shared_engine import SharedEngine
 
 WORK = (
-    writing.compose, writing.continue_piece, writing.infill, writing.edit_section, playing.perform, playing.preview, playing.render,
+    writing.compose, writing.continue_piece, writing.infill, writing.edit_section,
+    playing.perform, playing.preview, playing.render,
     listening.metrics, listening.transcribe, listening.export,
 )  # fmt: skip
 LISTINGS = (listings.list_styles, listings.list_prompts, listings.list_conditions)

@@ -42,6 +42,7 @@ CONDITION_SIZES = (len(COMPOSERS) + 1, len(PERIODS) + 1, 3, len(TEMPO_EDGES) + 2
 # version 2 adds genre and vocal accompaniment
 MAX_GENRES = 32
 PLANNED_CONDITION_SIZES = (*CONDITION_SIZES, MAX_GENRES, 3)
+GENRE_COLUMN = len(CONDITION_COLUMNS)  # of PLANNED_CONDITION_SIZES
 REFERENCE_HEADS = 2  # the reference of the current bar, the reference of the next bar
 REFERENCE_HEAD_SIZE = 64
 _QUERY_BLOCK = 256  # queries per block of causal attention

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.models.composer.composer import CONTEXT, NOTE, START, STEP_COLUMNS
+from engine.models.composer.composer import CONTEXT, GENRE_COLUMN, NOTE, START, STEP_COLUMNS
+from engine.models.composer.guidance import Note, ReturnGuide, bonus, figure_ends, following, rounds, worn_out
 from engine.models.composer.inputs import GAP_COLUMN, HAND_COLUMN, bar_columns, gap_class, plan_inputs, step_columns
 from engine.models.composer.numpy_network import Heads, Network, PlanInputs, Weights
 from engine.tokens.composer_tokens import (
@@ -26,12 +27,16 @@ from engine.tokens.composer_tokens import (
     Bars,
     Written,
 )
+from engine.tokens.genres import NO_GENRE
 from engine.tokens.plan import Plan
 
 MAX_CHORD = 12  # maximum notes with a common onset
 LOWEST, HIGHEST = 21, 108
 # Sharper sampling in bars with a reference in the plan: more such bars reach a likeness of 0.5 (training/LOG.md).
 RETURN_TEMPERATURE, RETURN_TOP_P = 0.35, 0.75
+# Classifier-free guidance (Ho and Salimans 2022): logits are moved so many times as far from those without a genre as
+# the network moves them for it (training/LOG.md).
+GENRE_WEIGHT = 2.5
 _ROOM = 96  # free positions in the window before it is moved
 _CONTEXT_NOTES = 160  # later notes in the context, nearest first
 
@@ -84,6 +89,8 @@ class SampledTake:
     end: int
     last_bar: int
     done: bool = False
+    run: int = 0  # notes in a row that repeat the figure before them
+    returning: dict[int, list[Note]] = field(default_factory=dict)  # by bar: where the notes that return in it stand
 
 
 def sample_top_p(
@@ -116,6 +123,7 @@ class NoteSampler:
         plan = task.plan or Plan.open(len(bars.start))
         self.plan = (plan.classes(), plan.lag.clip(0), bars.length + bars.offset) if weights.plan else None
         beats = -(-(bars.length + bars.offset) // bars.beat)
+        self.guide = ReturnGuide(plan, bars, task.before) if weights.plan else None
         self.bar_of_beat = np.repeat(np.arange(len(bars.start)), beats)
         whole = bars.start - bars.offset  # start of each bar, extrapolated for pickups
         self.beat_start = whole[self.bar_of_beat] + (
@@ -166,11 +174,11 @@ class NoteSampler:
             yield from new
             if all(t.done for t in self.takes):
                 return
-            hidden = self._read_all() if self.network.at >= self.window else self._read_new()
+            hidden = self._read_all() if self.networks[0].at >= self.window else self._read_new()
 
     # ---- encoding
 
-    def _read_all(self) -> NDArray[np.float32]:
+    def _read_all(self) -> list[NDArray[np.float32]]:
         """Encode the context, the preceding notes and the new notes of each take, as far as the window allows."""
         task, w = self.task, self.task.before
         rows = np.sort(task.later[:_CONTEXT_NOTES])
@@ -201,15 +209,25 @@ class NoteSampler:
             ticks = np.concatenate([w.tick[self.prefix], own_tick])[skip:]
             ticks = np.concatenate([w.tick[rows], [task.bars.start[bar]], ticks])
             all_plans.append(self._plan_at(ticks, steps, len(rows)))
-        self.network = Network(self.weights, len(self.takes), self.window + 1, task.conditions)
+        self.networks = [Network(self.weights, len(self.takes), self.window + 1, c) for c in self._asked()]
         plans = None if self.plan is None else {k: np.stack([p[k] for p in all_plans]) for k in all_plans[0]}
-        return self.network.read(np.stack(all_steps), np.stack(all_quarters), plans)
+        return [n.read(np.stack(all_steps), np.stack(all_quarters), plans) for n in self.networks]
 
-    def _read_new(self) -> NDArray[np.float32]:
+    def _asked(self) -> list[NDArray[np.int64]]:
+        """The conditions of each network that is read: as asked, and of a piece with a genre also without it."""
+        asked = self.task.conditions
+        if len(self.weights.model.condition) <= GENRE_COLUMN or len(asked) <= GENRE_COLUMN or not asked[GENRE_COLUMN]:
+            return [asked]
+        plain = asked.copy()
+        plain[GENRE_COLUMN] = NO_GENRE
+        return [asked, plain]
+
+    def _read_new(self) -> list[NDArray[np.float32]]:
         """Encode the newest note of each take; a finished take repeats its last one."""
         steps = np.stack([self._columns(t, t.notes[-1]) if t.notes else self._idle for t in self.takes])
         tick = np.array([t.notes[-1][0] if t.notes else self.task.start for t in self.takes])
-        return self.network.step(steps, self._quarter(tick), self._plan_at(tick, steps) if self.plan else None)
+        plan = self._plan_at(tick, steps) if self.plan else None
+        return [n.step(steps, self._quarter(tick), plan) for n in self.networks]
 
     def _plan_at(self, tick: NDArray, steps: NDArray[np.int64], start: int | None = None) -> PlanInputs:
         """The plan's inputs at steps with these ticks; `start` is the position of the start step."""
@@ -249,28 +267,32 @@ class NoteSampler:
 
     # ---- sampling
 
-    def _write_notes(self, hidden: NDArray[np.float32]) -> list[tuple[int, tuple[int, int, int, int]]]:
+    def _write_notes(self, hidden: list[NDArray[np.float32]]) -> list[tuple[int, tuple[int, int, int, int]]]:
         """Sample the next note of every unfinished take."""
-        heads = Heads(self.weights, hidden)
+        heads = [Heads(self.weights, h) for h in hidden]
         live = [not t.done for t in self.takes]
         fields = np.zeros((len(self.takes), len(FIELD_SIZES)), np.int64)
         ticks = np.zeros(len(self.takes), np.int64)
         for j in (ADVANCE, POSITION, STAFF, PITCH, DURATION):
-            logits = heads.logits(j)
+            logits = heads[0].logits(j)
+            if len(heads) > 1:
+                plain = heads[1].logits(j)
+                logits = plain + GENRE_WEIGHT * (logits - plain)
             for k, t in enumerate(self.takes):
                 if not live[k]:
                     continue
                 allowed = self._allowed(j, t, fields[k], int(ticks[k]))
-                fields[k, j] = sample_top_p(
-                    logits[k], allowed, *self._sharpness(t.beat + int(fields[k, ADVANCE])), t.rng
-                )
+                leaning = self._leaning(j, t, logits[k], fields[k], int(ticks[k]))
+                sharpness = self._sharpness(t, t.beat + int(fields[k, ADVANCE]))
+                fields[k, j] = sample_top_p(leaning, allowed, *sharpness, t.rng)
                 if j == ADVANCE and fields[k, j] == STOP:
                     t.done, live[k], fields[k, j] = True, False, 0
                 elif j == POSITION:
                     ticks[k] = self.beat_start[t.beat + fields[k, ADVANCE]] + fields[k, POSITION]
             if not any(live):
                 return []
-            heads.give(j, fields[:, j])
+            for h in heads:
+                h.give(j, fields[:, j])
         out = []
         for k, t in enumerate(self.takes):
             if live[k]:
@@ -280,8 +302,46 @@ class NoteSampler:
                 out.append((k, note))
         return out
 
-    def _sharpness(self, beat: int) -> tuple[float, float]:
+    def _leaning(self, j: int, t: SampledTake, logits: NDArray, fields: NDArray, tick: int) -> NDArray:
+        """Logits of field j with a bonus for the next note that returns, in a bar that the plan refers to another."""
+        if self.guide is None or worn_out(t.run) or fields[ADVANCE] == STOP:
+            return logits
+        if j == ADVANCE:
+            bars, at = (t.bar, t.bar + 1), (t.tick, t.pitch)
+        else:
+            beat = t.beat + int(fields[ADVANCE])
+            bars = (int(self.bar_of_beat[beat]),)
+            at = (t.tick, t.pitch) if j == POSITION else (tick, t.pitch if t.notes and tick == t.tick else -1)
+            if j == POSITION:
+                at = max(at, (int(self.beat_start[beat]) - 1, 127))
+        for bar in bars:
+            note = following(self._returning(t, bar), *at)
+            if note is None:
+                continue
+            if j in (STAFF, PITCH, DURATION) and note[0] != tick:
+                break
+            if j == DURATION and note[1] != fields[PITCH] - self.task.shift:
+                break
+            wanted = self.guide.lean(bar)
+            return logits + bonus(j, note, wanted, len(logits), t.beat, self.beat_start, self.task.shift)
+        return logits
+
+    def _returning(self, t: SampledTake, bar: int) -> list[Note]:
+        """Where notes return in a bar, from the notes before and those of the take."""
+        assert self.guide is not None
+        if self.task.hand:
+            return []
+        if bar not in t.returning:
+            notes = self.guide.returning(bar, t.notes)
+            if bar > t.bar and self.guide.source(bar) == t.bar:
+                return notes  # that bar is not complete yet
+            t.returning[bar] = notes
+        return t.returning[bar]
+
+    def _sharpness(self, t: SampledTake, beat: int) -> tuple[float, float]:
         """(temperature, top-p) in the bar of a beat."""
+        if worn_out(t.run):
+            return self.temperature, self.top_p
         if self.plan is not None and self.plan[1][self.bar_of_beat[min(beat, len(self.bar_of_beat) - 1)]] > 0:
             return self.temperature * RETURN_TEMPERATURE, min(self.top_p, RETURN_TOP_P)
         return self.temperature, self.top_p
@@ -291,6 +351,7 @@ class NoteSampler:
         t.in_chord = t.in_chord + 1 if t.notes and note[0] == t.tick else 1
         t.tick, t.pitch, t.beat = note[0], note[1], beat
         t.notes.append(note)
+        t.run = rounds(t.notes, t.run)
         bar = int(self.bar_of_beat[beat])
         if self.task.notes and bar > t.bar:
             t.last_bar = self._expected_end(t, bar)
@@ -333,6 +394,9 @@ class NoteSampler:
         elif j == PITCH:
             low = t.pitch + 1 if t.notes and tick == t.tick else LOWEST
             out[low + self.task.shift : HIGHEST + 1 + self.task.shift] = True
+            ends = figure_ends(t.notes, t.run, tick)
+            if ends is not None and out.sum() > 1:
+                out[ends + self.task.shift] = False
             free = out.copy()
             on, off, pitch = self.stays
             free[pitch[(on <= tick) & (tick < off)] + self.task.shift] = False
