@@ -57,6 +57,7 @@ from engine.tokens.composer_tokens import (
     make_written,
     write_tokens,
 )
+from engine.tokens.genres import genre_class
 from engine.tokens.plan import Plan
 
 __all__ = ["Conditions", "Prior", "compose", "continue_score", "infill", "kept_notes"]
@@ -414,14 +415,15 @@ def new_score(
     return replace(made, title=f"Composition in {key_name(int(m.fifths[0]), in_minor(made))}")
 
 
-def _merge(score: Score, keep: NDArray[np.bool_], rows: NDArray[np.int64], m: Measures) -> Score:
-    """The kept notes of a score with new ones among them."""
+def _merge(score: Score, keep: NDArray[np.bool_], rows: NDArray[np.int64], m: Measures, exact: bool = False) -> Score:
+    """The kept notes of a score with new ones among them; bars after the last note are cut off without `exact`."""
     tick, pitch, staff, duration = rows.T
     last = float((score.onset_quarter + score.duration_quarter)[keep].max(initial=0.0))
     if len(tick):
         last = max(last, float(tick.max()) / TICKS_PER_QUARTER + 1e-6)
-    bars = max(int(np.searchsorted(m.onset_quarter, last - 1e-9, side="left")), len(score.measures))
-    m = _slice(m, 0, bars)
+    if not exact:
+        bars = max(int(np.searchsorted(m.onset_quarter, last - 1e-9, side="left")), len(score.measures))
+        m = _slice(m, 0, bars)
     onset = _quarter(tick, m)
     kept_at = np.stack([score.onset_quarter[keep] * TICKS_PER_QUARTER, score.pitch[keep]])
     end = np.full(len(tick), m.end_quarter * TICKS_PER_QUARTER)

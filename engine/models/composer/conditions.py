@@ -1,4 +1,4 @@
-"""Conditions of a piece (composer or period, key, metre, tempo, density) and their classes."""
+"""Conditions of a piece (composer or period, genre, key, metre, tempo, density) and their classes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from engine.music.types import BadInput
 from engine.tokens.composer_tokens import METERS, OTHER_METER
+from engine.tokens.genres import genre_class
 
 PERIODS = ("Baroque", "Classical", "Romantic", "Modern")
 # label: (pattern of the composer's name in corpora, period); the first match is used
@@ -123,6 +124,7 @@ class Conditions:
     meter     one of METER_NAMES, "" open
     tempo     quarters a minute, 0 open
     density   notes a quarter, 0 open
+    genre     one of engine.tokens.genres.GENRES, "" open; metre and density that are open are drawn as is usual in it
     """
 
     composer: str = ""
@@ -131,6 +133,7 @@ class Conditions:
     meter: str = ""
     tempo: float = 0.0
     density: float = 0.0
+    genre: str = ""
 
     def check(self) -> Conditions:
         """The same conditions; raises BadInput if one of them is unknown."""
@@ -144,6 +147,7 @@ class Conditions:
             )
         if self.meter and self.meter not in METER_NAMES:
             raise BadInput(f"The metre is {self.meter!r}; choose one of {', '.join(METER_NAMES)}.")
+        genre_class(self.genre)
         if self.key:
             parse_key(self.key)
         if self.tempo and not 20 <= self.tempo <= 300:

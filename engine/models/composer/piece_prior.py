@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.models.composer.conditions import COMPOSERS, PERIODS, Conditions, parse_key, period_of
+from engine.models.composer.genre_habits import HABITS
 from engine.models.composer.plan_prior import PlanPrior
 from engine.tokens.composer_tokens import METERS
+from engine.tokens.genres import GENRES, genre_class
 from engine.tokens.plan import Plan
 
 PRIOR_COLUMNS = ("composer", "period", "minor", "fifths", "meter", "tempo", "density")
@@ -46,6 +48,17 @@ class Prior:
             "tempo": (lambda v: np.abs(np.log2(np.maximum(v, 1) / asked.tempo)) < 0.3) if asked.tempo else None,
             "density": (lambda v: np.abs(np.log2(v / asked.density)) < 0.3) if asked.density else None,
         }
+        habits = HABITS.get(GENRES[genre - 1]) if (genre := genre_class(asked.genre)) else None
+        if habits is not None and "meter" not in wanted:
+            usual = np.array([METERS.index(name) for name in habits.meters])
+            alike["meter"] = lambda v: np.isin(v, usual)
+        if habits is not None and alike["density"] is None:
+            low, high = habits.density
+            alike["density"] = lambda v: (v >= low) & (v <= high)
+        if habits is not None and not asked.composer and not asked.period:
+            name = habits.composers[rng.integers(len(habits.composers))]
+            wanted["composer"] = 1 + COMPOSERS.index(name) if name else 0
+            wanted["period"] = 1 + PERIODS.index(period_of(name)) if name else 0
         mask = np.ones(len(self.rows), bool)
         for name in ("composer", "period", "meter", "density", "tempo", "minor"):
             test = alike.get(name)
@@ -68,7 +81,7 @@ class Prior:
             out["tempo"] = self._tempo_of(out, rng)
         if asked.density:
             out["density"] = asked.density
-        return out
+        return out | {"genre": float(genre)}
 
     def draw_plan(
         self, piece: dict[str, float], bars: int, rng: np.random.Generator, total: int = 0,
