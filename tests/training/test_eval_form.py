@@ -27,14 +27,14 @@ def short(monkeypatch):
 
 
 def test_a_stopped_run_goes_on_and_other_settings_begin_anew(tmp_path):
-    engine = Engine.load()
-    about = eval_form.recipe(engine.composer, "", 3, 1.0)
-    whole = eval_form.compose_pieces(engine, tmp_path / "a.npz", about, 2)
-    first = eval_form.compose_pieces(engine, tmp_path / "b.npz", about, 1)
-    both = eval_form.compose_pieces(engine, tmp_path / "b.npz", about, 2)
+    composer = CHECKPOINTS / COMPOSER
+    about = eval_form.recipe(open_composer(composer), "", 3, 1.0)
+    whole = eval_form.compose_pieces(composer, tmp_path / "a.npz", about, 2)
+    first = eval_form.compose_pieces(composer, tmp_path / "b.npz", about, 1)
+    both = eval_form.compose_pieces(composer, tmp_path / "b.npz", about, 2)
     assert [s.digest for s in whole] == [s.digest for s in both]
     assert first[0].digest == both[0].digest
-    other = eval_form.compose_pieces(engine, tmp_path / "b.npz", about | {"seed": 4}, 1)
+    other = eval_form.compose_pieces(composer, tmp_path / "b.npz", about | {"seed": 4}, 1)
     assert other[0].digest != first[0].digest
 
 

@@ -16,7 +16,10 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from functools import lru_cache, partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -73,17 +76,33 @@ def recipe(bundle: ComposerBundle, form: str, seed: int, temperature: float) -> 
     }  # fmt: skip
 
 
-def compose_pieces(engine: Engine, path: Path, about: dict, count: int) -> list[Score]:
+def compose_one(composer: Path, about: dict, i: int) -> Score:
+    """The i-th piece of the recipe `about`."""
+    torch.set_num_threads(1)
+    form = {"form": about["form"]} if about["form"] else {"bars": about["bars"]}
+    request = ComposeRequest(seed=about["seed"] * 100_000 + i, temperature=about["temperature"], **form)
+    return _engine_with(composer).compose(request)[0]
+
+
+@lru_cache(maxsize=1)
+def _engine_with(composer: Path) -> Engine:
+    engine = Engine.load()
+    engine.__dict__["composer"] = open_composer(composer)  # in the place of the property that opens the shipped one
+    return engine
+
+
+def compose_pieces(composer: Path, path: Path, about: dict, count: int, processes: int = 1) -> list[Score]:
     """`count` pieces of the recipe `about`; those that the file holds are not composed again."""
     pieces = load(path, about)[:count]
-    begun = len(pieces)
-    for i in tqdm(range(begun, count), initial=begun, total=count, unit="piece", mininterval=5):
-        seed = about["seed"] * 100_000 + i
-        form = {"form": about["form"]} if about["form"] else {"bars": BARS}
-        score = engine.compose(ComposeRequest(seed=seed, temperature=about["temperature"], **form))[0]
-        pieces.append((deadpan(score), score))
-        if (i + 1) % KEPT_EVERY == 0 or i + 1 == count:
-            save(path, pieces, about)
+    todo = range(len(pieces), count)
+    # processes of their own, started afresh: a forked torch may hang
+    with get_context("spawn").Pool(processes) if processes > 1 and todo else nullcontext() as pool:
+        make = partial(compose_one, composer, about)
+        scores = map(make, todo) if pool is None else pool.imap(make, todo)
+        for score in tqdm(scores, initial=len(pieces), total=count, unit="piece", mininterval=5):
+            pieces.append((deadpan(score), score))
+            if len(pieces) % KEPT_EVERY == 0 or len(pieces) == count:
+                save(path, pieces, about)
     return [score for _, score in pieces if score is not None]
 
 
@@ -190,11 +209,9 @@ def report(args: argparse.Namespace, show: Callable[[str], None]) -> dict:
     """Compose, measure, print; returns what eval.json holds."""
     form = parse_form(args.form)
     bundle, tagger = open_composer(args.composer), open_tagger(CHECKPOINTS / TAGGER)
-    engine = Engine.load()
-    engine.__dict__["composer"] = bundle  # in the place of the cached property that opens the shipped one
     about = recipe(bundle, str(form or ""), args.seed, args.temperature)
     name = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]
-    scores = compose_pieces(engine, args.out / f"{name}.npz", about, args.pieces)
+    scores = compose_pieces(args.composer, args.out / f"{name}.npz", about, args.pieces, args.processes)
     figures = [figures_of(s, tagger, form) for s in tqdm(scores, desc="measured", unit="piece", mininterval=5)]
     made = form_row(f"{args.composer.name}, {form or 'free'}", figures)
     show(f"## {made.name}: {len(scores)} pieces of {form.bars if form else BARS} bars\n")
@@ -225,6 +242,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/eval-form"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--temperature", type=float, default=1.0)
+    parser.add_argument("--processes", type=int, default=1, help="that compose at the same time")
     args = parser.parse_args()
     torch.set_num_threads(1)
     printed: list[str] = []
