@@ -124,7 +124,8 @@ class Conditions:
     meter     one of METER_NAMES, "" open
     tempo     quarters a minute, 0 open
     density   notes a quarter, 0 open
-    genre     one of engine.tokens.genres.GENRES, "" open; metre and density that are open are drawn as is usual in it
+    genre     one of engine.tokens.genres.GENRES, "" open; open metre, density and composer are then usual ones of
+              it. Composer v2 follows it no further: pieces are not recognised (training/LOG.md)
     """
 
     composer: str = ""
