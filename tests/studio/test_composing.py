@@ -260,7 +260,7 @@ def test_history_finds_each_piece_as_it_was_left(shared: SharedEngine, composed:
 def test_takes_are_kept_but_not_forever(composed: Session) -> None:
     many = composed
     for _ in range(20):
-        many = composing._with(many, [composed.takes[0]])
+        many = composing.with_takes(many, [composed.takes[0]])
     assert len(many.takes) == composing.KEPT_TAKES
     numbers = [t.number for t in many.takes]
     assert numbers == list(range(numbers[0], numbers[0] + composing.KEPT_TAKES))
