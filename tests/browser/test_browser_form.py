@@ -49,6 +49,7 @@ def test_a_section_is_moved_and_the_other_bars_are_untouched(visitor: Visitor) -
     assert [bar_notes(moved, b) for b in range(5)] == [bar_notes(before, b) for b in (2, 3, 0, 1, 4)]
 
     # by mouse: it is dragged back
+    sections.first.scroll_into_view_if_needed()
     boxes = [sections.nth(k).bounding_box() for k in range(3)]
     assert all(boxes)
     x, y = boxes[0]["x"] + 15, boxes[0]["y"] + 15
