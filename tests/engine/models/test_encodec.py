@@ -300,7 +300,7 @@ def test_pickles_with_code_and_broken_files_are_refused(tmp_path: Path, capsys: 
     assert "this ran" not in capsys.readouterr().out
     for name in ("broken.pt", "broken.safetensors"):
         (tmp_path / name).write_bytes(b"not weights at all")
-        with pytest.raises(BadInput, match=r"get (it|the file) anew"):
+        with pytest.raises(BadInput, match=r"download (it|the file) again"):
             read_weights(tmp_path / name)
     with pytest.raises(BadInput, match="no file"):
         read_weights(tmp_path / "absent.pt")
