@@ -23,7 +23,7 @@ from pathlib import Path
 
 from engine.music.types import BadInput
 from training.bench.reading.compare import Comparison, agreed_by_either, compare
-from training.bench.reading.facts import Facts, facts_from_json, our_facts
+from training.bench.reading.facts import Facts, facts_from_json, our_facts, performance_facts
 from training.bench.reading.mido_facts import mido_facts
 from training.bench.reading.music21_facts import music21_facts
 from training.bench.reading.table import Row, table
@@ -51,6 +51,9 @@ def main() -> None:
         action="store_true",
         help="read nothing with the other readers now; files that the first has not read are left out",
     )
+    parser.add_argument(
+        "--performance", action="store_true", help="read MIDI files as performances: nothing is rounded"
+    )
     parser.add_argument("--list", action="store_true", help="print every file that differs")
     args = parser.parse_args()
     for folder in args.folder:
@@ -64,7 +67,7 @@ def main() -> None:
             print(f"\r{k} of {len(files)} {path.name[:50]:50}", end="", file=sys.stderr, flush=True)
             if args.kept_only and not _kept(args.keep, args.against[0], digest).exists():
                 continue
-            found = _rows(path, args.against, args.keep, digest, args.kept_only)
+            found = _rows(path, args.against, args.keep, digest, args.kept_only, args.performance)
             for table_rows, row in zip(rows, found, strict=True):
                 table_rows.append(row)
             comparison = found[-1].comparison
@@ -81,7 +84,9 @@ def _kept(keep: Path, reader: str, digest: str) -> Path:
     return keep / reader / f"{digest}.json"
 
 
-def _rows(path: Path, readers: list[str], keep: Path, digest: str, kept_only: bool) -> tuple[Row, Row]:
+def _rows(
+    path: Path, readers: list[str], keep: Path, digest: str, kept_only: bool, performance: bool = False
+) -> tuple[Row, Row]:
     """The file against the first reader, and against whichever of all agrees, field by field."""
     kind = KINDS[path.suffix.lower()]
     ours: Facts | str | None = None
@@ -91,7 +96,7 @@ def _rows(path: Path, readers: list[str], keep: Path, digest: str, kept_only: bo
         kept = _kept(keep, name, digest)
         if kind not in kinds or (rows and not _undecided(rows[-1])) or (kept_only and not kept.exists()):
             continue
-        ours = ours if ours is not None else _ours(path)
+        ours = ours if ours is not None else _ours(path, performance_facts if performance else our_facts)
         row = _row(path, ours, _other(path, kept, read))
         if rows:
             row = replace(row, comparison=agreed_by_either(rows[-1].comparison, row.comparison))
@@ -131,10 +136,10 @@ def _other(path: Path, kept: Path, read: Callable[[Path], Facts]) -> Facts | str
     return failed or facts_from_json(text)
 
 
-def _ours(path: Path) -> Facts | str:
+def _ours(path: Path, read: Callable[[Path], Facts] = our_facts) -> Facts | str:
     """What our reader finds, or the sentence of its refusal; of a crash the exception's name and text."""
     try:
-        return our_facts(path)
+        return read(path)
     except BadInput as error:
         return str(error)
     except Exception as error:  # what the studio would call a damaged file

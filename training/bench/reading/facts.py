@@ -8,6 +8,7 @@ from pathlib import Path
 
 from engine.music.io.kern import kern_page
 from engine.music.io.midi import read_midi_score
+from engine.music.io.midi_bytes import parse_midi
 from engine.music.io.read_musicxml import mei_page, musicxml_page
 from engine.music.io.written import Page, directions_of, score_of
 from engine.music.io.xml_scan import scan_xml
@@ -63,6 +64,14 @@ def our_facts(path: Path) -> Facts:
     starts = [float(s) for s in page.starts()[:-1]]
     signs = [(start, kind, value, end) for start, end, kind, value in directions_of(page)]
     return Facts(_notes(score), page.played_bars, starts, signs, remarks=_remarks(score))
+
+
+def performance_facts(path: Path) -> Facts:
+    """What is read of a MIDI file as a performance: nothing rounded, in quarters of its ticks. Raises BadInput."""
+    file = parse_midi(path.read_bytes())
+    onset, end = (tick / file.ticks_per_quarter for tick in (file.onset_tick, file.end_tick))
+    rows = zip(onset.tolist(), (end - onset).tolist(), file.pitch.tolist(), strict=True)
+    return Facts([(o, d, p, False) for o, d, p in rows], remarks=[(1, r.element, r.text) for r in file.mended])
 
 
 def page_of_file(data: bytes) -> Page:
