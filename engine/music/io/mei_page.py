@@ -1,7 +1,7 @@
 """MEI as a `Page`. The format: music-encoding.org, versions 3 to 5. An unknown element gives a remark.
 
 Of ten small hand-counted files (tests/data/reading) partitura 1.9 reads none correctly, music21 10.5 4, verovio 6.4 6
-and this reader all (docs/reading.md).
+and this reader all. In the public files that differ the other readers play no repeats (docs/reading.md).
 """
 
 from __future__ import annotations

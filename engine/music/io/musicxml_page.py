@@ -1,8 +1,8 @@
 """MusicXML as a `Page`: the contents of each bar, in quarters.
 
 The format: W3C MusicXML 4.0. Decimal values are read wherever the schema allows them. Of eleven small hand-counted
-files (tests/data/reading) partitura 1.9 reads 4 correctly, music21 10.5 9 and this reader all; music21 also takes
-seconds per file. docs/reading.md compares them on public files.
+files (tests/data/reading) partitura 1.9 reads 4 correctly, music21 10.5 9 and this reader all. On music21's own corpus
+the two differ mostly where music21 is wrong (docs/reading.md), and music21 takes 0.36 s per file on average.
 """
 
 from __future__ import annotations
