@@ -20,8 +20,8 @@ def remarks_on_sound(samples: NDArray[np.float32], rate: int) -> tuple[str, ...]
     found = []
     if flat_share(samples) > FLAT_SHARE:
         found.append(
-            "The peaks of this reference are cut flat: it was recorded too loud, and its distortion is taken for "
-            "colour; choose a softer part or another recording."
+            "The peaks of this reference are clipped: it was recorded too loud, and its distortion affects the sound; "
+            "choose a softer part or another recording."
         )
     if (highest := highest_hz(samples, rate)) < MIN_HZ:
         found.append(
