@@ -100,7 +100,8 @@ def test_two_primes_keep_the_upper_staff_and_three_the_lower(engine, primes, kep
         engine.compose(ComposeRequest(Conditions(meter="4/4", density=4), seed=1, form=f"A4 B2 A{primes}4"))[0]
     )
     old, new = found[:3], found[6:9]
-    assert onsets(new, staff=kept) == onsets(old, staff=kept)
+    for before, after in zip(old, new, strict=True):  # a hand that is too wide gives notes to the other one
+        assert {(a, p) for a, _, p, s in before if s == kept} <= {(a, p) for a, _, p, _ in after}
     assert onsets(new, staff=3 - kept) != onsets(old, staff=3 - kept)
 
 
