@@ -71,6 +71,7 @@ class ReaderChild:
         self.process: subprocess.Popen | None = None
         self.folder: str | None = None
         self.jobs = 0
+        self.imported: set[str] = set()  # modules that this process has
         atexit.register(self.stop)
 
     def start(self, check: Callable[[], None] | None = None) -> None:
@@ -87,7 +88,7 @@ class ReaderChild:
             stderr=subprocess.DEVNULL, cwd=self.folder,
             env={**os.environ, **quiet, "PYTHONPATH": path, "TMPDIR": self.folder},
         )  # fmt: skip
-        self.jobs = 0
+        self.jobs, self.imported = 0, set()
         first = None
         with contextlib.suppress(TimeoutError):
             first = self._next_frame(START_SECONDS, check)
@@ -128,10 +129,13 @@ class ReaderChild:
     ) -> bytes:
         """Call "module:function" with `data` in the child and return its bytes. Raises BadInput, as `read`.
 
-        needs  a library to import first, without a time limit: "partitura"
+        needs  a library to import first: "partitura"; imports do not count as reading, for they can take many seconds
+               on a busy machine
         """
-        if needs:
-            self.ask(f"import:{needs}", b"", refusals, check, START_SECONDS)
+        for module in (needs, function.partition(":")[0]):
+            if module and module not in self.imported:
+                self.ask(f"import:{module}", b"", refusals, check, START_SECONDS)
+                self.imported.add(module)
         return self.ask(f"call:{function}", data, refusals, check)[1:]
 
     def ask(
@@ -228,6 +232,8 @@ def _answer(kind: str, data: bytes) -> bytes:
             from engine.music.io._partitura import load_partitura
 
             return b"=" + load_partitura().__name__.encode()
+        if kind.startswith("import:"):
+            return b"=" + importlib.import_module(kind.removeprefix("import:")).__name__.encode()
         if kind.startswith("call:"):
             return b"=" + _called(kind.removeprefix("call:"), data)
         return _engrave(kind, data) if kind.startswith("engrave") else score_to_bytes(_read(kind, data))

@@ -118,3 +118,11 @@ def test_a_reader_that_does_not_start_is_a_sentence(monkeypatch: pytest.MonkeyPa
     monkeypatch.undo()
     assert len(reader.read("musicxml", XML)) == 417
     reader.stop()
+
+
+def test_an_import_does_not_count_as_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The module takes five seconds to import, where four are allowed for an answer."""
+    monkeypatch.setattr(child_module, "WAIT_SECONDS", 4.0)
+    reader = ReaderChild()
+    assert reader.call("tests.helpers.slow_import:echo", b"notes", child_module.READING) == b"notes"
+    reader.stop()
