@@ -10,6 +10,7 @@ import re
 from fractions import Fraction
 from typing import Any
 
+from engine.limits import MAX_BARS
 from engine.music.engraving.spelling import FIFTHS
 from engine.music.io.musicxml_page import number
 from engine.music.io.page_events import BAR_END, word_events
@@ -151,7 +152,8 @@ class _Reader:
     def rests(self, measure: Any, bar: Bar) -> None:
         """The further silent bars of a <multiRest>, which stands in one <measure> for `num` bars."""
         counts = [number(e.get("num")) or Fraction(1) for e in measure.iter("multiRest")]
-        for k in range(1, min(int(max(counts, default=Fraction(1))), _MOST_RESTS)):
+        most = min(_MOST_RESTS, MAX_BARS - len(self.page.bars))
+        for k in range(1, min(int(max(counts, default=Fraction(1))), most)):
             name = str(int(bar.name) + k) if bar.name.isdecimal() and len(bar.name) < 7 else ""
             self.page.bars.append(Bar(name, self.meter, self.fifths))
             self.page.bars[-1].order.endings = bar.order.endings
