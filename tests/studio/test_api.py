@@ -175,7 +175,11 @@ def test_lists(client: Client) -> None:
         ("perform", {"score": "data:;base64,!!!!"}, "not valid base64"),
         ("perform", {"score": "x" * 1000}, "is not a file"),
         ("perform", {"score": SONG, "voice": "loud"}, "it is true or false"),
-        ("perform", {"score": {"path": "http://10.0.0.1/", "meta": {"_type": "gradio.FileData"}}}, "web address"),
+        (
+            "perform",
+            {"score": {"path": "http://10.0.0.1/", "meta": {"_type": "gradio.FileData"}}},
+            "Web addresses are not accepted",
+        ),
         ("render", {"performance": None, "start_sec": 3, "end_sec": 2}, "ends before it begins"),
     ],
 )

@@ -84,7 +84,7 @@ def test_entries_keep_their_colours_and_change_their_sound_with_the_notes() -> N
     assert pin.sound_id("grand") == first[1].sound_id("grand")
     grid = comparing.grid_of_entry(document.session, pin)
     assert grid.sec_at(np.array([3.0, 4.5])).tolist() == [1.5, 2.5]
-    with pytest.raises(BadInput, match="not kept"):
+    with pytest.raises(BadInput, match="no longer available"):
         comparing.named(document, "pin9")
     name, data = comparing.measured_csv(document)
     assert name == "Eight-compared.csv"

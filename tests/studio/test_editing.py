@@ -121,7 +121,7 @@ def test_pedal_edits_merge_and_can_be_given_back(session: Session) -> None:
     ],
 )  # fmt: skip
 def test_what_the_roll_cannot_have_sent_is_refused(put: list) -> None:
-    with pytest.raises(BadInput, match=r"reload the page|does not fit"):
+    with pytest.raises(BadInput, match=r"reload the page|off the keyboard"):
         actions.edit(put, [], False)
 
 

@@ -73,7 +73,7 @@ def test_a_codec_is_sharpened_behind_its_codes():
     trained = {id(p) for name in TRAINED for p in parameters(getattr(codec, name))}
     rest = [name for name, p in codec.named_parameters() if id(p) not in trained]
     assert rest
-    assert all(name.startswith(("look", "encoder", "to_latent")) for name in rest)
+    assert all(name.startswith(("input_proj", "encoder", "to_latent")) for name in rest)
 
 
 def parameters(part: torch.nn.Module | torch.nn.Parameter) -> list[torch.nn.Parameter]:

@@ -15,7 +15,7 @@ def minutes_left(job: QueueJob, minutes: float, step: int, since: float = 0.0) -
     since          minutes since that report
 
     >>> from pathlib import Path
-    >>> job = Job("a", "", Path(), Path(), minutes=60)
+    >>> job = QueueJob("a", "", Path(), Path(), minutes=60)
     >>> minutes_left(job, 40.0, 100, since=5.0)
     15.0
     """

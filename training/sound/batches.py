@@ -29,7 +29,8 @@ class CodePack:
         self.z = {k: z[k] for k in z.files}
         self.frame_ptr, self.session, self.split = self.z["frame_ptr"], self.z["session"], self.z["split"]
         self.real = np.char.startswith(self.z["piano"], "real-")
-        self.codebooks = torch.from_numpy(self.z["books"])
+        name = "codebooks" if "codebooks" in self.z else "books"  # the name in older packs
+        self.codebooks = torch.from_numpy(self.z[name])
         self.codec = str(self.z["codec"])
         sound = path.with_suffix(".sketches.i16")
         self.guide_samples = np.memmap(sound, np.int16, "r") if sound.exists() else np.zeros(0, np.int16)

@@ -23,7 +23,7 @@ def weights(kind: str, out: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     if kind == "codec":
         codebooks = [out.pop(k) for k in sorted(out) if k.endswith(".codebook")]
         return {k: v for k, v in out.items() if not k.startswith("quantiser.")} | {"books": torch.stack(codebooks)}
-    return {k: v for k, v in out.items() if k not in ("books", "scale")}
+    return {k: v for k, v in out.items() if k not in ("books", "codebooks", "scale")}
 
 
 def main() -> None:

@@ -59,7 +59,7 @@ def main() -> None:
 
     run = Run(make(), args.rate, device, make)
     if args.warm and not (args.out / "last.pt").exists():
-        state = {k: v for k, v in weights_to_begin_with(args.warm).items() if k not in ("books", "scale")}
+        state = {k: v for k, v in weights_to_begin_with(args.warm).items() if k not in ("books", "codebooks", "scale")}
         run.model.load_state_dict(state, strict=False)
         run.average.load_state_dict(run.model.state_dict())
     run.resume(args.out / "last.pt")

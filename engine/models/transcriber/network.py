@@ -181,8 +181,7 @@ class Transcriber(nn.Module):
         self.up = nn.ConvTranspose1d(wide, features, PATCH_FRAMES, stride=PATCH_FRAMES)
         self.scorer = nn.Linear(features, 2 * features + 1)
         self.velocity, self.edges = (
-            nn.Sequential(nn.Linear(3 * features, c.hidden), nn.GELU(), nn.Linear(c.hidden, size))
-            for size in (128, 4)
+            nn.Sequential(nn.Linear(3 * features, c.hidden), nn.GELU(), nn.Linear(c.hidden, size)) for size in (128, 4)
         )
 
     def frames(self, samples: Tensor) -> Tensor:

@@ -132,7 +132,7 @@ def test_ar_logits_follow_the_plain_reading() -> None:
     assert np.abs(got - Ref(model).ar(tokens, codes[:, 0])).max() < 1e-4
 
 
-@pytest.mark.parametrize("book", [1, 2, 3])
+@pytest.mark.parametrize("codebook", [1, 2, 3])
 @torch.inference_mode()
 def test_nar_logits_follow_the_plain_reading(codebook: int) -> None:
     model, tokens, codes, first = tiny(), notes(4), frames(8), 3

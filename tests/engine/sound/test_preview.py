@@ -248,7 +248,7 @@ NOISE = np.random.default_rng(0).uniform(-0.5, 0.5, 16000)
         (wav(np.tile(NOISE[:, None], 9)), "9 channels"),
         (wav(NOISE * 1e-4, subtype="FLOAT"), "silent"),
         (wav(np.full(16000, 0.3)), "silent"),
-        (wav(np.where(np.arange(16000) == 5, np.nan, NOISE), subtype="FLOAT"), "not numbers"),
+        (wav(np.where(np.arange(16000) == 5, np.nan, NOISE), subtype="FLOAT"), "NaN or infinite"),
     ],
 )
 def test_recordings_refused(data: bytes, sentence: str) -> None:
