@@ -144,6 +144,7 @@ function barAt(quarter) {
   while (lo < hi) { const mid = (lo + hi + 1) >> 1; if (lines[mid] <= quarter + 1e-6) lo = mid; else hi = mid - 1; }
   return lo;
 }
+const CLOCK_ERROR = 0.01;  // quarters: the roll's clock is in whole milliseconds
 function tick({ detail }) {
   if (!element.isConnected) return document.removeEventListener('etude:clock', tick);
   if (!shown.about || detail.doc !== here.doc || shown.digest !== here.digest) return;
@@ -151,7 +152,7 @@ function tick({ detail }) {
   for (const row of lit) if (!next.has(row)) mark(row, 'lit', false);
   for (const row of next) if (!lit.has(row) || shown.about.ties[row]) mark(row, 'lit', true, detail.quarter);
   lit = next;
-  const bar = detail.playing || detail.quarter > shown.about.barlines[0] ? barAt(detail.quarter) : -1;
+  const bar = detail.playing || detail.quarter > shown.about.barlines[0] ? barAt(detail.quarter + CLOCK_ERROR) : -1;
   if (bar !== nowBar) {
     nowBar = bar;
     showBars();
