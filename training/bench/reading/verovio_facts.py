@@ -46,7 +46,7 @@ def _of_timemap(kit: Any, ties: dict[str, str]) -> Facts:
     began: dict[str, float] = {}  # a note that is tied to one before: when that one began
     for event in kit.renderToTimemap({"includeMeasures": True}):
         at = float(event["qstamp"])
-        if "measureOn" in event:
+        if "measureOn" in event and facts.bars is not None:
             name = event["measureOn"].split("-rend")[0]
             facts.bars.append(index.setdefault(name, len(index)))
         starting = {name.split("-rend")[0]: name for name in event.get("on", [])}

@@ -94,7 +94,7 @@ def visqol(real: AudioClip, made: AudioClip) -> float:
         return float("nan")
     api = VisqolApi()
     api.create(mode="audio")
-    sounds = [
+    one, other = (
         resample(c.samples[: round(VISQOL_SEC * RATE)], RATE, VISQOL_RATE).astype(np.float64) for c in (real, made)
-    ]
-    return float(api.measure_from_arrays(*sounds, VISQOL_RATE).moslqo)
+    )
+    return float(api.measure_from_arrays(one, other, VISQOL_RATE).moslqo)
