@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The sound models: note banks, the sound pack, the piano codec, its codes, the renderer.
-#   DATA=../shared/data bash training/runs/sound.sh
+#   DATA=data bash training/runs/sound.sh
 # Soundfonts: Debian's timgm6mb-soundfont and musescore-general-soundfont-lossless. Each step is skipped when its result
 # is there; the trainings resume. BUNDLES is where the checkpoint folders go, to be compared before they replace any.
 set -euo pipefail
