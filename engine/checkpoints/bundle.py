@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,9 +164,8 @@ def _plan_prior(config: dict, tensors: dict[str, torch.Tensor]) -> PlanPrior | N
     """The prior over plans; removes its weights from `tensors`. None for a Composer without a plan."""
     if "plan_prior" not in config:
         return None
-    names = [k for k in tensors if k.startswith(PLAN_WEIGHTS)]
     prior = PlanPrior(PlanPriorConfig(**config["plan_prior"]))
-    prior.load_state_dict({k.removeprefix(PLAN_WEIGHTS): tensors.pop(k) for k in names})
+    prior.load_state_dict(take_part(tensors, PLAN_WEIGHTS))
     return prior.eval()
 
 
@@ -213,9 +212,7 @@ def open_codec(folder: Path) -> CodecBundle:
         codebooks = tensors.pop("books")
         for codebook, vectors in zip(model.quantiser.listed(), codebooks, strict=True):
             codebook.codebook.copy_(vectors)
-        missing, unexpected = model.load_state_dict(tensors, strict=False)
-        if unexpected or any(not name.startswith("quantiser.") for name in missing):
-            raise ValueError(f"missing {missing[:3]}, unexpected {unexpected[:3]}")
+        load_weights(model, tensors, lambda name: name.startswith("quantiser."))
     return CodecBundle(model.eval(), config["weights_sha256"][:12], config)
 
 
@@ -247,13 +244,10 @@ def open_renderer(folder: Path, codec: CodecBundle) -> RendererBundle:
         )
     with fits(folder):
         model, decoder = MaskedRenderer(RendererConfig(**config["model"]), codebooks), None
-        of_decoder = {k.removeprefix("decoder."): tensors.pop(k) for k in list(tensors) if k.startswith("decoder.")}
-        if of_decoder:
+        if of_decoder := take_part(tensors, "decoder."):
             decoder = GuideDecoder(codec.model, model.config.width).eval()
             decoder.load_state_dict(of_decoder)
-        missing, unexpected = model.load_state_dict(tensors, strict=False)
-        if unexpected or set(missing) - {"codebooks", "scale"}:
-            raise ValueError(f"missing {missing[:3]}, unexpected {unexpected[:3]}")
+        load_weights(model, tensors, lambda name: name in ("codebooks", "scale"))
     return RendererBundle(model.eval(), decoder, config["weights_sha256"][:12], config)
 
 
@@ -305,6 +299,19 @@ def read_folder(folder: Path, kind: str) -> tuple[dict, dict[str, torch.Tensor]]
     if not all(torch.isfinite(v).all() for v in tensors.values()):
         raise BundleError(f"The weights of checkpoint {folder.name} are not finite; fetch the folder again.")
     return config, tensors
+
+
+def take_part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    """Remove the weights whose names begin with `prefix`; return them without it."""
+    return {name.removeprefix(prefix): tensors.pop(name) for name in list(tensors) if name.startswith(prefix)}
+
+
+def load_weights(model: torch.nn.Module, tensors: dict[str, torch.Tensor], optional: Callable[[str], bool]) -> None:
+    """Load a model's weights; `optional` names may be missing. Raises ValueError for other missing or unknown names."""
+    found, unexpected = model.load_state_dict(tensors, strict=False)
+    missing = [name for name in found if not optional(name)]
+    if missing or unexpected:
+        raise ValueError(f"missing {missing[:3]}, unexpected {unexpected[:3]}")
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.checkpoints.bundle import fits, read_folder
+from engine.checkpoints.bundle import fits, load_weights, read_folder, take_part
 from engine.models.xmvae.code_prior import CodePrior, PriorConfig
 from engine.models.xmvae.ecpt import Ecpt, EcptConfig
 from engine.models.xmvae.music_transformer import MtConfig, MusicTransformer
@@ -41,22 +41,19 @@ def open_xmvae(folder: Path) -> XmvaeBundle:
     config, tensors = read_folder(folder, "xmvae")
     with fits(folder):
         prior = CodePrior(PriorConfig(**config["prior"]))
-        names = [k for k in tensors if k.startswith(PRIOR_WEIGHTS)]
-        prior.load_state_dict({k.removeprefix(PRIOR_WEIGHTS): tensors.pop(k) for k in names})
+        prior.load_state_dict(take_part(tensors, PRIOR_WEIGHTS))
         model = XMVAE(XMVAEConfig(**config["model"]))
-        missing, unexpected = model.load_state_dict(tensors, strict=False)
-        if unexpected or any(not _of_training(name) for name in missing):
-            raise ValueError(f"missing {missing[:3]}, unexpected {unexpected[:3]}")
+        load_weights(model, tensors, _of_training)
     return XmvaeBundle(model.eval(), prior.eval(), config["weights_sha256"][:12], config)
 
 
 def open_baseline(folder: Path) -> BaselineBundle:
     """Load a folder of ECPT or MT. Raises BundleError as open_xmvae does."""
     config, tensors = read_folder(folder, "xmvae baseline")
+    kind = config.get("baseline")
+    if kind not in ("ecpt", "mt"):
+        raise BundleError(f"Checkpoint {folder.name} has an unknown baseline {kind!r}; fetch the folder again.")
     with fits(folder):
-        kind = config["baseline"]
-        if kind not in ("ecpt", "mt"):
-            raise BundleError(f"Checkpoint {folder.name} has an unknown baseline {kind!r}; fetch the folder again.")
         model = Ecpt(EcptConfig(**config["model"])) if kind == "ecpt" else MusicTransformer(MtConfig(**config["model"]))
         model.load_state_dict(tensors)
     return BaselineBundle(model.eval(), config["weights_sha256"][:12], config)
