@@ -66,7 +66,7 @@ def varying(score: Score, form: Form, k: int, settings: ComposeRequest) -> tuple
 
 
 def move_section(score: Score, form: Form, k: int, to: int) -> tuple[Score, Form]:
-    """The piece with section k as the one at place `to` (both from 0); bars are numbered anew.
+    """The piece with section k as the one at place `to` (both from 0); bars are renumbered.
 
     Every bar keeps its notes. A note that is held into the next bar ends where its key is struck again, or with the
     piece. Raises BadInput as check_section does.

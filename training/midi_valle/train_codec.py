@@ -112,7 +112,7 @@ class CodecRun:
             return
         state = torch.load(path, map_location=self.device, weights_only=True)
         for name, part in self._parts().items():
-            old = name.replace("discriminator", "judge")  # its name in runs of before
+            old = name.replace("discriminator", "judge")  # its name in older runs
             part.load_state_dict(state[name] if name in state else state[old])
         self.balancer.norms = {k: (a, b) for k, (a, b) in state["norms"].items()}
         self.step, self.seconds = state["step"], state["seconds"]

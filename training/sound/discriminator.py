@@ -1,10 +1,11 @@
 """A spectrogram discriminator, for a decoder that predicts log magnitudes: what a distance alone leaves blurred, it
 notices.
 
-A mean distance is least for the middle of all that could sound, which no piano ever plays. The discriminator hears log
-magnitudes beside those of the notes' guide and learns to tell true ones from decoded ones (hinge loss); the decoder is
-moved by the distance, by the judge's logits and by its features, each with its share of the gradient (EnCodec, Défossez
-et al. 2022, arXiv 2210.13438, sections 3.3 and 3.4; convolutions over time and frequency as its STFT discriminator's).
+A mean distance is least for the middle of all that could sound, which no piano ever plays. The discriminator gets log
+magnitudes beside those of the notes' guide and learns to separate true ones from decoded ones (hinge loss). The decoder
+is trained on the distance, the discriminator's logits and its features, each with a share of the gradient (EnCodec,
+Défossez et al. 2022, arXiv 2210.13438, sections 3.3 and 3.4; convolutions over time and frequency as in its STFT
+discriminator).
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ class AdversarialTraining:
 
     def resume(self, path: Path) -> None:
         """Go on from a saved state; nothing happens when there is none."""
-        path = path if path.exists() else path.with_name("judge.pt")  # its name in runs of before
+        path = path if path.exists() else path.with_name("judge.pt")  # its name in older runs
         if path.exists():
             state = torch.load(path, weights_only=True)
             self.discriminator.load_state_dict(state.get("discriminator", state.get("judge")))

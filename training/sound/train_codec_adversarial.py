@@ -4,8 +4,8 @@ codebooks stay.
     OMP_NUM_THREADS=1 python -m training.sound.train_codec_adversarial --pack data/sound-v2 \\
         --warm checkpoints/piano-codec-v2 --out runs/piano-codec-v3 --minutes 25
 
-The codes keep their meaning, so that a renderer that writes them goes on doing so. The discriminator hears what the
-decoder said before it was trained further, in the place of a guide. OUT/judge.pt is its state.
+The codes keep their meaning, so that a renderer that writes them goes on doing so. In place of a guide the
+discriminator gets the output of the decoder before this training. Its state is OUT/discriminator.pt.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def main() -> None:
     add_arguments(parser, "data/sound-v2", "runs/piano-codec-v3")
     parser.add_argument("--warm", type=Path, required=True, help="the codec's checkpoint folder")
     parser.add_argument("--frames", type=int, default=100, help="of a crop, 50 a second")
-    parser.add_argument("--discriminator", type=float, default=5e-4, help="learning rate of the judge")
+    parser.add_argument("--discriminator", type=float, default=5e-4, help="learning rate of the discriminator")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     rank, _, device = join_processes()

@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 python -m training.sound.tune_decoder --sound data/sound-v2 --pack data/renderer-v3.npz \\
         --codec checkpoints/piano-codec-v2 --renderer runs/renderer-v4 --out runs/sketch-decoder-v2 --minutes 25
 
-With --discriminator, a spectrogram discriminator listens, too (`training.sound.discriminator`); OUT/judge.pt is its
-state.
+With --discriminator, a spectrogram discriminator is trained too (`training.sound.discriminator`); its state is
+OUT/discriminator.pt.
 """
 
 from __future__ import annotations

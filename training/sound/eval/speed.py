@@ -20,7 +20,7 @@ ACROSS_SEC = 12.0  # of each performance that every instrument plays
 
 
 def fitted_table(recordings: list[HeldOutRecording], preview: Preview) -> ReportTable:
-    """One row a recording, each fitted anew: seconds of one core, and loudness against the preview's.
+    """One row a recording, each fitted separately: seconds of one core, and loudness against the preview's.
 
     Loudness: correlation second by second, and the largest of the middle nine tenths of the differences after one
     constant a prompt, dB; then the same across performances, of which each has one level (`sounding_db`): the opening
