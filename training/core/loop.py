@@ -226,11 +226,31 @@ class Run:
         return {k: float(v.detach()) for k, v in parts.items()}, stop
 
 
-class Reporter:
-    """Writes the progress of a run: a line to the screen and OUT/log.jsonl, OUT/config.json, tensorboard events."""
+def drop_lines_after(log: Path, step: int) -> None:
+    """Drop the lines of a run's log after a step, and a last line that was not written whole."""
+    if not log.exists():
+        return
+    kept = []
+    for line in log.read_text().splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except ValueError:
+            continue
+    made = log.with_suffix(".tmp")
+    made.write_text("".join(kept))
+    made.replace(log)
 
-    def __init__(self, args: argparse.Namespace, about: dict):
+
+class Reporter:
+    """Writes the progress of a run: a line to the screen and OUT/log.jsonl, OUT/config.json, tensorboard events.
+
+    Lines of OUT/log.jsonl after `step` are dropped: a run that was killed between a line and its save repeats them.
+    """
+
+    def __init__(self, args: argparse.Namespace, about: dict, step: int):
         self.args, self.about, self.recent = args, about, list[dict[str, float]]()
+        drop_lines_after(args.out / "log.jsonl", step)
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
@@ -276,7 +296,7 @@ def train(
     """
     rank = dist.get_rank() if dist.is_initialized() else 0
     args.out.mkdir(parents=True, exist_ok=True)
-    reporter = Reporter(args, about) if rank == 0 else None
+    reporter = Reporter(args, about, run.step) if rank == 0 else None
     if reporter:
         size = sum(p.numel() for p in run.model.parameters()) / 1e6
         print(f"{run.device}, {size:.2f} M parameters, step {run.step}, {about.get('pack', '')}", flush=True)

@@ -206,7 +206,7 @@ def train_codec(run: CodecRun, args: argparse.Namespace, pack: SplitSound, held_
     args.out.mkdir(parents=True, exist_ok=True)
     shape = {"codebook_size": run.model.codebook_size, "num_codebooks": run.model.num_codebooks}
     about = {"kind": "piano-encodec", "model": dataclasses.asdict(run.model.config) | shape, "pack": pack.name}
-    reporter = Reporter(args, about) if rank == 0 else None
+    reporter = Reporter(args, about, run.step) if rank == 0 else None
     rng = np.random.default_rng([args.seed, run.step, rank])
     length = int(args.crop * run.model.sample_rate)
     batches = prefetch(lambda: pack.batch(rng, args.batch, length))
