@@ -99,9 +99,7 @@ def on_ray(tasks: Sequence[Task], folder: Path, address: str, work: Work) -> Ite
     except (ConnectionError, ray.exceptions.RaySystemError) as error:
         raise BadInput(f"The Ray cluster is gone ({_first_line(error)}); what is done stays, start again.") from None
     finally:
-        for one in running:  # also after an interrupt: cancel the remaining tasks
-            ray.cancel(one, force=True)
-        ray.shutdown()
+        ray.shutdown()  # also after an interrupt; the cluster ends the remaining tasks of a driver that leaves
 
 
 def _connected(address: str) -> Any:
