@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
+import studio
 from engine.render.provenance import read_description
 from engine.sound.prompts import FOLDER, gallery
 from tests.helpers.pages import PATIENCE_SEC, SHORT, Visitor
@@ -151,3 +152,34 @@ def test_cancel_and_a_recording_of_ones_own(visitor: Visitor) -> None:
     visitor.page.set_viewport_size({"width": 390, "height": 844})
     visitor.page.wait_for_timeout(300)
     assert visitor.page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def test_the_sounds_of_the_switch_are_brought_to_one_level(browser: Browser) -> None:
+    page = browser.new_page()
+    player_source = (Path(studio.__file__).parent / "widgets/listen/player.js").read_text()
+    powers = page.evaluate(
+        """source => {
+        const element = document.createElement('div');
+        element.innerHTML = '<input class="level" type="checkbox" checked>';
+        const made = new Function('element', 'WHO', 'yardstick', 'want', 'show', 'showPlace', 'tellRoll',
+          source + '; return {append, levelOf, power, sound, sounds};');
+        const idle = () => {};
+        const player = made(element, 'test', () => player.sounds.get('render1'), idle, idle, idle, idle);
+        const draw = level => () => level * (2 * Math.random() - 1);
+        const noise = (seconds, level) => Float32Array.from({length: 48000 * seconds}, draw(level));
+        const grid = [[0, 4], [0, 2000]];                     // four quarters in two seconds
+        player.append(player.sound('render1', {grid, from: 0}), 0, [noise(2, 0.2), noise(2, 0.1)]);
+        player.append(player.sound('quiet', {grid, from: 0}), 0, [noise(2, 0.03)]);
+        player.append(player.sound('loud', {grid: [[0, 4, 8], [0, 2000, 4000]], from: 0}), 0, [noise(2, 0.4)]);
+        player.append(player.sounds.get('loud'), 96000, [noise(2, 0.01)]);     // the render ends before this
+        const of = key => { const s = player.sounds.get(key); return player.levelOf(s) * player.power(s, 0, 96000); };
+        const matched = ['render1', 'quiet', 'loud'].map(of);
+        element.querySelector('.level').checked = false;
+        return [matched, ['render1', 'quiet', 'loud'].map(of)];
+    }""",
+        player_source,
+    )
+    page.close()
+    matched, unmatched = (20 * np.log10(np.array(row) / row[0]) for row in powers)
+    assert np.abs(matched).max() < 0.1, "one level over the passage that both have, in dB"
+    assert np.abs(unmatched).max() > 5, "as they are without the level's tick"
