@@ -24,7 +24,17 @@ from engine.checkpoints.bundle import (
     open_pianist,
     open_renderer,
 )
-from engine.checkpoints.index import CHECKPOINTS, CODEC, COMPOSER, EXPECTED, PIANIST, RENDERER, paper_models, profiles
+from engine.checkpoints.index import (
+    CHECKPOINTS,
+    CODEC,
+    COMPOSER,
+    EXPECTED,
+    PIANIST,
+    RENDERER,
+    paper_models,
+    profiles,
+    xmvae_directions,
+)
 from engine.compose.composing import compose, continue_score, infill, kept_notes, stepped
 from engine.compose.form_writing import compose_form
 from engine.models.composer.conditions import COMPOSERS, KEYS, METER_NAMES, PERIODS
@@ -149,6 +159,11 @@ class Engine:
     def paper_models(self) -> tuple[str, ...]:
         """Names of the systems of the XMVAE paper that have weights here, for `compose_passages`."""
         return paper_models(self.checkpoints)
+
+    @property
+    def xmvae_directions(self) -> tuple[str, ...]:
+        """Names of the directions in which z_p moves XMVAE's playing, for `PassageRequest.z_p`."""
+        return xmvae_directions(self.checkpoints)
 
     def compose_passages(self, request: PassageRequest, progress: ProgressCallback | None = None) -> list[Passage]:
         """Compose, or vary, passages of up to 256 notes with XMVAE, ECPT or MT, each with the model's own performance.

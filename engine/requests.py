@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.compose.form import Form, parse_form
-from engine.limits import MIN_VARIED, PASSAGE_NOTES, REQUEST_BARS, REQUEST_NOTES, REQUEST_TAKES
+from engine.limits import MAX_Z_P, MIN_VARIED, PASSAGE_NOTES, REQUEST_BARS, REQUEST_NOTES, REQUEST_TAKES
 from engine.models.composer.conditions import TOP_P, Conditions
 from engine.music.types import BadInput, Performance, Score, Style
 
@@ -184,8 +184,11 @@ class PassageRequest:
     notes        at most, 8 to 256
     source       a passage whose codes are kept; None composes from nothing
     towards      a second passage: the codes are mixed with its codes instead of drawn again
-    share        of the codes to draw again; with `towards`, the weight of the second passage; above 0 and up to 1
+    share        of the codes to draw again, 0 to play the notes of `source` again; with `towards`, the weight of the
+                 second passage, above 0
     temperature  0.1 to 2
+    z_p          (direction, deviations) pairs that move XMVAE's playing; directions as in `Engine.xmvae_directions`,
+                 deviations from -3 to 3
     """
 
     model: str = "xmvae"
@@ -196,6 +199,7 @@ class PassageRequest:
     source: Score | None = None
     towards: Score | None = None
     share: float = 0.3
+    z_p: tuple[tuple[str, float], ...] = ()
 
     def check(self) -> PassageRequest:
         """Return the request. Raises BadInput for a number or a passage that is not accepted."""
@@ -208,8 +212,15 @@ class PassageRequest:
             raise BadInput(f"{MODELS[self.model]} has no codes; passages are varied with XMVAE.")
         if self.towards is not None and self.source is None:
             raise BadInput("A second passage needs a first one to be mixed with.")
-        if not 0 < self.share <= 1:
-            raise BadInput(f"The share is {self.share:g}; above 0 and up to 1 is accepted.")
+        if not 0 <= self.share <= 1:
+            raise BadInput(f"The share is {self.share:g}; 0 to 1 is accepted.")
+        if self.share == 0 and (self.source is None or self.towards is not None):
+            raise BadInput("The share is 0, which plays a passage again; give one passage, or a share above 0.")
+        if self.z_p and self.model != "xmvae":
+            raise BadInput(f"{MODELS[self.model]} has no z_p; only the playing of XMVAE can be moved.")
+        for name, value in self.z_p:
+            if not abs(value) <= MAX_Z_P:
+                raise BadInput(f"{name} is {value:g} deviations; {-MAX_Z_P} to {MAX_Z_P} are accepted.")
         for score in (self.source, self.towards):
             if score is not None and not MIN_VARIED <= len(score) <= PASSAGE_NOTES:
                 raise BadInput(f"The passage has {len(score)} notes; {MIN_VARIED} to {PASSAGE_NOTES} are accepted.")

@@ -79,6 +79,18 @@ def profiles(checkpoints: Path) -> tuple[str, ...]:
     return ("fitted", "product", *(("paper",) if are_imported(checkpoints / "imported") else ()), "physical")
 
 
+def xmvae_directions(checkpoints: Path) -> tuple[str, ...]:
+    """Names of the directions of XMVAE's z_p, () where it is not installed. Raises BundleError if unreadable."""
+    name = PAPER_MODELS["xmvae"]
+    if not (checkpoints / name).is_dir():
+        return ()
+    try:
+        config = json.loads((checkpoints / name / "config.json").read_text())
+        return tuple(str(direction["name"]) for direction in config.get("z_p", []))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _unreadable(name, error) from error
+
+
 def paper_models(checkpoints: Path) -> tuple[str, ...]:
     """The systems of the XMVAE paper whose checkpoints are in the folder, of `PAPER_MODELS`."""
     return tuple(name for name, folder in PAPER_MODELS.items() if (checkpoints / folder / "config.json").exists())

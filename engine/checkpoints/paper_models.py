@@ -4,27 +4,45 @@ baselines ECPT and MT.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import torch
+from torch import Tensor
 
 from engine.checkpoints.bundle import fits, load_weights, read_folder, take_part
 from engine.models.xmvae.code_prior import CodePrior, PriorConfig
 from engine.models.xmvae.ecpt import Ecpt, EcptConfig
 from engine.models.xmvae.music_transformer import MtConfig, MusicTransformer
 from engine.models.xmvae.network import XMVAE, XMVAEConfig
-from engine.music.types import BundleError
+from engine.music.types import BadInput, BundleError
 
 PRIOR_WEIGHTS = "prior."  # beginning of the names of the prior's weights
 
 
 @dataclass(frozen=True)
 class XmvaeBundle:
-    """XMVAE and its prior, in evaluation mode, float32; digest and config as of the other bundles."""
+    """XMVAE and its prior, in evaluation mode, float32; digest and config as of the other bundles.
+
+    directions  name of each direction of z_p -> (Z,) one deviation between performances
+    """
 
     model: XMVAE
     prior: CodePrior
+    directions: dict[str, Tensor]
     digest: str
     config: dict
+
+    def shift(self, z_p: Sequence[tuple[str, float]]) -> Tensor:
+        """(Z,) sum of the directions, each times its deviations. Raises BadInput for an unknown name."""
+        total = torch.zeros(self.model.config.z_size)
+        for name, value in z_p:
+            if name not in self.directions:
+                known = ", ".join(self.directions) or "none"
+                raise BadInput(f'XMVAE has no direction "{name}"; it has: {known}.')
+            total = total + value * self.directions[name]
+        return total
 
 
 @dataclass(frozen=True)
@@ -44,7 +62,9 @@ def open_xmvae(folder: Path) -> XmvaeBundle:
         prior.load_state_dict(take_part(tensors, PRIOR_WEIGHTS))
         model = XMVAE(XMVAEConfig(**config["model"]))
         load_weights(model, tensors, _of_training)
-    return XmvaeBundle(model.eval(), prior.eval(), config["weights_sha256"][:12], config)
+        size = model.config.z_size
+        directions = {d["name"]: torch.tensor(d["vector"]).reshape(size) for d in config.get("z_p", [])}
+    return XmvaeBundle(model.eval(), prior.eval(), directions, config["weights_sha256"][:12], config)
 
 
 def open_baseline(folder: Path) -> BaselineBundle:

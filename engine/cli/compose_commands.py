@@ -159,13 +159,27 @@ def _passages(arguments: argparse.Namespace, progress: CommandProgress, wanted: 
         source = open_score_file(arguments.vary, progress.note)
     request = PassageRequest(
         arguments.model, arguments.notes, arguments.takes, arguments.seed, arguments.temperature, source,
-        share=arguments.share,
+        None if arguments.towards is None else open_score_file(arguments.towards, progress.note),
+        arguments.share, tuple(_direction(text) for text in arguments.z_p),
     ).check()  # fmt: skip
     engine = loaded(arguments, progress)
     progress.stage("Composing")
     passages = engine.compose_passages(request, progress.share)
     own = None if arguments.style else [p.performance for p in passages]
     return finish(arguments, progress, engine, wanted, [p.score for p in passages], own=own)
+
+
+def _direction(text: str) -> tuple[str, float]:
+    """A --z-p option. Raises BadInput.
+
+    >>> _direction("Tempo=-1.5")
+    ('Tempo', -1.5)
+    """
+    name, _, value = text.partition("=")
+    try:
+        return name.strip(), float(value)
+    except ValueError:
+        raise BadInput(f'--z-p is "{text}"; write a direction and its deviations, such as Tempo=1.5.') from None
 
 
 def continue_(arguments: argparse.Namespace, progress: CommandProgress) -> dict[str, Any]:
@@ -321,9 +335,15 @@ def add_commands(add: Callable[[str, Any, str], argparse.ArgumentParser]) -> Non
     p.add_argument(
         "--vary", type=Path, metavar="IN", help="with --model xmvae: a passage to vary; some of its codes are kept"
     )
+    p.add_argument("--towards", type=Path, metavar="IN", help="with --vary: a second passage, whose codes are mixed in")
     p.add_argument(
-        "--share", type=float, default=0.3, metavar="S", help="share of its codes to sample again (default 0.3)"
-    )
+        "--share", type=float, default=0.3, metavar="S",
+        help="share of the codes to sample again (default 0.3), 0 to play the notes again; weight of --towards",
+    )  # fmt: skip
+    p.add_argument(
+        "--z-p", action="append", default=[], metavar="NAME=D",
+        help="move XMVAE's playing by D deviations in a direction of its z_p, such as Tempo=1.5; can be repeated",
+    )  # fmt: skip
     p = add("continue", continue_, "Continue a score after its last note.")
     p.add_argument("score", type=Path, metavar="IN", help="MusicXML, .mxl, MIDI, Humdrum kern or MEI")
     add_options(p, notes=128)

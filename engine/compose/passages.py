@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from engine.checkpoints.index import PAPER_MODELS
 from engine.checkpoints.paper_models import BaselineBundle, XmvaeBundle, open_baseline, open_xmvae
@@ -58,12 +59,16 @@ def xmvae_passages(
 ) -> list[Passage]:
     """Compose with XMVAE, or vary a passage: some of its codes are drawn again, or mixed with those of another."""
     request.check()
+    shift = bundle.shift(request.z_p)
     sampling = xmvae.XmvaeSampling(code_temperature=request.temperature, score_temperature=request.temperature)
     if request.source is None:
         tokens = xmvae.sample_tokens(
-            bundle.model, bundle.prior, request.takes, request.seed, sampling, notes=request.notes, progress=progress
-        )
+            bundle.model, bundle.prior, request.takes, request.seed, sampling, notes=request.notes, progress=progress,
+            shift=shift,
+        )  # fmt: skip
         return [_of_tokens(t, "XMVAE") for t in tokens]
+    if request.share == 0:
+        return _played_again(bundle, request, request.source, shift, sampling, progress)
     codes, out = xmvae.codes_of(bundle.model, segment_of(request.source)), []
     other = None if request.towards is None else xmvae.codes_of(bundle.model, segment_of(request.towards))
     for take in range(request.takes):
@@ -79,8 +84,29 @@ def xmvae_passages(
             progress((take + min(done[0] / (2 * length), 1.0)) / request.takes)
 
         pad = torch.zeros(1, len(new), dtype=torch.bool)
-        (tokens,) = xmvae.write_codes(bundle.model, new[None], pad, generator, sampling, step=step)
+        (tokens,) = xmvae.write_codes(bundle.model, new[None], pad, generator, sampling, step=step, shift=shift)
         out.append(_of_tokens(tokens, "XMVAE"))
+    return out
+
+
+def _played_again(
+    bundle: XmvaeBundle, request: PassageRequest, source: Score, shift: Tensor, sampling: xmvae.XmvaeSampling,
+    progress: ProgressCallback,
+) -> list[Passage]:  # fmt: skip
+    """The notes of a passage with new performances."""
+    segment, out = segment_of(source), []
+    for take in range(request.takes):
+        seed = request.seed + _SEED_STEP * take
+        noise = torch.randn(len(segment), len(shift), generator=torch.Generator().manual_seed(seed))
+
+        def step(at: int, take: int = take) -> None:
+            progress((take + at / len(segment)) / request.takes)
+
+        z_p = [(noise + shift).numpy()]
+        (tokens,) = xmvae.render_tokens(bundle.model, [segment], z_p=z_p, seed=seed, sampling=sampling, step=step)
+        made = _of_tokens(tokens, "XMVAE")
+        same = np.array_equal(made.score.pitch, source.pitch)  # else the grid of tokens ordered the notes otherwise
+        out.append(replace(made, score=source) if same else made)
     return out
 
 

@@ -12,7 +12,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.checkpoints.index import CHECKPOINTS, Styles, paper_models, profiles, renderer_digest, styles
+from engine.checkpoints.index import (
+    CHECKPOINTS,
+    Styles,
+    paper_models,
+    profiles,
+    renderer_digest,
+    styles,
+    xmvae_directions,
+)
 from engine.models.composer.conditions import COMPOSERS, KEYS, METER_NAMES, PERIODS
 from engine.models.pianist.style import AXES, Axis, moved
 from engine.music.types import DEFAULT_FREEDOM, Alignment, AudioClip, BadInput, Performance, Score, Strength, Style
@@ -89,6 +97,11 @@ class RemoteEngine:
     def paper_models(self) -> tuple[str, ...]:
         """The systems of the XMVAE paper that have weights here."""
         return paper_models(self.checkpoints)
+
+    @property
+    def xmvae_directions(self) -> tuple[str, ...]:
+        """Names of the directions of XMVAE's z_p."""
+        return xmvae_directions(self.checkpoints)
 
     @property
     def prompts(self) -> Mapping[str, Prompt]:

@@ -47,6 +47,7 @@ class Study:
     at       the trial that is answered next
     span     (from, to) quarters that are played
     bars     the same in words, "" for the whole piece
+    title    title of its votes' piece; "" for the open piece
     """
 
     number: int
@@ -59,6 +60,7 @@ class Study:
     span: tuple[float, float]
     bars: str = ""
     at: int = 0
+    title: str = ""
 
     @property
     def over(self) -> bool:

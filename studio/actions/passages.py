@@ -8,13 +8,17 @@ import numpy as np
 
 from engine.limits import PASSAGE_NOTES
 from engine.music.excerpts import excerpt
-from engine.music.types import BadInput, Score
+from engine.music.types import Alignment, BadInput, Performance, Score
 from engine.progress import ProgressCallback, no_progress
-from engine.requests import MODELS, Passage, PassageRequest
+from engine.requests import MODELS, ComposeRequest, Passage, PassageRequest, PerformRequest
+from studio.actions.compared import Entry, Study
 from studio.actions.composing import Region, opened_score, with_takes
 from studio.actions.editing import Change
+from studio.actions.study import study_of
 from studio.service.shared_engine import SharedEngine
-from studio.state.session import Session, Take
+from studio.state.session import Grid, Session, Take
+
+STUDY_SPAN = 100.0  # length of each passage of a study, on its own scale
 
 
 def compose_passages(shared: SharedEngine, request: PassageRequest, step: ProgressCallback = no_progress) -> Change:
@@ -31,6 +35,66 @@ def vary(
     title = session.title or "the piece"
     made = shared.compose_passages(replace(request, model="xmvae", source=source), step)
     return _as_takes(made, f"{title}, varied", request.seed)
+
+
+def play_again(
+    shared: SharedEngine, session: Session, region: Region, request: PassageRequest,
+    step: ProgressCallback = no_progress,
+) -> Change:  # fmt: skip
+    """The bars of the region, performed by XMVAE with the request's z_p."""
+    source = excerpt_of(opened_score(session), region)
+    made = shared.compose_passages(replace(request, model="xmvae", source=source, share=0.0), step)
+    return _as_takes(made, f"{session.title or 'the piece'}, played by XMVAE", request.seed)
+
+
+def mix(
+    shared: SharedEngine, session: Session, regions: tuple[Region, Region], request: PassageRequest,
+    step: ProgressCallback = no_progress,
+) -> Change:  # fmt: skip
+    """A passage between two regions: XMVAE mixes their codes, the second with the weight `request.share`."""
+    score = opened_score(session)
+    source, towards = (excerpt_of(score, region) for region in regions)
+    made = shared.compose_passages(replace(request, model="xmvae", source=source, towards=towards), step)
+    return _as_takes(made, f"{session.title or 'the piece'}, mixed", request.seed)
+
+
+def compose_for_study(
+    shared: SharedEngine, seed: int, notes: int = PASSAGE_NOTES, step: ProgressCallback = no_progress
+) -> list[Entry]:
+    """One passage by each model here: the systems of the XMVAE paper as they play themselves, the Étude Composer as the
+    Pianist plays it. Each sound has a scale of its own, 0 to `STUDY_SPAN` from begin to end.
+    """
+    found: list[tuple[str, Performance]] = []
+    models = shared.paper_models
+    for k, model in enumerate(models):
+
+        def part(share: float, k: int = k) -> None:
+            step((k + share) / (len(models) + 1))
+
+        (passage,) = shared.compose_passages(PassageRequest(model, notes, seed=seed), part)
+        played = passage.performance or shared.perform(PerformRequest(passage.score), part)
+        found.append((MODELS[model], played))
+
+    def last(share: float) -> None:
+        step((len(models) + min(share, 1.0)) / (len(models) + 1))
+
+    (score,) = shared.compose(ComposeRequest(notes=notes, seed=seed, passage=True), lambda *_: None, last)
+    found.append(("Étude Composer", shared.perform(PerformRequest(score), last)))
+    return [
+        Entry(
+            f"passage{k}", name, k, True, played, Alignment(np.arange(len(played)), np.arange(len(played))),
+            Grid(np.array([0.0, STUDY_SPAN]), np.array([0.0, max(played.end_sec, 1.0)])),
+        )
+        for k, (name, played) in enumerate(found)
+    ]  # fmt: skip
+
+
+def begin_passage_study(
+    session: Session, passages: list[Entry], question: str, listener: str, seed: int, number: int
+) -> Study:
+    """Begin a blind study of passages by several models. Raises BadInput for an unknown question."""
+    span = (0.0, STUDY_SPAN)
+    return study_of(session.doc, passages, question, listener, seed, number, span, title="Passages by models")
 
 
 def excerpt_of(score: Score, region: Region) -> Score:

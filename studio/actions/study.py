@@ -51,19 +51,27 @@ def begin_study(
     bars: tuple[int, int] | None = None,
 ) -> Study:  # fmt: skip
     """Begin a study of these performances, over some bars (printed numbers) or the whole piece. Raises BadInput."""
-    if question not in QUESTIONS:
-        raise BadInput("There is no such question; choose one from the list.")
     if session.score is None or not 2 <= len(compared) <= MOST:
         raise BadInput(f"A study takes 2 to {MOST} performances; tick the ones to compare.")
     m = session.score.measures
     span, words = (float(min(session.score.onset_quarter[0], m.onset_quarter[0])), m.end_quarter), ""
     if bars is not None:
         span, words = quarters_of_bars(session.score, *bars), f"{bars[0]}-{bars[1]}"
+    return study_of(session.doc, compared, question, listener, seed, number, span, words)
+
+
+def study_of(
+    doc: int, compared: Sequence[Entry], question: str, listener: str, seed: int, number: int,
+    span: tuple[float, float], bars: str = "", title: str = "",
+) -> Study:  # fmt: skip
+    """A study with its hidden order; fields as in `Study`. Raises BadInput for an unknown question."""
+    if question not in QUESTIONS:
+        raise BadInput("There is no such question; choose one from the list.")
     rng = random.Random(f"codes {seed}")
     codes = rng.sample(range(len(compared)), len(compared))  # code of each performance
     heard = tuple(compared[codes.index(code)] for code in range(len(compared)))
     trials = tuple(tuple(codes[k] for k in trial) for trial in order_of(question, len(compared), seed))
-    return Study(number, session.doc, question, " ".join(listener.split())[:80], seed, heard, trials, span, words)
+    return Study(number, doc, question, " ".join(listener.split())[:80], seed, heard, trials, span, bars, title=title)
 
 
 def answered(

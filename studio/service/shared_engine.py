@@ -129,6 +129,11 @@ class SharedEngine:
         """The systems of the XMVAE paper whose weights are installed."""
         return self.engine.paper_models
 
+    @property
+    def xmvae_directions(self) -> tuple[str, ...]:
+        """Names of the directions of XMVAE's z_p."""
+        return self.engine.xmvae_directions
+
     def render_weights(self, profile: str) -> str:
         """Digest of the weights that a render is made with. Raises BundleError when they are missing or damaged."""
         if profile not in self.profiles:

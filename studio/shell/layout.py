@@ -148,7 +148,7 @@ def build(shared: SharedEngine) -> Page:
             with gr.Tab("Render", id="render", elem_id="render-tab", render_children=True):
                 render = build_render(shared)
             with gr.Tab("Compare", id="compare", elem_id="compare-tab", render_children=True) as compare_tab:
-                compare_panel = build_compare()
+                compare_panel = build_compare(shared)
     gr.HTML(_credits(), elem_id="credits")
     return Page(
         document=document, example=example, open_file=open_file, with_voice=with_voice, save_project=save_project,

@@ -23,6 +23,9 @@ def write_paper_checkpoints(out: Path, runs: Path) -> None:
     export_xmvae(
         _finished_run(runs / "xmvae", "xmvae", vae), _finished_run(runs / "prior", "prior", prior), out / "xmvae-v1"
     )
+    config = json.loads((out / "xmvae-v1" / "config.json").read_text())  # as if measured on performances
+    config["z_p"] = [{"name": "Tempo", "vector": [3.0, 0.0, 0.0, 0.0], "effect": {"tempo": 1.0}}]
+    (out / "xmvae-v1" / "config.json").write_text(json.dumps(config))
     ecpt, mt = Ecpt(EcptConfig(32, 1, 2, 48, 0.0)), MusicTransformer(MtConfig(32, 1, 2, 48, 64, 0.0))
     export_baseline("ecpt", _finished_run(runs / "ecpt", "ecpt", ecpt), out / "ecpt-v1")
     export_baseline("mt", _finished_run(runs / "mt", "mt", mt), out / "mt-v1")

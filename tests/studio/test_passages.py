@@ -12,7 +12,7 @@ from engine.requests import PassageRequest
 from studio.actions import composing, passages
 from studio.actions import editing as actions
 from studio.actions.document import Document
-from studio.panels.models.events import as_passage_request, region_to_vary
+from studio.panels.models.events import as_passage_request, other_bars, region_to_vary
 from studio.project.document import Project, read_project, write_project
 from studio.service.shared_engine import SharedEngine
 from studio.state.examples import EXAMPLES
@@ -75,6 +75,38 @@ def test_bars_of_the_piece_are_varied(shared: SharedEngine) -> None:
     with pytest.raises(BadInput, match="have 0 notes"):
         passages.excerpt_of(score, nothing)
     assert len(passages.excerpt_of(score, everything)) == len(score)
+
+
+def test_bars_are_played_again_and_mixed_with_others(shared: SharedEngine, composed: Session) -> None:
+    opened = composing.played(shared, composed, composed.takes[0], Controls())
+    region, document = region_to_vary(opened, Document()), Document()
+    request = as_passage_request(1, "3", 1, 2.0, directions=shared.xmvae_directions)
+    assert request.z_p == (("Tempo", 2.0),)
+    again = passages.play_again(shared, opened, region, request)(opened).takes[-1]
+    assert again.score.pitch.tolist() == passages.excerpt_of(opened.score, region).pitch.tolist()
+    assert again.performance is not None
+    assert other_bars(opened, document, " ") is None
+    other = other_bars(opened, document, "1-1")
+    assert other is not None
+    assert passages.mix(shared, opened, (region, other), request)(opened).takes[-1].title.endswith(", mixed")
+    for words in ("9", "a-b", "1-999"):
+        with pytest.raises(BadInput):
+            other_bars(opened, document, words)
+
+
+def test_a_study_has_one_passage_of_each_model(shared: SharedEngine) -> None:
+    shares: list[float] = []
+    entries = passages.compose_for_study(shared, 3, 12, shares.append)
+    assert [entry.name for entry in entries] == ["XMVAE", "ECPT", "MT", "Étude Composer"]
+    assert shares == sorted(shares)
+    assert all(0 <= share <= 1 for share in shares)
+    study = passages.begin_passage_study(Session(), entries, "prefer", "me", 3, 1)
+    assert len(study.trials) == 6
+    assert sorted(entry.name for entry in study.heard) == sorted(entry.name for entry in entries)
+    assert [entry.name for entry in study.heard] != [entry.name for entry in entries], "codes hide the order"
+    for entry in entries:
+        assert entry.grid is not None
+        assert float(entry.grid.sec_at(study.span[1])) == pytest.approx(max(entry.performance.end_sec, 1))
 
 
 @pytest.mark.parametrize("values", [(0, "", 1), (2, "x", 1), (2, "", 9), (None, "", 1)])

@@ -1,6 +1,7 @@
 """Write the checkpoint folders of the systems of the XMVAE paper from training runs.
 
-`python -m training.xmvae.export xmvae --run runs/xmvae --prior runs/xmvae-prior --out checkpoints/xmvae-v1`
+`python -m training.xmvae.export xmvae --run runs/xmvae --prior runs/xmvae-prior --pack data/xmvae-v2.npz \\
+    --out checkpoints/xmvae-v1`
 `python -m training.xmvae.export ecpt --run runs/ecpt --out checkpoints/ecpt-v1`; mt likewise
 """
 
@@ -13,12 +14,18 @@ import torch
 
 from engine.checkpoints.paper_models import PRIOR_WEIGHTS, open_baseline, open_xmvae
 from training.core.finished_run import FinishedRun, report_size
+from training.xmvae.segments import PERFORMANCE, BeatCorpus
+from training.xmvae.style_directions import directions
+from training.xmvae.train_prior import load_xmvae
 
 _CODEBOOK, _COUNTS = "quantiser.codebook", ("quantiser.count", "quantiser.total", "quantiser.moved")
 
 
-def export_xmvae(run: Path, prior: Path, out: Path) -> None:
-    """XMVAE and its prior in half precision, the codebook in single precision: its codes are those of training."""
+def export_xmvae(run: Path, prior: Path, out: Path, corpus: BeatCorpus | None = None) -> None:
+    """XMVAE and its prior in half precision, the codebook in single precision: its codes are those of training.
+
+    corpus  performances from which the directions of z_p are measured; without it there are none
+    """
     vae, codes = FinishedRun(run), FinishedRun(prior)
     tensors = {k: v for k, v in vae.half().items() if k not in _COUNTS}
     tensors[_CODEBOOK] = vae.state["average"][_CODEBOOK].float().contiguous()
@@ -27,6 +34,7 @@ def export_xmvae(run: Path, prior: Path, out: Path) -> None:
         out, "xmvae", "xmvae.train", tensors, prior=codes.about["model"],
         prior_training={"steps": codes.state["step"], "minutes": round(codes.state["seconds"] / 60, 1)},
         prior_validation=codes.about["validation"],
+        z_p=[d.to_json() for d in directions(load_xmvae(run), corpus)] if corpus is not None else [],
     )  # fmt: skip
     open_xmvae(out)
 
@@ -45,13 +53,14 @@ def main() -> None:
     parser.add_argument("model", choices=("xmvae", "ecpt", "mt"))
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--prior", type=Path, help="run of training.xmvae.train_prior, for xmvae")
+    parser.add_argument("--pack", type=Path, help="pack of its training, for the directions of z_p of xmvae")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.model == "xmvae":
-        if args.prior is None:
-            parser.error("xmvae needs --prior, the run of its prior")
-        export_xmvae(args.run, args.prior, args.out)
+        if args.prior is None or args.pack is None:
+            parser.error("xmvae needs --prior, the run of its prior, and --pack")
+        export_xmvae(args.run, args.prior, args.out, BeatCorpus(args.pack, PERFORMANCE, "train"))
     else:
         export_baseline(args.model, args.run, args.out)
     report_size(args.out)

@@ -68,8 +68,9 @@ def sample(
 def sample_tokens(
     model: XMVAE, prior: CodePrior, n: int, seed: int = 0, sampling: XmvaeSampling = XmvaeSampling(),
     via: Via = "z_s", batch: int = 50, progress: ProgressCallback | None = None, notes: int = MAX_NOTES,
+    shift: Tensor | None = None,
 ) -> list[NDArray[np.int64]]:  # fmt: skip
-    """The tokens of `sample`, (T, 8) each: BOS, steps, EOS; at most `notes` notes."""
+    """The tokens of `sample`, (T, 8) each: BOS, steps, EOS; at most `notes` notes. shift: as of `write_codes`."""
     model.eval()
     generator = torch.Generator().manual_seed(seed)
     out: list[NDArray[np.int64]] = []
@@ -85,7 +86,7 @@ def sample_tokens(
         codes, pad = prior.sample(
             size, generator, MAX_STEPS, sampling.code_temperature, sampling.code_top_p, MIN_STEPS, step
         )
-        out += write_codes(model, codes, pad, generator, sampling, via, step, notes)
+        out += write_codes(model, codes, pad, generator, sampling, via, step, notes, shift)
     return out
 
 
@@ -93,18 +94,22 @@ def sample_tokens(
 def write_codes(
     model: XMVAE, codes: Tensor, pad: Tensor, generator: torch.Generator, sampling: XmvaeSampling = XmvaeSampling(),
     via: Via = "z_s", step: Callable[[int], None] = lambda _: None, notes: int = MAX_NOTES,
+    shift: Tensor | None = None,
 ) -> list[NDArray[np.int64]]:  # fmt: skip
-    """Write scores from codes, and play them with z_p ~ N(0, I): tokens (T, 8) each.
+    """Write scores from codes, and play them with z_p ~ N(shift, I): tokens (T, 8) each.
 
     codes  (B, T) int64
     pad    (B, T) bool, True after the end of a row
     step   called at every time step of both decoders; an exception it raises stops
     notes  at most in each score, up to 256
+    shift  (Z,), 0 without
     """
     size = len(codes)
     memory, mask = model.memory(model.quantiser.codebook[codes]), forbid(~pad[:, None, None, :])
     score = _write(model, memory, mask, (~pad).sum(1), generator, sampling, step, notes)
     z_p = torch.randn(size, score.shape[1], model.config.z_size, generator=generator)
+    if shift is not None:
+        z_p = z_p + shift
     played = _play(model, score, memory, mask, z_p, via, generator, sampling, step)
     both = torch.cat([score, played], dim=-1).numpy()
     return [row[row[:, FAMILY] > 0] for row in both]
@@ -204,7 +209,7 @@ def _play(
 @torch.inference_mode()
 def render_tokens(
     model: XMVAE, segments: Sequence[NDArray], via: Via = "z_s", z_p: Sequence[NDArray] | None = None, seed: int = 0,
-    sampling: XmvaeSampling = XmvaeSampling(), batch: int = 50,
+    sampling: XmvaeSampling = XmvaeSampling(), batch: int = 50, step: Callable[[int], None] = lambda _: None,
 ) -> list[NDArray[np.int64]]:  # fmt: skip
     """Given scores played: the segments' score columns with performance columns sampled by the Pianist.
 
@@ -212,6 +217,7 @@ def render_tokens(
     via       "z_s": the model knows the score by its codes alone; "z_s+score": it reads each step too
     z_p       for each segment (Z,), one style for all its steps, or (T, Z), such as `encode_performance` gives; None
               draws them from N(0, I)
+    step      called at every time step; an exception it raises stops
     returns   (T, 8) each, row i for row i of the segment
     """
     model.eval()
@@ -225,7 +231,7 @@ def render_tokens(
         if z_p is not None:
             for k, given in enumerate(z_p[first : first + batch]):
                 z[k, : len(part[k])] = torch.from_numpy(np.asarray(given, np.float32))
-        played = _play(model, b["tokens"], known.memory, known.memory_mask, z, via, generator, sampling, lambda _: None)
+        played = _play(model, b["tokens"], known.memory, known.memory_mask, z, via, generator, sampling, step)
         both = torch.cat([b["tokens"], played], dim=-1).numpy()
         out += [row[: len(s)] for row, s in zip(both, part, strict=True)]
     return out

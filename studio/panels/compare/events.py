@@ -18,6 +18,7 @@ from engine.untrusted.scores import open_performance
 from studio.actions import comparing
 from studio.actions import editing as actions
 from studio.actions.document import Document
+from studio.actions.passages import begin_passage_study, compose_for_study
 from studio.actions.study import answered, begin_study, votes_csv, with_vote
 from studio.gradio_compat.event_data import event_data
 from studio.page.answers import FIRST_WAIT, NEXT_WAIT, PRIVATE, Shown, show_refusals
@@ -48,7 +49,7 @@ def connect_compare(page: Page, shared: SharedEngine) -> None:
     """Attach the events of comparing; called once, inside an open gr.Blocks."""
     connect_pins(page, shared)
     connect_view(page, shared)
-    connect_study(page)
+    connect_study(page, shared)
 
 
 def compare_value(document: Document, piano: Any, **more: Any) -> dict:
@@ -73,7 +74,7 @@ def connect_pins(page: Page, shared: SharedEngine) -> None:
     @show_refusals(page)
     def pin(document: Document, piano: Any) -> Shown:
         document.update(lambda now: comparing.pin_now(now, datetime.now()))
-        return {stage.view: compare_value(document, piano, show_refusals="Pinned"), stage.box: gr.update(open=True)}
+        return {stage.view: compare_value(document, piano, said="Pinned"), stage.box: gr.update(open=True)}
 
     panel.pin.click(pin, inputs, outputs, **PRIVATE)
 
@@ -149,8 +150,8 @@ def progress_of(document: Document, job: Job, piano: Any) -> dict:
     """Progress of a performance; the entries once it is done."""
     if not job.over:
         return working(job)
-    show_refusals = "" if job.refusal or job.stopped else "Pinned"
-    return compare_value(document, piano, **({"refused": job.refusal} if job.refusal else {"said": show_refusals}))
+    said = "" if job.refusal or job.stopped or job.kind == "study" else "Pinned"
+    return compare_value(document, piano, **({"refused": job.refusal} if job.refusal else {"said": said}))
 
 
 def connect_view(page: Page, shared: SharedEngine) -> None:
@@ -159,7 +160,7 @@ def connect_view(page: Page, shared: SharedEngine) -> None:
 
     def look_again(event: gr.EventData, document: Document, piano: Any) -> dict:
         job = document.jobs.numbered(event_data(event).get("job"))
-        if job is not None and job.kind == "pin":
+        if job is not None and job.kind in ("pin", "study"):
             job.wait(NEXT_WAIT)
             return progress_of(document, job, piano)
         return compare_value(document, piano)
@@ -232,7 +233,7 @@ def _heard(document: Document, name: str, piano: str) -> comparing.Entry:
     return comparing.named(document, name.partition(".")[0])
 
 
-def connect_study(page: Page) -> None:
+def connect_study(page: Page, shared: SharedEngine) -> None:
     """The blind study and its votes."""
     panel, stage = page.compare_panel, page.compare
     outputs, lock = [stage.view, stage.box, page.roll], threading.Lock()
@@ -246,13 +247,35 @@ def connect_study(page: Page) -> None:
             document.session, drawn, str(question), str(listener or ""), number, document.studies + 1, bars
         )
         document.studies += 1
-        return {stage.view: compare_value(document, piano, show_refusals=""), stage.box: gr.update(open=True)}
+        return {stage.view: compare_value(document, piano, said=""), stage.box: gr.update(open=True)}
 
     panel.begin.click(
         begin,
         [page.document, page.piano, panel.question, panel.first_bar, panel.last_bar, panel.listener, panel.study_seed],
         outputs, **PRIVATE,
     )  # fmt: skip
+
+    @show_refusals(page)
+    def begin_models(document: Document, piano: Any, question: Any, listener: Any, seed: Any) -> Shown:
+        number = int(as_number(seed, 0, MAX_SEED, "The seed", 1))
+        begin_passage_study(document.session, [], str(question), "", number, 0)  # refused before the job begins
+
+        def compose(job: Job) -> Callable[[], Any]:
+            shared.await_models(job)
+            entries = compose_for_study(shared, number, step=job.step)
+            document.study = begin_passage_study(
+                document.session, entries, str(question), str(listener or ""), number, document.studies + 1
+            )
+            document.studies += 1
+            return lambda: None
+
+        job = document.jobs.start("study", "Composing a passage of each model", compose)
+        job.wait(FIRST_WAIT)
+        return {stage.view: progress_of(document, job, piano), stage.box: gr.update(open=True)}
+
+    panel.begin_models.click(
+        begin_models, [page.document, page.piano, panel.question, panel.listener, panel.study_seed], outputs, **PRIVATE
+    )
 
     def vote(event: gr.EventData, document: Document, piano: Any) -> dict:
         data = event_data(event)
@@ -262,8 +285,9 @@ def connect_study(page: Page) -> None:
                 if study is None or data.get("study") != study.number:
                     raise BadInput("That study is over; begin another.")
                 now = datetime.now(timezone.utc)
+                title = study.title or document.session.title
                 document.study, cast = answered(
-                    study, document.session.title, data.get("trial"), data.get("choice"), data.get("rating"), now
+                    study, title, data.get("trial"), data.get("choice"), data.get("rating"), now
                 )
                 if cast is not None:
                     document.update(lambda session: with_vote(session, cast))
@@ -271,18 +295,21 @@ def connect_study(page: Page) -> None:
             return refusal(str(refused))
         study = document.study
         if not study.over:
-            return compare_value(document, piano, show_refusals="")
+            return compare_value(document, piano, said="")
         votes = list(document.session.comparison.votes[-len(study.trials) :])
         document.study = None
         return compare_value(
-            document, piano, show_refusals="The study is done; its votes can be downloaded", **result_value(votes)
+            document, piano, said="The study is done; its votes can be downloaded", **result_value(votes)
         )
 
     stage.view.vote(vote, [page.document, page.piano], stage.view, **PRIVATE)
 
-    def leave(document: Document, piano: Any) -> dict:
+    def leave(event: gr.EventData, document: Document, piano: Any) -> dict:
+        if event_data(event).get("job"):
+            document.jobs.stop("pin", "study", by="visitor")
+            return compare_value(document, piano, said="Cancelled; nothing has changed")
         document.study = None
-        return compare_value(document, piano, show_refusals="The study was stopped; its votes so far are kept")
+        return compare_value(document, piano, said="The study was stopped; its votes so far are kept")
 
     stage.view.leave(leave, [page.document, page.piano], stage.view, **PRIVATE)
 

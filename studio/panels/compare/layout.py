@@ -9,6 +9,7 @@ import gradio as gr
 from engine.limits import MAX_SEED
 from studio.actions.editing import DEFAULT
 from studio.actions.study import QUESTIONS
+from studio.service.shared_engine import SharedEngine
 from studio.widgets.compare.compare import CompareView
 from studio.widgets.roll.roll import OF_PIECE
 
@@ -32,6 +33,7 @@ class ComparePanel:
     listener: gr.Textbox
     study_seed: gr.Number
     begin: gr.Button
+    begin_models: gr.Button
     votes: gr.Button
 
 
@@ -46,9 +48,9 @@ class CompareStage:
     tables: gr.HTML
 
 
-def build_compare() -> ComparePanel:
+def build_compare(shared: SharedEngine) -> ComparePanel:
     """Lay the panel out, inside an open gr.Blocks."""
-    return ComparePanel(**_performances(), **_study())
+    return ComparePanel(**_performances(), **_study(bool(shared.paper_models)))
 
 
 def build_stage() -> CompareStage:
@@ -92,7 +94,7 @@ def _performances() -> dict:
     }  # fmt: skip
 
 
-def _study() -> dict:
+def _study(models: bool) -> dict:
     with gr.Column(elem_classes=["card", "fields"]):
         gr.HTML("<h2>Blind study</h2><p class='hint'>Compares the ticked performances in a hidden order.</p>")
         question = gr.Dropdown(
@@ -107,8 +109,11 @@ def _study() -> dict:
             )
         listener = gr.Textbox("", label="Listener", max_length=80, elem_id="study-listener")
         begin = gr.Button("Start the study", variant="primary", elem_id="study-begin")
+        begin_models = gr.Button(
+            "Start with a new passage of each model", size="sm", elem_id="study-models", visible=models
+        )
         votes = gr.Button("Download the votes, CSV", size="sm", elem_id="study-votes")
     return {
         "question": question, "first_bar": first_bar, "last_bar": last_bar, "study_seed": study_seed,
-        "listener": listener, "begin": begin, "votes": votes,
+        "listener": listener, "begin": begin, "begin_models": begin_models, "votes": votes,
     }  # fmt: skip

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from engine.limits import COMPOSED_TAKES, MAX_SEED, MIN_VARIED, PASSAGE_NOTES
+from engine.limits import COMPOSED_TAKES, MAX_SEED, MAX_Z_P, MIN_VARIED, PASSAGE_NOTES
 from engine.music.types import BadInput
 from engine.progress import ProgressCallback
 from engine.requests import PassageRequest
@@ -25,12 +25,16 @@ from studio.widgets.takes.takes import strip_value
 FIRST_BARS = 8  # varied where no bar is selected
 
 
-def as_passage_request(takes: Any, seed: Any, temperature: Any) -> PassageRequest:
-    """A request of the panel's values, checked: a client may send anything."""
+def as_passage_request(
+    takes: Any, seed: Any, temperature: Any, *z_p: Any, directions: Sequence[str] = ()
+) -> PassageRequest:
+    """A request of the panel's values, checked: a client may send anything. directions: the names of z_p."""
+    moved = [as_number(value, -MAX_Z_P, MAX_Z_P, "A slider of z_p") for value in z_p]
     return PassageRequest(
         takes=int(as_number(takes, 1, COMPOSED_TAKES, "The number of takes")),
         seed=int(as_number(seed, 0, MAX_SEED, "The seed", random.randrange(1, 10_000))),
         temperature=as_number(temperature, 0.1, 2, "The temperature"),
+        z_p=tuple((name, value) for name, value in zip(directions, moved, strict=True) if value),
     )
 
 
@@ -43,17 +47,32 @@ def region_to_vary(session: Session, document: Document) -> composing.Region:
     return composing.whole_bars(session, first, last, next(iter(composing.HANDS)), document.selection)
 
 
+def other_bars(session: Session, document: Document, text: Any) -> composing.Region | None:
+    """The bars named in a field such as "9-16"; None if it is empty. Raises BadInput."""
+    words = str(text or "").strip()
+    if not words:
+        return None
+    first, dash, last = words.partition("-")
+    if not dash or not first.strip().isdecimal() or not last.strip().isdecimal():
+        raise BadInput(f'Mix with bars is "{words[:20]}"; write a first and a last bar, such as 9-16.')
+    return composing.whole_bars(session, int(first), int(last), next(iter(composing.HANDS)), document.selection)
+
+
 def connect_models(page: Page, shared: SharedEngine) -> None:
     """Attach the events; called once, inside an open gr.Blocks."""
-    panel, models = page.compose, page.models
-    common = [panel.takes, panel.seed, panel.temperature]
+    panel, models, directions = page.compose, page.models, shared.xmvae_directions
+    common = [panel.takes, panel.seed, panel.temperature, *models.z_p]
+
+    def as_request(values: tuple) -> PassageRequest:
+        return as_passage_request(*values, directions=directions)
 
     @show_refusals(page)
     def compose(document: Document, model: Any, notes: Any, *values: Any) -> Shown:
         if model not in shared.paper_models:
             raise BadInput("The weights of that model are not installed; choose another model.")
         size = int(as_number(notes, MIN_VARIED, PASSAGE_NOTES, "The number of notes"))
-        request = replace(as_passage_request(*values), model=model, notes=size).check()
+        request = replace(as_request(values), model=model, notes=size)
+        request = (request if model == "xmvae" else replace(request, z_p=())).check()
         return _start(
             page, shared, document, request.takes, lambda step: passages.compose_passages(shared, request, step)
         )
@@ -61,16 +80,37 @@ def connect_models(page: Page, shared: SharedEngine) -> None:
     models.compose.click(compose, [page.document, models.model, models.notes, *common], page.outputs, **PRIVATE)
 
     @show_refusals(page)
-    def vary(document: Document, share: Any, *values: Any) -> Shown:
+    def vary(document: Document, share: Any, towards: Any, *values: Any) -> Shown:
         session = document.session
         region = region_to_vary(session, document)
-        request = replace(as_passage_request(*values), share=as_number(share, 0.01, 1, "The share of codes"))
-        passages.excerpt_of(composing.opened_score(session), region)  # refused before the job begins
+        request = replace(as_request(values), share=as_number(share, 0.01, 1, "The share of codes"))
+        score = composing.opened_score(session)
+        passages.excerpt_of(score, region)  # refused before the job begins
+        other = other_bars(session, document, towards)
+        if other is None:
+            return _start(
+                page, shared, document, request.takes,
+                lambda step: passages.vary(shared, session, region, request, step),
+            )  # fmt: skip
+        passages.excerpt_of(score, other)
         return _start(
-            page, shared, document, request.takes, lambda step: passages.vary(shared, session, region, request, step)
-        )
+            page, shared, document, request.takes,
+            lambda step: passages.mix(shared, session, (region, other), request, step),
+        )  # fmt: skip
 
-    models.vary.click(vary, [page.document, models.share, *common], page.outputs, **PRIVATE)
+    models.vary.click(vary, [page.document, models.share, models.towards, *common], page.outputs, **PRIVATE)
+
+    @show_refusals(page)
+    def play(document: Document, *values: Any) -> Shown:
+        session = document.session
+        region, request = region_to_vary(session, document), as_request(values)
+        passages.excerpt_of(composing.opened_score(session), region)
+        return _start(
+            page, shared, document, request.takes,
+            lambda step: passages.play_again(shared, session, region, request, step),
+        )  # fmt: skip
+
+    models.play.click(play, [page.document, *common], page.outputs, **PRIVATE)
 
 
 def _start(

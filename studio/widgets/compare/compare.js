@@ -3,7 +3,7 @@
 // 'drop', 'vote', 'leave'. The parts are joined and run once; part 1 is the player of studio/listen.
 const WHO = 'compare', MOST_SAMPLES = 25 * 60 * RATE, TAIL_BEATS = 12;
 let state = { doc: 0, entries: [], bars: [], tag: '', votes: 0, room: 8 };
-let problem = false, drawnTag = '', drawing = -Infinity, beats = null, place = null;
+let problem = false, working = 0, drawnTag = '', drawing = -Infinity, beats = null, place = null;
 const asked = new Map();          // sound -> when it was asked for
 const refusedSounds = new Set();
 const yardstick = () => state.entries.map(e => sounds.get(e.sound)).find(s => s && s.n) || [...sounds.values()].find(s => s.n);
@@ -14,6 +14,7 @@ function receive(value) {
   if (!value || !value.news) return;
   const news = JSON.parse(value.news);
   if (value.file && value.file.url) takeAway(value.file);
+  working = news.job ? news.job.id : news.state ? 0 : working;
   if (news.job) { say(`${news.job.text}…${news.job.share ? ` ${Math.round(100 * news.job.share)} %` : ''}`); setTimeout(() => trigger('look', { job: news.job.id }), 300); }
   if (news.state) receiveState(news.state);
   if ('study' in news) receiveStudy(news.study);
@@ -107,7 +108,9 @@ function buildEntries() {
 function barAt(q) { let found = state.bars[0]; for (const bar of state.bars) if (bar[0] <= q + 1e-3) found = bar; return found ? found[1] : 0; }
 function show() {
   const strip = $('.compare'), key = (state.entries.find(e => e.sound === heard) || {}).key || '';
-  strip.querySelector('.head').hidden = strip.querySelector('.entries').hidden = !state.entries.length;
+  strip.querySelector('.head').hidden = !state.entries.length && !working && !problem;
+  strip.querySelector('.entries').hidden = !state.entries.length;
+  $('.halt').hidden = !working;
   for (const b of $('.entries').querySelectorAll('.hear')) {
     const own = state.entries.find(e => e.key === b.dataset.key);
     b.setAttribute('aria-checked', !study && !!own && own.sound === heard);

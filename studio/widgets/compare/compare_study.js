@@ -58,3 +58,4 @@ function showResult(rows) {
   $('.result').hidden = !rows.length;
 }
 $('.leave').onclick = () => trigger('leave', {});
+$('.halt').onclick = () => trigger('leave', { job: working });

@@ -80,6 +80,24 @@ def test_codes_between_two_passages_go_from_the_first_to_the_second(checkpoints:
     assert torch.allclose(torch.cdist(middle, book).amin(1), (middle - book[between]).norm(dim=1), atol=1e-4)
 
 
+def test_a_passage_is_played_again_with_another_z_p(checkpoints: Path):
+    """The notes stay, the performance changes, and a direction has its name from the config."""
+    engine = Engine.load(checkpoints)
+    assert engine.xmvae_directions == ("Tempo",)
+    (passage,) = engine.compose_passages(PassageRequest(notes=NOTES, seed=1))
+    again, moved = (
+        engine.compose_passages(PassageRequest(source=passage.score, share=0.0, z_p=z_p))[0]
+        for z_p in ((), (("Tempo", 3.0),))
+    )
+    for played in (again, moved):
+        assert played.score.digest == passage.score.digest
+        assert played.performance is not None
+        assert played.performance.pitch.tolist() == passage.score.pitch.tolist()
+    assert again.performance.onset_sec.tolist() != moved.performance.onset_sec.tolist()
+    with pytest.raises(BadInput, match='no direction "Swing"; it has: Tempo'):
+        engine.compose_passages(PassageRequest(notes=NOTES, z_p=(("Swing", 1.0),)))
+
+
 def test_what_is_missing_or_not_accepted_is_refused_in_a_sentence(checkpoints: Path, tmp_path: Path):
     assert Engine.load(checkpoints).paper_models == ("xmvae", "ecpt", "mt")
     assert Engine.load(tmp_path).paper_models == ()
@@ -91,6 +109,7 @@ def test_what_is_missing_or_not_accepted_is_refused_in_a_sentence(checkpoints: P
     for request in (
         PassageRequest("composer"), PassageRequest(notes=257), PassageRequest(takes=0), PassageRequest(share=0.0),
         PassageRequest("mt", source=score), PassageRequest(towards=score), PassageRequest(temperature=9),
+        PassageRequest("ecpt", z_p=(("Tempo", 1.0),)), PassageRequest(z_p=(("Tempo", 4.0),)),
     ):  # fmt: skip
         with pytest.raises(BadInput, match=r"\.$"):
             request.check()
@@ -126,10 +145,15 @@ def test_the_command_line_composes_and_varies(
     assert len(read_midi_performance(Path("a-1.mid").read_bytes())) == takes[0]["notes"]
     status, _, err = run(f"compose --model xmvae --vary a-1.musicxml --share 0.5 -o b.mid {common}", capsys)
     assert status == 0, err
+    between = "compose --model xmvae --vary a-1.musicxml --towards a-2.musicxml --share 0.5 -o between.mid"
+    status, _, err = run(f"{between} {common}", capsys)
+    assert status == 0, err
     for wrong, sentence in (
         ("--model ecpt --key D", "ECPT composes without conditions; leave --key out"),
         ("--model mt --vary a-1.musicxml", "MT has no codes"),
         ("--model xmvae --vary a-1.musicxml --share 2", "The share is 2"),
+        ("--model xmvae --z-p Tempo", "write a direction and its deviations"),
+        ("--model xmvae --z-p Swing=1", "XMVAE has no direction"),
     ):
         status, _, err = run(f"compose -o c.mid {wrong} {common}", capsys)
         assert status == 2
