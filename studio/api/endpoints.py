@@ -20,7 +20,7 @@ from studio.api import listening, listings, playing, writing
 from studio.service.shared_engine import SharedEngine
 
 WORK = (
-    writing.compose, writing.continue_piece, writing.infill, writing.edit_section,
+    writing.compose, writing.compose_passage, writing.continue_piece, writing.infill, writing.edit_section,
     playing.perform, playing.preview, playing.render,
     listening.metrics, listening.transcribe, listening.export,
 )  # fmt: skip

@@ -7,11 +7,11 @@ from typing import Any, Literal
 
 from engine.compose.form import parse_form
 from engine.compose.sections import move_section
-from engine.limits import COMPOSED_BARS, COMPOSED_NOTES, MAX_SEED
+from engine.limits import COMPOSED_BARS, COMPOSED_NOTES, MAX_SEED, MIN_VARIED, PASSAGE_NOTES
 from engine.models.composer.conditions import TOP_P, Conditions
 from engine.music.types import BadInput, Performance, Score
 from engine.progress import NoteCallback, ProgressCallback
-from engine.requests import ComposeRequest, PerformRequest
+from engine.requests import ComposeRequest, PassageRequest, PerformRequest
 from studio.actions.composing import as_form
 from studio.actions.sections import ACTS
 from studio.api.playing import style_of
@@ -49,18 +49,24 @@ def _request(
 
 
 def _answer(score: Score, asked: ComposeRequest, performance: Performance) -> tuple[Answer, Answer, dict]:
+    hidden = ("conditions", "seed", "takes", "passage")
+    settings = {k: v for k, v in asdict(asked).items() if k not in hidden}
+    files = _written(score, performance, asked.seed, {**asdict(asked.conditions), **settings})
+    files[2]["weights"] = {"composer": weights("composer"), "pianist": weights("pianist")}
+    return files
+
+
+def _written(score: Score, performance: Performance, seed: int, asked: dict) -> tuple[Answer, Answer, dict]:
+    """Score, performance and settings as the endpoints return them."""
     from engine.music.edition import edited
     from engine.music.io.midi import write_midi
     from engine.untrusted.saving import save_musicxml
 
-    hidden = ("conditions", "seed", "takes", "passage")
-    settings = {k: v for k, v in asdict(asked).items() if k not in hidden}
     about = {
         "notes": len(score), "bars": len(score.measures), "duration_sec": round(performance.end_sec, 3),
-        "seed": asked.seed, "asked": {**asdict(asked.conditions), **settings},
-        "weights": {"composer": weights("composer"), "pianist": weights("pianist")},
+        "seed": seed, "asked": asked,
     }  # fmt: skip
-    name = f"etude-{asked.seed}"
+    name = f"etude-{seed}"
     return (
         given(f"{name}.musicxml", save_musicxml(edited(score, performance))),
         given(f"{name}.mid", write_midi(performance)),
@@ -94,6 +100,56 @@ def compose(
     step = time_limit()
     score = shared.compose(asked, _on_note(step), step)[0]
     return _answer(score, asked, shared.perform(PerformRequest(score, style_of(shared)), step))
+
+
+def compose_passage(
+    shared: SharedEngine, model: Literal["xmvae", "ecpt", "mt"] = "xmvae", notes: int = PASSAGE_NOTES,
+    source: Upload | str = "", towards: Upload | str = "", share: float = 0.3, z_p: str = "", seed: int = 0,
+    temperature: float = 1.0,
+) -> tuple[Answer, Answer, dict]:  # fmt: skip
+    """Compose a passage with a system of the XMVAE paper, or vary one with XMVAE. Returns score (MusicXML), the model's
+    own performance (MIDI) and settings.
+
+    Args:
+        model: xmvae, ecpt or mt; those whose weights are installed
+        notes: at most, 8 to 256
+        source: a passage to vary, of 8 to 256 notes; an uploaded file, or a data: URI with base64; empty for none
+        towards: a second passage, whose codes are mixed with those of source; empty for none
+        share: share of the codes of source to sample again, 0 plays its notes again; with towards, its weight
+        z_p: directions of XMVAE's playing and their deviations, -3 to 3, such as "Tempo=1.5, Loudness=-1"
+        seed: the same seed and settings give the same passage
+        temperature: sampling temperature, 0.1 to 2; 1 is as trained
+    """
+    if model not in shared.paper_models:
+        known = ", ".join(shared.paper_models) or "none"
+        raise BadInput(f'The weights of the model "{str(model)[:40]}" are not installed; installed: {known}.')
+    request = PassageRequest(
+        model, as_whole(notes, "notes", MIN_VARIED, PASSAGE_NOTES), 1, as_whole(seed, "The seed", 0, MAX_SEED),
+        as_number(temperature, "The temperature", 0.1, 2), as_score(source) if source else None,
+        as_score(towards) if towards else None, as_number(share, "The share", 0, 1), _directions(z_p),
+    ).check()  # fmt: skip
+    step = time_limit()
+    (passage,) = shared.compose_passages(request, step)
+    performance = passage.performance or shared.perform(PerformRequest(passage.score, style_of(shared)), step)
+    return _written(passage.score, performance, request.seed, {
+        "model": model, "share": request.share, "z_p": dict(request.z_p), "temperature": request.temperature,
+    })  # fmt: skip
+
+
+def _directions(text: Any) -> tuple[tuple[str, float], ...]:
+    """Directions of z_p and their deviations. Raises BadInput.
+
+    >>> _directions("Tempo=1.5, Loudness=-1")
+    (('Tempo', 1.5), ('Loudness', -1.0))
+    """
+    found = []
+    for word in filter(None, (part.strip() for part in str(text or "").split(","))):
+        name, _, value = word.partition("=")
+        try:
+            found.append((name.strip()[:40], float(value)))
+        except ValueError:
+            raise BadInput(f'z_p is "{word[:40]}"; write a direction and its deviations, such as Tempo=1.5.') from None
+    return tuple(found)
 
 
 def continue_piece(

@@ -23,8 +23,8 @@ ROOT = Path(__file__).parents[2]
 _SONG = ROOT / "tests" / "data" / "reading" / "v1-voice-and-piano.musicxml"
 SONG = "data:application/xml;base64," + base64.b64encode(_SONG.read_bytes()).decode()
 NAMES = (
-    "compose", "continue_piece", "infill", "edit_section", "perform", "preview", "render", "metrics", "transcribe",
-    "export", "list_styles", "list_prompts", "list_conditions",
+    "compose", "compose_passage", "continue_piece", "infill", "edit_section", "perform", "preview", "render", "metrics",
+    "transcribe", "export", "list_styles", "list_prompts", "list_conditions",
 )  # fmt: skip
 
 
@@ -169,6 +169,7 @@ def test_lists(client: Client) -> None:
         ("compose", {"composer": "<img src=x onerror=f()>"}, r'The composer is "&lt;img.*the choices are'),
         ("compose", {"notes": 10**400}, "notes is 1000.*a number from 8 to 2,048"),
         ("compose", {"bars": 2.5}, "whole number"),
+        ("compose_passage", {"model": "bach"}, 'The weights of the model "bach" are not installed'),
         ("compose", {"seed": True}, "The seed is True"),
         ("perform", {"score": None}, "not a file that was uploaded"),
         ("perform", {"score": {"path": "/etc/passwd"}}, "not a file that was uploaded"),

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from engine.checkpoints.index import CHECKPOINTS
 from engine.engine import Engine
+from engine.music.io.midi import read_midi_performance
 from engine.music.types import BadInput
 from engine.requests import PassageRequest
 from studio.actions import composing, passages
 from studio.actions import editing as actions
 from studio.actions.document import Document
+from studio.api.writing import compose_passage
 from studio.panels.models.events import as_passage_request, other_bars, region_to_vary
 from studio.project.document import Project, read_project, write_project
 from studio.service.shared_engine import SharedEngine
@@ -107,6 +111,19 @@ def test_a_study_has_one_passage_of_each_model(shared: SharedEngine) -> None:
     for entry in entries:
         assert entry.grid is not None
         assert float(entry.grid.sec_at(study.span[1])) == pytest.approx(max(entry.performance.end_sec, 1))
+
+
+def test_the_endpoint_gives_the_passage_as_its_model_plays_it(shared: SharedEngine) -> None:
+    score, played, about = compose_passage(shared, notes=12, seed=4, z_p="Tempo=1.5")
+    assert about["asked"] == {"model": "xmvae", "share": 0.3, "z_p": {"Tempo": 1.5}, "temperature": 1.0}
+    assert len(read_midi_performance(Path(played["path"]).read_bytes())) == about["notes"] <= 12
+    assert Path(score["path"]).read_bytes().startswith(b"<?xml")
+    for wrong, sentence in (
+        ({"model": "composer"}, "not installed; installed: xmvae, ecpt, mt"), ({"z_p": "Tempo"}, "write a direction"),
+        ({"z_p": "Swing=1"}, "has no direction"), ({"share": 0}, "plays a passage again"),
+    ):  # fmt: skip
+        with pytest.raises(BadInput, match=sentence):
+            compose_passage(shared, notes=12, **wrong)
 
 
 @pytest.mark.parametrize("values", [(0, "", 1), (2, "x", 1), (2, "", 9), (None, "", 1)])
