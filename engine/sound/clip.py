@@ -90,7 +90,8 @@ def _decoded(data: bytes) -> tuple[NDArray[np.float32], int]:
             if file.format not in FORMATS:
                 raise BadInput(f"This recording is {file.format}; save it as {READ}.")
             check_shape(file.samplerate, file.channels)
-            return file.read(int(LONGEST_SEC * file.samplerate), dtype="float32", always_2d=True), file.samplerate
+            samples = file.read(int(LONGEST_SEC * file.samplerate), dtype="float32", always_2d=True)
+            return np.asarray(samples, np.float32), file.samplerate
     except soundfile.LibsndfileError as error:
         raise BadInput(f"This recording is damaged or of an unknown kind; save it as {READ}.") from error
 

@@ -95,7 +95,7 @@ def _decoded(path: Path, start_sec: float, seconds: float) -> tuple[NDArray[np.f
                 raise BadInput(f"{path.name} lasts over an hour; up to 60 minutes are read, shorten it.")
             file.seek(min(round(start_sec * file.samplerate), file.frames))
             wanted = round(min(seconds, LONGEST_SEC) * file.samplerate)
-            return file.read(wanted, dtype="float32", always_2d=True), file.samplerate
+            return np.asarray(file.read(wanted, dtype="float32", always_2d=True), np.float32), file.samplerate
     except (soundfile.LibsndfileError, OSError) as error:
         if path.is_dir():
             raise BadInput(f"{path} is a folder; name a sound file in it.") from None
