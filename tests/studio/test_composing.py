@@ -19,8 +19,9 @@ from engine.untrusted.scores import open_score
 from studio.actions import composing, corpus
 from studio.actions import editing as actions
 from studio.actions.document import Document
+from studio.page.values import field_number
 from studio.page.wire import draft_value, roll_document, roll_value, take_draft
-from studio.panels.compose.events import as_number, as_request
+from studio.panels.compose.events import as_request
 from studio.panels.compose.layout import who_menu
 from studio.service.jobs import Job, Jobs
 from studio.service.shared_engine import SharedEngine
@@ -318,7 +319,7 @@ def test_the_panel_is_checked(shared: SharedEngine) -> None:
         with pytest.raises(BadInput):
             as_request((*good[:place], value, *good[place + 1 :]))
     with pytest.raises(BadInput, match=r"The length in bars is empty; 1 to 128"):
-        as_number(None, 1, 128, "The length in bars")
+        field_number(None, "The length in bars", 1, 128)
     assert ("Chopin", "composer:Chopin") in who_menu(shared)
     assert ("Baroque (period)", "period:Baroque") in who_menu(shared)
     with pytest.raises(BadInput, match="metre"):

@@ -22,7 +22,7 @@ from studio.actions.passages import begin_passage_study, compose_for_study
 from studio.actions.study import answered, begin_study, votes_csv, with_vote
 from studio.gradio_compat.event_data import event_data
 from studio.page.answers import FIRST_WAIT, NEXT_WAIT, PRIVATE, Shown, show_refusals
-from studio.panels.compose.events import as_number
+from studio.page.values import field_number
 from studio.panels.perform.events import PREVIEW_FLAC_SEC
 from studio.service.jobs import Job
 from studio.service.shared_engine import SharedEngine
@@ -94,7 +94,7 @@ def connect_pins(page: Page, shared: SharedEngine) -> None:
 
     @show_refusals(page)
     def play(document: Document, piano: Any, name: Any, seed: Any) -> Shown:
-        number, preset = int(as_number(seed, 0, MAX_SEED, "The seed", 0)), str(name)
+        number, preset = int(field_number(seed, "The seed", 0, MAX_SEED, 0)), str(name)
 
         def work(session: Session, job: Job) -> actions.Change:
             return comparing.pin_pianist(shared, session, preset, number, job.step)
@@ -241,7 +241,7 @@ def connect_study(page: Page, shared: SharedEngine) -> None:
     @show_refusals(page)
     def begin(document: Document, piano: Any, question: Any, first: Any, last: Any, listener: Any, seed: Any) -> Shown:
         bars = _bars(first, last)
-        number = int(as_number(seed, 0, MAX_SEED, "The seed", 1))
+        number = int(field_number(seed, "The seed", 0, MAX_SEED, 1))
         drawn = [entry for entry in comparing.entries(document) if entry.drawn]
         document.study = begin_study(
             document.session, drawn, str(question), str(listener or ""), number, document.studies + 1, bars
@@ -257,7 +257,7 @@ def connect_study(page: Page, shared: SharedEngine) -> None:
 
     @show_refusals(page)
     def begin_models(document: Document, piano: Any, question: Any, listener: Any, seed: Any) -> Shown:
-        number = int(as_number(seed, 0, MAX_SEED, "The seed", 1))
+        number = int(field_number(seed, "The seed", 0, MAX_SEED, 1))
         begin_passage_study(document.session, [], str(question), "", number, 0)  # refused before the job begins
 
         def compose(job: Job) -> Callable[[], Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from engine.files import put
-from engine.limits import COMPOSED_BARS, COMPOSED_NOTES, COMPOSED_TAKES, MAX_SEED, PERFORMANCE_NOTES
+from engine.limits import COMPOSED_BARS, COMPOSED_NOTES, PERFORMANCE_NOTES
 from engine.models.composer.conditions import Conditions
 from engine.music.types import BadInput, Score
 from engine.progress import NoteCallback, ProgressCallback
@@ -30,6 +30,7 @@ from studio.page.answers import (
     show_refusals,
     without_borrowed,
 )
+from studio.page.values import field_number, take_settings
 from studio.page.wire import take_draft
 from studio.panels.compose.layout import LENGTHS, TYPED, ComposePanel
 from studio.service.jobs import Job
@@ -51,21 +52,6 @@ def connect_compose(page: Page, shared: SharedEngine) -> None:
     page.compose.dice.click(lambda: str(random.randrange(1, 10_000)), None, page.compose.seed, **PRIVATE)
 
 
-def as_number(value: Any, low: float, high: float, label: str, empty: float | None = None) -> float:
-    """A number from the page, which may arrive as text; `empty` replaces a missing one, if it is optional."""
-    text = value.strip().replace(",", ".") if isinstance(value, str) else value
-    if text in (None, "") and empty is not None:
-        return empty
-    try:
-        number = float("nan") if text is None or isinstance(text, bool) else float(text)
-    except (TypeError, ValueError):
-        number = float("nan")
-    if not low <= number <= high:
-        arrived = "empty" if text in (None, "") else str(text)[:20]
-        raise BadInput(f"{label} is {arrived}; {low:,.12g} to {high:,.12g} is accepted.")
-    return number
-
-
 def as_request(values: tuple, notes: float = 256, bars: float = 0) -> ComposeRequest:
     """The request of the panel's values, in ComposePanel.conditions order, checked: a client may send anything."""
     who, key, meter, tempo, density, takes, seed, temperature, top_p = values
@@ -74,14 +60,12 @@ def as_request(values: tuple, notes: float = 256, bars: float = 0) -> ComposeReq
     kind, _, name = who.partition(":")
     conditions = Conditions(
         name if kind == "composer" else "", name if kind == "period" else "", key, meter,
-        as_number(tempo, 20, 300, "The tempo", 0), as_number(density, 0.25, 16, "The density", 0),
+        field_number(tempo, "The tempo", 20, 300, 0), field_number(density, "The density", 0.25, 16, 0),
     )  # fmt: skip
+    takes, seed, temperature = take_settings(takes, seed, temperature)
     return ComposeRequest(
-        conditions, notes=int(notes), bars=int(bars),
-        takes=int(as_number(takes, 1, COMPOSED_TAKES, "The number of takes")),
-        seed=int(as_number(seed, 0, MAX_SEED, "The seed", random.randrange(1, 10_000))),
-        temperature=as_number(temperature, 0.1, 2, "The temperature"), top_p=as_number(top_p, 0.01, 1, "Top-p"),
-    )  # fmt: skip
+        conditions, int(notes), int(bars), takes, seed, temperature, field_number(top_p, "Top-p", 0.01, 1)
+    )
 
 
 def as_length(length: Any, unit: Any) -> dict:
@@ -89,7 +73,7 @@ def as_length(length: Any, unit: Any) -> dict:
     if unit not in LENGTHS:
         raise BadInput("A length is in notes or bars; choose one.")
     most = COMPOSED_NOTES if unit == "notes" else COMPOSED_BARS
-    return {str(unit): int(as_number(length, 8 if unit == "notes" else 1, most, f"The length in {unit}"))}
+    return {str(unit): int(field_number(length, f"The length in {unit}", 8 if unit == "notes" else 1, most))}
 
 
 def placed(session: Session, from_quarter: float) -> tuple[dict, Callable[[float], float]]:
@@ -142,7 +126,7 @@ def connect_writing(page: Page, shared: SharedEngine) -> None:
 
     @show_refusals(page)
     def go_on(document: Document, show: bool, bars: Any, *values: Any) -> Shown:
-        request = as_request(values, bars=as_number(bars, 1, COMPOSED_BARS, "The number of bars"))
+        request = as_request(values, bars=field_number(bars, "The number of bars", 1, COMPOSED_BARS))
         session = document.session
         end = composing.opened_score(session).measures.end_quarter
         about, to_ms = placed(session, end)
@@ -178,7 +162,7 @@ def connect_writing(page: Page, shared: SharedEngine) -> None:
 
     @show_refusals(page)
     def fill_bars(document: Document, show: bool, first: Any, last: Any, hand: Any, *values: Any) -> Shown:
-        a, b = (int(as_number(v, -10_000, 10_000, "A bar number")) for v in (first, last))
+        a, b = (int(field_number(v, "A bar number", -10_000, 10_000)) for v in (first, last))
         region = composing.whole_bars(document.session, a, b, str(hand), document.selection)
         return filling(document, show, region, values)
 

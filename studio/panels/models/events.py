@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from engine.limits import COMPOSED_TAKES, MAX_SEED, MAX_Z_P, MIN_VARIED, PASSAGE_NOTES
+from engine.limits import MAX_Z_P, MIN_VARIED, PASSAGE_NOTES
 from engine.music.types import BadInput
 from engine.progress import ProgressCallback
 from engine.requests import PassageRequest
@@ -15,7 +14,7 @@ from studio.actions import composing, passages
 from studio.actions.document import Document
 from studio.actions.editing import Change
 from studio.page.answers import PRIVATE, Shown, begin, show_refusals
-from studio.panels.compose.events import as_number
+from studio.page.values import field_number, take_settings
 from studio.service.jobs import Job
 from studio.service.shared_engine import SharedEngine
 from studio.shell.layout import Page
@@ -29,13 +28,10 @@ def as_passage_request(
     takes: Any, seed: Any, temperature: Any, *z_p: Any, directions: Sequence[str] = ()
 ) -> PassageRequest:
     """A request of the panel's values, checked: a client may send anything. directions: the names of z_p."""
-    moved = [as_number(value, -MAX_Z_P, MAX_Z_P, "A slider of z_p") for value in z_p]
-    return PassageRequest(
-        takes=int(as_number(takes, 1, COMPOSED_TAKES, "The number of takes")),
-        seed=int(as_number(seed, 0, MAX_SEED, "The seed", random.randrange(1, 10_000))),
-        temperature=as_number(temperature, 0.1, 2, "The temperature"),
-        z_p=tuple((name, value) for name, value in zip(directions, moved, strict=True) if value),
-    )
+    moved = [field_number(value, "A slider of z_p", -MAX_Z_P, MAX_Z_P) for value in z_p]
+    takes, seed, temperature = take_settings(takes, seed, temperature)
+    z_p = tuple((name, value) for name, value in zip(directions, moved, strict=True) if value)
+    return PassageRequest(takes=takes, seed=seed, temperature=temperature, z_p=z_p)
 
 
 def region_to_vary(session: Session, document: Document) -> composing.Region:
@@ -70,7 +66,7 @@ def connect_models(page: Page, shared: SharedEngine) -> None:
     def compose(document: Document, model: Any, notes: Any, *values: Any) -> Shown:
         if model not in shared.paper_models:
             raise BadInput("The weights of that model are not installed; choose another model.")
-        size = int(as_number(notes, MIN_VARIED, PASSAGE_NOTES, "The number of notes"))
+        size = int(field_number(notes, "The number of notes", MIN_VARIED, PASSAGE_NOTES))
         request = replace(as_request(values), model=model, notes=size)
         request = (request if model == "xmvae" else replace(request, z_p=())).check()
         return _start(
@@ -83,7 +79,7 @@ def connect_models(page: Page, shared: SharedEngine) -> None:
     def vary(document: Document, share: Any, towards: Any, *values: Any) -> Shown:
         session = document.session
         region = region_to_vary(session, document)
-        request = replace(as_request(values), share=as_number(share, 0.01, 1, "The share of codes"))
+        request = replace(as_request(values), share=field_number(share, "The share of codes", 0.01, 1))
         score = composing.opened_score(session)
         passages.excerpt_of(score, region)  # refused before the job begins
         other = other_bars(session, document, towards)

@@ -20,7 +20,7 @@ from studio.actions.document import Document
 from studio.actions.rendering import COMPARED, compared, span_of_bars
 from studio.gradio_compat.event_data import event_data
 from studio.page.answers import FIRST_WAIT, PRIVATE, Shown, show_refusals
-from studio.panels.compose.events import as_number
+from studio.page.values import field_number
 from studio.panels.render.layout import KEPT, OWN, PARTS, credit_line
 from studio.project.apart import audio_apart
 from studio.service.jobs import Job
@@ -59,8 +59,8 @@ def as_prompt(values: tuple, own: Prompt | None = None) -> Prompt:
         notes = open_performance(path.read_bytes(), path.name)
     file = Path(str(recording))
     return prepare_prompt(
-        audio_apart(file.read_bytes()), as_number(start, 0, 60, "The beginning of the excerpt", 0),
-        as_number(seconds, 3, 10, "The length of the excerpt", 6), notes, file.name[:60],
+        audio_apart(file.read_bytes()), field_number(start, "The beginning of the excerpt", 0, 60, 0),
+        field_number(seconds, "The length of the excerpt", 3, 10, 6), notes, file.name[:60],
     )  # fmt: skip
 
 
@@ -71,12 +71,12 @@ def as_request(document: Document, prompt: Prompt, values: tuple, profiles: tupl
         raise BadInput("A menu of the Render panel could not be read; reload the page.")
     span, words = (0.0, None), "the whole piece"
     if part == PARTS[1]:
-        a, b = (int(as_number(v, -MAX_BAR, MAX_BAR, "A bar number")) for v in (first, last))
+        a, b = (int(field_number(v, "A bar number", -MAX_BAR, MAX_BAR)) for v in (first, last))
         span, words = span_of_bars(document.session, a, b), f"bars {a} to {b}"
     drawn = profile not in FITTED_METHODS  # a fitted instrument has no temperature
-    heat = as_number(temperature, 0, 1.5, "The temperature") if drawn else 1.0
+    heat = field_number(temperature, "The temperature", 0, 1.5) if drawn else 1.0
     return RenderRequest(
-        document.session.performance, prompt, int(as_number(seed, 0, MAX_SEED, "The seed", 0)), heat,
+        document.session.performance, prompt, int(field_number(seed, "The seed", 0, MAX_SEED, 0)), heat,
         span, words, profile, bool(listen),
     )  # fmt: skip
 
