@@ -96,7 +96,8 @@ class Engine:
     def __init__(self, checkpoints: Path):
         self.checkpoints = checkpoints
         self._readers: OrderedDict[str, EncodedScore] = OrderedDict()
-        self._values: OrderedDict[str, tuple[ExpectedValues, float]] = OrderedDict()
+        self._values: OrderedDict[str, ExpectedValues] = OrderedDict()
+        self._levels: OrderedDict[str, float] = OrderedDict()
         self._lock = threading.RLock()
 
     @classmethod
@@ -272,7 +273,8 @@ class Engine:
             raise BadInput(
                 f"Only {share:.0%} of the score's notes match this performance; open a performance of this piece."
             )
-        z = encode_style(self.pianist.model, score_features(score), self.expression(score, performance, found))
+        expression, given = self.expression(score, performance, found), self._base(score)
+        z = encode_style(self.pianist.model, score_features(score), expression, expected=given)
         return tuple(float(v) for v in np.clip(z, -4, 4))
 
     def preview(self, performance: Performance, piano: str = "grand") -> AudioClip:
@@ -385,32 +387,42 @@ class Engine:
         expected, sample = reader.draw(z, seed, sampling, known_x, known, progress)
         default = reader.expected(np.zeros_like(z), seed) if np.any(z) else expected
         mixed = mix(reader.features, expected, sample, sampling)
-        values, level = self._expected(score, reader)
+        values, level = self._curves(score), self._level(score, reader)
         asked = z[: len(AXES)] * np.array(self.pianist.config["axis_deviation"])
         out = joined(score, values, mixed, expected, sample, default, Freedom.of(style.freedom), level, asked)
         if known_x is not None and known is not None:
             out[known] = known_x[known]
         return out
 
-    def _expected(self, score: Score, reader: EncodedScore) -> tuple[ExpectedValues, float]:
-        """The expected performance of a score and the flow model's tempo level; the last few are cached."""
-        key = score.digest
+    def _level(self, score: Score, reader: EncodedScore) -> float:
+        """The flow model's tempo level; the last few are cached."""
         with self._lock:
-            if key not in self._values:
-                plain = without_grace_notes(
-                    score
-                )  # grace notes take their time from their neighbours, not from the tempo
-                level = (reader if plain is score else self._reader(plain)).level()
-                self._values[key] = self.expected.model.of(score), level
+            if score.digest not in self._levels:
+                plain = without_grace_notes(score)  # they take their time from their neighbours, not from the tempo
+                self._levels[score.digest] = (reader if plain is score else self._reader(plain)).level()
+                while len(self._levels) > _READERS_KEPT:
+                    self._levels.popitem(last=False)
+            return self._levels[score.digest]
+
+    def _base(self, score: Score) -> NDArray[np.float32] | None:
+        """Expected channel values (n, 3) for a model of the residual; None for a model of the whole performance."""
+        base = self.pianist.base
+        return None if base is None else base.channels(score, self._curves(score))
+
+    def _curves(self, score: Score) -> ExpectedValues:
+        """The expected performance of a score; the last few are cached."""
+        with self._lock:
+            if score.digest not in self._values:
+                self._values[score.digest] = self.expected.model.of(score)
                 while len(self._values) > _READERS_KEPT:
                     self._values.popitem(last=False)
-            return self._values[key]
+            return self._values[score.digest]
 
     def _reader(self, score: Score) -> EncodedScore:
         key = score.digest
         with self._lock:
             if key not in self._readers:
-                self._readers[key] = EncodedScore(self.pianist.model, score_features(score))
+                self._readers[key] = EncodedScore(self.pianist.model, score_features(score), self._base(score))
                 while len(self._readers) > 1 and self._too_much_is_read():
                     self._readers.popitem(last=False)
             self._readers.move_to_end(key)

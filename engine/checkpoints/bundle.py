@@ -22,6 +22,7 @@ from engine.models.composer.conditions import COMPOSERS
 from engine.models.composer.numpy_network import Weights
 from engine.models.composer.piece_prior import PRIOR_COLUMNS, Prior
 from engine.models.composer.plan_prior import PlanPrior, PlanPriorConfig
+from engine.models.expected.base import Base
 from engine.models.expected.nets import LinearTempo, LinearTouch, TempoNet, TempoShape, TouchNet, TouchShape
 from engine.models.expected.performance import Amplitude, ExpectedPerformance, Scale, known_features, tensors_of
 from engine.models.pianist.pianist import Pianist, PianistConfig
@@ -48,6 +49,7 @@ class PianistBundle:
     sampling  sampling settings of the product
     presets   name -> z_p
     sliders   (9, 9): row a is the change of the first nine dimensions of z_p per deviation of slider a
+    base      expected channel values, for a model of the residual; else None
     digest    first 12 hex digits of the weights' SHA-256
     config    the whole config.json
     """
@@ -56,6 +58,7 @@ class PianistBundle:
     sampling: FlowSampling
     presets: dict[str, tuple[float, ...]]
     sliders: NDArray[np.float64]
+    base: Base | None
     digest: str
     config: dict
 
@@ -79,9 +82,12 @@ def open_pianist(folder: Path) -> PianistBundle:
         sampling = FlowSampling(**{k: tuple(v) if isinstance(v, list) else v for k, v in config["sampling"].items()})
         sliders = np.array(config["sliders"], float).reshape(len(AXES), len(AXES))
         named = {name: tuple(float(v) for v in z) for name, z in presets.items()}
+        base = None
+        if model.config.expected:
+            base = Base(**{name: np.array(values, float) for name, values in config["base"].items()})
     if not np.isfinite(sliders).all():
         raise BundleError(f"The weights of checkpoint {folder.name} are not finite; fetch the folder again.")
-    return PianistBundle(model.eval(), sampling, named, sliders, config["weights_sha256"][:12], config)
+    return PianistBundle(model.eval(), sampling, named, sliders, base, config["weights_sha256"][:12], config)
 
 
 @dataclass(frozen=True)

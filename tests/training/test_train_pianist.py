@@ -11,15 +11,22 @@ import numpy as np
 import pytest
 import torch
 
-from engine.models.pianist.pianist import EXPECTED, Pianist, PianistConfig
+from engine.checkpoints.index import CHECKPOINTS, PIANIST
+from engine.checkpoints.index import EXPECTED as EXPECTED_FOLDER
+from engine.engine import Engine
+from engine.models.pianist.features import score_features
+from engine.models.pianist.pianist import EXPECTED, VELOCITY, Pianist, PianistConfig
+from engine.models.pianist.sampling import EncodedScore
 from engine.music.expression import encode_expression
 from engine.music.io.alignment import read_match
 from engine.music.io.read_musicxml import read_musicxml_file
 from engine.music.io.repeats import unfold
-from engine.music.types import MARK_NAMES, Expression, Marks, Score
+from engine.music.types import MARK_NAMES, Alignment, Expression, Marks, Score
+from engine.requests import PerformRequest
+from tests.helpers.command_line import little_piece
 from training.core.loop import WARM_UP_STEPS, learning_rate, prefetch
+from training.pianist import export, train_flow
 from training.pianist import train as train_pianist
-from training.pianist import train_flow
 from training.pianist.batches import READINGS, DescriptorRegression, PianistCorpus, make_batch
 from training.pianist.expected_of_pack import PackValues, as_read
 from training.pianist.export import pianist_of
@@ -211,6 +218,32 @@ def test_the_flow_trains_on_the_residual_and_goes_on(small_pack, pack_values, tm
     assert np.isfinite(about["base"]["weight"]).all()
     line = json.loads((out / "log.jsonl").read_text().splitlines()[-1])
     assert {"flow", "axes", "works"} <= set(line["train"])
+
+    folder = tmp_path / "checkpoints" / PIANIST
+    command = ["export", "--run", str(out), "--pack", str(small_pack), "--out", str(folder)]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit):  # without --expected
+        export.main()
+    monkeypatch.setattr(sys, "argv", [*command, "--expected", str(pack_values), "--sampling", '{"steps": 2}'])
+    export.main()
+    (folder.parent / EXPECTED_FOLDER).symlink_to(CHECKPOINTS / EXPECTED_FOLDER)
+    engine, score = Engine.load(folder.parent), little_piece()
+    config = json.loads((folder / "config.json").read_text())
+    size = len(engine.expected.model.of(score).summary)
+    config["base"]["weight"] = np.zeros((3, size + 1)).tolist()  # the small pack's features are not the real ones
+    (folder / "config.json").write_text(json.dumps(config))
+    played = engine.perform(PerformRequest(score))
+    assert len(played) == len(score)
+    assert (
+        len(engine.style_from(score, played, Alignment.identity(len(score)))) == engine.pianist.model.config.style_size
+    )
+    given = engine._base(score)
+    assert given is not None
+    louder = EncodedScore(engine.pianist.model, score_features(score), given + np.array([0, 1, 0])).expected(
+        np.zeros(16), 0
+    )
+    plain = EncodedScore(engine.pianist.model, score_features(score), given).expected(np.zeros(16), 0)
+    assert (louder - plain)[:, VELOCITY].mean() == pytest.approx(1, abs=0.2), "the residual is added to the base"
 
 
 def test_z_p_of_a_residual_does_not_depend_on_the_score(small_pack):

@@ -43,12 +43,16 @@ def sweep(
     sliders: NDArray,
     scores: list[Features],
     positions: Sequence[float] = POSITIONS,
+    bases: Sequence[NDArray | None] = (),
 ) -> NDArray[np.float64]:
-    """Descriptors (scores, axes, positions, 9) of every score with every slider at every position."""
+    """Descriptors (scores, axes, positions, 9) of every score with every slider at every position.
+
+    bases  expected channel values (n, 3) of each score, for a model of the residual
+    """
     size = model.config.style_size
     out = np.zeros((len(scores), len(AXES), len(positions), len(AXES)))
     for s, features in enumerate(scores):
-        reader = EncodedScore(model, features)
+        reader = EncodedScore(model, features, bases[s] if bases else None)
         for a in range(len(AXES)):
             for p, position in enumerate(positions):
                 if position == 0.0 and a > 0:

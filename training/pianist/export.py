@@ -1,6 +1,8 @@
 """Write a checkpoint folder from a training run; the only code that writes to checkpoints/.
 
 `python -m training.pianist.export --run runs/pianist-v1 --pack data/pianist-v1.npz --out checkpoints/pianist-v1`
+
+A model of the residual (training.pianist.train_flow) also needs --expected, as its training did.
 """
 
 from __future__ import annotations
@@ -9,10 +11,12 @@ import argparse
 import json
 import re
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from engine.checkpoints.bundle import open_pianist
 from engine.models.pianist.features import Features, score_features
@@ -22,7 +26,9 @@ from engine.models.pianist.style import AXES
 from training.core.finished_run import FinishedRun, report_size, write_config
 from training.pianist.batches import DescriptorRegression, PianistCorpus
 from training.pianist.eval_style import decoupled, effects, sweep
+from training.pianist.expected_of_pack import PackValues
 from training.pianist.pack import Pack
+from training.pianist.train_flow import base_of_pack
 
 MIN_PIECES = 5  # a pianist becomes a preset with at least this many works
 # what tuning on the validation split chose, see training/LOG.md
@@ -31,6 +37,13 @@ SAMPLING = {
     "looseness": [0.1, 0.3, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0],  # tempo, velocity, timing, articulation, pedal x 4
     "gain": [1.0, 1.3, 1.0, 1.0, 1.6, 1.6, 1.6, 1.6],
 }  # fmt: skip
+
+
+_PIANIST = "pianist."  # beginning of the names of the Pianist's weights in a run of train_flow
+
+
+def _no_base(_: int) -> NDArray | None:
+    return None
 
 
 def pianist_of(name: str) -> str:
@@ -42,7 +55,10 @@ def pianist_of(name: str) -> str:
     return re.sub(r"\d+M?$", "", name.rsplit("/", 1)[-1]).rstrip("_-")
 
 
-def presets(model: Pianist, pack: Pack, progress=print) -> dict[str, list[float]]:
+Given = Callable[[int], NDArray | None]  # performance of the pack -> expected channel values (n, 3) of its score
+
+
+def presets(model: Pianist, pack: Pack, given: Given, progress=print) -> dict[str, list[float]]:
     """Mean z_p of every pianist who plays at least five works of the training split, by name."""
     of_pianist: dict[str, list[tuple[str, int]]] = defaultdict(list)
     for i, name in enumerate(pack.columns["name"]):
@@ -56,19 +72,22 @@ def presets(model: Pianist, pack: Pack, progress=print) -> dict[str, list[float]
         for _, i in played:
             item = pack.item(i)
             features = score_features(item.score, item.composer)
-            styles.append(encode_style(model, features, item.expression, max_windows=6))
+            styles.append(encode_style(model, features, item.expression, 6, given(i)))
         out[pianist] = [round(float(v), 4) for v in np.mean(styles, axis=0)]
         progress(f"{pianist}: {len(played)} performances")
     return out
 
 
-def slider_basis(model: Pianist, sampling: FlowSampling, pack: Pack, deviation: np.ndarray) -> list[list[float]]:
+def slider_basis(
+    model: Pianist, sampling: FlowSampling, pack: Pack, deviation: np.ndarray, given: Given
+) -> list[list[float]]:
     """What each slider adds to z_p so that it moves its own descriptor alone, measured on ten training scores."""
     items = [i for i in range(len(pack)) if pack.columns["split"][i] == "train"]
-    chosen = np.random.default_rng(0).choice(items, 10, replace=False)
+    chosen = np.random.default_rng(0).choice(items, min(10, len(items)), replace=False)
     scores = [first_notes(score_features(pack.item(i).score, int(pack.columns["composer"][i])), 512) for i in chosen]
+    bases = [None if (base := given(i)) is None else base[:512] for i in chosen.tolist()]
     positions = (-1.5, 1.5)
-    found = sweep(model, sampling, np.eye(len(AXES)), scores, positions)
+    found = sweep(model, sampling, np.eye(len(AXES)), scores, positions, bases)
     basis = decoupled(effects(found, deviation, positions))
     return [[round(float(v), 4) for v in row] for row in basis]
 
@@ -83,22 +102,35 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--pack", type=Path, default=Path("data/pianist-v1.npz"))
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--expected", type=Path, help="of training.pianist.expected_of_pack")
     parser.add_argument("--sampling", type=json.loads, default={}, help="JSON that overrides the sampling settings")
     args = parser.parse_args()
     torch.set_num_threads(1)
     run = FinishedRun(args.run)
     model, tensors = Pianist(PianistConfig(**run.about["model"])), run.half()
+    if model.config.expected:  # beside it the run has the adversary
+        tensors = {k.removeprefix(_PIANIST): v for k, v in tensors.items() if k.startswith(_PIANIST)}
     model.load_state_dict({k: v.float() for k, v in tensors.items()})
+    pack, given = Pack(args.pack), _no_base
+    if model.config.expected:
+        if args.expected is None:
+            parser.error("a model of the residual needs --expected, the file of its training")
+        _, bases = base_of_pack(pack, PackValues.load(args.expected))
+
+        def given(i: int) -> NDArray | None:
+            return bases[int(pack.columns["score"][i]), "full"]
+
     config = run.publish(
         args.out, "pianist", "train_pianist", tensors, axes=[a.name for a in AXES], sampling=SAMPLING | args.sampling
     )
-    pack = Pack(args.pack)
+    if model.config.expected:
+        config["base"] = run.about["base"]
     deviation = DescriptorRegression.fit(PianistCorpus(pack, "train"), model.config.window).deviation
     sampling = FlowSampling(**{k: tuple(v) if isinstance(v, list) else v for k, v in config["sampling"].items()})
-    config["sliders"] = slider_basis(model, sampling, pack, deviation)
+    config["sliders"] = slider_basis(model, sampling, pack, deviation, given)
     config["axis_deviation"] = [round(float(v), 5) for v in deviation]
     write_config(args.out, config)
-    (args.out / "presets.json").write_text(json.dumps(presets(model, pack), indent=1) + "\n")
+    (args.out / "presets.json").write_text(json.dumps(presets(model, pack, given), indent=1) + "\n")
     open_pianist(args.out)
     report_size(args.out)
 
