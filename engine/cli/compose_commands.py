@@ -318,7 +318,7 @@ def _play(engine: Engine, score: Score, arguments: argparse.Namespace, progress:
 
 
 def _new_notes(old: Score, new: Score) -> int:
-    from engine.compose.composing import kept_notes
+    from engine.music.io.alignment import kept_notes
 
     return int((kept_notes(old, new) < 0).sum())
 

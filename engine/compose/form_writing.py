@@ -12,15 +12,13 @@ from engine.compose.composing import (
     classes_of,
     draw_values,
     in_the_manner_of,
-    make_grid,
-    make_measures,
     most_in_bar,
-    new_score,
     run,
-    tell,
+    send_notes,
 )
 from engine.compose.finishing import ENDING_BARS, Sheet, closed, in_order, thinned
 from engine.compose.form import Form
+from engine.compose.scores import make_grid, make_measures, new_score
 from engine.models.composer.generate import HIGHEST, LOWEST, SamplingTask
 from engine.models.composer.numpy_network import Weights
 from engine.music.types import Score
@@ -92,7 +90,7 @@ class _Piece:
         ending = 1 if self._returns(len(form.sections) - 1) else ENDING_BARS
         rows = closed(self.sheet, self.rows, [self.request.seed, self.take], min(ending, form.sections[-1].bars))
         if rows is not self.rows:
-            tell(self.on_note, self.take, rows[rows[:, 0] >= self._tick(form.bars - ending)], self.measures)
+            send_notes(self.on_note, self.take, rows[rows[:, 0] >= self._tick(form.bars - ending)], self.measures)
         self.rows = rows
 
     def _returns(self, k: int) -> bool:
@@ -146,7 +144,7 @@ class _Piece:
         self.rows = rows if hand else thinned(self.sheet, rows, self.most, seeds, first, end)
         if self.rows is not rows:
             inside = (self.rows[:, 0] >= low) & (self.rows[:, 0] < min(high, shown))
-            tell(self.on_note, self.take, self.rows[inside], self.measures)
+            send_notes(self.on_note, self.take, self.rows[inside], self.measures)
 
     def _copy(self, k: int, source: int) -> None:
         """Take over the bars of section `source` as section k, transposed as it asks; a longer one is filled later."""

@@ -9,9 +9,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from engine.compose.composing import kept_notes
 from engine.measures.performance_metrics import MetricRow
 from engine.models.composer.conditions import Conditions
+from engine.music.io.alignment import kept_notes
 from engine.music.types import BadInput, Performance, Score
 from engine.progress import Cancelled
 from engine.requests import ComposeRequest

@@ -10,8 +10,8 @@ import pytest
 
 from engine.checkpoints.bundle import open_composer
 from engine.checkpoints.index import CHECKPOINTS, COMPOSER
-from engine.compose.composing import make_measures, new_score
 from engine.compose.form import parse_form
+from engine.compose.scores import make_measures, new_score
 from engine.engine import Engine
 from engine.measures.form_metrics import FormRow
 from engine.music.types import Score

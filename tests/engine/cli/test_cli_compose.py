@@ -19,7 +19,7 @@ import pytest
 from engine.cli.compose_commands import closest, numbered, parse_bars, passage
 from engine.cli.parser import EXAMPLES
 from engine.cli.progress import TerminalProgress
-from engine.compose.composing import kept_notes
+from engine.music.io.alignment import kept_notes
 from engine.music.io.midi import read_midi_performance
 from engine.music.io.write_musicxml import write_musicxml
 from engine.music.types import BadInput, Marks, Measures, Score

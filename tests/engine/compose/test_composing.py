@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.compose.composing import Conditions, kept_notes
 from engine.engine import Engine
-from engine.models.composer.conditions import COMPOSERS, KEYS, METER_NAMES
+from engine.models.composer.conditions import COMPOSERS, KEYS, METER_NAMES, Conditions
+from engine.music.io.alignment import kept_notes
 from engine.music.io.write_musicxml import write_musicxml
 from engine.music.types import BadInput, Score
 from engine.requests import ComposeRequest, ContinueRequest, InfillRequest, PerformRequest

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from engine.compose.composing import make_grid, make_measures
 from engine.compose.finishing import Sheet, is_authentic
+from engine.compose.scores import make_grid, make_measures
 from engine.measures.sanity import longest_loop
 from engine.models.composer.guidance import (
     FIGURE,
