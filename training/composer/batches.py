@@ -1,4 +1,4 @@
-"""Training examples of the Composer: windows of scores, many of them with a passage taken out, to be written again."""
+"""Training examples of the Composer: windows of scores, many of them with a passage to be infilled."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _BAR_KEYS = ("start", "length", "beat", "first", "meter", "fifths", "offset")
 
 @dataclass(frozen=True)
 class ScorePiece:
-    """One score of the pack with what is known of it."""
+    """One score of the pack with its metadata."""
 
     written: Written
     composer: str
@@ -88,7 +88,7 @@ def read_pieces(path: Path, split: str, limit: int = 0) -> list[ScorePiece]:
 
 
 def piece_weights(pieces: list[ScorePiece]) -> NDArray[np.float64]:
-    """How often each piece is drawn: by source, then by work (its size to the 0.7), shared among its editions."""
+    """Sampling weight of each piece: by source, then by work (its size to the 0.7), shared among its editions."""
     by_work = defaultdict(list)
     for i, p in enumerate(pieces):
         by_work[p.source, p.work].append(i)
@@ -113,7 +113,7 @@ def example(
 ) -> dict[str, NDArray]:
     """One training example of at most `window` steps; `keep` keeps all conditions and the plan (validation).
 
-    rows  the notes it is made of, `window` - 2 at most; None draws them
+    rows  indices of its notes, at most `window` - 2; None for random ones
     """
     w = p.written
     if rows is None:
@@ -177,7 +177,7 @@ def example(
 
 
 def _window(w: Written, rng: np.random.Generator, window: int) -> NDArray[np.int64]:
-    """Rows of at most window - 2 notes from the start of a random bar; often the piece's beginning or end."""
+    """Rows of at most window - 2 notes from the start of a random bar, with a preference for the piece's ends."""
     n = len(w)
     starts = np.flatnonzero(np.diff(w.bar, prepend=-1) > 0)
     first = 0 if rng.random() < 0.15 else int(starts[rng.integers(len(starts))])
@@ -188,7 +188,7 @@ def _window(w: Written, rng: np.random.Generator, window: int) -> NDArray[np.int
 
 
 def _octave_shift(pitch: NDArray, rng: np.random.Generator) -> int:
-    """Semitones of augmentation: an octave up or down now and then, where all notes stay on the keyboard."""
+    """Semitones of augmentation: at random an octave up or down, if all notes stay on the keyboard."""
     if rng.random() >= OCTAVE_SHARE:
         return 0
     shift = int(rng.choice([-12, 12]))
@@ -196,7 +196,7 @@ def _octave_shift(pitch: NDArray, rng: np.random.Generator) -> int:
 
 
 def _one_hand(w: Written, rows: NDArray[np.int64], rng: np.random.Generator) -> tuple[NDArray[np.int64], int]:
-    """Now and then the notes of one staff alone: (rows, 0 both, 1 upper, 2 lower staff)."""
+    """At random the notes of one staff only: (rows, 0 both, 1 upper, 2 lower staff)."""
     if rng.random() >= ONE_HAND_SHARE:
         return rows, 0
     hand = int(rng.integers(2))
@@ -205,7 +205,7 @@ def _one_hand(w: Written, rows: NDArray[np.int64], rng: np.random.Generator) -> 
 
 
 def _passage(w: Written, rows: NDArray[np.int64], rng: np.random.Generator) -> tuple[int, int]:
-    """First beat, and beat after the last, of a passage to fill in: whole bars mostly."""
+    """First beat, and beat after the last, of a passage to infill: usually whole bars."""
     if rng.random() < 0.7:
         bar = w.bar[rows[rng.integers(len(rows))]]
         last = min(bar + int(rng.choice([1, 1, 1, 2, 2, 3, 4, 4, 6, 8])), len(w.bars.first))
@@ -218,7 +218,7 @@ def _passage(w: Written, rows: NDArray[np.int64], rng: np.random.Generator) -> t
 def _conditions(
     p: ScorePiece, rows: NDArray[np.int64], shift: int, rng: np.random.Generator, keep: bool
 ) -> NDArray[np.int64]:
-    """(7,) condition classes of the notes `rows`; unless `keep`, each is left open now and then."""
+    """(7,) condition classes of the notes `rows`; unless `keep`, each is left open at random."""
     w = p.written
     span = max(float(np.ptp(w.tick[rows])) / TICKS_PER_QUARTER, 1.0)
     minor = is_minor(w.pitch[rows] + shift, NOTE_TICKS[w.duration[rows]])
@@ -229,7 +229,7 @@ def _conditions(
     if not keep:
         out[rng.random(len(out)) < (1.0 if rng.random() < 0.05 else np.array(CONDITION_DROP))] = 0
         if p.accompaniment:
-            out[-1] = 2  # always marked, so that an open condition means a solo
+            out[-1] = 2  # always set, so that an open condition means piano solo
     return out
 
 
@@ -255,8 +255,8 @@ _COLUMNS = {  # of a row of steps: (shape of a step, type, padding)
     "target_bar": ((2,), np.int64, -2), "time": ((2,), np.float32, 0), "segment": ((), np.int64, -1),
     "index": ((), np.int64, 0),
 }  # fmt: skip
-_MIN_ROOM = 96  # of a row, to begin another example in it
-_BARS_APART = 100_000  # bar numbers of the examples in one row do not meet
+_MIN_ROOM = 96  # free steps of a row that are needed for another example
+_BARS_APART = 100_000  # offset between the bar numbers of the examples in one row
 
 
 def make_batch(

@@ -1,12 +1,12 @@
-"""Does what the Composer writes have a form? `make eval-form`.
+"""Form of composed pieces: returns, phrases and cadences. `make eval-form` runs it.
 
     python -m training.composer.eval_form [--composer FOLDER] [--pieces 200] [--form "A8 A'8 B8 A8"] [--data CORPORA]
 
-Composes pieces of 48 bars with a Composer (the shipped one, or another checkpoint folder), measures what returns, how
-long phrases are and how they end, and prints them beside real scores by genre. With --form, pieces of that form are
+Composes pieces of 48 bars with a Composer (the shipped one, or another checkpoint folder), measures returning bars and
+the lengths and endings of phrases, and prints them beside real scores by genre. With --form, pieces of that form are
 composed instead, and only bars that the form did not copy count for the returns. With --data, stuck loops and 12-note
-passages that stand in the training music are counted, too. OUT/NAME.npz keeps the pieces: a run that was stopped goes
-on where it was, and other weights or settings begin a new file.
+passages of the training music are counted, too. OUT/NAME.npz stores the pieces: an interrupted run resumes, and other
+weights or settings begin a new file.
 """
 
 from __future__ import annotations
@@ -46,26 +46,26 @@ from training.core.probes import bootstrap
 from training.xmvae.generate import load, save
 from training.xmvae.reference_metrics import plain, training_passages, written
 
-KEPT_EVERY = 5  # pieces between two savings
+KEPT_EVERY = 5  # pieces between two writes of the file
 KNOWN_RATIO = 2.0
-OBEDIENCE = 70.0  # percent
-# metric: the range that pieces without a form have to lie in
+OBEDIENCE = 70.0  # goal, percent
+# metric: accepted range of its mean over pieces without a form
 RANGES = {"far": (0.22, 0.35), "exact": (0.08, 0.20), "near": (0.22, 0.38), "longest": (4.0, 8.0)}
 _CODE = ("compose/*.py", "models/composer/*.py", "tokens/composer_tokens.py", "tokens/plan.py")
 
 
 @dataclass(frozen=True)
 class Target:
-    """One figure to reach: what was found, what is asked, whether it is reached."""
+    """One figure: measured value, goal, and whether the goal is reached."""
 
     name: str
     found: str
-    asked: str
+    goal: str
     reached: bool
 
 
 def recipe(bundle: ComposerBundle, form: str, seed: int, temperature: float) -> dict:
-    """What the pieces depend on: weights, settings and the code that draws."""
+    """Fingerprint of the pieces: weights, settings and sampling code."""
     code = hashlib.sha256()
     root = Path(__file__).parents[2] / "engine"
     for file in sorted(f for pattern in _CODE for f in root.glob(pattern)):
@@ -87,15 +87,15 @@ def compose_one(composer: Path, about: dict, i: int) -> Score:
 @lru_cache(maxsize=1)
 def _engine_with(composer: Path) -> Engine:
     engine = Engine.load()
-    engine.__dict__["composer"] = open_composer(composer)  # in the place of the property that opens the shipped one
+    engine.__dict__["composer"] = open_composer(composer)  # replaces the cached property that opens the shipped one
     return engine
 
 
 def compose_pieces(composer: Path, path: Path, about: dict, count: int, processes: int = 1) -> list[Score]:
-    """`count` pieces of the recipe `about`; those that the file holds are not composed again."""
+    """`count` pieces of the recipe `about`; pieces in the file are not composed again."""
     pieces = load(path, about)[:count]
     todo = range(len(pieces), count)
-    # processes of their own, started afresh: a forked torch may hang
+    # spawned processes: torch may hang after a fork
     with get_context("spawn").Pool(processes) if processes > 1 and todo else nullcontext() as pool:
         make = partial(compose_one, composer, about)
         scores = map(make, todo) if pool is None else pool.imap(make, todo)
@@ -120,13 +120,13 @@ def range_targets(row: FormRow) -> list[Target]:
     for m in FORM_METRICS:
         if m.name in RANGES and m.name in row.mean:
             low, high = RANGES[m.name]
-            asked = f"{m.scale * low:g} to {m.scale * high:g} {m.unit}"
-            out.append(Target(m.label, cell(row, m, interval=True), asked, low <= row.mean[m.name] <= high))
+            goal = f"{m.scale * low:g} to {m.scale * high:g} {m.unit}"
+            out.append(Target(m.label, cell(row, m, interval=True), goal, low <= row.mean[m.name] <= high))
     return out
 
 
 def loop_target(scores: list[Score]) -> Target:
-    """Segments of 256 notes that are stuck in a loop, no more often than those of real scores are."""
+    """Share of 256-note segments with a stuck loop; goal: at most that of real scores."""
     real = reference()["scores"]
     most = real["train"]["loop"]["percentile_99"]
     stuck, piece = [], []
@@ -146,7 +146,7 @@ def loop_target(scores: list[Score]) -> Target:
 
 
 def known_target(scores: list[Score], data: Path) -> Target:
-    """12-note passages that stand in the training music, beside those of validation scores."""
+    """Share of 12-note passages that occur in the training music; reference: that of validation scores."""
     nasap = Nasap(data / "aligned" / "nasap-aligned.npz")
     index = training_passages(data, nasap)
 
@@ -177,7 +177,7 @@ def drawn_plans(bundle: ComposerBundle, count: int, seed: int) -> list[Plan]:
 
 
 def obedience_target(scores: list[Score], plans: list[Plan]) -> Target | None:
-    """Of the bars that the plans ask to return, the share that is like the bar it refers to; None where none is."""
+    """Share of planned returns that resemble the bar they refer to; None without planned returns."""
     piece, reached = [], []
     for i, (score, plan) in enumerate(zip(scores, plans, strict=True)):
         w = write_tokens(score)
@@ -190,7 +190,7 @@ def obedience_target(scores: list[Score], plans: list[Plan]) -> Target | None:
     share = np.array(reached, float)
     f = bootstrap(np.array(piece), lambda rows: 100 * float(share[rows].mean()))
     return Target(
-        "bars asked to return that are like the bar referred to, %", f"{f.value:.1f} [{f.low:.1f}, {f.high:.1f}]",
+        "planned returns that resemble the bar referred to, %", f"{f.value:.1f} [{f.low:.1f}, {f.high:.1f}]",
         f"at least {OBEDIENCE:.0f}", f.value >= OBEDIENCE,
     )  # fmt: skip
 
@@ -206,7 +206,7 @@ def table(rows: list[FormRow]) -> str:
 
 
 def report(args: argparse.Namespace, show: Callable[[str], None]) -> dict:
-    """Compose, measure, print; returns what eval.json holds."""
+    """Compose, measure, print; returns the contents of eval.json."""
     form = parse_form(args.form)
     bundle, tagger = open_composer(args.composer), open_tagger(CHECKPOINTS / TAGGER)
     about = recipe(bundle, str(form or ""), args.seed, args.temperature)
@@ -224,9 +224,9 @@ def report(args: argparse.Namespace, show: Callable[[str], None]) -> dict:
     targets.append(loop_target(scores))
     if args.data is not None:
         targets.append(known_target(scores, args.data))
-    show("\n| | found | asked | |\n|---|---|---|---|")
+    show("\n| | found | goal | |\n|---|---|---|---|")
     for t in targets:
-        show(f"| {t.name} | {t.found} | {t.asked} | {'yes' if t.reached else '**no**'} |")
+        show(f"| {t.name} | {t.found} | {t.goal} | {'yes' if t.reached else '**no**'} |")
     return {
         "about": about, "made": asdict(made), "figures": figures, "targets": [asdict(t) for t in targets],
         "bars": [len(s.measures) for s in scores], "notes": [len(s) for s in scores],

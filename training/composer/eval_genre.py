@@ -1,11 +1,11 @@
-"""Is a composed piece recognised as the genre that was asked for?
+"""Share of composed pieces that a tagger recognises as the requested genre.
 
     python -m training.composer.eval_genre --tagger genre-tagger.npz [--pieces 6] [--genres waltz mazurka ...]
 
-Composes short pieces of each genre in three ways: with the genre (the network's label, and the metre and density that
-are usual in it), with that metre and density alone, and without any of them. The tagger of
-`training.composer.genre_tagger` says which genre each piece is likest. The second row shows what the rules do, and the
-first against it what the network adds.
+Composes short pieces of each genre in three ways: with the genre (the network's label, and the usual metre and density
+of the genre), with that metre and density alone, and without any of them. The tagger of
+`training.composer.genre_tagger` classifies each piece. The second row shows the effect of the rules, the difference of
+the first two that of the network's label.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from training.composer.genre_tagger import GenreTagger, features
 from training.core.probes import bootstrap
 
 WAYS = ("genre", "rules", "open")
-TAKES = 2  # of one request
+TAKES = 2  # takes per request
 
 
 def asked(engine: Engine, genre: str, way: str, seed: int) -> Conditions:

@@ -1,10 +1,10 @@
-"""The form of real scores, by genre: the rows that `etude metrics` and `make eval-form` lay beside composed pieces.
+"""The form of real scores by genre: reference rows of `etude metrics` and `make eval-form`.
 
     python -m training.composer.form_reference --data CORPORA --data2 MORE [--out checkpoints/reference/form-v1.json]
 
-One edition of each work of the training split that has 24 bars or more; songs are left out. Scores stand as written,
-those of (n)ASAP with the player's repeats. The two rows on repeats hold the same scores twice. Works are measured in
-the order of their hash, so --limit takes a sample; --keep names a file that holds what has been measured.
+One edition of each work of the training split that has 24 bars or more; songs are left out. Scores are read as written,
+those of (n)ASAP with the player's repeats. The two rows on repeats contain the same scores. Works are measured in the
+order of their hash, so --limit takes a random sample; --keep names a file that stores the measurements.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ def real_scores(data: Path, data2: Path, split: str = "train") -> Iterator[Packe
 def measured(
     items: Iterable[PackedScore], tagger: TaggerBundle, keep: Path | None
 ) -> Iterator[tuple[PackedScore, Figures]]:
-    """Each score with its figures, as written and, where its source states repeats, as played. Lines of the file `keep`
-    are taken as they are; new ones are added.
+    """Each score with its figures, as written and, if its source states repeats, as played. Measurements are read from
+    the file `keep` if they are there, else appended to it.
     """
     known: dict[str, Figures] = {}
     if keep is not None and keep.exists():

@@ -17,12 +17,12 @@ from engine.tokens.composer_tokens import METERS, OTHER_METER, TICKS_PER_QUARTER
 from engine.tokens.genres import GENRES
 from training.composer.batches import ScorePiece, read_pieces
 
-SHARE = 0.1  # of the works of a genre, from which a metre or a composer is usual
+SHARE = 0.1  # minimum share of a genre's works with a usual metre or composer
 MIDDLE = (0.2, 0.8)  # quantiles of the density
 
 
 def usual(names: list[str]) -> list[str]:
-    """Names of SHARE of all or more, the most frequent first."""
+    """Names with a share of at least SHARE, the most frequent first."""
     return [name for name, count in Counter(names).most_common() if count >= SHARE * len(names)]
 
 
@@ -33,7 +33,7 @@ def density(p: ScorePiece) -> float:
 
 
 def meter(p: ScorePiece) -> int:
-    """Index into METERS of the metre that most bars have."""
+    """Index into METERS of the most frequent metre."""
     return int(np.bincount(p.written.bars.meter).argmax())
 
 

@@ -1,10 +1,10 @@
-"""A tagger of genres, to measure whether a composed piece is recognised as what was asked for.
+"""A genre classifier, to measure whether a composed piece has the requested genre.
 
     python -m training.composer.genre_tagger --pack composer-v2g.npz --out genre-tagger.npz
 
 Multinomial logistic regression on texture, rhythm, metre and pace (`features`) of the scores of the training split.
-One work in five is kept out, whole: the figures that are printed are of those. Songs are left out. Pace is notes a
-quarter, because few scores state a tempo.
+One work in five is held out; the printed figures are measured on these. Songs are left out. Pace is notes a quarter,
+because few scores state a tempo.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from engine.tokens.composer_tokens import NOTE_TICKS, TICKS_PER_QUARTER, Written
 from engine.tokens.genres import GENRES
 from training.composer.batches import ScorePiece, read_pieces
 
-MIN_WORKS = 20  # of a genre that the tagger knows
-KEPT_OUT = 5  # one work in so many
-MOST_NOTES = 600  # read of a piece: composed ones are short
-_BINS = 12  # places in a bar
+MIN_WORKS = 20  # minimum works of a genre
+KEPT_OUT = 5  # one work in five is held out
+MOST_NOTES = 600  # notes read of a piece: composed pieces are short
+_BINS = 12  # positions in a bar
 _LENGTHS = np.array([0.2, 0.3, 0.45, 0.55, 0.7, 0.8, 1.1, 1.6, 2.2])  # quarters, edges of note lengths
 _LEAPS = np.array([1, 2, 3, 5, 8, 12])  # semitones, edges of melodic steps
 
@@ -61,7 +61,7 @@ class GenreTagger:
 
 
 def features(w: Written) -> NDArray[np.float64]:
-    """What a score is like, (features,), from its first MOST_NOTES notes."""
+    """Features (features,) of a score, from its first MOST_NOTES notes."""
     n = min(len(w), MOST_NOTES)
     tick, pitch, staff, bar = w.tick[:n], w.pitch[:n], w.staff[:n], w.bar[:n]
     length = NOTE_TICKS[w.duration[:n]] / TICKS_PER_QUARTER
@@ -84,7 +84,7 @@ def features(w: Written) -> NDArray[np.float64]:
         leap = np.abs(np.diff(line))
         parts.append(np.bincount(np.searchsorted(_LEAPS, leap), minlength=len(_LEAPS) + 1) / max(len(leap), 1))
         parts.append([line.mean() / 12, line.std() / 12])
-        # by place in the bar: pitch of the hand against its mean, and how many notes are struck together
+        # by position in the bar: pitch of the hand relative to its mean, and number of simultaneous notes
         height = np.zeros(_BINS)
         np.add.at(height, place[mine], pitch[mine] - line.mean())
         parts.append(height / np.maximum(np.bincount(place[mine], minlength=_BINS), 1) / 12)
@@ -95,7 +95,7 @@ def features(w: Written) -> NDArray[np.float64]:
 
 
 def kept_out(work: str) -> bool:
-    """Whether a work is left for the figures."""
+    """Whether a work is held out."""
     return int(hashlib.sha256(f"genre {work}".encode()).hexdigest(), 16) % KEPT_OUT == 0
 
 
@@ -111,7 +111,7 @@ def usable(pieces: list[ScorePiece]) -> list[ScorePiece]:
 
 def fit(rows: NDArray[np.float64], target: NDArray[np.int64], weight: NDArray[np.float64], genres: tuple[str, ...],
         decay: float = 3e-3, steps: int = 300) -> GenreTagger:  # fmt: skip
-    """The regression with a ridge penalty; `weight` (pieces,) is how much each counts."""
+    """The regression with a ridge penalty; `weight` (pieces,) are the sample weights."""
     mean, scale = rows.mean(0), rows.std(0) + 1e-6
     x = torch.from_numpy(((rows - mean) / scale).astype(np.float32))
     y, share = torch.from_numpy(target), torch.from_numpy((weight / weight.sum()).astype(np.float32))
@@ -146,7 +146,7 @@ def main() -> None:
     work = np.array([p.work for p in pieces])
     out = np.array([kept_out(p.work) for p in pieces])
     print(f"{len(pieces)} scores, {len(set(work))} works, {rows.shape[1]} features, {len(genres)} genres")
-    # editions of a work share its weight, and each genre counts the root of its works
+    # editions of a work share its weight; a genre's weight is the square root of its number of works
     editions = np.array([(work == v).sum() for v in work])
     weight = 1 / editions
     for k in range(len(genres)):

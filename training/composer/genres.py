@@ -1,11 +1,11 @@
-"""The genre of a score, read off its title.
+"""The genre of a score, from its title.
 
     python -m training.composer.genres --data CORPORA [--data2 MORE] [--out genres.tsv] [--pack PACK --new-pack OUT]
 
-A title has parts, such as "Sonata no. 1 | op. 2/1 | 3 | Menuetto". The last part with the name of a genre counts, and
-in it the first rule that fits; the name of the file comes after the title. A part that names a prelude and a fugue has
-no genre. Some corpora hold one genre only. With --pack, a pack of training scores is written again with the column
-`genre`; all other columns stay as they are.
+A title has parts, such as "Sonata no. 1 | op. 2/1 | 3 | Menuetto". The last part with the name of a genre decides, by
+the first rule that matches; the file name is used after the title. A part that names a prelude and a fugue has no
+genre. Some corpora have one genre only. With --pack, a copy of a pack of training scores is written with the column
+`genre`; all other columns are unchanged.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def read_genres(data: Path, data2: Path | None = None) -> dict[str, int]:
 
 
 def add_genres(pack: Path, out: Path, genres: dict[str, int]) -> NDArray[np.uint8]:
-    """Write a pack again with the genre of each of its scores; returns them, (scores,)."""
+    """Write a copy of a pack with the genre of each of its scores; returns the genres, (scores,)."""
     with np.load(pack) as z:
         columns = {k: z[k] for k in z.files}
     columns["genre"] = np.array([genres.get(str(id), NO_GENRE) for id in columns["id"]], np.uint8)

@@ -4,7 +4,7 @@
 
 Every validation score of a source is cut into consecutive windows of the checkpoint's own length, each from the start
 of a bar; a note counts once. A Composer with a plan is measured with every bar open (comparable with one without a
-plan), and with the score's own plan given; the second figure leaves out what the plan itself costs.
+plan), and with the score's own plan given; the second figure does not include the nats of the plan itself.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def windows(p: ScorePiece, size: int) -> Iterator[NDArray[np.int64]]:
 
 
 def with_open_plan(p: ScorePiece) -> ScorePiece:
-    """The piece with nothing said of its plan."""
+    """The piece with an open plan."""
     return replace(p, plan=np.zeros_like(p.plan), lag=np.zeros_like(p.lag))
 
 

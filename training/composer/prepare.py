@@ -3,11 +3,11 @@
     python -m training.composer.prepare --data CORPORA [--data2 MORE] [--tagger CHECKPOINT] --out data/composer-v2.npz
 
 Scores of scores-compact.npz and one score of each (n)ASAP work, with --data2 those of the second folder, too, on the
-Composer's grid (`engine.tokens.composer_tokens`): composer, work, split, source, for (n)ASAP the tempo that pianists
-take, and for each bar the earlier bar that it is most like (`engine.measures.form`). A training score whose source
-states its repeats stands in the pack twice, as written and as played (`unfolded`); the two share the weight of one.
-With --tagger, phrase ends and cadences of every bar are written, too; expert labels count where there are any. `genre`
-is read off the title (`training.composer.genres`), which can add it to a pack that lacks it.
+Composer's grid (`engine.tokens.composer_tokens`): composer, work, split, source, for (n)ASAP the performed
+tempo, and for each bar the most similar earlier bar (`engine.measures.form`). A training score whose source states its
+repeats is in the pack twice, as written and as played (`unfolded`); the two share the weight of one. With --tagger,
+phrase ends and cadences of every bar are written, too; expert labels take precedence. `genre` comes from the title
+(`training.composer.genres`, which can also add it to an older pack).
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ NASAP_LICENCE = "CC BY-NC-SA 4.0"
 
 
 def nasap_scores(path: Path) -> Iterator[PackedScore]:
-    """One performance's score of every (n)ASAP work, the longest, with the median tempo of all of them."""
+    """The longest unfolded score of every (n)ASAP work, with the median tempo of its performances."""
     nasap = Nasap(path)
     c = nasap.columns
     by_work = defaultdict(list)
@@ -82,7 +82,7 @@ def structure(w: Written) -> dict[str, NDArray]:
 def write_pack(
     path: Path, found: Iterable[PackedScore], genres: Mapping[str, int] = MappingProxyType({})
 ) -> dict[str, NDArray]:
-    """Write the pack of the scores that are long enough; returns its columns. `genres` has the class of each id."""
+    """Write the pack of all scores of sufficient length; returns its columns. genres: id -> class."""
     notes: dict[str, list[NDArray]] = defaultdict(list)
     bars: dict[str, list[NDArray]] = defaultdict(list)
     pieces: dict[str, list] = defaultdict(list)
@@ -114,10 +114,10 @@ def write_pack(
     pack |= {k: np.array(v) for k, v in pieces.items()}
     pack["note_ptr"] = np.cumsum([0, *map(len, notes["tick"])])
     pack["bar_ptr"] = np.cumsum([0, *map(len, bars["start"])])
-    pack["tick"] = np.diff(pack["tick"], prepend=0).astype(np.int32)  # cumsum restores it; differences pack well
+    pack["tick"] = np.diff(pack["tick"], prepend=0).astype(np.int32)  # cumsum restores it; differences compress better
     pack["format_version"] = np.array(FORMAT_VERSION)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.stem + ".part.npz")  # a reader meets the old pack or the new one, never half of one
+    part = path.with_name(path.stem + ".part.npz")  # replaced atomically
     np.savez_compressed(part, **pack)  # type: ignore[arg-type]
     part.replace(path)
     return pack

@@ -24,7 +24,7 @@ _VALIDATION_BATCH = 8
 
 
 def losses(model: nn.Module, b: Batch, drop: float = DROPOUT) -> dict[str, Tensor]:
-    """Cross entropy of the notes' fields in nats; `loss` is a note's: the sum over its fields."""
+    """Cross entropy of the notes' fields in nats; `loss` is their sum, nats a note."""
     assert isinstance(model, Composer)
     planned = bool(model.config.reference_layers)
     conditions = b["conditions"][..., : len(model.config.condition_sizes)]

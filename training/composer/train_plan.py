@@ -1,9 +1,9 @@
-"""Train the prior over plans, minutes on one core.
+"""Train the prior over plans; this takes minutes on one core.
 
 `python -m training.composer.train_plan --pack data/composer-v2.npz --out runs/plan --minutes 6 --batch 32`
 
-It learns from the scores as written (not with their repeats unfolded), each work as often as another of its source. The
-loop, its options and its files: `training.core.loop`.
+Trains on the scores as written (repeats not unfolded); all works of a source have the same weight. The loop, its
+options and its files: `training.core.loop`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from training.core.loop import Batch, Run, add_arguments, join_processes, train
 
 MAX_BARS = 128
 NAMES = ("lag", "exact", "transpose", "phrase", "cadence")
-_OPEN_SHARE = 0.3  # of metre, period and genre, each
+_OPEN_SHARE = 0.3  # probability that metre, period or genre is left open
 
 
 class Plans:

@@ -1,1 +1,1 @@
-"""Parts that every training shares."""
+"""Parts shared by all trainings."""

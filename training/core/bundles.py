@@ -1,8 +1,8 @@
 """Export a training run's weights as a bundle, and begin a run folder from one.
 
 `python -m training.core.bundles save RUN BUNDLE` exports, `python -m training.core.bundles restore BUNDLE RUN` begins.
-A bundle is a folder with model.safetensors (the averaged weights, 32 bit) and config.json. A published checkpoint will
-do, too. A run begun from a bundle keeps its step and minutes; its optimizers start from zero, so it warms up again.
+A bundle is a folder with model.safetensors (the averaged weights, 32 bit) and config.json. A published checkpoint
+works, too. A run begun from a bundle keeps its step and minutes; its optimizers start from zero, so it warms up again.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A training run that becomes a checkpoint folder: what all models have in common there."""
+"""Export of a training run to a checkpoint folder: the steps common to all models."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 class FinishedRun:
-    """What `training.core.loop` left in a folder.
+    """The state that `training.core.loop` saved in a folder.
 
     about    its config.json
     state    its last.pt: "average", the weights to publish, "step", "seconds", ...
@@ -29,8 +29,8 @@ class FinishedRun:
     def publish(self, folder: Path, kind: str, module: str, tensors: dict[str, Tensor], **more: Any) -> dict[str, Any]:
         """Write model.safetensors and config.json; returns the config, to which a caller may add.
 
-        kind    what `engine.checkpoints.bundle` knows it by
-        module  the training command that made it
+        kind    kind of model, as in `engine.checkpoints.bundle`
+        module  module of the training command
         more    further entries of the config
         """
         from safetensors.torch import save_file  # imported here: a training needs torch and numpy only
@@ -74,5 +74,5 @@ def write_config(folder: Path, config: dict[str, Any]) -> None:
 
 
 def report_size(folder: Path) -> None:
-    """Say how large a checkpoint folder is."""
+    """Print the size of a checkpoint folder."""
     print(f"{folder}: {sum(f.stat().st_size for f in folder.iterdir()) / 2**20:.1f} MiB")

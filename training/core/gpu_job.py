@@ -83,7 +83,7 @@ def command(stage: Stage, packs: Path, runs: Path, minutes: float, rehearse: boo
 
 
 def run_stages(packs: Path, runs: Path, seconds: float, rehearse: bool) -> list[Stage]:
-    """Train what has a pack and is not done yet, within the time; returns the stages that have results."""
+    """Train each unfinished stage that has a pack, within the time; returns the stages that have results."""
     present = [stage for stage in STAGES if (packs / stage.pack).exists()]
     for stage in STAGES:
         if stage not in present:

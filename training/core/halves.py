@@ -1,4 +1,4 @@
-"""The two halves of validation: settings are chosen on "choose", figures are given on "report".
+"""The two halves of validation: settings are chosen on "choose", figures are reported on "report".
 
 The list is `validation_halves.csv` beside this file; `python -m training.core.halves --data DATA --data2 DATA2` writes
 it again. The rule: validation works are grouped by source (the first of SOURCES that holds the work), sorted in each

@@ -1,8 +1,8 @@
-"""The training loop that every model here shares: mixed precision, moving average, resumption, data parallel, logs.
+"""The training loop of all models: mixed precision, moving average, resumption, data parallel, logs.
 
 A model is trained by `train`, given a function that makes batches and one that computes losses. OUT/last.pt holds the
 state and is resumed from; OUT/log.jsonl has one line a report (tensorboard events beside it, where that is installed);
-OUT/config.json says what was run. Under `torchrun --nproc_per_node N` each process draws its own batches and
+OUT/config.json records the settings. Under `torchrun --nproc_per_node N` each process draws its own batches and
 gradients are averaged.
 """
 
@@ -35,7 +35,7 @@ LAST_RATE = 0.03  # of the top rate, where the cosine ends
 
 
 def add_arguments(parser: argparse.ArgumentParser, pack: str, out: str) -> None:
-    """The options that every training command has."""
+    """Add the options common to all training commands."""
     parser.add_argument("--pack", type=Path, default=Path(pack))
     parser.add_argument("--out", type=Path, default=Path(out))
     parser.add_argument("--minutes", type=float, default=30.0, help="stop after this long")
@@ -292,7 +292,7 @@ def train(
     make_batch  one training batch on the CPU
     losses      (model, batch) -> named scalar tensors; "loss" is minimised
     validate    (averaged model) -> held-out figures
-    about       what config.json says besides the arguments: "model" (the model's shape), "kind", "pack", ...
+    about       entries of config.json besides the arguments: "model" (the model's shape), "kind", "pack", ...
     """
     rank = dist.get_rank() if dist.is_initialized() else 0
     args.out.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
-"""Repeats and endings, as the sources state them: the written bars of a score in the order in which they are played.
+"""Playing order of the written bars of a score, from the repeats and endings that the sources state.
 
 DCML: the column `next` of the measures tables. Humdrum kern: section labels (`*>A`) and their list (`*>[A,A,B]`).
-OpenScore Lieder: repeat signs and endings. An order is used only where its source counts as many bars as the pack has.
+OpenScore Lieder: repeat signs and endings. An order is used only if its source has as many bars as the pack.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 from engine.music.io.playing_order import Signs, playing_order
 from engine.tokens.composer_tokens import Bars, Written
 
-MAX_BARS = 2_000  # of an order; a longer one is an error of the source
+MAX_BARS = 2_000  # bars in a playing order; a longer one is an error of the source
 ARCHIVES = ("polish-ccby", "chopin-ccby", "craigsapp-ccbyncsa", "dcml-ccbyncsa")
 
 
@@ -84,7 +84,7 @@ def _expand(listed: list[str], label_of: list[str]) -> list[int]:
 def order_of_marks(count: int, marks: list[tuple[int, str, str]], bar_onset: Sequence[int]) -> list[int]:
     """Playing order of `count` bars from (onset, kind, value) of repeat and ending marks; [] where a jump is meant.
 
-    A backward repeat leads to the last forward one, or to where the repeat before ended. It is taken once, as often as
+    A backward repeat leads to the last forward one, or to the end of the previous repeat. It is taken once, as often as
     its value says (the number of times in all), or once for each ending.
     """
     if any(kind.startswith("jump") and kind != "jump-segno" for _, kind, _ in marks):

@@ -1,4 +1,4 @@
-"""Small statistics for the open questions: a linear probe, held-out by group, and bootstrap intervals over groups."""
+"""Statistics for the open questions: a linear probe with held-out groups, and bootstrap intervals over groups."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def logistic(x: NDArray, label: NDArray, classes: int, decay: float = 0.02, step
     """Multinomial logistic regression by gradient descent with momentum, (d + 1, classes); the last row is the bias.
 
     x      (n, d) standardised
-    label  (n,) int; every class weighs the same however often it comes
-    decay  weight of the squared coefficients, the bias apart
+    label  (n,) int; all classes have the same weight, whatever their frequency
+    decay  weight of the squared coefficients, except the bias
     """
     x = np.concatenate([x, np.ones((len(x), 1))], axis=1)
     count = np.bincount(label, minlength=classes)
@@ -51,9 +51,9 @@ def logistic(x: NDArray, label: NDArray, classes: int, decay: float = 0.02, step
 
 
 def predicted_by_fold(x: NDArray, label: NDArray, group: ArrayLike, folds: int = 5, seed: int = 0) -> NDArray[np.int64]:
-    """The class that a linear probe, trained on the other groups, gives to each row, (n,).
+    """Predicted class of each row, (n,), by a linear probe trained on the other groups.
 
-    A class that only one group has cannot be learned for that group and counts as missed.
+    A class that occurs in one group only cannot be learned for that group and counts as missed.
 
     x      (n, d)
     label  (n,) int
@@ -74,7 +74,7 @@ def predicted_by_fold(x: NDArray, label: NDArray, group: ArrayLike, folds: int =
 
 
 def balanced_accuracy(predicted: NDArray, label: NDArray) -> float:
-    """Mean over the classes of the share of their rows that were found: 1 / classes is chance.
+    """Balanced accuracy: recall averaged over the classes; 1 / classes is chance.
 
     >>> balanced_accuracy(np.array([0, 0, 1, 1]), np.array([0, 0, 0, 1]))
     0.8333333333333333
@@ -83,10 +83,10 @@ def balanced_accuracy(predicted: NDArray, label: NDArray) -> float:
 
 
 def bootstrap(groups: ArrayLike, figure: Callable[[NDArray], float], draws: int = 1000, seed: int = 0) -> Figure:
-    """A figure with its 95 % interval over redrawn groups.
+    """A figure with its 95 % bootstrap interval over groups.
 
-    groups  (n,) the group of each row; whole groups are drawn with replacement
-    figure  rows (m,) int -> value; draws for which it is not finite are left out
+    groups  (n,) group of each row; whole groups are resampled with replacement
+    figure  rows (m,) int -> value; draws with a value that is not finite are left out
     """
     names, index = np.unique(groups, return_inverse=True)
     rows = [np.flatnonzero(index == g) for g in range(len(names))]
@@ -100,8 +100,8 @@ def bootstrap(groups: ArrayLike, figure: Callable[[NDArray], float], draws: int 
 def probe(
     x: NDArray, label: ArrayLike, group: ArrayLike, draws: int = 1000, shuffles: int = 20
 ) -> tuple[Figure, float, float]:
-    """How well a linear probe names the labels of unseen groups: balanced accuracy with its interval over groups,
-    chance, and the 95th percentile of the same probe on shuffled labels.
+    """Balanced accuracy of a linear probe on unseen groups with its interval over groups, chance, and the 95th
+    percentile of the same probe on shuffled labels.
 
     Labels are shuffled among all rows.
     """

@@ -2,9 +2,9 @@
 
 Each job runs from a snapshot of the code (a git worktree at the commit at which it first started), so files can be
 moved meanwhile. The same command resumes: after kill -9 of a job, of the queue, or of both. A job that outlived its
-queue is watched again. Where a run folder is gone, the job continues from its exported bundle. A job that fails is
-skipped and named, with those that depend on it. Everything is written below the queue's folder; queue.jsonl there has
-one line an event.
+queue is monitored again. If a run folder is missing, the job continues from its exported bundle. A failed job is
+reported and skipped, with its dependents. All output is below the queue's folder; its queue.jsonl has one line per
+event.
 
   --status     each job's state, step, loss and time left
   --pause      stop all processes within seconds (the file FOLDER/pause); --continue goes on

@@ -1,4 +1,4 @@
-"""The queue file (TOML): jobs in order, where they run, what they continue from; see docs/training.md."""
+"""The queue file (TOML): jobs in order, their folders and their bundles; see docs/training.md."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class QueueJob:
     name      unique; also the name of its run folder, its log and its bundle
     command   as typed; {out}, {runs}, {root} and the names under [paths] are filled in
     out       the run folder (a training writes log.jsonl, config.json and last.pt there)
-    minutes   goal of training in all sessions together; 0 none
-    steps     goal in steps; 0 none
-    depends   jobs that must be done before
-    bundle    exported weights: written while the job trains, continued from when the run folder is gone
+    minutes   training time over all sessions, the job's goal; 0 for no such goal
+    steps     training steps, the job's goal; 0 for no such goal
+    depends   names of jobs that must finish first
+    bundle    exported weights, written during training; the job continues from them if the run folder is missing
     commit    git commit to run; "" the repository's HEAD when the job first starts
     """
 
@@ -55,9 +55,9 @@ class Queue:
     """A read queue file.
 
     folder          everything the queue writes: code/ (snapshots), jobs/ (run folders), bundles/, logs/, queue.jsonl
-    launcher        words put before every command, for example ("nice", "-n", "10")
-    paths           names that commands use for data folders, absolute
-    bundle_minutes  how often a training's weights are exported
+    launcher        prefix of every command, for example ("nice", "-n", "10")
+    paths           absolute data folders by the names used in commands
+    bundle_minutes  minutes between two exports of a training's weights
     """
 
     folder: Path
@@ -70,7 +70,7 @@ class Queue:
         return next(job for job in self.jobs if job.name == name)
 
     def words(self, job: QueueJob, root: Path, done_minutes: float = 0.0, torchrun: int = 0) -> list[str]:
-        """The command of a job as arguments; a training also gets --out and what is left of its goal."""
+        """The command of a job as arguments; a training also gets --out and the rest of its goal."""
         names = {"out": str(job.out), "runs": str(self.folder / "jobs"), "root": str(root), **(self.paths or {})}
         words = [word.format_map(names) for word in shlex.split(job.command)]
         if words[0] in ("python", "python3"):
@@ -144,7 +144,7 @@ def _refuse_unknown(table: dict[str, Any], known: set[str], where: str) -> None:
 
 
 def _check(queue: Queue, root: Path) -> None:
-    """Every name stands once, every dependency stands before its job, every placeholder is known."""
+    """Check that names are unique, dependencies come before their jobs, and placeholders are known."""
     seen: set[str] = set()
     for job in queue.jobs:
         if job.name in seen:

@@ -1,4 +1,4 @@
-"""The queue at work: it starts jobs from snapshots of the code, watches, pauses and resumes them."""
+"""Runner of the queue: starts jobs from snapshots of the code, monitors, pauses and resumes them."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from training.core.queue_file import QueueFileError, QueueJob, read_queue
 from training.core.queue_state import DONE, ENDED, FAILED, RUNNING, SKIPPED, WAITING, JobState, States, progress_of
 
 TICK_SEC = 0.5
-PAUSE_GRACE_SEC = 3.0  # a training waits by itself between two steps; whatever has not by then is stopped
+PAUSE_GRACE_SEC = 3.0  # time for a training to pause between two steps, before the process is stopped
 STOP_GRACE_SEC = 10.0
-MAX_KILLS = 3  # of one job without a step of progress between them
-# the shell writes how its command ended, so that a queue that did not start it can read that
+MAX_KILLS = 3  # deaths by signal of one job without progress, before it counts as failed
+# the shell writes the exit status, so that a later queue can read it
 _WRAPPER = '"$@"; code=$?; echo $code > "$EXIT_FILE.tmp" && mv "$EXIT_FILE.tmp" "$EXIT_FILE"; exit $code'
 
 
 class Runner:
-    """The queue at work: starts jobs, watches them, pauses them."""
+    """Starts, monitors and pauses the jobs of a queue."""
 
     def __init__(self, path: Path, root: Path, processes: int, torchrun: int = 0, launcher: tuple[str, ...] = ()):
         self.path, self.root, self.torchrun, self.launcher = path, root, torchrun, launcher
@@ -56,7 +56,7 @@ class Runner:
         print(json.dumps(line), flush=True)
 
     def run(self) -> int:
-        """Work until every job has ended; returns the exit status: 1 where a job failed."""
+        """Run until all jobs have ended; returns the exit status, 1 if a job failed."""
         self.log("queue", processes=self.slots, file=str(self.path), pid=os.getpid())
         self._watch_again()
         while any(self.states[job.name].state not in ENDED for job in self.queue.jobs):
@@ -146,7 +146,7 @@ class Runner:
         self.log(event, job.name, step=step, minutes=round(minutes, 2), commit=commit, core=core, pid=child.pid)
 
     def _snapshot(self, commit: str) -> tuple[str, Path]:
-        """The commit (its full name) and the folder that holds its code, made when it is not there."""
+        """The full commit hash and the folder with its code, which is created if necessary."""
         found = _git(self.root, "rev-parse", "--verify", f"{commit or 'HEAD'}^{{commit}}")
         code = self.folder / "code" / found[:12]
         if not (code / "training").exists():
@@ -157,7 +157,7 @@ class Runner:
         return found, code
 
     def _restore(self, job: QueueJob, state: JobState) -> None:
-        """Continue from the exported bundle where the run folder is gone, and say so."""
+        """If the run folder is missing, restore it from the exported bundle and log this."""
         if not job.trains or (job.out / "last.pt").exists():
             return
         if (job.bundle / "model.safetensors").exists():
@@ -190,7 +190,7 @@ class Runner:
         return lock is None
 
     def _watch_again(self) -> None:
-        """Find out what became of the jobs that an earlier queue had started."""
+        """Find the state of jobs that an earlier queue started."""
         for job in self.queue.jobs:
             if self.states[job.name].state == RUNNING and self._alive(job):
                 self.log("watched again", job.name, pid=self.states[job.name].group)
@@ -218,7 +218,7 @@ class Runner:
         self.log("done", job.name, step=step, minutes=round(minutes, 2))
 
     def _killed(self, job: QueueJob, code: int | None) -> None:
-        """A signal ended the job: it is started again, unless that happened often without progress."""
+        """Restart a job that a signal ended, unless this happened MAX_KILLS times without progress."""
         state, (_, step) = self.states[job.name], progress_of(job.out)
         kills = 1 if step > state.step else state.kills + 1
         by = f"signal {code - 128}" if code else "a signal"
@@ -271,7 +271,7 @@ class Runner:
             self.log("continue", jobs=[job.name for job in running])
 
     def _read_again(self) -> None:
-        """Take over an edited queue file; a faulty one is named and the old one stays."""
+        """Read an edited queue file; if it is faulty, log this and keep the old one."""
         with contextlib.suppress(FileNotFoundError):
             changed = self.path.stat().st_mtime
             if changed == self.changed:
@@ -304,7 +304,7 @@ def take_lock(path: Path) -> IO[str] | None:
 
 
 def cores() -> list[int]:
-    """The cores that this process may use, [] where the system does not say."""
+    """The cores that this process may use, [] if the system does not provide them."""
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 
 

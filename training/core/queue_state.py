@@ -1,4 +1,4 @@
-"""Where the jobs of a queue stand: one JSON file, and the progress that a run folder states."""
+"""State of the jobs of a queue, in one JSON file, and progress of a run folder."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ ENDED = (DONE, FAILED, SKIPPED)
 
 @dataclass(frozen=True)
 class JobState:
-    """What the queue knows of a job.
+    """State of a job.
 
     group   process group of the running job
-    slot    which of the processes it is; it chooses the core
+    slot    index among the processes; determines the core
     commit  of the code, recorded at the first start
-    starts  how often it was started
+    starts  number of starts
     step    at the last start
-    kills   ended by a signal so many times without progress
-    reason  why it failed or was skipped
+    kills   number of deaths by signal without progress
+    reason  cause of a failure or skip
     """
 
     state: str = WAITING
@@ -35,7 +35,7 @@ class JobState:
 
 
 class States:
-    """Job name -> JobState, kept in a file that is whole at every moment."""
+    """Job name -> JobState, kept in a file that is replaced atomically."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -55,7 +55,7 @@ class States:
 
 
 def progress_of(run: Path) -> tuple[float, int]:
-    """(minutes, steps) that a run folder has saved; zeros where there is nothing to resume from."""
+    """(minutes, steps) saved in a run folder; zeros if there is no state to resume from."""
     if not (run / "last.pt").exists():
         return 0.0, 0
     line = last_report(run)
@@ -68,7 +68,7 @@ def progress_of(run: Path) -> tuple[float, int]:
 
 
 def last_report(run: Path) -> dict[str, Any]:
-    """The last whole line of a run's log.jsonl, {} where there is none."""
+    """The last complete line of a run's log.jsonl, {} without one."""
     try:
         lines = (run / "log.jsonl").read_text().splitlines()
     except OSError:

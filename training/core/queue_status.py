@@ -9,9 +9,9 @@ from training.core.queue_state import RUNNING, JobState, States, last_report, pr
 
 
 def minutes_left(job: QueueJob, minutes: float, step: int, since: float = 0.0) -> float | None:
-    """Minutes of training until the job's goal; None where that cannot be known.
+    """Minutes of training until the job's goal; None if unknown.
 
-    minutes, step  what the run has reported
+    minutes, step  progress in the run's last report
     since          minutes since that report
 
     >>> from pathlib import Path

@@ -1,4 +1,4 @@
-"""Reading the packs of scores, `*-compact.npz`, and choosing what of the second folder is trained on."""
+"""Reader of the packs of scores, `*-compact.npz`, and choice of training scores from the second folder."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from engine.tokens.composer_tokens import Written, make_bars, make_written
 from training.core.corpora import QUARTER
 from training.core.playing_order import first_pack_orders, lieder_orders, unfold
 
-MAX_STAFF_GAP = 4.0  # quarters by which one staff of a Mutopia score may end before the other
-LEFT_OUT = "arrangement"  # of Mutopia: reductions of opera, orchestra and march music
+MAX_STAFF_GAP = 4.0  # quarters between the ends of the two staves of a Mutopia score
+LEFT_OUT = "arrangement"  # style of Mutopia that is excluded: reductions of opera, orchestra and march music
 
 
 @dataclass(frozen=True)
 class PackedScore:
-    """One score with what its corpus says of it.
+    """One score with its metadata.
 
     source         nasap, scores, pianocore, mutopia or lieder
-    tempo          quarters a minute that pianists take, 0 unknown
-    accompaniment  the piano part of a song; its tune may be in the voice, which is not here
-    order          written bars in the order in which they are played; () where that is as written, or not known
+    tempo          performed tempo, quarters a minute; 0 unknown
+    accompaniment  whether this is the piano part of a song, whose melody may be in the missing voice
+    order          playing order of the written bars; () if it is the written order, or unknown
     unfolded       whether `written` follows that order
     phrase_end     (m,) whether a phrase ends in each bar; () unknown
     cadence        (m,) class of the last cadence of each bar: 0 none, 1 PAC, 2 HC, 3 another; () unknown
@@ -63,7 +63,7 @@ class ScorePack:
     def bars(self, i: int) -> dict[str, NDArray]:
         """Barlines of score i in quarters: onset, length, pickup (quarters missing before it), num, den, fifths.
 
-        Bars without length are left out; `index` tells which bars of the pack are kept.
+        Bars without length are left out; `index` has the pack's numbers of the others.
         """
         c, rows, keys = self.columns, self.rows(i, "bar"), self.rows(i, "key")
         onset = c["bar_onset"][rows] / QUARTER
@@ -120,7 +120,7 @@ def index_of(path: Path) -> dict[str, dict[str, str]]:
 
 
 def played(items: Iterable[PackedScore]) -> Iterator[PackedScore]:
-    """Each score as written and, for training where repeats are known, once more as it is played."""
+    """Each score as written; a training score with known repeats also as played."""
     for item in items:
         yield item
         if item.order and item.split == "train":
@@ -144,10 +144,10 @@ def second_pack(data: Path) -> Iterator[PackedScore]:
 
 
 def chosen(data: Path) -> Iterator[tuple[ScorePack, str, list[int]]]:
-    """(pack, source, rows to take): new works of PianoCoRe (classical) and Mutopia, and the piano parts of songs.
+    """(pack, source, rows to use): new works of PianoCoRe (classical) and Mutopia, and the piano parts of songs.
 
-    Where Mutopia has a PianoCoRe work too, its edition is taken. Of Mutopia, scores that LilyPond read with an error,
-    scores in which a staff breaks off, and reductions for the piano are left out.
+    If a work is in both, the edition of Mutopia is used. Scores of Mutopia that LilyPond read with an error, scores
+    with an incomplete staff, and piano reductions are left out.
     """
     pianocore, mutopia = (ScorePack(data / f"{name}-compact.npz") for name in ("pianocore", "mutopia"))
     of_pianocore, of_mutopia = (index_of(data / f"{name}-index.csv") for name in ("pianocore", "mutopia"))

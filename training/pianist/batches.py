@@ -20,15 +20,15 @@ _MARK_COLUMN = {k: _FIRST_MARK + i for i, k in enumerate(MARKED)}
 _VELOCITY_COLUMNS = [_MARK_COLUMN[k] for k in ("velocity", "velocity_known", "velocity_step", "velocity_piece")]
 _TEMPO_COLUMNS = [_MARK_COLUMN[k] for k in ("beat_period", "beat_period_known")]
 _SIGN_COLUMNS = list(range(_MARK_COLUMN["crescendo"], _MARK_COLUMN["beat_period"]))
-_ACCENT_STEP = 0.6  # how far a notation program's accent lifts the velocity feature
+_ACCENT_STEP = 0.6  # increase of the velocity feature by an accent in a notation program's MIDI
 _CATEGORY = {k: i for i, k in enumerate(CATEGORIES)}
 READINGS = ("full", "midi", "none")  # degrees of notation available to the model
-_INFILLED = 0.25  # share of windows in which only a span is to be played, the rest being given
+_INFILLED = 0.25  # share of windows in which only a span is performed and the rest is given
 _RIDGE = 30.0
 
 
 class PianistCorpus:
-    """Everything in memory: features per score, channels per performance, and how often each is drawn.
+    """The corpus in memory: features per score, channels and sampling weight per performance.
 
     split  "train" or "validation"
     limit  use only that many performances; 0 is all
@@ -85,7 +85,7 @@ class PianistCorpus:
 
 @dataclass
 class DescriptorRegression:
-    """Expected descriptors: ridge regression on the score plus the piece's own mean, shrunk; and what is left over.
+    """Expected descriptors (ridge regression on the score plus the piece's shrunk mean) and their residual.
 
     ridge      (P, 9) weights on `PianistCorpus.summary`
     work       name of a piece -> (9,) its mean residual
@@ -124,7 +124,7 @@ class DescriptorRegression:
         return cls(ridge, work, np.nan_to_num(np.nanstd(rest, axis=0), nan=1.0) + 1e-6)
 
     def residual(self, corpus: PianistCorpus, i: int, start: int, end: int, x: NDArray) -> NDArray:
-        """Descriptors of a window in deviations from what is expected there, clipped to +-4; NaN when unmeasurable."""
+        """Residual descriptors of a window in standard deviations, clipped to +-4; NaN when unmeasurable."""
         raw = corpus.describe(i, start, end, x)
         expected = corpus.summary(i, start, end) @ self.ridge + self.work.get(corpus.works[i], 0.0)
         return np.clip((raw - expected) / self.deviation, -4, 4)
@@ -141,9 +141,9 @@ def make_batch(
     """`size` (B) random windows as tensors.
 
     category (B, T, 6), value (B, T, F), onset (B, T): the score, as in `Features`
-    x (B, T, 8), played (B, T), noise (B, T, 8): the performance, and noise tied as tempo and pedal are
-    valid, known (B, T): False in the padding; True where a note is given and not to be played
-    axes, axes_known (B, 9): style in deviations from what is expected, and whether it could be measured
+    x (B, T, 8), played (B, T), noise (B, T, 8): the performance, and noise that is shared like tempo and pedal
+    valid, known (B, T): False in the padding; True for given notes, which are not performed
+    axes, axes_known (B, 9): residual style in deviations, and whether it could be measured
     work (B,): index into `PianistCorpus.labels`
     expected (B, T, 3): where the corpus has expected values; they are then taken off x
     """
@@ -160,7 +160,7 @@ def make_batch(
 def _draw_window(
     corpus: PianistCorpus, expected: DescriptorRegression, rng: np.random.Generator, i: int, window: int, augment: bool
 ) -> dict[str, NDArray]:
-    """One random window of performance i, padded to `window` notes; its ends are drawn as often as its middle."""
+    """One random window of performance i, padded to `window` notes; the ends are as frequent as the middle."""
     f, n = corpus.features[corpus.index[i]], len(corpus.x[i])
     start = max(int(rng.integers(-window // 4, max(n - window // 2, 1))), 0)
     end = min(start + window, n)
@@ -193,7 +193,7 @@ def _draw_window(
 
 
 def _vary(x: NDArray, category: NDArray, rng: np.random.Generator) -> None:
-    """Another loudness, tempo and key, in place: the whole window moves."""
+    """Augment loudness, tempo and key of the whole window, in place."""
     x[:, VELOCITY] += rng.uniform(-0.4, 0.4)
     x[:, TEMPO] += rng.uniform(-0.15, 0.15)
     shift = int(rng.integers(-5, 7))
@@ -202,7 +202,7 @@ def _vary(x: NDArray, category: NDArray, rng: np.random.Generator) -> None:
 
 
 def _given_notes(n: int, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """Which notes of a window are given, (n,): mostly none, sometimes everything but a span (infilling)."""
+    """Flags of the given notes of a window, (n,): usually none, sometimes all but a span (infilling)."""
     known = np.zeros(n, bool)
     if rng.random() < _INFILLED:
         span = int(rng.integers(4, max(n, 6)))
@@ -213,13 +213,13 @@ def _given_notes(n: int, rng: np.random.Generator) -> NDArray[np.bool_]:
 
 
 def _drop_marks(category: NDArray, value: NDArray, rng: np.random.Generator) -> str:
-    """Hide notation at random so that the model also plays from plain files: all, MIDI-like, none, or a random part.
+    """Hide notation at random, so that the model also performs plain files: all, MIDI-like, none, or a random part.
 
-    Returns which of READINGS is left; a random part counts as "full".
+    Returns the remaining reading, of READINGS; a random part counts as "full".
     """
     marks = slice(_FIRST_MARK, None)
     mode = rng.choice(4, p=(0.45, 0.25, 0.15, 0.15))
-    if mode == 1:  # a notation program's MIDI: velocities with accents in them, perhaps a tempo, nothing else
+    if mode == 1:  # as in a notation program's MIDI: velocities with accents, possibly a tempo
         accent = _ACCENT_STEP * (value[:, _MARK_COLUMN["accent"]] + value[:, _MARK_COLUMN["marcato"]])
         kept = value[:, _VELOCITY_COLUMNS + _TEMPO_COLUMNS].copy()
         known = kept[:, 1] > 0

@@ -5,7 +5,8 @@ Plays the pieces of the measuring set as `etude perform` plays them, and prints 
 `expression_distribution` and the correlations of `expression_agreement` beside human against human. Rows: the notes of
 the score MIDI with the marks of the MusicXML; the score MIDI alone; the first again in the style of one human
 performance of the piece; the MusicXML as a user opens it, ornaments played out. The last one's notes are matched by
-alignment, the others' by identity. Settings are chosen on the half "choose" of the works, figures given on "report".
+alignment, the others' by identity. Settings are chosen on the half "choose" of the works, figures are reported on
+"report".
 """
 
 from __future__ import annotations
@@ -144,9 +145,9 @@ def measure(pieces: list[MeasuredPiece], row: Row) -> dict[str, float]:
 
 
 def matched(piece: MeasuredPiece, performance: Performance, one_to_one: bool) -> NDArray[np.int64]:
-    """Which note of a rendering plays each note of the measuring set's score, -1 for none.
+    """Index of the note of a rendering that plays each note of the measuring set's score, -1 for none.
 
-    one_to_one  the rendering has the score MIDI's notes in its order; else both are aligned, as any system's output is
+    one_to_one  the rendering has the score MIDI's notes in the same order; else both are aligned
     """
     score, out = piece.from_midi, np.full(len(piece.notes), -1)
     if one_to_one:
@@ -160,7 +161,7 @@ def matched(piece: MeasuredPiece, performance: Performance, one_to_one: bool) ->
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: how every piece was played.
+    """One row of the table: renderings of all pieces.
 
     one_to_one  the notes are those of the score MIDI, in its order
     """
@@ -172,7 +173,7 @@ class Row:
 def perform_all(
     engine: Engine, scores: list[Score], styles: list[tuple[float, ...]], style: Style
 ) -> list[Performance]:
-    """Every piece as the program plays it, piece i with seed i."""
+    """Every piece performed by the product, piece i with seed i."""
     return [
         engine.perform(PerformRequest(score, replace(style, z=z, seed=i)))
         for i, (score, z) in enumerate(zip(scores, styles, strict=True))
@@ -186,7 +187,7 @@ def human_row(folder: Path) -> None:
 
 
 def print_table(rows: dict[str, dict[str, float]]) -> None:
-    """Each measure in a line, each row of the evaluation in a column."""
+    """Print the table: one line per measure, one column per row of the evaluation."""
     keys = list(next(iter(rows.values())))
     print(f"{'':24s}" + "".join(f"{name:>30s}" for name in rows))
     for key in keys:

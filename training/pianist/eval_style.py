@@ -1,8 +1,8 @@
 """Effects of the style sliders: `python -m training.pianist.eval_style --scores tests/data/ten_scores.npz`.
 
 Plays ten scores with one axis at a time from -3 to 3 deviations, measures the nine descriptors of the result, and
-prints Spearman's rank correlation of each axis with its own descriptor, the whole matrix of effects, and how far each
-end moves its own descriptor, in deviations.
+prints Spearman's rank correlation of each axis with its own descriptor, the matrix of effects, and the change of its
+own descriptor at each end, in deviations.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def sweep(
 
 
 def sweep_program(engine: Engine, scores: list[Score], positions: Sequence[float] = POSITIONS) -> NDArray[np.float64]:
-    """The same of whole performances, as the program plays them: the flow around the expected performance."""
+    """As `sweep`, for performances by the product: the flow around the expected performance."""
     out = np.zeros((len(scores), len(AXES), len(positions), len(AXES)))
     for s, score in enumerate(scores):
         features = score_features(score)
@@ -82,7 +82,7 @@ def sweep_program(engine: Engine, scores: list[Score], positions: Sequence[float
 
 
 def monotony(found: NDArray, positions: Sequence[float] = POSITIONS) -> NDArray[np.float64]:
-    """Spearman of each axis with its own descriptor, mean over the scores where it can be measured, (9,)."""
+    """Spearman correlation of each axis with its own descriptor, mean over the measurable scores, (9,)."""
     out = np.zeros(len(AXES))
     for a in range(len(AXES)):
         values = [spearmanr(positions, one[a, :, a]).statistic for one in found if np.isfinite(one[a, :, a]).all()]
@@ -98,9 +98,9 @@ def effects(found: NDArray, deviation: NDArray, positions: Sequence[float] = POS
 
 
 def decoupled(effect: NDArray) -> NDArray[np.float64]:
-    """Decoupled sliders: B with B @ effect diagonal, each row as long as it was, (9, 9).
+    """Decoupled sliders: B with B @ effect diagonal, rows scaled to norm 1, (9, 9).
 
-    Small singular values are damped, so that a weak axis is not bought with a wild one.
+    Small singular values are damped, so that a weak axis does not get an extreme row.
     """
     u, s, vt = np.linalg.svd(effect)
     inverse = vt.T @ np.diag(s / (s**2 + 0.15**2)) @ u.T

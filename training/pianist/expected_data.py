@@ -15,12 +15,12 @@ from torch import Tensor
 from engine.models.expected.performance import Scale
 
 FOLDS = 5
-READING_SHARE = {"xml": 0.5, "page": 0.25, "midi": 0.25}  # of the draws, where a piece has the reading
+READING_SHARE = {"xml": 0.5, "page": 0.25, "midi": 0.25}  # probability of a reading, if a piece has it
 TARGETS = ("velocity", "articulation")
 
 
 def consensus(curves: NDArray, axis: int = 0) -> NDArray:
-    """Mean over performances, NaN where nobody is known."""
+    """Mean over performances, NaN without a known value."""
     count = np.isfinite(curves).sum(axis)
     return np.where(count > 0, np.nansum(curves, axis) / np.maximum(count, 1), np.nan)
 
@@ -53,7 +53,7 @@ class Reading:
 
 @dataclass
 class PieceReadings:
-    """A piece: where it belongs and its readings by name."""
+    """A piece: its work and its readings by name."""
 
     folder: str
     work: str
@@ -102,7 +102,7 @@ class ExpectedTable:
         return set(self.works[fold::FOLDS]) if fold >= 0 else set()
 
     def split(self, fold: int) -> tuple[list[PieceReadings], list[PieceReadings]]:
-        """Pieces to learn from, and those of the held-out works."""
+        """Training pieces, and pieces of the held-out works."""
         held = self.held_out(fold)
         train = [p for p in self.pieces if p.split == "train"]
         return [p for p in train if p.work not in held], [p for p in train if p.work in held]
@@ -154,7 +154,7 @@ def tempo_batches(
 
 
 def crop(r: Reading, at: int, m: int) -> dict[str, NDArray]:
-    """Notes at : at + m with their beats, and their order line by line."""
+    """Notes at : at + m with their beats, and their order by melodic line."""
     s = slice(at, at + m)
     low, high = r.beat[s].min(), r.beat[s].max()
     order = np.lexsort((np.arange(m), r.line[s]))

@@ -3,10 +3,10 @@
 `python -m training.pianist.expected_of_pack --pack data/pianist-v2.npz --table data/expected-v2.pkl
 --runs runs/expected --out data/pianist-expected.npz`
 
-A training score is predicted by networks that saw none of its work (KIND-foldF-seed*.pt), a validation score by those
-that learnt from all training works (fold -1). Each score is read three ways: "full", with all that is printed; "midi",
-with loudness and tempo alone, as a notation program's MIDI has them; "none", the notes alone. Scores whose networks are
-not trained yet are left for the next call.
+A training score is predicted by networks that were trained without its work (KIND-foldF-seed*.pt), a validation score
+by those trained on all training works (fold -1). Each score has three readings: "full", with all marks; "midi", with
+loudness and tempo only, as in a notation program's MIDI; "none", the notes only. Scores without trained networks are
+left for the next call.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _PLAIN = [MARK_NAMES.index(k) for k in ("written_velocity", "tempo_bpm")]
 
 
 def as_read(score: Score, reading: str) -> Score:
-    """The score with as much of its notation as the reading keeps."""
+    """The score with the notation of the reading only."""
     if reading == "full":
         return score
     table = np.zeros_like(score.marks.table)
@@ -46,7 +46,7 @@ def as_read(score: Score, reading: str) -> Score:
 
 @dataclass(frozen=True)
 class PackValues:
-    """What `--out` holds: for each score of the pack its fold and, for each reading, curves and mean features.
+    """Contents of `--out`: for each score of the pack its fold and, for each reading, curves and mean features.
 
     curves   (score, reading) -> (3, n) expected tempo, velocity and articulation of each note: octaves over the written
              pace, velocity, octaves; mean 0 over beats or notes
@@ -83,7 +83,7 @@ class PackValues:
 
 
 def networks(table: ExpectedTable, runs: Path, fold: int) -> ExpectedPerformance | None:
-    """The expected performance without the works of a fold; None while its networks are missing."""
+    """The expected performance trained without the works of a fold; None while its networks are missing."""
     nets: dict[str, list] = {}
     for kind, make in (
         ("tempo", lambda: TempoNet(TempoShape(len(table.beat_names)))),
@@ -104,14 +104,14 @@ def networks(table: ExpectedTable, runs: Path, fold: int) -> ExpectedPerformance
 
 
 def predict(pack: Pack, table: ExpectedTable, runs: Path, out: Path) -> PackValues:
-    """Fill in what can be predicted now, and save it."""
+    """Predict all scores whose networks exist, and save."""
     done = PackValues.load(out)
     fold_of = {w: k for k in range(FOLDS) for w in table.held_out(k)}
     by_fold: dict[int, list[int]] = defaultdict(list)
     for k, i in zip(*np.unique(pack.columns["score"], return_index=True), strict=True):
         work, split = str(pack.columns["work"][i]), str(pack.columns["split"][i])
         if split in ("train", "validation") and int(k) not in done.fold:
-            # a training work outside the table was seen by no network
+            # no network was trained on a training work outside the table
             by_fold[fold_of.get(work, 0) if split == "train" else -1].append(int(k))
     for fold, scores in sorted(by_fold.items()):
         model = networks(table, runs, fold)

@@ -1,11 +1,11 @@
-"""Beats and notes of (n)ASAP, as the score says them and as people played them: the table of the expected performance.
+"""The training table of the expected performance: beats and notes of (n)ASAP, as written and as performed.
 
 `python -m training.pianist.expected_table --data DATA --set VALIDATION --out data/expected-v2.pkl`
 DATA has nasap/ (metadata.csv and nasap-scores.tar.xz or its folders) and aligned/; VALIDATION is the unpacked
-measuring set, whose humans stand in for its pieces. Ten minutes on one core.
+measuring set, whose human performances are used for its pieces. Ten minutes on one core.
 
-Every piece stands in up to three readings of the same music, all with the same targets: "xml", the notes of the score
-MIDI with the signs of the MusicXML; "midi", the score MIDI alone; "page", the MusicXML as a visitor opens it.
+Every piece has up to three readings of the same music, all with the same targets: "xml", the notes of the score MIDI
+with the signs of the MusicXML; "midi", the score MIDI alone; "page", the MusicXML as the studio opens it.
 Targets: log2 of each beat's length over its written length; velocity and log2(held / local written length), as in
 `expression_agreement`.
 """
@@ -48,7 +48,7 @@ def annotation(path: Path) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
 
 
 def printed(score: Score, written: Score, path: NDArray) -> NDArray[np.int64]:
-    """Index of the same note in the written score, (n,), -1 where there is none; path from `bar_path`."""
+    """Index of the same note in the written score, (n,), -1 without one; path from `bar_path`."""
     a, b = measure_of(score), measure_of(written)
     place = {k: i for i, k in enumerate(zip(b, _position(written, b), written.pitch, strict=True))}
     return np.array(
@@ -57,7 +57,7 @@ def printed(score: Score, written: Score, path: NDArray) -> NDArray[np.int64]:
 
 
 def with_print(score: Score, written: Score, j: NDArray) -> Score:
-    """Staff, voice and grace flag of the printed notes, where they were found."""
+    """Copy staff, voice and grace flag from the printed notes that were found."""
     here = j >= 0
     return replace(
         score, staff=np.where(here, written.staff[j], score.staff), voice=np.where(here, written.voice[j], 0),
@@ -80,7 +80,7 @@ def of_table(score: Score, notes: NDArray) -> NDArray[np.int64]:
 def _page_reading(
     score: Score, written: Score, path: NDArray, grid: BeatGrid, curves: NDArray, y: NDArray
 ) -> dict | None:
-    """The same targets on the MusicXML as it is read, where it unfolds to the same bars; else None."""
+    """The same targets on the MusicXML as read, if it unfolds to the same bars; else None."""
     m, w = score.measures, written.measures
     if len(w) != len(m) or not np.array_equal(path, np.arange(len(m))):
         return None
@@ -114,7 +114,7 @@ def _reading(score: Score, grid: BeatGrid, beats: NDArray, y: NDArray) -> dict:
 
 
 def piece_of(task: tuple) -> dict | None:
-    """One piece of the table; None where nobody's playing of it can be used."""
+    """One piece of the table; None without a usable performance."""
     folder, rows, nasap, columns, of_set = task
     warnings.simplefilter("ignore")
     first = rows[0]
@@ -151,14 +151,14 @@ def piece_of(task: tuple) -> dict | None:
         k = min(len(own), len(quarter)) - 1
         value = np.log2(np.maximum(np.diff(own[: k + 1]), 1e-3) / np.diff(seconds[: k + 1]))
         value -= np.median(value)
-        row[:k] = np.where(value > -2.5, np.minimum(value, 2.5), np.nan)  # faster is a fault of the annotation
+        row[:k] = np.where(value > -2.5, np.minimum(value, 2.5), np.nan)  # a faster beat is an error of the annotation
     row = of_table(raw, notes)
     y = np.stack([[v[k][row] for v in views] for k in ("velocity", "articulation")]).astype(np.float32)
     midi_step = np.log2(np.diff(seconds))
 
     def reading(score: Score) -> dict:
         grid = BeatGrid(quarter, written_seconds(score, quarter), down[keep][: len(quarter) - 1])
-        relative = curves + midi_step - np.log2(np.diff(grid.seconds))  # over this reading's own written tempo
+        relative = curves + midi_step - np.log2(np.diff(grid.seconds))  # relative to this reading's written tempo
         return _reading(score, grid, relative, y)
 
     out: dict = {"midi": reading(raw)}
@@ -178,11 +178,11 @@ def piece_of(task: tuple) -> dict | None:
 
 
 def _with_beats(folder: Path) -> dict[str, tuple[NDArray, list[dict]]]:
-    """The measuring set's pieces, each view with its own beats."""
+    """The pieces of the measuring set, each performance with its own beats."""
     out = humans(folder)
     for _, views in out.values():
         for v in views:
-            # the deviation is all that is kept of a view: beats again, at the score's own pace
+            # only the deviation is stored: restore beats at the score's tempo
             v["played_beats"] = np.concatenate(
                 [[0.0], np.cumsum(np.exp2(v["beat_period"]) * np.diff(v["score_beats"]))]
             )

@@ -30,8 +30,8 @@ from training.pianist.expected_of_pack import PackValues
 from training.pianist.pack import Pack
 from training.pianist.train_flow import base_of_pack
 
-MIN_PIECES = 5  # a pianist becomes a preset with at least this many works
-# what tuning on the validation split chose, see training/LOG.md
+MIN_PIECES = 5  # minimum works of a pianist with a preset
+# tuned on the validation split, see training/LOG.md
 SAMPLING = {
     "steps": 10, "guidance": 1.0,
     "looseness": [0.1, 0.3, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0],  # tempo, velocity, timing, articulation, pedal x 4
@@ -81,7 +81,9 @@ def presets(model: Pianist, pack: Pack, given: Given, progress=print) -> dict[st
 def slider_basis(
     model: Pianist, sampling: FlowSampling, pack: Pack, deviation: np.ndarray, given: Given
 ) -> list[list[float]]:
-    """What each slider adds to z_p so that it moves its own descriptor alone, measured on ten training scores."""
+    """The slider matrix (9, 9): change of z_p per slider, decoupled, so that each moves only its own descriptor.
+    Measured on ten training scores.
+    """
     items = [i for i in range(len(pack)) if pack.columns["split"][i] == "train"]
     chosen = np.random.default_rng(0).choice(items, min(10, len(items)), replace=False)
     scores = [first_notes(score_features(pack.item(i).score, int(pack.columns["composer"][i])), 512) for i in chosen]
@@ -108,7 +110,7 @@ def main() -> None:
     torch.set_num_threads(1)
     run = FinishedRun(args.run)
     model, tensors = Pianist(PianistConfig(**run.about["model"])), run.half()
-    if model.config.expected:  # beside it the run has the adversary
+    if model.config.expected:  # the run also has an adversary
         tensors = {k.removeprefix(_PIANIST): v for k, v in tensors.items() if k.startswith(_PIANIST)}
     model.load_state_dict({k: v.float() for k, v in tensors.items()})
     pack, given = Pack(args.pack), _no_base

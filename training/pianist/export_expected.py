@@ -1,8 +1,8 @@
 """Publish the expected performance:
 `python -m training.pianist.export_expected --table T --runs runs/expected --out checkpoints/expected-v2`
 
-Takes the networks that learnt from all training works (fold -1), fits the amplitude, and writes config.json and
-model.safetensors in half precision. Prints how well the amplitude is predicted on five folds of works.
+Takes the networks trained on all training works (fold -1), fits the amplitude, and writes config.json and
+model.safetensors in half precision. Prints the cross-validated correlation of the amplitude, on five folds of works.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from engine.models.expected.nets import TempoShape, TouchShape
 from engine.models.expected.performance import LEVELS, MOVES, Amplitude, features_digest, summary
 from training.pianist.expected_data import FOLDS, ExpectedTable, PieceReadings
 
-PENALTY = 10.0  # chosen by five folds of training works among these
+PENALTY = 10.0  # ridge penalty, chosen by five folds of training works
 
 
 def targets(p: PieceReadings) -> NDArray[np.float64]:
@@ -41,8 +41,8 @@ def fit(x: NDArray, y: NDArray, penalty: float = PENALTY) -> NDArray[np.float64]
 
 
 def usable(table: ExpectedTable) -> tuple[NDArray[np.float64], NDArray[np.float64], list[str]]:
-    """(p, G) mean features, (p, 5) targets and works of the training pieces where all targets are known, a row for each
-    reading of a piece: without the page the same amplitude has to be predicted.
+    """(p, G) mean features, (p, 5) targets and works of the training pieces with all targets known, one row for each
+    reading of a piece: the amplitude does not depend on the reading.
     """
     rows = [(p, r) for p in table.pieces if p.split == "train" for r in p.readings.values()]
     x = np.array([summary(r.bx) for _, r in rows])

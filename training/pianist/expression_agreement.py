@@ -1,4 +1,4 @@
-"""Does a rendering shape the music where human pianists do? Pearson r, note by note and beat by beat.
+"""Agreement of renderings with human pianists: Pearson r, note by note and beat by beat.
 
 Beat annotations map each human performance to score time; a human note is matched to the score note of the
 same pitch that is nearest after that mapping. A rendering must play the score's notes one to one: the n-th time

@@ -1,4 +1,4 @@
-"""Carry the marks of a MusicXML score over to the same piece as somebody played it, repeats and cuts included."""
+"""Transfer of the marks of a MusicXML score to a performed version of the piece, with its repeats and cuts."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from engine.music.expression import measure_of
 from engine.music.types import EVENT_NAMES, MARK_NAMES, Marks, PageEvents, Score
 
 _GRID = 48  # positions per quarter when bars are compared
-_JUMP = 1.5  # what it costs to leave the written order of bars
+_JUMP = 1.5  # cost of a jump in the written order of bars
 _RUNNING = [MARK_NAMES.index(k) for k in ("written_velocity", "hairpin", "tempo_bpm", "tempo_word", "tempo_change")]
 
 
 def bar_path(played: Score, written: Score) -> tuple[NDArray[np.int64], float]:
-    """Which written bar each played bar is, (u,), and the mean overlap of their notes, 0..1 (Viterbi over bars)."""
+    """Index of the written bar of each played bar, (u,), and the mean overlap of their notes, 0..1 (Viterbi)."""
     a, b = _bar_notes(played), _bar_notes(written)
     vocabulary = {key: i for i, key in enumerate(sorted(set().union(*a, *b)))}
 

@@ -1,4 +1,4 @@
-"""The data pack: aligned performances in one compressed .npz (format 1). Scores that several people play stand once."""
+"""The data pack: aligned performances in one compressed .npz (format 1). Each score is stored once."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ class Pack:
                 c["m_num"][bar], c["m_den"][bar], c["m_fifths"][bar], np.arange(1, bar.stop - bar.start + 1),
             )  # fmt: skip
             events = PageEvents()
-            if "event_ptr" in c:  # packs made before page events were kept have none
+            if "event_ptr" in c:  # older packs have no page events
                 of = slice(*c["event_ptr"][k : k + 2])
                 events = PageEvents(np.sort(c["event_quarter"][of] / _QUARTER), c["event_kind"][of])
             self._scores[k] = Score(

@@ -27,8 +27,8 @@ from training.core.corpora import Nasap
 from training.pianist.marks import attach_marks
 from training.pianist.pack import PackWriter
 
-MIN_MATCH_RATIO = 0.9  # of the written notes, for alignments that the corpus does not call robust
-MAX_ONSET_JUMP_SEC = 12.0  # a longer hole between neighbouring onsets is an alignment fault
+MIN_MATCH_RATIO = 0.9  # of the written notes, for alignments that are not marked robust in the corpus
+MAX_ONSET_JUMP_SEC = 12.0  # a longer gap between neighbouring onsets is an alignment error
 
 
 def main() -> None:
@@ -59,7 +59,7 @@ def _scores_folder(source: Path, scratch: Path) -> Path:
 
 
 def build(corpus: Nasap, meta: dict[str, dict], xml_folder: Path, out: Path, limit: int = 0) -> None:
-    """Write the pack and print what went in and what was refused, with reasons."""
+    """Write the pack and print the numbers of used and refused performances, with reasons."""
     writer, rejected, written, overlaps = PackWriter(), Counter(), {}, {}
     columns = corpus.columns
     for i in tqdm(range(len(corpus)), desc="performances", file=sys.stderr, mininterval=5):

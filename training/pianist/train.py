@@ -44,7 +44,7 @@ def losses_and_style(
     kl = 0.5 * (free_mean**2 + log_variance.exp() - 1 - log_variance)
     kl_loss = kl.clamp(min=0.1).sum(1).mean()
     free = free_mean + torch.randn_like(free_mean) * (0.5 * log_variance).exp() * float(train)
-    # half of the time the axes carry what was measured, so that a slider means what it says
+    # with probability 0.5 the axes are set to the measured descriptors, so that the sliders control them
     measured = (torch.rand(size, 1, device=device) < 0.5) & b["axes_known"]
     axes = torch.where(measured, b["axes"], axes_mean)
     given = (torch.rand(size, 1, device=device) > 0.12).float() if train else torch.ones(size, 1, device=device)
@@ -70,8 +70,8 @@ def validate(
 ) -> dict[str, float]:
     """Held-out figures on `count` fixed windows.
 
-    flow and axes are losses; r_... is the mean correlation of the expected values in the default style with what was
-    played.
+    flow and axes are losses; r_... is the mean correlation of the expected values in the default style with the
+    performance.
     """
     model.eval()
     rng = np.random.default_rng(1)
@@ -84,7 +84,7 @@ def validate(
         found["flow"].append(float(parts["flow"]))
         found["axes"].append(float(parts["axes"]))
         mean, played = expected_values(model, b).cpu(), b["x"].cpu()
-        if "expected" in b:  # x is what was played less the expected values
+        if "expected" in b:  # x is the performance minus the expected values
             base = torch.zeros_like(played)
             base[..., EXPECTED] = b["expected"].cpu()
             mean, played = mean + base, played + base
@@ -97,7 +97,7 @@ def validate(
 
 
 def expected_values(model: Pianist, b: dict[str, Tensor]) -> Tensor:
-    """The field at t = 0 in the default style, from the batch's noise: what the model expects, (B, T, 8)."""
+    """Expected values (B, T, 8): the field at t = 0 in the default style, from the batch's noise."""
     size, device = len(b["x"]), b["x"].device
     angle = model.angles(b["onset"])
     h = model.read(b["category"], b["value"], angle, b["valid"], b.get("expected"))

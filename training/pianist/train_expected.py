@@ -1,9 +1,9 @@
-"""Train the networks of the expected performance, minutes each on one core.
+"""Train the networks of the expected performance; each takes minutes on one core.
 
 `python -m training.pianist.train_expected tempo --table data/expected-v2.pkl --out runs/expected --fold 0 --seed 0`
-`... touch ...`, `... report --table T --out runs/expected`; --fold -1 learns from all training works.
-Each run writes KIND-foldF-seedS.pt (weights) and .npz (its predictions on held-out and validation works); a run whose
-files are there is not repeated, so a killed series goes on where it stopped.
+`... touch ...`, `... report --table T --out runs/expected`; --fold -1 trains on all training works.
+Each run writes KIND-foldF-seedS.pt (weights) and .npz (its predictions on held-out and validation works); a run with
+existing files is skipped, so an interrupted series resumes.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def pearson(a: NDArray, b: NDArray) -> float:
 
 
 def agreement(curve: NDArray, people: NDArray) -> float:
-    """Mean r of a curve with single humans; nan where nobody is known."""
+    """Mean r of a curve with single human performances; NaN without any."""
     return float(np.nanmean([pearson(curve, c) for c in people])) if len(people) else float("nan")
 
 
@@ -146,7 +146,7 @@ def _solve(parts: list[tuple[NDArray, NDArray]], penalty: float) -> NDArray[np.f
 
 
 def _beat_rows(r: Reading) -> NDArray[np.float32]:
-    """Five beats side by side, (b, 5 F), the earliest first; nothing beyond the ends."""
+    """Features of five neighbouring beats, (b, 5 F), the earliest first; zeros beyond the ends."""
     padded = np.pad(r.bx, ((2, 2), (0, 0)))
     return np.concatenate([padded[k : k + len(r.bx)] for k in range(5)], 1)
 

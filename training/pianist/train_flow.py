@@ -2,10 +2,10 @@
 --pack data/pianist-v2.npz --expected data/pianist-expected.npz --out runs/flow --start checkpoints/pianist-v1 --minutes
 60`.
 
-The expected values are those of `training.pianist.expected_of_pack`, predicted out of fold. z_p is read from the
-residual, and the performance encoder sees of the score only where in its chord a note stands. An adversary (gradient
-reversal, Ganin and Lempitsky 2015) names the work from z_p; the encoder learns to hide it. The loop and its options:
-`training.core.loop`.
+The expected values are those of `training.pianist.expected_of_pack`, predicted out of fold. z_p is encoded from the
+residual; of the score, the performance encoder only gets each note's position in its chord. An adversary (gradient
+reversal, Ganin and Lempitsky 2015) classifies the work from z_p, so that z_p does not contain it. The loop and its
+options: `training.core.loop`.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ from training.pianist.expected_of_pack import PackValues
 from training.pianist.pack import Pack
 from training.pianist.train import WARM_UP_STEPS, adamw, losses_and_style, validate
 
-PENALTIES = (10.0, 30.0, 100.0, 300.0)  # of the linear model of the levels, chosen by folds of training works
+PENALTIES = (10.0, 30.0, 100.0, 300.0)  # candidates for the linear model of the levels; folds of training works choose
 _UNIT = np.array([TEMPO_SCALE, VELOCITY_SCALE, ARTICULATION_SCALE])
 _CENTRE = np.array([TEMPO_CENTRE, VELOCITY_CENTRE, ARTICULATION_CENTRE])
 
 
 class _Reversed(torch.autograd.Function):
-    """The identity, with the gradient turned round."""
+    """The identity, with a negated gradient."""
 
     @staticmethod
     def forward(ctx, x: Tensor, weight: float) -> Tensor:
@@ -132,7 +132,7 @@ def base_of_pack(pack: Pack, values: PackValues) -> tuple[Base, dict[tuple[int, 
 
 
 def start_from(model: Pianist, folder: Path) -> None:
-    """Take the weights of a published Pianist, where names and shapes are the same."""
+    """Load the weights of a published Pianist with equal names and shapes."""
     mine, theirs = model.state_dict(), load_file(folder / "model.safetensors")
     same = {k: v.float() for k, v in theirs.items() if k in mine and mine[k].shape == v.shape}
     model.load_state_dict(mine | same)

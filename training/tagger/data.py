@@ -1,4 +1,4 @@
-"""Scores with expert labels of phrases and cadences, as arrays of beats."""
+"""Scores with expert labels of phrases and cadences, as arrays over beats."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from training.core.playing_order import first_pack_orders, unfold
 from training.core.score_packs import ScorePack
 
 PAC, HC, OTHER = 1, 2, 3
-CADENCES = {"PAC": PAC, "HC": HC}  # the rest (IAC, EC, DC, PC) is OTHER
+CADENCES = {"PAC": PAC, "HC": HC}  # all others (IAC, EC, DC, PC) are OTHER
 UNKNOWN = -1
-DEGREES = 21  # of chords: the seven steps with a flat, none or a sharp
+DEGREES = 21  # chord roots: the seven steps, each flat, natural or sharp
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """One score of b beats with its labels, -1 where nothing is known.
+    """One score of b beats with its labels; -1 is unknown.
 
     written  the score
     phrase   (b,) 1 where a phrase ends
@@ -37,7 +37,7 @@ class Labelled:
     tonic    (b,) pitch class of the local key above the tonic of the signature's major key
     minor    (b,) whether the local key is minor
     degree   (b,) step of the chord's root in the local key, 7 * (1 + alteration) + step
-    features what the tagger reads
+    features input of the tagger
     part     "train", "choose" or "report", by work
     unfolded whether the score is as played, with its repeats
     """
@@ -56,7 +56,7 @@ class Labelled:
 
 
 def part_of(work: str, split: str) -> str:
-    """One work in five is kept to report on, one in ten to choose on; validation works are always reported on."""
+    """Part of a work: one in five is "report", one in ten "choose", the others "train"; validation works "report"."""
     if split == "validation":
         return "report"
     at = int.from_bytes(hashlib.sha256(f"tagger {work}".encode()).digest()[:4], "big") % 10
@@ -81,7 +81,7 @@ def beat_of(w: Written, onset: NDArray) -> NDArray[np.int64]:
 
 
 def degree_of(numeral: str) -> int:
-    """A Roman numeral's step in the key, with its alteration; -1 for what is none.
+    """Scale step of a Roman numeral with its alteration; -1 for any other text.
 
     >>> degree_of("V"), degree_of("bII"), degree_of("#vii"), degree_of("Ger")
     (11, 1, 20, -1)
@@ -133,14 +133,14 @@ def beats_in_order(w: Written, order: Sequence[int]) -> NDArray[np.int64]:
 
 
 def as_played(p: Labelled, order: Sequence[int]) -> Labelled:
-    """A labelled score with its repeats; the labels come with the bars."""
+    """A labelled score with its repeats and their labels unfolded."""
     w, beats = unfold(p.written, order), beats_in_order(p.written, order)
     labels = {k: getattr(p, k)[beats] for k in ("phrase", "cadence", "tonic", "minor", "degree")}
     return replace(p, written=w, features=beat_features(w), unfolded=True, **labels)
 
 
 def read_labelled(data: Path, data2: Path, limit: int = 0) -> list[Labelled]:
-    """Every labelled score; those of the training part also as played, where repeats are known."""
+    """All labelled scores; those of the training part with known repeats also as played."""
     pack, rows = ScorePack(data / "scores" / "scores-compact.npz"), read_labels(data2 / "dcml-labels.tsv.xz")
     orders = first_pack_orders(data, pack.bar_counts())
     labelled = [i for i, id in enumerate(pack.columns["id"]) if str(id) in rows]

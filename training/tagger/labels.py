@@ -1,4 +1,4 @@
-"""Labels for whole corpora: the experts' where there are any, the tagger's elsewhere."""
+"""Labels for whole corpora: expert labels if available, else those of the tagger."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def labelled(
 ) -> Iterator[PackedScore]:
     """The same scores with phrase_end and cadence of each bar.
 
-    experts  rows of dcml-labels.tsv.xz by the id of their score; a score in which they mark no cadence gets the
-             tagger's cadences, and likewise with phrases
+    experts  rows of dcml-labels.tsv.xz by the id of their score; a score without expert cadences gets the tagger's
+             cadences, and likewise with phrases
     """
     for item in items:
         found = tagger.tag(item.written)

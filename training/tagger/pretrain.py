@@ -1,4 +1,4 @@
-"""Prepare the phrase tagger on scores without labels: it fills in beats whose notes are hidden.
+"""Pretrain the phrase tagger on scores without labels: prediction of the pitch classes of masked beats.
 
 `python -m training.tagger.pretrain --pack data/composer-v2.npz --out runs/tagger-pretrained`; then
 `training.tagger.train --begin runs/tagger-pretrained`. Works on which the tagger is reported are left out.
@@ -24,12 +24,12 @@ from training.tagger.data import part_of
 from training.tagger.train import adamw, add_shape, shape_of
 
 CLASSES = 12 * PARTS * len(CLASS_KINDS)  # the first columns of a row
-HIDDEN = 0.3  # of the beats
+HIDDEN = 0.3  # share of masked beats
 MAX_HOLE = 8  # beats
 
 
 class Filler(nn.Module):
-    """A tagger with one more head, which tells the pitch classes of every beat."""
+    """A tagger with an additional head for the pitch classes of every beat."""
 
     def __init__(self, config: TaggerConfig):
         super().__init__()
@@ -41,7 +41,7 @@ class Filler(nn.Module):
 
 
 def holes(count: int, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """(count,) beats to hide: stretches of up to MAX_HOLE beats, HIDDEN of all."""
+    """(count,) mask of hidden beats: stretches of up to MAX_HOLE beats, a share HIDDEN of all."""
     out = np.zeros(count, bool)
     while out.mean() < HIDDEN:
         first = int(rng.integers(count))

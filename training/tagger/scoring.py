@@ -1,4 +1,4 @@
-"""How good marks are: F1 with a tolerance of one beat."""
+"""F1 of phrase ends and cadences, with a tolerance of one beat."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TOLERANCE = 1  # beats
 
 @dataclass
 class Count:
-    """Marks found rightly, found in all, and there in all."""
+    """Numbers of correct, predicted and true marks."""
 
     right: int = 0
     found: int = 0
@@ -61,7 +61,7 @@ def decode(p: dict[str, NDArray], decoding: Decoding) -> tuple[NDArray, NDArray]
 
 
 def choose(pieces: list[Labelled], probabilities: list[dict[str, NDArray]]) -> Decoding:
-    """The thresholds with the best F1 on these pieces, one after the other."""
+    """The thresholds with the best F1 on these pieces, optimised one after the other."""
     grid = np.round(np.arange(0.08, 0.7, 0.04), 2)
 
     def score(d: Decoding, name: str) -> float:

@@ -1,7 +1,7 @@
 """Train the phrase tagger: `python -m training.tagger.train --data CORPORA --data2 MORE --out runs/phrase-tagger-v1`.
 
-Works are held out: thresholds are chosen on one part, figures given on another (`training.tagger.data.part_of`). The
-loop, its options and its files: `training.core.loop`.
+Thresholds are chosen on one part of the held-out works, figures reported on the other
+(`training.tagger.data.part_of`). The loop, its options and its files: `training.core.loop`.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from training.tagger.data import UNKNOWN, Labelled, read_labelled
 from training.tagger.scoring import choose, decode, every_fourth_bar, scores
 
 WEIGHT = {"phrase": 1.0, "cadence": 1.0, "tonic": 0.15, "minor": 0.1, "degree": 0.2}
-TRANSPOSED = 0.5  # of the windows, by any interval: signatures are wrong at times, and music leaves its key
+TRANSPOSED = 0.5  # share of windows transposed by a random interval: key signatures may be wrong, and music modulates
 
 
 def example(p: Labelled, rng: np.random.Generator, window: int) -> dict[str, np.ndarray]:
-    """A window of one score, at times transposed, at times without the likeness of bars."""
+    """A window of one score, at random transposed, at random without the bar similarities."""
     first = int(rng.integers(max(len(p.features) - window, 0) + 1))
     rows = slice(first, first + window)
     shift = int(rng.integers(12)) if rng.random() < TRANSPOSED else 0
@@ -64,7 +64,7 @@ def losses(model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
             out[name] = F.binary_cross_entropy_with_logits(found[:, 0], wanted.float())
         else:
             out[name] = F.cross_entropy(found, wanted)
-        out[name] = torch.nan_to_num(out[name])  # no beat with a label: a mean over nothing
+        out[name] = torch.nan_to_num(out[name])  # NaN without a labelled beat
     total = torch.stack([WEIGHT[k] * v for k, v in out.items()]).sum()
     return {"loss": total, **out}
 
@@ -78,7 +78,7 @@ def add_shape(parser: argparse.ArgumentParser) -> None:
 
 
 def shape_of(args: argparse.Namespace) -> TaggerConfig:
-    """The network's shape as the options give it."""
+    """The network's shape from the options."""
     return TaggerConfig(width=args.width, recurrent=args.recurrent, dropout=args.dropout)
 
 
@@ -89,7 +89,7 @@ def begin_from(model: Tagger, folder: Path) -> None:
 
 
 def adamw(model: nn.Module, rate: float) -> list[torch.optim.Optimizer]:
-    """Every weight by AdamW, matrices and kernels with decay."""
+    """AdamW for all weights; weight decay for matrices and kernels."""
     big = [p for p in model.parameters() if p.ndim > 1]
     small = [p for p in model.parameters() if p.ndim <= 1]
     groups = [{"params": big, "weight_decay": 0.05}, {"params": small, "weight_decay": 0.0}]
@@ -97,7 +97,7 @@ def adamw(model: nn.Module, rate: float) -> list[torch.optim.Optimizer]:
 
 
 def measure(model: Tagger, chosen: list[Labelled], reported: list[Labelled]) -> tuple[dict, dict[str, float]]:
-    """The decoding chosen on one part, and the figures of it on the other."""
+    """Decoding thresholds chosen on one part, and figures on the other."""
     decoding = choose(chosen, [probabilities(model, p.features) for p in chosen])
     marks = [decode(probabilities(model, p.features), decoding) for p in reported]
     return {"phrase": decoding.phrase, "cadence": decoding.cadence}, scores(reported, marks)
@@ -125,7 +125,7 @@ def main() -> None:
     rng = np.random.default_rng(args.seed + 1000 * rank + run.step)
 
     def validate(model: nn.Module) -> dict[str, float]:
-        """Figures of the choosing part only, thresholds chosen on it too: to follow a training."""
+        """Figures on the part "choose", with thresholds chosen on the same part: for monitoring only."""
         return measure(model, parts["choose"], parts["choose"])[1]  # type: ignore[arg-type]
 
     about = {"model": config.to_json(), "kind": "phrase tagger", "pack": "dcml-labels"}

@@ -71,7 +71,7 @@ class Target:
 
     name: str
     value: str
-    asked: str
+    goal: str
     reached: bool
 
 
