@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from engine.music.document.patch import saved
-from engine.music.io.engrave import CANNOT_ENGRAVE
+from engine.music.io.engrave import CANNOT_ENGRAVE, plain_notes
 from engine.music.score_bytes import score_from_bytes
 from engine.music.types import BadInput, Score
 
@@ -29,7 +29,7 @@ def mei(data: bytes) -> bytes:
 def svg(data: bytes) -> bytes:
     """A score's bytes as JSON, an array of A4 pages in SVG. Raises BadInput."""
     kit = _kit(score_from_bytes(data))
-    return json.dumps([kit.renderToSVG(k + 1) for k in range(kit.getPageCount())]).encode()
+    return json.dumps([plain_notes(kit.renderToSVG(k + 1)) for k in range(kit.getPageCount())]).encode()
 
 
 def _kit(score: Score) -> Any:

@@ -36,7 +36,13 @@ _WORDS = frozenset({"desc", "title", "style"})  # may contain text only
 _LOADS = re.compile(r"url\s*\(|image-set|image\s*\(|@|\\|javascript:", re.IGNORECASE)  # in CSS or an attribute
 _RULE, _CSS_COMMENT = re.compile(r"([^{}]*)\{([^{}]*)\}"), re.compile(r"/\*.*?\*/", re.DOTALL)
 _ID = re.compile(r"[A-Za-z][\w-]*", re.ASCII)
-_PLAIN_NOTES = str.maketrans({"\ueca5": "♩", "\ueca7": "♪", "\ueca3": "𝅗𝅥"})  # of metronome marks: no music font needed
+# Metronome marks: SMuFL's private characters need a music font, which no page has; Unicode's need none.
+_UNIT = re.compile(r'<tspan font-family="[^"]*" font-size="(\d+)px">([\ueca2-\uecab\uecb7 ]+)</tspan>')
+_UNIT_SIZE = 0.8  # Unicode's notes are larger than SMuFL's at one font size
+_UNICODE_NOTES = str.maketrans({
+    "\ueca2": "\U0001d15d", "\ueca3": "\U0001d15e", "\ueca5": "\u2669", "\ueca7": "\u266a", "\ueca9": "\U0001d161",
+    "\uecab": "\U0001d162", "\uecb7": ".",
+})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -97,7 +103,7 @@ def engrave_here(score: Score, width: int) -> Engraving:
     writer = MusicXmlWriter(score, engraving=True)
     if not kit.loadData(writer.document().decode()):
         raise BadInput(CANNOT_ENGRAVE)
-    pages = tuple(kit.renderToSVG(k + 1).translate(_PLAIN_NOTES) for k in range(kit.getPageCount()))
+    pages = tuple(plain_notes(kit.renderToSVG(k + 1)) for k in range(kit.getPageCount()))
     where = {int(bar): k for k, page in enumerate(pages) for bar in re.findall(r'<g id="bar-(\d+)"', page)}
     bar_page, last = [], 0
     for bar in range(len(writer.page.chords)):
@@ -105,6 +111,20 @@ def engrave_here(score: Score, width: int) -> Engraving:
         bar_page.append(last)
     heads = tuple(tuple(round(float(q), 6) for q in quarters) for quarters in writer.heads)
     return Engraving(pages, heads, tuple(round(float(q), 6) for q in writer.page.starts), tuple(bar_page), width)
+
+
+def plain_notes(page: str) -> str:
+    """An SVG page of verovio with the note values of its metronome marks in Unicode characters.
+
+    >>> plain_notes('<tspan font-family="Leipzig" font-size="720px">\ueca5 \uecb7</tspan>')
+    '<tspan font-size="576px">♩.</tspan>'
+    """
+
+    def unicode(found: re.Match[str]) -> str:
+        size = round(int(found[1]) * _UNIT_SIZE)
+        return f'<tspan font-size="{size}px">{found[2].replace(" ", "").translate(_UNICODE_NOTES)}</tspan>'
+
+    return _UNIT.sub(unicode, page)
 
 
 def clean_svg(page: str) -> str:

@@ -120,6 +120,9 @@ def test_convert_writes_mei_svg_and_a_page_to_print(tmp_path: Path, capsys: pyte
     svg = etree.fromstring((tmp_path / "a.svg").read_bytes())
     assert svg.tag == "{http://www.w3.org/2000/svg}svg"
     assert len(svg.findall(".//{*}g[@class='notehead']")) >= len(score)
+    printed = "".join("".join(text.itertext()) for text in svg.iter("{*}text"))
+    assert "♩" in printed  # of the metronome mark
+    assert not any("\ue000" <= c <= "\uf8ff" for c in printed)  # no characters that need a music font
     page = (tmp_path / "a.html").read_text()
     assert f"<h1>{score.title or 'Untitled'}</h1>" in page
     assert "<svg" in page
