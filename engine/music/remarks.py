@@ -10,6 +10,7 @@ from engine.music.types import Remark
 MAX_REMARKS = 500  # per file; the last one counts further ones
 _MAX_TEXT = 300
 LEFT_OUT = "this part is left out; the keyboard part is played"  # of a song's voice
+PLAYED_TOO = "this part is played with the upper staff of the keyboard part"  # of a voice that is played by choice
 _MAX_BARS = 8  # ranges of bars named in one line
 
 

@@ -106,6 +106,15 @@ def jumps(text: str) -> set[str]:
     return set()
 
 
+def unread_jump(text: str) -> bool:
+    """Whether words have a da capo or dal segno that `jumps` does not follow: its target is another movement's name.
+
+    >>> unread_jump("Men. D.C."), unread_jump("D.C. al Fine"), unread_jump("Adagio")
+    (True, False, False)
+    """
+    return not jumps(text) and re.search(r"\b(d\. ?c\.|d\. ?s\.|da ?capo|dal ?segno)", text.lower()) is not None
+
+
 def tempo_change(text: str) -> int | None:
     """1 for an accelerando, -1 for a ritardando, 0 for "a tempo", None for other words.
 

@@ -17,8 +17,8 @@ import numpy as np
 from engine.limits import MAX_SCORE_NOTES
 from engine.music.io.playing_order import Signs, playing_order
 from engine.music.io.score_marks import WORD_REACH, fill_directions, tempo_word
-from engine.music.io.words import IMPULSES, LOUDER, SOFTER, dynamic_marks, level, metronome, tempo_change
-from engine.music.remarks import LEFT_OUT
+from engine.music.io.words import IMPULSES, LOUDER, SOFTER, dynamic_marks, level, metronome, tempo_change, unread_jump
+from engine.music.remarks import LEFT_OUT, PLAYED_TOO
 from engine.music.types import MARK_NAMES, BadInput, Marks, Measures, Remark, Score
 
 _KEYBOARD = re.compile(r"piano|klavier|pno|pf\b|keyboard|harpsichord|cembalo|clavecin|celesta|harp|organ", re.I)
@@ -152,7 +152,7 @@ def score_of(page: Page, all_parts: bool = False) -> Score:
     notes = [(k, n) for k, bar in enumerate(page.bars) for n in bar.notes]
     table = _marks(page, [float(starts[k] + n.at - zero) for k, n in notes], float(zero), notes)
     if page.order is None:
-        _guessed_repeats(page)
+        _guessed_order(page)
     return _played(page, _order(page), notes, table, hand)
 
 
@@ -168,16 +168,30 @@ def _order(page: Page) -> list[int]:
     return order
 
 
-def _guessed_repeats(page: Page) -> None:
-    """A remark for each repeat sign whose passage has no beginning, except the first."""
+def _guessed_order(page: Page) -> None:
+    """Remarks where the repeat signs and jumps of the page are not complete, so that their order is a guess."""
     begun, repeated = False, False
     for k, bar in enumerate(page.bars):
         begun = begun or bar.order.forward
+        _guessed_ending(page, k)
+        if any(unread_jump(str(s.value)) for s in bar.signs if s.kind == "words") and not bar.order.jumps:
+            page.remark(k, "words", "this da capo or dal segno is not played")
         if not bar.order.backward or (bar.order.endings and 1 not in bar.order.endings):
             continue
         if repeated and not begun:
             page.remark(k, "repeat", "this repeat has no beginning; it is played from the end of the one before")
         begun, repeated = False, True
+
+
+def _guessed_ending(page: Page, k: int) -> None:
+    """A remark if bar k closes a first ending that has no second, or begins a second one that has no first."""
+    bar = page.bars[k].order
+    before = page.bars[k - 1].order if k else None
+    after = page.bars[k + 1].order if k + 1 < len(page.bars) else None
+    if bar.endings == {1} and bar.backward and (after is None or after.forward or not after.endings):
+        page.remark(k, "ending", "this first ending has no second; the second pass goes on after it")
+    if bar.endings and 1 not in bar.endings and not bar.forward and (before is None or not before.endings):
+        page.remark(k, "ending", "this ending has no first; the bars before it are played in every pass")
 
 
 def _hands(page: Page, all_parts: bool) -> dict[tuple[int, int], int]:
@@ -203,7 +217,7 @@ def _hands(page: Page, all_parts: bool) -> dict[tuple[int, int], int]:
             name = page.parts[k].name or f"part {k + 1}"
             if all_parts:
                 hand |= {(p, s): 1 for p, s in used if p == k}
-                page.remark(first, f"part “{name}”", "this part is played with the upper staff of the keyboard part")
+                page.remark(first, f"part “{name}”", PLAYED_TOO)
             else:
                 page.remark(first, f"part “{name}”", LEFT_OUT)
     return hand

@@ -198,6 +198,13 @@ def ending(number: str, content: str, back: bool) -> str:
     )
 
 
+BACK = '<barline location="right"><repeat direction="backward"/></barline>'
+
+
+def words(text: str) -> str:
+    return f"<direction><direction-type><words>{text}</words></direction-type></direction>"
+
+
 def test_a_tie_goes_into_each_ending():
     score = read_musicxml(
         document(
@@ -282,10 +289,25 @@ def test_a_voice_over_a_piano_in_kern_is_left_out():
 
 
 def test_a_repeat_without_a_beginning_is_guessed_and_said():
-    back = '<barline location="right"><repeat direction="backward"/></barline>'
-    score = read_musicxml(document(HEAD + whole("C4") + back, whole("D4"), whole("E4") + back))
+    score = read_musicxml(document(HEAD + whole("C4") + BACK, whole("D4"), whole("E4") + BACK))
     assert score.pitch.tolist() == [60, 60, 62, 64, 62, 64]
     assert [(r.bar, r.element) for r in score.remarks] == [(3, "repeat")]
+
+
+@pytest.mark.parametrize(
+    ("bars", "found"),
+    [
+        ([whole("C4"), ending("1", whole("D4"), True), whole("E4")], [(2, "ending")]),
+        ([whole("C4") + BACK, ending("2", whole("E4"), False)], [(2, "ending")]),
+        ([whole("C4"), ending("1", whole("D4"), True), ending("2", whole("E4"), False)], []),
+        ([whole("C4"), ending("1, 2", whole("D4"), True), ending("3", whole("E4"), False)], []),
+        ([whole("C4"), words("Men. D.C.") + whole("D4")], [(2, "words")]),
+        ([whole("C4"), words("D.C. al Fine") + whole("D4")], []),
+    ],
+)
+def test_endings_and_jumps_that_are_guessed_are_said(bars, found):
+    score = read_musicxml(document(HEAD + bars[0], *bars[1:]))
+    assert [(r.bar, r.element) for r in score.remarks] == found
 
 
 def test_an_accidental_that_contradicts_its_pitch_is_said():
