@@ -25,7 +25,7 @@ from engine.music.types import BadInput
 from training.bench.reading.compare import Comparison, agreed_by_either, compare
 from training.bench.reading.facts import Facts, facts_from_json, our_facts, performance_facts
 from training.bench.reading.mido_facts import mido_facts
-from training.bench.reading.music21_facts import music21_facts
+from training.bench.reading.music21_facts import music21_bar_facts, music21_facts
 from training.bench.reading.table import Row, table
 from training.bench.reading.verovio_facts import verovio_facts
 
@@ -35,6 +35,7 @@ KINDS = {
 }  # fmt: skip
 READERS: dict[str, tuple[Callable[[Path], Facts], tuple[str, ...]]] = {
     "music21": (music21_facts, ("MusicXML", "MEI", "kern")),
+    "music21-bars": (music21_bar_facts, ("MusicXML", "MEI", "kern")),
     "verovio": (verovio_facts, ("MusicXML", "MEI", "kern")),
     "mido": (mido_facts, ("MIDI",)),
 }

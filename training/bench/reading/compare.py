@@ -28,6 +28,7 @@ class Comparison:
     told: bool = False  # a remark names a bar and an element
     remarks: int = 0
     graces: bool = True  # grace notes were compared, or there are none
+    disputed: bool = False  # the other readers do not agree with each other
 
     @property
     def agrees(self) -> bool:
@@ -35,8 +36,14 @@ class Comparison:
 
     @property
     def right(self) -> bool:
-        """Agreement without a remark, or a difference with one."""
-        return self.agrees != bool(self.remarks if self.agrees else self.told)
+        """Agreement without a remark, or a difference with one.
+
+        Where the other readers differ from each other the file can be read in two ways, so a remark is right also if
+        one of them agrees.
+        """
+        if self.agrees:
+            return not self.remarks or (self.disputed and self.told)
+        return self.told
 
 
 def agreed_by_either(first: Comparison | None, second: Comparison | None) -> Comparison | None:
@@ -50,7 +57,8 @@ def agreed_by_either(first: Comparison | None, second: Comparison | None) -> Com
     kept = {f: why for f, why in first.differs.items() if f not in settled}
     added = tuple(f for f in FIELDS if f in first.compared or f in second.compared)
     late = {f: why for f, why in second.differs.items() if f not in first.compared}
-    return replace(first, differs=kept | late, compared=added)
+    disputed = first.disputed or first.agrees != second.agrees
+    return replace(first, differs=kept | late, compared=added, disputed=disputed)
 
 
 def compare(ours: Facts, other: Facts) -> Comparison:

@@ -12,7 +12,7 @@ from engine.music.io.midi_bytes import parse_midi
 from engine.music.io.read_musicxml import mei_page, musicxml_page
 from engine.music.io.written import Page, directions_of, score_of
 from engine.music.io.xml_scan import scan_xml
-from engine.music.remarks import bounded
+from engine.music.remarks import PLAYED_TOO, bounded
 from engine.music.types import Score
 from engine.untrusted.scores import check_score, unpack_mxl
 
@@ -54,13 +54,13 @@ def facts_from_json(text: str) -> Facts:
 
 
 def our_facts(path: Path) -> Facts:
-    """What Étude's reader finds. Raises BadInput."""
+    """What Étude's reader finds, a song's voice included, which is left out by default. Raises BadInput."""
     data = path.read_bytes()
     if data[:4] == b"MThd":
         score = check_score(read_midi_score(data))
         return Facts(_notes(score), remarks=_remarks(score))
     page = page_of_file(data)
-    score = check_score(score_of(page))
+    score = check_score(score_of(page, all_parts=True))
     starts = [float(s) for s in page.starts()[:-1]]
     signs = [(start, kind, value, end) for start, end, kind, value in directions_of(page)]
     return Facts(_notes(score), page.played_bars, starts, signs, remarks=_remarks(score))
@@ -91,4 +91,4 @@ def _notes(score: Score) -> list[Note]:
 
 
 def _remarks(score: Score) -> list[tuple[int, str, str]]:
-    return [(r.bar, r.element, r.text) for r in bounded(score.remarks)]
+    return [(r.bar, r.element, r.text) for r in bounded(score.remarks) if r.text != PLAYED_TOO]

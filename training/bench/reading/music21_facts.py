@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections import defaultdict
+from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,21 @@ _TIES_ON = ("start", "continue")
 
 
 def music21_facts(path: Path) -> Facts:
-    """Read a file with music21. Raises whatever music21 raises."""
+    """Read a file with music21, every part with its own clock. Raises whatever music21 raises."""
+    return _facts(path, by_bar=False)
+
+
+def music21_bar_facts(path: Path) -> Facts:
+    """Read a file with music21, every bar of all parts at one time. Raises whatever music21 raises.
+
+    music21 puts a bar where its part's bars before it end. After a bar in which the parts differ in length, or in which
+    a direction has an offset past the barline, its parts are no longer together until the end. Here bar k of every part
+    begins with bar k of the others.
+    """
+    return _facts(path, by_bar=True)
+
+
+def _facts(path: Path, by_bar: bool) -> Facts:
     from music21 import converter, stream
 
     read = converter.parse(path, forceSource=True)
@@ -28,16 +43,18 @@ def music21_facts(path: Path) -> Facts:
         read.toSoundingPitch(inPlace=True)
     parts = list(read.parts) if isinstance(read, stream.Score) else [read]
     measures = [list(p.getElementsByClass(stream.Measure)) for p in parts]
-    starts = _starts(measures, parts)
+    by_bar = by_bar and all(measures)
+    starts = _bar_starts(measures) if by_bar else _starts(measures, parts)
     order = _order(parts, measures)
     lengths = [b - a for a, b in pairwise(starts)]
-    facts = Facts(bars=order, starts=[float(s) for s in starts[:-1]], signs=_signs(read, parts))
+    places = _places(parts, measures, starts, by_bar)
+    facts = Facts(bars=order, starts=[float(s) for s in starts[:-1]], signs=_signs(parts, places))
     begins = [0.0]
     for k in order:
         begins.append(begins[-1] + lengths[k])
-    for part in parts:
+    for part, bars in zip(parts, measures, strict=True):
         struck: list[list] = []
-        of_bar = _notes_of(part, starts, facts)
+        of_bar = _notes_in(bars, facts) if by_bar else _notes_of(part, starts, facts)
         for k, begin in zip(order, begins, strict=False):
             struck += [[begin + at, length, pitch, grace, tie] for at, length, pitch, grace, tie in of_bar[k]]
         facts.notes += _merged(struck)
@@ -55,16 +72,44 @@ def _starts(measures: list[list], parts: list) -> list[float]:
     return [*out, max(end, out[-1])]
 
 
+def _bar_starts(measures: list[list]) -> list[float]:
+    """Where each bar begins if it lasts as long as the notes of its longest part, or as its rests up to the metre."""
+    out = [0.0]
+    metre = 4.0
+    for k in range(max(map(len, measures))):
+        notes = rests = 0.0
+        for bar in (bars[k] for bars in measures if k < len(bars)):
+            metre = float(bar.timeSignature.barDuration.quarterLength) if bar.timeSignature else metre
+            for e in bar.flatten().notesAndRests:
+                end = float(e.offset + e.quarterLength)
+                rests, notes = max(rests, end), notes if e.isRest else max(notes, end)
+        out.append(out[-1] + max(notes, min(rests, metre)))
+    return out
+
+
+def _notes_in(bars: list, facts: Facts) -> dict[int, list[tuple]]:
+    """Per written bar as `_notes_of`, by the bars that music21 has read."""
+    return defaultdict(list, {k: _strokes(bar.flatten().notes, 0.0, facts) for k, bar in enumerate(bars)})
+
+
 def _notes_of(part: Any, starts: list[float], facts: Facts) -> dict[int, list[tuple]]:
-    """Per written bar (quarters from its beginning, length, pitch, grace, tie type)."""
+    """Per written bar (quarters from its beginning, length, pitch, grace, tie type), by the time in the part."""
     out: dict[int, list[tuple]] = defaultdict(list)
     for element in part.flatten().notes:
-        if "Harmony" in element.classes or "ChordSymbol" in element.classes:
-            continue
         onset = float(element.offset)
         k = max((i for i, s in enumerate(starts[:-1]) if s <= onset + 1e-6), default=0)
         if element.duration.isGrace and k + 1 < len(starts) - 1 and abs(starts[k + 1] - onset) < 1e-6:
             k += 1
+        out[k] += _strokes([element], starts[k], facts)
+    return out
+
+
+def _strokes(elements: Iterable[Any], begin: float, facts: Facts) -> list[tuple]:
+    """(quarters after `begin`, length, pitch, grace, tie type) of each note; `facts` counts unpitched ones."""
+    out: list[tuple] = []
+    for element in elements:
+        if "Harmony" in element.classes or "ChordSymbol" in element.classes:
+            continue
         if "Unpitched" in element.classes or "PercussionChord" in element.classes:
             facts.unpitched += 1
             continue
@@ -72,7 +117,7 @@ def _notes_of(part: Any, starts: list[float], facts: Facts) -> dict[int, list[tu
             tie = note.tie.type if note.tie else ""
             grace = bool(element.duration.isGrace)
             length = 0.0 if grace else float(element.quarterLength)
-            out[k].append((onset - starts[k], length, int(note.pitch.midi), grace, tie))
+            out.append((float(element.offset) - begin, length, int(note.pitch.midi), grace, tie))
     return out
 
 
@@ -131,15 +176,26 @@ def _order(parts: list, measures: list[list]) -> list[int]:
     return [int(m.groups[0]) for m in expander.process().getElementsByClass(stream.Measure)]
 
 
-def _signs(read: Any, parts: list) -> list[Sign]:
-    """Dynamics, hairpins, words and metronome marks, part by part."""
+def _places(parts: list, measures: list[list], starts: list[float], by_bar: bool) -> dict[int, float]:
+    """The quarter of every element of the page, by its `id`."""
+    if by_bar:
+        bars = [(begin, bar) for bars in measures for begin, bar in zip(starts, bars, strict=False)]
+    else:
+        bars = [(0.0, part) for part in parts]
+    return {id(e): begin + float(e.getOffsetInHierarchy(bar)) for begin, bar in bars for e in bar.recurse()}
+
+
+def _signs(parts: list, places: dict[int, float]) -> list[Sign]:
+    """Dynamics, hairpins, words and metronome marks, part by part; `places` has the quarter of every element."""
     from music21 import dynamics, expressions, tempo
 
     out: list[Sign] = []
     for part in parts:
-        flat = part.flatten()
-        for e in flat.getElementsByClass([dynamics.Dynamic, expressions.TextExpression, tempo.TempoIndication]):
-            at = float(e.offset)
+        signs = part.recurse().getElementsByClass([dynamics.Dynamic, expressions.TextExpression, tempo.TempoIndication])
+        for e in signs:
+            if id(e) not in places:
+                continue
+            at = places[id(e)]
             if isinstance(e, dynamics.Dynamic):
                 out.append((at, "mark", str(e.value), None))
             elif isinstance(e, expressions.TextExpression):
@@ -157,9 +213,8 @@ def _signs(read: Any, parts: list) -> list[Sign]:
             elif isinstance(e, tempo.TempoText):
                 out.append((at, "words", str(e.text), None))
         for wedge in part.recurse().getElementsByClass(dynamics.DynamicWedge):
-            ends = [e for e in wedge.getSpannedElements() if read in e.containerHierarchy()]  # music21 loses some notes
+            ends = [e for e in wedge.getSpannedElements() if id(e) in places]  # music21 loses some notes
             if ends:
-                a = float(ends[0].getOffsetInHierarchy(read))  # a hairpin may go from one staff to the other
-                b = float(ends[-1].getOffsetInHierarchy(read) + ends[-1].quarterLength)
-                out.append((a, "wedge", 1 if "Crescendo" in wedge.classes else -1, b))
+                end = places[id(ends[-1])] + float(ends[-1].quarterLength)
+                out.append((places[id(ends[0])], "wedge", 1 if "Crescendo" in wedge.classes else -1, end))
     return out
