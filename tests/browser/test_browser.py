@@ -233,17 +233,38 @@ def test_two_visitors_never_mix(browser: Browser, address: str) -> None:
 HOSTILE = "<img src=x onerror='window.hacked=1'>${window.hacked=1}{{title}}"
 
 
-def test_a_file_that_is_no_score_is_refused_and_nothing_is_lost(visitor: Visitor) -> None:
+def test_a_file_is_refused_or_opened_with_its_remarks(visitor: Visitor) -> None:
     visitor.open(SHORT)
+    page, remarks = visitor.page, visitor.page.locator("#roll .remarks")
+    upload = page.locator("#open").locator("xpath=..").locator("input[type=file]")
     count, doc = visitor.count(), visitor.data("doc")
-    visitor.page.locator("#open").locator("xpath=..").locator("input[type=file]").set_input_files(
+    upload.set_input_files(
         {"name": f"{HOSTILE[:40]}.mid".replace("/", ""), "mimeType": "audio/midi", "buffer": b"MThd nonsense"}
     )
-    visitor.page.locator(".toast-body").first.wait_for()
-    visitor.page.wait_for_timeout(300)
+    page.locator(".toast-body").first.wait_for()
+    page.wait_for_timeout(300)
     assert visitor.count() == count
     assert visitor.data("doc") == doc
-    assert visitor.page.evaluate("window.hacked") is None
+    assert page.evaluate("window.hacked") is None
+    assert remarks.is_hidden()
+
+    song = (ROOT / "tests" / "data" / "reading" / "v1-voice-and-piano.musicxml").read_bytes()
+    file = {"name": "song.musicxml", "mimeType": "application/xml", "buffer": song}
+    upload.set_input_files(file)
+    visitor.wait(f"d.doc !== '{doc}' && +d.count === 2")
+    assert remarks.locator("summary").inner_text() == "2 remarks"
+    assert remarks.locator("ul").is_hidden()
+    remarks.locator("summary").click()
+    lines = remarks.locator("li").all_inner_texts()
+    assert lines[0] == "Bar 1: this part is left out; the keyboard part is played (part “Voice”)."
+    assert lines[1].startswith("To play the voice as well")
+    page.locator("#score-box button").first.click()
+    page.locator("#with-voice input").check()
+    doc = visitor.data("doc")
+    upload.set_input_files([])
+    upload.set_input_files(file)
+    visitor.wait(f"d.doc !== '{doc}' && +d.count === 3")
+    assert remarks.locator("summary").inner_text() == "1 remark"
 
 
 def test_a_title_is_shown_as_text(visitor: Visitor) -> None:
