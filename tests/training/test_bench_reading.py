@@ -108,3 +108,12 @@ def test_the_command_reads_real_files(tmp_path, monkeypatch, capsys):
     assert len(list((tmp_path / "verovio").glob("*.json"))) == 4
     facts = our_facts(READING / names[3])  # the voice is compared too, and no remark is counted for it
     assert (sorted(p for _, _, p, _ in facts.notes), facts.remarks) == ([48, 64, 79], [])
+
+
+def test_a_hand_count_settles_where_readers_differ(tmp_path, monkeypatch, capsys):
+    files = [str(READING / name) for name in ("me5-nested-tuplet.mei", "me7-choice-sic-corr.mei")]
+    monkeypatch.setattr(sys, "argv", ["reading", *files, "--against", "verovio", "hand", "--keep", str(tmp_path)])
+    wall.main()
+    first, either = (line for line in capsys.readouterr().out.splitlines() if line.startswith("| MEI"))
+    assert first.startswith("| MEI | 2 | 50.0 % | 0.0 % |")
+    assert either.startswith("| MEI | 2 | 100.0 % | 100.0 % | 100.0 % |")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -18,44 +19,15 @@ def read(name: str):
     return open_score((CASES / name).read_bytes(), name)
 
 
-# onset, duration, pitch of each note in order
-NOTES = {
-    "c1-cue-notes.musicxml": [(0, 2, 60), (4, 4, 62)],
-    "k1-mode-dorian.musicxml": [(0, 4, 62)],
-    "m8-float-durations.musicxml": [(0, 2, 60), (2, 2, 62), (4, 4, 64)],
-    "m10-float-alter.musicxml": [(0, 2, 60), (2, 2, 63)],
-    "m3-additive-3+2-8.musicxml": [(0, 1.5, 60), (1.5, 1, 62), (2.5, 2.5, 64)],
-    "r1-dc-al-fine.musicxml": [(4 * k, 4, p) for k, p in enumerate((60, 62, 64, 60, 62))],
-    "r4-three-endings.musicxml": [(4 * k, 4, p) for k, p in enumerate((60, 62, 60, 64, 60, 65, 67))],
-    "s2-empty-measure-in-one-part.musicxml": [(0, 4, 48), (4, 4, 50), (4, 4, 74)],
-    "t1-two-voices-one-pitch-tied.musicxml": [(0, 8, 69), (0, 6, 69), (6, 2, 64)],
-    "v1-voice-and-piano.musicxml": [(0, 4, 48), (0, 4, 64)],
-    "me1-mspace.mei": [(0, 4, 60), (4, 4, 48), (4, 4, 62)],
-    "me3-btrem.mei": [(0, 2, 60), (2, 2, 62)],
-    "me5-nested-tuplet.mei": [
-        (0, 0.667, 60), (0.667, 0.667, 62), (1.333, 0.222, 64), (1.556, 0.222, 65), (1.778, 0.222, 67), (2, 2, 72),
-    ],
-    "me6-staff-absent-in-bar.mei": [(0, 4, 48), (0, 4, 60), (4, 4, 62)],
-    "me7-choice-sic-corr.mei": [(0, 4, 62)],
-    "me8-app-lem-rdg.mei": [(0, 4, 60)],
-    "me9-supplied.mei": [(0, 2, 60), (2, 2, 62)],
-    "me12-tuplet-without-numbase.mei": [(0, 0.667, 60), (0.667, 0.667, 62), (1.333, 0.667, 64), (2, 2, 72)],
-    "me23-meter-count-additive.mei": [(0, 1.5, 60), (1.5, 1, 62)],
-    "me25-staff-n-order-voice-and-piano.mei": [(0, 4, 48), (0, 4, 64)],
-    "kn1-bom.krn": [(0, 4, 60)],
-    "kn9-grace-and-hidden.krn": [(0, 0, 71), (0, 0, 62), (0, 2, 72), (3, 1, 64)],
-    "g2-descending-graces.musicxml": [
-        (0, 4, 60), (4, 0, 81), (4, 0, 79), (4, 0, 77), (4, 0, 76), (4, 4, 74),
-        (8, 0, 72), (8, 0, 74), (8, 0, 72), (8, 0, 71), (8, 4, 72),
-    ],
-}  # fmt: skip
+# Hand-counted onset, duration, pitch of each note in order
+NOTES = json.loads((CASES / "notes.json").read_text())
 
 
 @pytest.mark.parametrize("name", NOTES)
 def test_notes(name):
     score = read(name)
     found = zip(score.onset_quarter, score.duration_quarter, score.pitch, strict=True)
-    assert [(round(float(o), 3), round(float(d), 3), int(p)) for o, d, p in found] == NOTES[name]
+    assert [[round(float(o), 3), round(float(d), 3), int(p)] for o, d, p in found] == NOTES[name]
 
 
 @pytest.mark.parametrize(

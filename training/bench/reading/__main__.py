@@ -2,7 +2,7 @@
 
 Reads every MusicXML, MEI, kern and MIDI file below FOLDER twice and prints the agreement by kind of file and by field.
 A file counts as told when a remark of ours names a bar and an element, or when it is refused in a sentence; a remark on
-a file that agrees counts as wrong.
+a file that agrees counts as wrong, unless the other readers differ from each other.
 `--against music21 verovio` prints a second table: a field in which the first reader differs is compared with the next,
 and agrees where one of them agrees. The other readers are slow: what they found is kept in --keep, by the digest of the
 file. Needs `pip install -e .[reading]`.
@@ -24,6 +24,7 @@ from pathlib import Path
 from engine.music.types import BadInput
 from training.bench.reading.compare import Comparison, agreed_by_either, compare
 from training.bench.reading.facts import Facts, facts_from_json, our_facts, performance_facts
+from training.bench.reading.hand_facts import hand_facts
 from training.bench.reading.mido_facts import mido_facts
 from training.bench.reading.music21_facts import music21_bar_facts, music21_facts
 from training.bench.reading.table import Row, table
@@ -37,6 +38,7 @@ READERS: dict[str, tuple[Callable[[Path], Facts], tuple[str, ...]]] = {
     "music21": (music21_facts, ("MusicXML", "MEI", "kern")),
     "music21-bars": (music21_bar_facts, ("MusicXML", "MEI", "kern")),
     "verovio": (verovio_facts, ("MusicXML", "MEI", "kern")),
+    "hand": (hand_facts, ("MusicXML", "MEI", "kern")),
     "mido": (mido_facts, ("MIDI",)),
 }
 SECONDS = 60  # of processor time, for one file and one reader

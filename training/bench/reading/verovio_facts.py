@@ -126,10 +126,19 @@ def _end(
     return None if note is None else starts[note[0]] + note[1]
 
 
+def _metronome(element: Any) -> float:
+    """Quarters a minute of a printed metronome mark, 0 without one."""
+    unit, count = (element.get(name) or "" for name in ("mm.unit", "mm"))
+    if not (unit.isdecimal() and re.fullmatch(r"[0-9.]+", count)):
+        return 0.0
+    dotted = 1.5 if element.get("mm.dots") == "1" else 1.0
+    return float(count) * 4 / float(unit) * dotted
+
+
 def _values(kind: str, element: Any, at: float, end: float | None) -> list[Sign]:
     if kind == "hairpin":
         return [(at, "wedge", 1 if element.get("form") == "cres" else -1, end)]
-    bpm = float(element.get("midi.bpm") or 0)
+    bpm = float(element.get("midi.bpm") or 0) or _metronome(element)
     words = "".join(e.text or "" for e in element.iter() if isinstance(e.tag, str) and not e.get("glyph.auth"))
     words = " ".join(words.split()).strip("( ")
     out: list[Sign] = [(at, "bpm", bpm, None)] if bpm else []
