@@ -2,8 +2,8 @@
 
     python -m training.assets.build_prompts --audio AUDIO
 
-AUDIO holds real/ with the recordings and real_midi/ with what a transcriber heard in them, under the same names. The
-sampled prompts are the same bars on each preview piano, so that they differ in nothing but the piano.
+AUDIO holds real/ with the recordings and real_midi/ with their transcriptions, under the same names. The sampled
+prompts are the same bars on each preview piano, so that they differ in the piano only.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def sampled(engine: Engine, performance: Performance, piano: str) -> Prompt:
 
 
 def described(prompt: Prompt, kind: str, file: str) -> dict[str, Any]:
-    """What prompts.json says of a prompt; times in milliseconds are enough for a reader and for a model."""
+    """Entry of a prompt in prompts.json; times are rounded to milliseconds."""
     notes = prompt.notes
     assert notes is not None
     columns = (notes.onset_sec.round(3), notes.duration_sec.round(3), notes.pitch, notes.velocity)

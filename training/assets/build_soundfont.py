@@ -1,9 +1,9 @@
 """Make the preview pianos of engine/sound/pianos from note banks of real pianos.
 
 A bank is a folder with index.json (a list of {file, key, lovel, ...}) and one mono sound file per key and layer.
-Recorded notes differ in loudness from key to key and layer to layer; here every note is brought to one smooth curve, so
-that the SoundFont's own velocity law (40 log10(velocity / 127) dB) alone decides how loud a note is, and the layer only
-its colour. A louder velocity is then always a louder sound.
+Recorded notes differ in loudness from key to key and layer to layer; here every note is scaled to one smooth curve, so
+that only the SoundFont's velocity law (40 log10(velocity / 127) dB) determines the loudness, and the layer only the
+timbre. Loudness is then monotonic in velocity.
 
     python -m training.assets.build_soundfont --banks BANKS    BANKS holds headroom-close/, upright-kw/, old-piano-fb/
 """
@@ -26,21 +26,21 @@ from training.assets.soundfont import Zone, write_sf3
 
 LAST_DAMPED_KEY = 88  # E6: the strings above have no dampers
 UNDAMPED_SEC = 18.0
-LEAD_SEC = 0.004  # kept before a tenth of the peak: the latest a note can sound after its MIDI onset
+LEAD_SEC = 0.004  # kept before a tenth of the peak; the maximum delay after the MIDI onset
 FADE_SEC = 2.0
-FLOOR_DB = -55.0  # a recording ends where it has fallen this far under its loudest moment
+FLOOR_DB = -55.0  # level relative to the loudest moment at which a recording ends
 PEAK = 0.85  # Vorbis may overshoot a little
 HALF_PEDAL_TIMECENTS = 4800  # release 1.9x longer at pedal 30, 3.9x just under 64
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one bank becomes one piano of the menu.
+    """Settings for making one preview piano from one bank.
 
-    longest_sec             where a held note ends at the latest
+    longest_sec             maximum length of a held note
     quality                 Vorbis, 0 to 1
     layer_from              lowest velocity of each layer, soft to loud; () keeps the bank's own
-    softer_is_darker_cents  for banks of few layers: how far the low-pass falls from velocity 127 to 0
+    softer_is_darker_cents  for banks of few layers: decrease of the low-pass cutoff from velocity 127 to 0
     """
 
     name: str
@@ -52,8 +52,8 @@ class Recipe:
 
 
 RECIPES = (
-    # The grand's layers lie 18, 11, 8, 3 and 0 dB under the loudest: by 40 log10 they were played at velocity 44,
-    # 66, 82, 106 and 127. Halfway between these, one hands over to the next.
+    # The grand's layers are 18, 11, 8, 3 and 0 dB under the loudest: by 40 log10 they correspond to velocities 44,
+    # 66, 82, 106 and 127. Each layer ends halfway to the next.
     Recipe("grand", "headroom-close", 9.0, 0.45, layer_from=(1, 55, 74, 93, 116)),
     Recipe("upright", "upright-kw", 8.0, 0.4, softer_is_darker_cents=2400),
     Recipe("player", "old-piano-fb", 6.0, 0.4, softer_is_darker_cents=4800),
@@ -61,7 +61,7 @@ RECIPES = (
 
 
 def a_weight(frequency: NDArray) -> NDArray:
-    """The ear's sensitivity as a factor on amplitude, IEC 61672 A-weighting; frequency in Hz."""
+    """A-weighting (IEC 61672) as a factor on amplitude; frequency in Hz."""
     f2 = frequency**2
     return 12194**2 * f2**2 / ((f2 + 20.6**2) * (f2 + 12194**2) * np.sqrt((f2 + 107.7**2) * (f2 + 737.9**2)))
 
@@ -99,7 +99,7 @@ def release_sec(key: int) -> float:
 
 
 def key_ranges(keys: list[int]) -> list[tuple[int, int]]:
-    """Give every MIDI key to the nearest recorded one; `keys` ascend.
+    """Range of MIDI keys for each recorded key: those nearest to it; `keys` ascend.
 
     >>> key_ranges([21, 24, 30])
     [(0, 22), (23, 27), (28, 127)]
@@ -122,10 +122,10 @@ def build_zones(bank: Path, recipe: Recipe) -> tuple[list[Zone], int]:
         loudness[note] = loudness_db(cut[note], rate)
         recorded.setdefault(row["key"], []).append(loudness_db(x, rate))
 
-    # The piano's own balance from bass to treble, without the scatter from note to note.
+    # the piano's balance from bass to treble, smoothed over the notes
     medians = {key: float(np.median(levels)) for key, levels in recorded.items() if len(levels) == len(layers)}
     balance = np.polynomial.Polynomial.fit(list(medians), list(medians.values()), 2)
-    # Attenuation only takes away: the note that needs most gets none.
+    # attenuation is at least 0: the note with the lowest level gets none
     headroom = min(loudness[note] - balance(note[1]) for note in loudness)
 
     zones = []

@@ -3,7 +3,8 @@
     pip install --no-deps transkun==2.0.1
     python -m training.assets.build_transcriber --out checkpoints/transcriber-v1
 
-Nothing is trained: names change, what can be computed is left out, and half precision is used where it does no harm.
+Nothing is trained: tensors are renamed, computable ones are left out, and half precision is used if it is accurate
+enough.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from engine.models.transcriber.network import TranscriberConfig
 from training.core.finished_run import report_size, write_config
 
 SOURCE = "transkun 2.0.1, pretrained/2.0.pt"
-# Of the published names; the first that matches counts. "" is left out: a Hann window and mel filters.
+# pattern of a published name -> our name; the first match applies. "" is omitted: a Hann window and mel filters
 NAMES = (
     (r"framewiseFeatureExtractor\.(freq2mels|spectrogramExtractor\.win)", ""),
     (r"framewiseFeatureExtractor\.spectrogramExtractor\.winGen\.sigma", "spectrum.spread"),
@@ -39,14 +40,14 @@ POSITIONS = {
     "posEmbedBuilder": "input_position", "posEmbedBuilderAttnTF": "band_position",
     "posEmbedBuilderAttnTE": "event_position",
 }  # fmt: skip
-DOWN = {1: 1, 2: 2, 5: 4, 6: 5, 9: 7, 10: 8, 13: 10, 14: 11}  # places of the layers: dropout is left out
+DOWN = {1: 1, 2: 2, 5: 4, 6: 5, 9: 7, 10: 8, 13: 10, 14: 11}  # indices of the layers, without dropout
 PARTS = {"mhaBlockF": "over_bands", "fnnBlockF": "bands_net", "mhaBlockT": "over_time", "fnnBlockT": "time_net"}
 PROJECTIONS = {"q_proj_weight": "query", "k_proj_weight": "key", "v_proj_weight": "value"}
-FULL = re.compile(r"phase\.|spectrum\.")  # multiplied by places up to 229: half precision would turn them by 0.3 rad
+FULL = re.compile(r"phase\.|spectrum\.")  # half precision would cause a phase error of 0.3 rad (indices go up to 229)
 
 
 def our_name(name: str) -> str:
-    """Our name of a published tensor; "" for one that is not needed. Raises ValueError for an unknown one.
+    """Our name of a published tensor; "" if it is not needed. Raises ValueError for an unknown name.
 
     >>> our_name("backbone.encoderLayers.2.mhaBlockT.module.q_proj_weight")
     'blocks.2.over_time.query.weight'
@@ -83,7 +84,7 @@ def converted(published: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def published_weights() -> dict[str, Tensor]:
-    """The tensors of the installed package. Raises FileNotFoundError where it is not installed."""
+    """The tensors of the installed package. Raises FileNotFoundError if it is not installed."""
     found = find_spec("transkun")
     if found is None or found.origin is None:
         raise FileNotFoundError("transkun is not installed; pip install --no-deps transkun==2.0.1")

@@ -1,7 +1,7 @@
 """Banks of piano notes for training renders: from a SoundFont, from a folder of recorded notes, or from physics.
 
-A bank is what `engine.sound.sampler` plays. Those of real pianos come with their own licence and stay outside the
-repository (see the model card of the codec for the list).
+`engine.sound.sampler` plays banks. Banks of real pianos have their own licences and are not in the repository (the
+model card of the codec lists them).
 
     python -m training.assets.note_banks soundfont /usr/share/sounds/sf2/TimGM6mb.sf2 data/banks/timgm
     python -m training.assets.note_banks recordings FOLDER_OF_OGG data/banks/salamander
@@ -56,14 +56,14 @@ def from_soundfont(path: Path, folder: Path, velocities: tuple[int, ...] = (24, 
             synth.noteoff(0, key)
             synth.system_reset()
             synth.program_select(0, font, 0, 0)
-            level = 40 * np.log10(127 / velocity)  # of the sampler's own law, taken off so that the SoundFont's remains
+            level = 40 * np.log10(127 / velocity)  # the sampler's velocity law, removed so that the SoundFont's remains
             notes.append((key, edges[layer], edges[layer + 1] - 1, *_fit(sound, level)))
     synth.delete()
     write_bank(folder, notes)
 
 
 def _fit(sound: NDArray, extra_db: float = 0.0) -> tuple[NDArray[np.float32], float]:
-    """Cut the start and the silent end, bring the peak to 0.9; returns the sound and the gain that undoes this."""
+    """Trim start and silent end, normalise the peak to 0.9; returns the sound and the inverse gain."""
     peak = max(float(np.abs(sound).max()), 1e-6)
     first = int(np.argmax(np.abs(sound) > 0.02 * peak))
     last = len(sound) - int(np.argmax(np.abs(sound[::-1]) > 2.5e-4 * peak))
@@ -90,7 +90,7 @@ def from_recordings(source: Path, folder: Path) -> None:
 
 def from_strings(folder: Path, seed: int, layers: int = 4) -> None:
     """Stiff strings struck by a hammer (modal synthesis): partials f_n = n f0 sqrt((1 + B n^2) / (1 + B)), two-stage
-    decay from detuned strings, a hammer whose blow is shorter when harder. Each seed is another instrument.
+    decay of detuned strings, shorter hammer contact at higher velocity. Each seed is a different instrument.
     """
     g = np.random.default_rng(seed)
     stiff, loss, strike = 2 ** g.uniform(-1, 1.3), 2 ** g.uniform(-0.8, 0.8), g.uniform(0.09, 0.15)

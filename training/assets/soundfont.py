@@ -1,8 +1,8 @@
 """Write a SoundFont with Ogg Vorbis samples (SF3), the form that fluidsynth reads.
 
 The layout is SoundFont 2.04 (Creative, 2006): a RIFF file with three lists, INFO (names and credits), sdta (the samples
-one after another) and pdta (nine tables that say which sample sounds for which key and velocity). SF3 differs in two
-points: each sample is a complete Ogg Vorbis stream whose start and end are byte offsets, and bit 4 of its type says so.
+one after another) and pdta (nine tables that map keys and velocities to samples). SF3 differs in two
+points: each sample is a complete Ogg Vorbis stream whose start and end are byte offsets, and bit 4 of its type is set.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ VELOCITY_FALLING = 0x0102  # velocity, unipolar, 127 -> 0 and 0 -> 1
 VELOCITY_SWITCH = 0x0C02  # velocity, on or off at 64
 PEDAL_RISING = 0x00C0  # controller 64, unipolar, 0 -> 0 and 127 -> 1
 
-ATTENUATION_PER_DB = 25  # the text says 10 centibels; EMU hardware, and players since, take 0.4 of what is written
+ATTENUATION_PER_DB = 25  # 10 centibels by the standard, but EMU hardware and later players apply only 0.4 of the value
 MONO_VORBIS = 0x11
 
 
 @dataclass(frozen=True)
 class Zone:
-    """One sample and where it sounds.
+    """One sample with its keys and velocities.
 
     samples         (num_samples,) float in [-1, 1]
     root_key        MIDI key at which it sounds unchanged
     keys            lowest and highest MIDI key
     velocities      lowest and highest velocity
-    attenuation_db  taken off at velocity 127, 0 or more
-    release_sec     seconds for the 100 dB after the damper falls
-    tune_cents      added to the pitch
+    attenuation_db  attenuation at velocity 127, at least 0
+    release_sec     decay time of 100 dB after the damper falls
+    tune_cents      tuning correction
     """
 
     samples: NDArray[np.float64]
@@ -55,7 +55,9 @@ def timecents(seconds: float) -> int:
 
 
 def encode_vorbis(samples: NDArray, sample_rate: int, quality: float) -> bytes:
-    """One mono Ogg Vorbis stream, quality 0 (small) to 1; in parts of a second: one long call can crash libsndfile."""
+    """One mono Ogg Vorbis stream, quality 0 (small) to 1, encoded in parts of a second (longer calls can crash
+    libsndfile).
+    """
     data = io.BytesIO()
     with soundfile.SoundFile(data, "w", sample_rate, 1, "VORBIS", format="OGG", compression_level=1 - quality) as file:
         for start in range(0, len(samples), sample_rate):
@@ -75,8 +77,8 @@ def write_sf3(
     """A SoundFont of one preset (bank 0, program 0) and one instrument.
 
     info                    RIFF names to text: ICOP copyright, IENG engineer, ICMT comment
-    softer_is_darker_cents  how far the low-pass filter falls from velocity 127 to 0
-    half_pedal_timecents    how much longer the release is per full pedal travel; below 64 the pedal only damps less
+    softer_is_darker_cents  decrease of the low-pass cutoff from velocity 127 to 0
+    half_pedal_timecents    increase of the release time per full pedal travel; applies below pedal 64
     """
     streams = [encode_vorbis(z.samples, sample_rate, quality) for z in zones]
     ends = np.cumsum([len(s) for s in streams])
@@ -90,7 +92,8 @@ def write_sf3(
     ) + struct.pack("<20sIIIIIBbHH", b"EOS", *[0] * 9)  # fmt: skip
 
     modulators = [  # source, destination, amount, amount source, transform
-        # By default soft notes lose treble, which layers do better: set, or silenced, in both spellings players know.
+        # The default modulator darkens soft notes; layers do this better. Set it, or disable it, in both forms that
+        # players support.
         (VELOCITY_FALLING, FILTER_CUTOFF, -softer_is_darker_cents, 0, 0),
         (VELOCITY_FALLING, FILTER_CUTOFF, 0, VELOCITY_SWITCH, 0),
         (PEDAL_RISING, RELEASE, half_pedal_timecents, 0, 0),
@@ -138,7 +141,7 @@ def _chunk(tag: bytes, data: bytes) -> bytes:
 
 
 def _text(value: str) -> bytes:
-    """Text as INFO wants it: at most 256 bytes, one or two zeros at the end that make it even."""
+    """Text for INFO: at most 256 bytes, padded with one or two zeros to an even length."""
     text = value.encode()[:254] + b"\0"
     return text + bytes(len(text) % 2)
 

@@ -1,9 +1,9 @@
-"""How fast the published sizes of MIDI-VALLE are here, with cached decoding and int8 layers; random weights.
+"""Speed of MIDI-VALLE at the published sizes, with a KV cache and int8 layers; random weights.
 
     python -m training.bench.midi_valle [--seconds 3] [--threads 1] [--float]
 
-RTF is seconds of work for a second of sound. "cpu" is this process's processor time, which other work on the machine
-does not change much; "wall" is what a clock shows.
+RTF is seconds of work for a second of sound. "cpu" is the processor time of this process, which other work on the
+machine changes little; "wall" is elapsed time.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PROMPT_FRAMES = 150
 
 
 def timed(work: Callable[[], Any], seconds: float) -> tuple[Any, dict[str, float]]:
-    """What `work` returns, and its real-time factors for `seconds` of sound."""
+    """Result of `work`, and its real-time factors for `seconds` of sound."""
     wall, cpu = time.perf_counter(), time.process_time()
     result = work()
     return result, {

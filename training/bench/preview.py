@@ -1,4 +1,4 @@
-"""How fast the preview is. `python training/bench/preview.py [PERFORMANCE.mid]` prints one line per piano."""
+"""Speed of the preview: `python training/bench/preview.py [PERFORMANCE.mid]` prints one line per piano."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from engine.sound.preview import Preview
 
 
 def usual_performance(seconds: float = 120.0, notes_per_second: float = 8.0) -> Performance:
-    """Chance notes, as many a second as in a usual piece, with the pedal changed every second."""
+    """Random notes at a typical density, with a pedal change every second."""
     rng = np.random.default_rng(0)
     n = int(seconds * notes_per_second)
     pedal_sec = np.arange(0, seconds, 0.5)

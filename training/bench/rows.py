@@ -30,7 +30,7 @@ class Row:
 
 
 def timed(run: Callable[[], Any], times: int = 5) -> tuple[float, Any]:
-    """Median milliseconds of several runs, and what the last one returned."""
+    """Median milliseconds of several runs, and the last result."""
     taken, result = [], None
     for _ in range(times):
         began = time.perf_counter()

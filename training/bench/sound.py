@@ -1,4 +1,4 @@
-"""How fast is the renderer here? `python -m training.bench.sound` prints rows that `make bench` has, too."""
+"""Speed of the renderer: `python -m training.bench.sound` prints the sound rows of `make bench`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PIECE = "chopin_etude_25_2_Karpeyev02.mid"
 
 
 def longer(played: Performance, seconds: float) -> Performance:
-    """The performance again and again until it lasts `seconds`."""
+    """The performance, repeated to at least `seconds`."""
     every = played.end_sec + 0.5
     times = np.arange(int(np.ceil(seconds / every)))
     shift = np.repeat(times, len(played)) * every

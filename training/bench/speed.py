@@ -1,4 +1,4 @@
-"""How fast is it here? `python -m training.bench` prints one table; goals are for two cores of 2020 or later.
+"""Speed of the product: `python -m training.bench` prints one table; goals are for two cores of 2020 or later.
 
 Every row is the median of several runs on the pieces of tests/data, with the models and pianos that are shipped.
 """
@@ -47,7 +47,7 @@ def reading() -> list[Row]:
     rows = [Row("import the engine", imported / 1000, "s", 5)]
     for name in ("bach_fugue_846.mxl", "bach_fugue_846.mid", "chopin_prelude_28_7.krn"):
         data = (PIECES / name).read_bytes()
-        open_score(data, name)  # the reading child starts
+        open_score(data, name)  # starts the reader subprocess
         taken, score = timed(lambda data=data, name=name: open_score(data, name), 3)
         rows.append(Row(f"read {name}, {len(score)} notes", taken, "ms"))
     taken, _ = timed(lambda: write_musicxml(score), 3)

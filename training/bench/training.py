@@ -1,9 +1,9 @@
 """Speed of training, before and after: `python -m training.bench.training --packs data [--only composer-v1 ...]`.
 
-Each model is trained for a few steps by its own command on its own pack, once as training began ("before": eager, the
-system's allocator) and once as it runs now ("after": compiled layers, an allocator that keeps its buffers). Speeds are
-per second of processor time of one core, so that other processes disturb little. The product rate is that of bfloat16
-matrix products of 2048 by 2048, measured in the same process. A model whose pack is missing is left out.
+Each model is trained for a few steps by its own command on its own pack, once as before ("before": eager, the system's
+allocator) and once with the current settings ("after": compiled layers, an allocator that keeps its buffers). Speeds
+are per second of processor time of one core, so that other processes have little influence. The product rate is that
+of bfloat16 matrix products of 2048 by 2048, measured in the same process. A model whose pack is missing is left out.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class Job:
     module   the training command
     pack     its pack's name
     options  of the command
-    unit     what `count` counts
-    compiled  whether its layers are compiled as it runs now; where compiling slows a model down, they are not
+    unit     unit of `count`
+    compiled  whether its layers are compiled by default; not if compiling makes the model slower
     """
 
     module: str
@@ -100,7 +100,7 @@ def product_rate() -> float:
 
 
 def measure(name: str, packs: Path, compiled: bool) -> dict[str, float]:
-    """Train one model for a few steps in this process; its command's own `train` is replaced by the clock."""
+    """Train one model for a few steps in this process; the `train` of its command is replaced by a timed loop."""
     job = JOBS[name]
     module = importlib.import_module(job.module)
     found: dict[str, float] = {}
@@ -132,7 +132,7 @@ def measure(name: str, packs: Path, compiled: bool) -> dict[str, float]:
 
 
 def in_a_process(name: str, packs: Path, compiled: bool) -> dict[str, float]:
-    """`measure` in a process of its own, with the allocator that belongs to it."""
+    """`measure` in a separate process, with the allocator under test."""
     env = {k: v for k, v in os.environ.items() if k != "GLIBC_TUNABLES"} | {"OMP_NUM_THREADS": "1"}
     if not compiled:
         env["GLIBC_TUNABLES"] = ""  # reserve_memory then leaves the allocator as it is

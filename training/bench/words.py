@@ -1,4 +1,4 @@
-"""Count words of a private dialect in what people read: `python -m training.bench.words [REVISION] [--list]`.
+"""Count listed words in documents, messages and comments: `python -m training.bench.words [REVISION] [--list]`.
 
 Four kinds of text: documents (README, CHANGELOG, docs/, model cards), strings of the code (page texts, errors, help of
 the command line), docstrings, and comments. Identifiers are not counted.
@@ -23,7 +23,7 @@ _WORD = re.compile(rf"(?<![\w`-])({'|'.join(WORDS)})s?(?![\w`(=-])", re.IGNORECA
 
 
 def texts(name: str, source: str) -> Iterator[tuple[str, str]]:
-    """(kind, text) of what people read in a file; kinds as in the first line."""
+    """(kind, text) of the prose in a file."""
     if _DOCUMENTS.fullmatch(name):
         yield "documents", source
     elif name.endswith((".html", ".js")) and name.startswith("studio/"):

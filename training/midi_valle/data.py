@@ -43,7 +43,7 @@ MAX_COST, QUADRATIC = 200.0, 10.0
 
 @dataclass(frozen=True)
 class CorpusRecording:
-    """One performance of a corpus: files, what it is a performance of, and its split ("" when the corpus has none)."""
+    """One performance of a corpus: files, work, and split ("" if the corpus has none)."""
 
     name: str
     midi: Path
@@ -53,9 +53,9 @@ class CorpusRecording:
 
 
 def recordings(layout: str, root: Path, by_work: bool = True) -> list[CorpusRecording]:
-    """The recordings of a corpus that have both files. Raises BadInput when there are none.
+    """The recordings of a corpus that have both files. Raises BadInput if there are none.
 
-    by_work  every work in one split, whatever the corpus says
+    by_work  assign splits by work; overrides the corpus
     """
     found = list({"atepp": _atepp, "maestro": _maestro, "pijama": _pijama}[layout](root))
     found = [r for r in found if r.midi.is_file() and r.audio.is_file()]
@@ -143,7 +143,7 @@ def segments(recording: CorpusRecording, codec: PianoEncodec, published: bool) -
 
 
 def write_pack(found: list[CorpusRecording], codec: PianoEncodec, path: Path, published: bool, about: str) -> int:
-    """Write the pack; returns how many segments it holds. Each has the number of its recording and of its split."""
+    """Write the pack; returns the number of segments. Each has the indices of its recording and split."""
     notes, codes, owner, split = list[NDArray](), list[NDArray](), list[int](), list[int]()
     for number, recording in enumerate(found):
         for piece in segments(recording, codec, published):
@@ -163,7 +163,7 @@ def write_pack(found: list[CorpusRecording], codec: PianoEncodec, path: Path, pu
 
 
 class SegmentCorpus:
-    """One split of a pack, to draw micro-batches from.
+    """One split of a pack, as a source of micro-batches.
 
     spliced  each item is three seconds of a neighbouring segment followed by a target that fits 20 s beside it, as at
              inference (W9, W10); else whole segments, as published

@@ -1,7 +1,7 @@
-"""The losses of MIDI-VALLE's two decoders, as published and mended, in its four prefix modes.
+"""The losses of MIDI-VALLE's two decoders, as published and corrected, in its four prefix modes.
 
-Spec F.2 and the released `VALLE.forward`: sums of cross-entropies over a micro-batch. The published AR loss also counts
-padded frames, which must be answered with EOS; mended, padding is left out and the sum divided by the frames.
+As in the released `VALLE.forward`: sums of cross-entropies over a micro-batch. The published AR loss includes padded
+frames, with EOS as their target; the corrected one excludes padding and is divided by the number of frames.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MAX_PROMPT = 150  # frames
 
 @dataclass(frozen=True)
 class Sums:
-    """A summed loss, over how many codes, and what the published recipe multiplies it by."""
+    """A summed loss, its number of codes, and its factor in the published recipe."""
 
     loss: Tensor
     count: Tensor
@@ -53,7 +53,7 @@ def nar_sums(
     """One finer codebook over all frames after the prompt, by the model's prefix mode.
 
     codebook    1 to 3; training draws one for every micro-batch
-    random  where modes 1 and 2 draw their prompts from
+    random  random generator for the prompts of modes 1 and 2
     The published loss is multiplied by (all frames) / (all frames - prompt frames) in modes 0 to 2.
     """
     mode, size, codebooks = model.config.prefix_mode, model.config.codebook_size, model.config.num_codebooks
@@ -108,10 +108,10 @@ def random_slices(
 def losses(
     model: Valle, batch: dict[str, Tensor], stage: int, codebook: int, random: torch.Generator | None, published: bool
 ) -> dict[str, Tensor]:
-    """What is minimised ("loss"), and nats a code of both decoders.
+    """The minimised "loss", and nats a code of both decoders.
 
     stage  0 both decoders, 1 AR alone, 2 NAR alone
-    Published: the sum (of both, halved, in stage 0). Mended: the mean over the codes that are asked for.
+    Published: the sum (of both, halved, in stage 0). Corrected: the mean over the target codes.
     """
     out: dict[str, Tensor] = {}
     parts = list[Sums]()

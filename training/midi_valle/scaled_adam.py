@@ -31,10 +31,10 @@ def eden(batch: int, epoch: float, warm_up: int = 20, batches: float = 5000, epo
 class ScaledAdam(torch.optim.Optimizer):
     """Adam with steps of rate times each tensor's own size; scales are learned in log space.
 
-    clipping_scale   gradients are clipped at so many medians of their norm over the last `clipping_period` steps; a
-                     norm weighs every tensor by its own root mean square. None for no clipping
-    clip_all         clip what moves the tensors too. The published code clips only the gradients of the scales, as
-                     the clipped gradient is not handed on (False)
+    clipping_scale   gradients are clipped at this multiple of the median norm over the last `clipping_period` steps; in
+                     the norm, each tensor is weighted by its root mean square. None for no clipping
+    clip_all         clip the gradients of the tensors too. The published code clips only those of the scales, because
+                     it does not pass on the clipped gradient (False)
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class ScaledAdam(torch.optim.Optimizer):
         return loss
 
     def _clip(self, group: dict[str, Any], params: list[nn.Parameter], grads: list[Tensor]) -> float:
-        """What the gradients are multiplied by: 1, or less where their norm is over the threshold."""
+        """Factor of the gradients: 1, or less if their norm exceeds the threshold."""
         if group["clipping_scale"] is None or not params or "step" not in self.state[params[0]]:
             return 1.0
         parts = [(g * (self.state[p]["rms"] if p.numel() > 1 else 1.0)).square().sum() for p, g in zip(params, grads)]
@@ -103,7 +103,7 @@ class ScaledAdam(torch.optim.Optimizer):
         state["step"] = step + 1
 
     def _rescale(self, group: dict[str, Any], p: nn.Parameter, state: dict[str, Any]) -> None:
-        """Learn the tensor's scale: an Adam step on s where the tensor is exp(s) times what it is."""
+        """Update the tensor's scale: an Adam step on s, with the tensor multiplied by exp(s)."""
         beta1, beta2 = group["betas"][0], group["betas"][1] ** SIZE_PERIOD
         rate, grads = group["lr"] * SCALAR_RATE, state["scale_grads"]
         state["scale_square"].mul_(beta2).add_((1 - beta2) * grads.square().mean())

@@ -1,12 +1,12 @@
 """Train MIDI-VALLE's decoders on a pack of segments (training.midi_valle.data).
 
-    python -m training.midi_valle.train --pack data/valle-v1.npz --out runs/valle            mended
+    python -m training.midi_valle.train --pack data/valle-v1.npz --out runs/valle            corrected
     torchrun --nproc_per_node 2 -m training.midi_valle.train --published ...                 as published
 
 --published: ScaledAdam and Eden, 0.05, losses summed, eight micro-batches of 200 s an update, float32, whole segments,
-prefix mode 1, dropout 0.1. Mended: AdamW 3e-4 with a cosine, bfloat16, losses by code without padding, and items that
-begin with three seconds of a neighbouring segment, as every rendering does. OUT/last.pt is the state, resumed from;
-OUT/bundle the decoders as a folder for the `paper` profile.
+prefix mode 1, dropout 0.1. Corrected: AdamW 3e-4 with a cosine, bfloat16, losses by code without padding, and items
+that begin with three seconds of a neighbouring segment, as in rendering. OUT/last.pt is the state, resumed from;
+OUT/bundle has the decoders as a folder for the `paper` profile.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ NOTE_TABLES = "feat_emb."
 class ValleRun:
     """Decoders in training: gradients of `accumulate` micro-batches make one update. `step` counts micro-batches.
 
-    stage  0 trains all; 1 and 2 only what is named ar_ or nar_. The released code leaves the notes' tables out of
-           both (they stay as they were drawn); here they are trained with either, unless `published`
+    stage  0 trains all; 1 and 2 only parameters named ar_ or nar_. The released code trains the embeddings of notes in
+           neither (they keep their initial values); here they are trained in both, unless `published`
     """
 
     def __init__(self, model: Valle, args: argparse.Namespace, device: str, epoch_batches: int) -> None:
@@ -72,7 +72,7 @@ class ValleRun:
     def learn(
         self, batch: Batch, terms: Callable[[nn.Module, Batch], Batch], share: float, ema: float, done: bool
     ) -> tuple[dict[str, float], bool]:
-        """One micro-batch; the optimizer moves at every `accumulate`-th. Returns the loss terms and whether to stop."""
+        """Train on one micro-batch; the optimizer steps after `accumulate` of them. Returns losses, whether to stop."""
         batch = {k: v.to(self.device, non_blocking=True) for k, v in batch.items()}
         self.model.train()
         with torch.autocast(self.device.split(":")[0], dtype=torch.bfloat16, enabled=not self.args.published):

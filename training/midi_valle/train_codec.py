@@ -1,12 +1,12 @@
-"""Train Piano-Encodec on the sound pack: six losses in balance, the adversarial ones from a later share of the run on.
+"""Train Piano-Encodec on the sound pack: six balanced losses, the adversarial ones from a later share of the run on.
 
     python -m training.midi_valle.train_codec --pack data/sound-v1 --size compact --out runs/encodec --minutes 240
     torchrun --nproc_per_node 2 -m training.midi_valle.train_codec ...
 
 The recipe is audiocraft's (see training.sound.codec_losses): Adam 3e-4 with betas 0.5 and 0.9, crops of one second,
-running mean of the weights. `--adversarial-from 0.67` leaves out the discriminator for the first two thirds: it costs
-more than the codec. To fine-tune a codec, give its imported folder as --start; then 1e-4 and crops of two seconds do
-well. The first twentieth of the run has no quantiser, until there is something to quantise. OUT/last.pt is the state,
+running mean of the weights. `--adversarial-from 0.67` omits the discriminator in the first two thirds: it costs more
+than the codec. To fine-tune a codec, pass its imported folder as --start; then use 1e-4 and crops of two seconds. The
+first twentieth of the run has no quantiser, until the encoder is trained. OUT/last.pt is the state,
 resumed from; OUT/bundle the codec as a folder that `PianoEncodec`s are opened from.
 """
 
@@ -55,7 +55,7 @@ QUIET = 1e-3  # crops whose peak is below this are drawn again
 
 
 class SplitSound:
-    """The sound of one split of a pack (training.sound.make_pack), to cut crops from."""
+    """The sound of one split of a pack (training.sound.make_pack), as a source of crops."""
 
     def __init__(self, folder: Path, split: str, limit: int = 0) -> None:
         with np.load(folder / "index.npz") as index:
@@ -68,7 +68,7 @@ class SplitSound:
             raise ValueError(f"the pack {folder} has no {split} clips; make them with training.sound.make_pack")
 
     def crop(self, rng: np.random.Generator, num_samples: int) -> NDArray[np.float32]:
-        """(num_samples,) from a random place, longer clips more often; a short clip is filled up with silence."""
+        """(num_samples,) from a random position, longer clips more often; a short clip is padded with silence."""
         share = self.stop - self.start
         clip = int(rng.choice(len(share), p=share / share.sum()))
         at = int(self.start[clip] + rng.integers(0, max(int(share[clip]) - num_samples, 0) + 1))
@@ -159,7 +159,7 @@ class CodecRun:
         self.step += 1
         follow(
             self.average, self.model, min(ema, (1 + self.step) / (10 + self.step))
-        )  # the codebooks are means already
+        )  # the codebooks are moving averages already
         figures |= {k: float(v.detach()) for k, v in losses.items()} | {"commitment": float(heard.commitment.detach())}
         return figures, stop
 

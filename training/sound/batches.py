@@ -1,4 +1,4 @@
-"""Batches for the renderer: a target and a prompt from different clips of one session."""
+"""Batches for the renderer: target and prompt from different clips of one session."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ class CodePack:
         return self.z["codes"][at : at + frames].astype(np.int64)
 
     def guide(self, clip: int, start: int, frames: int) -> NDArray[np.int64]:
-        """The codes of the clip's guide, of `training.sound.prepare_guides`."""
+        """The codes of the clip's guide, from `training.sound.prepare_guides`."""
         at = int(self.frame_ptr[clip]) + start
         return np.asarray(self.guides[at : at + frames], np.int64)
 
     def guide_sound(self, clip: int, start: int, frames: int) -> NDArray[np.float32]:
-        """(640 frames,) samples of the clip's sketch."""
+        """(640 frames,) samples of the clip's guide."""
         at = (int(self.frame_ptr[clip]) + start) * HOP
         return (self.guide_samples[at : at + frames * HOP] / 32768).astype(np.float32)
 
@@ -64,7 +64,7 @@ class CodePack:
         return note_frames(self.performance(clip), FRAME_RATE, start, frames)
 
     def sessions(self, split: str) -> list[NDArray[np.int64]]:
-        """The clips of each session of this split that has two or more."""
+        """The clips of each session of this split with at least two clips."""
         rows = np.flatnonzero((self.split == split) & (np.diff(self.frame_ptr) > PROMPT[1]))
         groups = [rows[self.session[rows] == s] for s in np.unique(self.session[rows])]
         return [g for g in groups if len(g) > 1]
@@ -129,8 +129,8 @@ class Batches:
         }
 
     def _known(self) -> NDArray[np.bool_]:
-        """(frames,) which frames the model is shown: none, or for decoding in several passes a past, often a future,
-        and part of what lies between.
+        """(frames,) flags of the frames given to the model: none, or, for decoding in several passes, a past, often a
+        future, and a part of the frames between.
         """
         g, count = self.random, self.frames
         known = np.zeros(count, bool)

@@ -1,5 +1,4 @@
-"""What a codec is trained on: six losses on its sound, the discriminator of the adversarial two, and the balancer of
-all.
+"""Training losses of a codec: six losses on its output, the discriminator of the adversarial two, and the balancer.
 
 EnCodec (Défossez et al. 2022, arXiv 2210.13438, sections 3.3 and 3.4) with the numbers of audiocraft's compression
 recipe: weights 4 adversarial, 4 feature, 0.1 waveform, 0 mel, 2 multi-scale mel, 0 SI-SNR.
@@ -157,7 +156,7 @@ def generator_losses(discriminator: Discriminator, fake: Tensor, real: Tensor) -
 
 
 class Balancer:
-    """Gives each loss its share of the gradient at the codec's output, whatever its scale.
+    """Gives each loss its share of the gradient at the codec's output, independent of its scale.
 
     With g_i the gradient of loss i with respect to the sound, n_i the running mean of its norm (mean over the batch of
     the norm of each item) and w_i its weight, the sound receives sum_i g_i / n_i * w_i / sum(w) (EnCodec, section 3.4).

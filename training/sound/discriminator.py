@@ -1,8 +1,7 @@
-"""A spectrogram discriminator, for a decoder that predicts log magnitudes: what a distance alone leaves blurred, it
-notices.
+"""Spectrogram discriminator (adversarial loss) for a decoder that predicts log magnitudes.
 
-A mean distance is least for the middle of all that could sound, which no piano ever plays. The discriminator gets log
-magnitudes beside those of the notes' guide and learns to separate true ones from decoded ones (hinge loss). The decoder
+A mean distance is minimal for the average of all possible sounds, which is blurred. The discriminator gets log
+magnitudes and those of the notes' guide and learns to separate real from decoded ones (hinge loss). The decoder
 is trained on the distance, the discriminator's logits and its features, each with a share of the gradient (EnCodec,
 Défossez et al. 2022, arXiv 2210.13438, sections 3.3 and 3.4; convolutions over time and frequency as in its STFT
 discriminator).
@@ -23,7 +22,7 @@ from training.sound.codec_losses import Balancer
 
 BETAS = (0.5, 0.9)
 SHARES = {"distance": 1.0, "feature": 0.6, "adversarial": 0.3}
-ALONE = 30  # steps in which the discriminator learns and is not yet listened to
+ALONE = 30  # steps in which only the discriminator is trained
 # (channels, kernel, stride), each over (time, frequency)
 LAYERS = (
     (16, (3, 9), (1, 4)),
@@ -35,7 +34,7 @@ LAYERS = (
 
 
 class SpectrumDiscriminator(nn.Module):
-    """Log magnitudes (B, T, BINS) and the sketch's -> logits (B, 1, T / 4, bands), and what each layer saw."""
+    """Log magnitudes (B, T, BINS) and the guide's -> logits (B, 1, T / 4, bands), and the features of each layer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,9 +54,9 @@ class SpectrumDiscriminator(nn.Module):
 
 
 class AdversarialTraining:
-    """The discriminator in training, beside a decoder; `weigh` makes the decoder's loss.
+    """A discriminator in training, for a decoder; `weigh` computes the decoder's loss.
 
-    floor  log magnitude below which nothing is told apart
+    floor  minimum log magnitude; lower values are raised to it
     """
 
     def __init__(self, rate: float, device: str, floor: float) -> None:
@@ -66,7 +65,7 @@ class AdversarialTraining:
         self.balancer = Balancer(SHARES, decay=0.99)
 
     def weigh(self, log: Tensor, guide: Tensor, true: Tensor) -> dict[str, Tensor]:
-        """Teach the discriminator once; "loss", whose gradient is the balanced one, and figures.
+        """Train the discriminator for one step; returns "loss", with the balanced gradient, and figures.
 
         log, guide, true  (B, T, BINS) log magnitudes: decoded, of the guide, of the recording
         """
@@ -89,7 +88,7 @@ class AdversarialTraining:
         return {"loss": (gradient * log).sum()} | {k: v.detach() for k, v in figures.items()}
 
     def _teach(self, fake: Tensor, guide: Tensor, true: Tensor) -> Tensor:
-        """One step of the discriminator; returns how much surer it is of the true ones, in logits."""
+        """One step of the discriminator; returns its mean logit difference between real and decoded."""
         (a, _), (b, _) = self.discriminator(fake, guide), self.discriminator(true, guide)
         loss = F.relu(1 + a.float()).mean() + F.relu(1 - b.float()).mean()
         self.optimizer.zero_grad(set_to_none=True)

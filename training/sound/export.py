@@ -19,7 +19,7 @@ KINDS = {"codec": ("piano codec", "train_piano_codec"), "renderer": ("renderer",
 
 
 def weights(kind: str, out: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """What is published of averaged weights: without what only training needs."""
+    """The averaged weights without the parts used only in training."""
     if kind == "codec":
         codebooks = [out.pop(k) for k in sorted(out) if k.endswith(".codebook")]
         return {k: v for k, v in out.items() if not k.startswith("quantiser.")} | {"books": torch.stack(codebooks)}

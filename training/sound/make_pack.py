@@ -1,8 +1,8 @@
-"""The sound pack: performances rendered on many pianos in many rooms, and real recordings, as the sound models' data.
+"""Make the sound pack, the data of the sound models: performances rendered on many pianos and rooms, and recordings.
 
 A *session* is one instrument in one room through one microphone chain: several clips of different pieces, so that a
 prompt and a target can be taken from one session. Renders come from note banks (`training.assets.note_banks`), with
-random tuning, tone, room, noise and level; the notes of the real recordings are what a transcriber heard.
+random tuning, tone, room, noise and level; the notes of the real recordings are transcriptions.
 
     python -m training.sound.make_pack --out data/sound-v1 --hours 14 --banks data/banks/timgm ... \\
         --maestro maestro-compact.npz --real DIR --real-midi DIR
@@ -29,8 +29,8 @@ from engine.sound.sampler import SAMPLE_RATE, Bank, play
 from training.sound.tone import tone
 
 HELD_OUT = ("satie_gymnopedie1", "bach_wtc1_prelude05", "bach_wtc1_fugue10", "bach_wtc1_prelude01")
-LEAD_IN = 4.0  # seconds rendered before a clip starts, so that what sounds on into it is heard
-BLOCK_SEC = 16.0  # of a real recording that makes one clip
+LEAD_IN = 4.0  # seconds rendered before a clip starts, for notes that sound on into it
+BLOCK_SEC = 16.0  # clip length for a real recording
 
 
 class Maestro:
@@ -99,7 +99,7 @@ def session(args: tuple) -> list[tuple[NDArray[np.int16], Performance]]:
     count = len(response) + 4096
     size = 1 << (count - 1).bit_length()
     response = np.fft.irfft(np.fft.rfft(response, size) * tone(g, size, SAMPLE_RATE), size)
-    response = np.roll(response, 2048)[: min(count, size)].astype(np.float32)  # zero-phase tone rings before, too
+    response = np.roll(response, 2048)[: min(count, size)].astype(np.float32)  # a zero-phase filter also rings before
     hiss = 10 ** (g.uniform(-85, -50) / 20) if g.random() < 0.5 else 10 ** (-90 / 20)
     peak, gain_v, transposes = 10 ** (g.uniform(-18, -1) / 20), g.uniform(0.8, 1.2), g.random() < 0.35
     made, loudest = [], 1e-6
@@ -245,7 +245,7 @@ def main() -> None:
         (args.seed * 100003 + i, args.banks[i % len(args.banks)], args.maestro, args.split, args.clips, 12.0, 20.0)
         for i in range(count)
     ]
-    jobs.sort(key=lambda job: str(job[1]))  # a worker keeps a bank's notes in memory
+    jobs.sort(key=lambda job: str(job[1]))  # workers cache the notes of a bank
     with ProcessPoolExecutor(args.workers) as pool:
         for i, clips in enumerate(pool.map(session, jobs, chunksize=8)):
             for sound, notes in clips:

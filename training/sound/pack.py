@@ -1,4 +1,4 @@
-"""Reading the sound pack of `training.sound.make_pack`: crops of sound with their notes, frame by frame."""
+"""Reader of the sound pack of `training.sound.make_pack`: crops of sound with their notes, frame by frame."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class SoundPack:
         return len(self.session)
 
     def frames(self, clip: int) -> int:
-        """How many whole frames of 640 samples the clip has."""
+        """Number of whole frames of 640 samples in the clip."""
         return int(self.clip_ptr[clip + 1] - self.clip_ptr[clip]) // HOP
 
     def clips(self, split: str) -> NDArray[np.int64]:

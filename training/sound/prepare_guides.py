@@ -1,4 +1,4 @@
-"""Make the guide signal of every clip of a code pack (`engine.sound.guide`): beside it, the guides' codes and sound.
+"""Make the guide signal of every clip of a code pack (`engine.sound.guide`); writes its codes and sound.
 
 PACK.sketches.npy  (frames, K) int16
 PACK.sketches.i16  (640 frames,) int16 samples, mono, 32 kHz

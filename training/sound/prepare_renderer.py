@@ -1,12 +1,12 @@
-"""Encode a sound pack with a frozen codec: codes and notes, all that the renderer's training reads.
+"""Encode a sound pack with a frozen codec: the codes and notes for the renderer's training.
 
-Every session is brought to the level of a prompt in the studio (`engine.sound.spectra.LEVEL_DB`).
+Every session is levelled like a prompt in the studio (`engine.sound.spectra.LEVEL_DB`).
 
     OMP_NUM_THREADS=1 python -m training.sound.prepare_renderer --pack data/sound-v2 --codec runs/piano-codec-v2 \\
         --out data/renderer-v3.npz
 
-codes (frames, K) int16 of all clips one after the other, frame_ptr (c + 1,), gain (c,) by which a clip was multiplied
-before, the codebooks (K, size, latent) and the columns of the sound pack's index (session, piano, split, notes, pedal).
+codes (frames, K) int16 of all clips one after the other, frame_ptr (c + 1,), gain (c,) of each clip before
+encoding, codebooks (K, size, latent) and the columns of the sound pack's index (session, piano, split, notes, pedal).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def codec_of(run: Path) -> PianoCodec:
 
 
 def session_gains(pack: SoundPack) -> NDArray[np.float32]:
-    """(c,) what to multiply each clip with: one number a session, the median of what levels its clips."""
+    """(c,) gain of each clip: one value per session, the median of the gains that level its clips."""
     each = np.array([level_gain(pack.sound(c, 0, pack.frames(c)), SAMPLE_RATE) for c in range(len(pack))])
     gains = np.zeros(len(pack), np.float32)
     for session in np.unique(pack.session):

@@ -1,4 +1,4 @@
-"""The colour of a random microphone chain."""
+"""Frequency response of a random microphone chain."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ def tone(g: np.random.Generator, size: int, sample_rate: float) -> NDArray[np.fl
     db = g.normal(0, 1.3) * octave
     for _ in range(3):
         db += g.normal(0, 3.5) * np.exp(-0.5 * ((octave - g.uniform(-4, 4)) / g.uniform(0.3, 1.3)) ** 2)
-    if g.random() < 0.15:  # an old or a cheap chain loses its treble
+    if g.random() < 0.15:  # low-pass of an old or cheap chain
         db -= 12 * np.clip(octave - g.uniform(1.5, 3.0), 0, None)
     return (10 ** (np.clip(db, -30, 18) / 20)).astype(np.float32)

@@ -20,16 +20,16 @@ from training.core.loop import Run, add_arguments, join_processes, train
 from training.sound.pack import HOP, SoundPack
 from training.sound.tone import tone
 
-FREE_STEPS = 250  # before the codebooks are laid out, by k-means, over what the encoder then says
-REAL_SHARE = 0.25  # of the crops are recordings: there are 20 minutes of them, and hours of renders
-LEVELLED = 0.75  # of the crops have the level that a recording is brought to before it is coded
-SHIFT = 3.0  # semitones that a recording may be played faster or slower, as a tape; its notes are not told then
+FREE_STEPS = 250  # steps without quantiser, before k-means initialises the codebooks
+REAL_SHARE = 0.25  # share of crops from recordings: there are 20 minutes of recordings and hours of renders
+LEVELLED = 0.75  # share of crops at the level of encoded recordings
+SHIFT = 3.0  # maximum resampling of recordings, semitones; their notes are then hidden
 
 
 class Crops:
-    """Random crops with their notes; half of the items hide their notes.
+    """Random crops with their notes; the notes of half of the items are hidden.
 
-    varied  half of the recordings' crops sound higher or lower and through another microphone chain: few are to be had
+    varied  resample and filter half of the recordings' crops at random, because there are few recordings
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Crops:
         return {"samples": samples, "notes": torch.from_numpy(np.stack(notes)), "known": known}
 
     def gain(self, clip: int) -> float:
-        """Mostly what levels the whole clip and a little from there; sometimes any."""
+        """Usually the gain that levels the whole clip, with a small deviation; sometimes a random gain."""
         if self.random.random() > LEVELLED:
             return 10 ** (self.random.uniform(-8, 4) / 20)
         if clip not in self.gains:
@@ -81,8 +81,8 @@ def varied(g: np.random.Generator, sound: NDArray[np.float32], count: int) -> ND
     spectrum = np.fft.rfft(sound)
     spectrum *= tone(g, len(sound), SAMPLE_RATE)
     size = round(len(sound) / ratio)
-    again = np.fft.irfft(spectrum[: size // 2 + 1], size) * (size / len(sound))  # what is above the new limit is cut
-    first = (size - count) // 2  # the ends, where a circular resampling meets itself, are left out
+    again = np.fft.irfft(spectrum[: size // 2 + 1], size) * (size / len(sound))  # removes the highest frequencies
+    first = (size - count) // 2  # omits the ends, where circular resampling wraps around
     return again[first : first + count].astype(np.float32)
 
 
@@ -139,15 +139,13 @@ def main() -> None:
         return PianoCodec(config)
 
     def warm() -> PianoCodec:
-        from engine.checkpoints.bundle import open_codec  # not needed, nor to be had, where a run begins from nothing
+        from engine.checkpoints.bundle import open_codec  # not needed for a run from scratch
 
         model, known = make(), open_codec(args.warm).model.float()
         model.load_state_dict(
             known.state_dict(), strict=args.codebooks == known.num_codebooks
         )  # further codebooks are new
-        for codebook in model.quantiser.listed()[
-            : known.num_codebooks
-        ]:  # each code counts as if chosen as often as others
+        for codebook in model.quantiser.listed()[: known.num_codebooks]:  # all codes start with equal use
             count = args.batch * args.frames / codebook.num_codes
             codebook.moved.fill_(1)
             codebook.count.fill_(count)

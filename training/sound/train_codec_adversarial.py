@@ -1,11 +1,11 @@
-"""Train a codec's decoder further with a spectrogram discriminator (`training.sound.discriminator`); encoder and
-codebooks stay.
+"""Fine-tune a codec's decoder with a spectrogram discriminator (`training.sound.discriminator`); encoder and codebooks
+are frozen.
 
     OMP_NUM_THREADS=1 python -m training.sound.train_codec_adversarial --pack data/sound-v2 \\
         --warm checkpoints/piano-codec-v2 --out runs/piano-codec-v3 --minutes 25
 
-The codes keep their meaning, so that a renderer that writes them goes on doing so. In place of a guide the
-discriminator gets the output of the decoder before this training. Its state is OUT/discriminator.pt.
+The codes keep their meaning, so renderers that predict them stay valid. In place of a guide the discriminator gets the
+output of the decoder before this training. Its state is OUT/discriminator.pt.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def main() -> None:
         for name, told in (("", None), ("_with_notes", notes)):
             error, change = spectral_distance(model.spectra(latent, told).flatten(1, 2), true)
             figures |= {f"error{name}": float(error), f"change{name}": float(change)}
-        discriminator.save(args.out / "discriminator.pt")  # the loop saves the run after every look at it
+        discriminator.save(args.out / "discriminator.pt")  # the loop saves the run after every validation
         return figures
 
     run = Run(make(), args.rate, device, make)

@@ -1,4 +1,4 @@
-"""Tune a copy of the codec's decoder to the codes that a trained renderer draws (`guide_decoder`).
+"""Fine-tune a copy of the codec's decoder on the codes that a trained renderer samples (`guide_decoder`).
 
     OMP_NUM_THREADS=1 python -m training.sound.tune_decoder --sound data/sound-v2 --pack data/renderer-v3.npz \\
         --codec checkpoints/piano-codec-v2 --renderer runs/renderer-v4 --out runs/sketch-decoder-v2 --minutes 25
@@ -43,7 +43,7 @@ def renderer_of(run: Path, codebooks: torch.Tensor) -> MaskedRenderer:
 def decoded(
     decoder: GuideDecoder, batch: Batch, codec: PianoCodec, renderer: MaskedRenderer
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Log magnitudes (B, 2 F, BINS): decoded, of the guide, true. Hidden frames have codes that the renderer draws."""
+    """Log magnitudes (B, 2 F, BINS): decoded, of the guide, true. Hidden frames have codes sampled by the renderer."""
     with torch.no_grad():
         codes, style = drawn_codes(renderer, batch, TEMPERATURE)
         latent = codec.quantiser.decode(codes)
@@ -94,7 +94,7 @@ def main() -> None:
         for name, rows in fixed.items():
             parts = [distance(model, {k: v.to(device) for k, v in b.items()}) for b in rows]
             figures |= {f"{name}_{k}": float(np.mean([float(p[k]) for p in parts])) for k in parts[0]}
-        discriminator.save(args.out / "discriminator.pt")  # the loop saves the run after every look at it
+        discriminator.save(args.out / "discriminator.pt")  # the loop saves the run after every validation
         return figures
 
     def make() -> GuideDecoder:
@@ -103,7 +103,7 @@ def main() -> None:
     run = Run(make(), args.rate, device, make)
     if args.warm and not (args.out / "last.pt").exists():
         state = weights_to_begin_with(args.warm, "decoder." if args.warm.is_dir() else "")
-        if args.warm.is_dir():  # what was added to the trust in the guide after its training is taken off again
+        if args.warm.is_dir():  # subtract the offset that was added to the guide's weight after its training
             state["to_trust.1.bias"] -= json.loads((args.warm / "config.json").read_text())["decoder"]["trust"]
         run.model.load_state_dict(state, strict=False)
         run.average.load_state_dict(run.model.state_dict())

@@ -1,9 +1,9 @@
-"""What do the composing systems make? `python -m training.xmvae.eval --data CORPORA --out FOLDER [--runs RUNS]`.
+"""Evaluation of the composing systems: `python -m training.xmvae.eval --data CORPORA --out FOLDER [--runs RUNS]`.
 
-Draws pieces from scratch with the product (and with every paper-profile run that RUNS has), measures them with
-`engine.measures.performance_metrics`, and prints, in markdown: the product against real music with the figures it has
-to reach; the table of the paper beside what was published; whether our systems stand in the order that was published.
-OUT/eval.json has it all. Samples are kept in OUT and drawn again only for other weights or settings.
+Samples pieces from scratch with the product (and with every run of the paper's systems in RUNS), measures them with
+`engine.measures.performance_metrics`, and prints, in markdown: the product against real music with its goals; the table
+of the paper beside the published values; whether our systems have the published order. OUT/eval.json has all results.
+Samples are stored in OUT and drawn again only for other weights or settings.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ from training.xmvae.reference_metrics import plain, sanity_of, training_passages
 
 OVERLAP = 0.80
 MEAN_WITHIN = {"PR": 3.0, "APS": 1.0, "UPC": 0.3, "IOI": 0.15, "DSTD": 0.20, "AVI": 2.0}
-RELATIVE = ("IOI", "DSTD")  # within a share of the real mean
+RELATIVE = ("IOI", "DSTD")  # goals are relative to the real mean
 IN_KEY, UNSTUCK, KNOWN_RATIO = 85.0, 95.0, 2.0
 PUBLISHED = {"PR": 56.14, "APS": 10.92, "UPC": 7.37, "IOI": 0.1473, "DSTD": 0.2486, "AVI": 8.28}
 PUBLISHED_OTHERS = {
     "PR": (45.42, 56.09), "APS": (10.24, 11.43), "UPC": (7.93, 8.06), "IOI": (0.1087, 0.1396),
     "DSTD": (0.2289, 0.3922), "AVI": (6.84, 8.20),
 }  # fmt: skip
-# what the paper reports of its systems: (words, metric, a row, a row, whether the first is the higher one). Our
-# ablations begin from nothing, since their Composer has another shape than the pretrained one: they are also compared
-# with the run without pretraining.
+# claims of the paper: (words, metric, a row, a row, whether the first is the higher one). Our ablations are trained
+# from scratch, since their Composer differs in shape from the pretrained one: they are also compared with the run
+# without pretraining.
 CLAIMS = (
     ("without beat attention UPC rises", "UPC", "without beat attention", "XMVAE paper", True),
     ("the same, neither pretrained", "UPC", "without beat attention", "without pretraining", True),
@@ -62,12 +62,12 @@ CLAIMS = (
         for other in ("MT", "ECPT")
     ),
 )  # fmt: skip
-FAR_FROM_REAL = 0.5  # mean overlap below which a system cannot be said to write music
+FAR_FROM_REAL = 0.5  # mean overlap below which the order of a system is not judged
 
 
 @dataclass(frozen=True)
 class Target:
-    """One figure to reach: the value found (with its 95 % interval where there is one), what is asked, if reached."""
+    """One figure: measured value (with a 95 % interval if available), goal, and whether the goal is reached."""
 
     name: str
     value: str
@@ -103,7 +103,7 @@ def closeness_targets(made: Measured, real: Measured) -> list[Target]:
 
 
 def passages_known(index: Originality, pieces: list[tuple[NDArray, NDArray]]) -> tuple[float, tuple[float, float]]:
-    """Percent of all 12-note passages that stand in the training music, and its bootstrap interval over the pieces."""
+    """Percent of 12-note passages that occur in the training music, with a bootstrap interval over the pieces."""
     known = [index.known(onset, pitch) for onset, pitch in pieces]
     hits, sizes = np.array([k.sum() for k in known]), np.array([len(k) for k in known])
     rng = np.random.default_rng(0)
@@ -113,7 +113,7 @@ def passages_known(index: Originality, pieces: list[tuple[NDArray, NDArray]]) ->
 
 
 def faults_of(score: Score, read_back: bool) -> list[str]:
-    """What is wrong with a composed score: as notes, as ECP tokens, and, if wanted, read back from its MusicXML."""
+    """Faults of a composed score: in its notes, its ECP tokens and, if `musicxml`, its MusicXML read back."""
     faults = score_faults(score) + grammar_faults(encode_score(score))
     if read_back and not faults:
         again = read_musicxml(write_musicxml(score))
@@ -190,7 +190,7 @@ def overlap_row(name: str, made: Measured, real: Measured) -> list[str]:
 
 
 def published_table(systems: dict[str, Measured], real: Measured, steps: dict[str, int]) -> str:
-    """The paper's six measures, ours beside the published."""
+    """The paper's six measures: our values beside the published ones."""
     rows = []
     for name, m in {"real (validation)": real, **systems}.items():
         cells = []
@@ -210,7 +210,7 @@ def distance_to_real(m: Measured, real: Measured) -> float:
 
 
 def order_of_systems(systems: dict[str, Measured], real: Measured) -> list[str]:
-    """Where our systems stand as published and where not, one sentence each."""
+    """One sentence for each claim of the paper: whether our systems have the published order."""
     lines = []
     for words, metric, one, other, higher in CLAIMS:
         if one in systems and other in systems:
@@ -246,7 +246,7 @@ def as_json(m: Measured) -> dict:
 
 
 def product_report(args: argparse.Namespace, nasap: Nasap, show: Callable[[str], None]) -> tuple[dict, Measured]:
-    """Everything about the product, printed; and as a dictionary."""
+    """Measure the product; prints the tables and returns them as a dictionary."""
     engine = Engine.load(args.checkpoints)
     pieces = product(engine, args.out, args.samples, args.seed, args.temperature, args.top_p)
     passages = real_passages(nasap, "validation", args.passages)
@@ -291,7 +291,7 @@ def product_report(args: argparse.Namespace, nasap: Nasap, show: Callable[[str],
 
 
 def paper_report(args: argparse.Namespace, made: Measured | None, show: Callable[[str], None]) -> dict:
-    """The table of the paper, from the runs that are there."""
+    """The table of the paper, from the existing runs."""
     systems = {} if made is None else {"XMVAE product": made}
     steps: dict[str, int] = {}
     for name in PAPER_RUNS:

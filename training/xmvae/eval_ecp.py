@@ -1,7 +1,7 @@
-"""How faithful are ECP tokens to real performances? `python -m training.xmvae.eval_ecp ALIGNED.npz`.
+"""Round-trip error of ECP tokens on real performances: `python -m training.xmvae.eval_ecp ALIGNED.npz`.
 
-Every performance is encoded; each segment is decoded and compared with what was played, note by note and by identity,
-then encoded and decoded a second time. Prints a table with the limits and ends with status 1 when one is broken.
+Every performance is encoded; each segment is decoded and compared with the performance, note by note and by identity,
+then encoded and decoded a second time. Prints a table with the limits; the exit status is 1 if one is exceeded.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from training.core.corpora import Nasap
 
 @dataclass
 class Tally:
-    """Errors gathered over performances; lists of arrays, one entry per segment."""
+    """Errors over performances; lists of arrays, one entry per segment."""
 
     performances: int = 0
     segments: int = 0
@@ -60,7 +60,7 @@ def measure(tally: Tally, score: Score, performance: Performance, alignment: Ali
 
 
 def played_notes(score: Score, performance: Performance, alignment: Alignment) -> NDArray[np.float64]:
-    """Onset, duration and velocity of each score note as played, (n, 3), NaN where it was not."""
+    """Performed onset, duration and velocity of each score note, (n, 3); NaN for omissions."""
     out = np.full((len(score), 3), np.nan)
     p = alignment.performance_index
     columns = performance.onset_sec[p], performance.duration_sec[p], performance.velocity[p]
@@ -107,7 +107,7 @@ def _score_trip(tally: Tally, score: Score, encoding: Encoding, config: EcpConfi
 
 
 def report(tally: Tally) -> bool:
-    """Print the table; True when every limit is kept."""
+    """Print the table; True if all errors are within the limits."""
     onset, duration = np.concatenate(tally.onset) * 1e3, np.concatenate(tally.duration) * 100
     moved = np.concatenate(tally.moved) * 1e3
     windows = tally.segments + sum(tally.rejected.values())

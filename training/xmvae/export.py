@@ -24,7 +24,7 @@ _CODEBOOK, _COUNTS = "quantiser.codebook", ("quantiser.count", "quantiser.total"
 def export_xmvae(run: Path, prior: Path, out: Path, corpus: BeatCorpus | None = None) -> None:
     """XMVAE and its prior in half precision, the codebook in single precision: its codes are those of training.
 
-    corpus  performances from which the directions of z_p are measured; without it there are none
+    corpus  performances for measuring the directions of z_p; without it no directions are exported
     """
     vae, codes = FinishedRun(run), FinishedRun(prior)
     tensors = {k: v for k, v in vae.half().items() if k not in _COUNTS}

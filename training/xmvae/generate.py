@@ -1,7 +1,7 @@
-"""Samples from scratch of every system, kept in files so that they are drawn once.
+"""Samples of every system from scratch, cached in files.
 
-A file OUT/SYSTEM.npz holds performances, with their scores where the system writes one, and a line that says what they
-were drawn from; samples of other weights or settings are drawn anew.
+A file OUT/SYSTEM.npz holds performances, with their scores if the system writes scores, and a fingerprint of weights
+and settings. Samples of other weights or settings are drawn again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from engine.requests import ComposeRequest, PerformRequest
 from training.core.corpora import Nasap
 
 Piece = tuple[Performance, Score | None]
-_KEPT_EVERY = 25  # samples between two savings
+_KEPT_EVERY = 25  # samples between two writes of the file
 
 # row of the paper's table -> (kind, folder of the run, folder of its prior)
 PAPER_RUNS = {
@@ -38,7 +38,7 @@ PAPER_RUNS = {
 
 
 def save(path: Path, pieces: Iterable[Piece], about: dict) -> None:
-    """Write pieces to an .npz file, exactly."""
+    """Write pieces to an .npz file, without rounding."""
     columns: dict[str, np.ndarray] = {"about": np.array(json.dumps(about, sort_keys=True))}
     pieces = list(pieces)
     columns["pieces"] = np.array(len(pieces))
@@ -58,7 +58,7 @@ def save(path: Path, pieces: Iterable[Piece], about: dict) -> None:
 
 
 def load(path: Path, about: dict) -> list[Piece]:
-    """The pieces of a file that was saved with the same `about`; [] when there is none such."""
+    """The pieces of a file with the same fingerprint `about`; [] without such a file."""
     if not path.exists():
         return []
     with np.load(path) as z:
@@ -82,7 +82,7 @@ def load(path: Path, about: dict) -> list[Piece]:
 def keep(
     path: Path, about: dict, count: int, make: Callable[[int], Piece], say: Callable[[str], None] = print
 ) -> list[Piece]:
-    """`count` pieces, the i-th by make(i); those that the file already has are not made again."""
+    """`count` pieces, the i-th by make(i); pieces in the file are reused."""
     pieces = load(path, about)[:count]
     if len(pieces) == count:
         return pieces
@@ -95,7 +95,7 @@ def keep(
 
 
 def recipe(*bundles: ComposerBundle | PianistBundle) -> dict:
-    """What samples depend on besides their settings: the weights, and the code that draws."""
+    """Fingerprint of weights and sampling code."""
     source = hashlib.sha256()
     root = Path(__file__).parents[2] / "engine"
     files = ("models/**/*.py", "tokens/*.py", "music/expression.py", "compose/composing.py", "engine.py")
@@ -107,7 +107,7 @@ def recipe(*bundles: ComposerBundle | PianistBundle) -> dict:
 
 
 def any_style(engine: Engine, seed: int, tempo: bool = True) -> Style:
-    """A pianist at random: z ~ N(0, I), as the prior of the Pianist has it; without `tempo` the pace is the score's."""
+    """A random style: z ~ N(0, I), the Pianist's prior; without `tempo` the tempo is the score's."""
     z = np.random.default_rng([seed, 11]).standard_normal(engine.pianist.model.config.style_size)
     if not tempo:
         z[[axis.name for axis in engine.axes].index("tempo")] = 0
@@ -117,9 +117,9 @@ def any_style(engine: Engine, seed: int, tempo: bool = True) -> Style:
 def product(
     engine: Engine, folder: Path, count: int, seed: int = 0, temperature: float = 1.0, top_p: float | None = None
 ) -> list[Piece]:
-    """From-scratch passages of 256 notes: conditions drawn by the Composer, style at random.
+    """From-scratch passages of 256 notes: conditions drawn by the Composer, random style.
 
-    Passages, not openings, as most segments of real music are: a real opening is slower and narrower than its piece.
+    Passages from the middle of pieces, like most segments of real music: openings are slower and narrower.
     """
     settings = {"seed": seed, "temperature": temperature, "top_p": top_p}
     about = recipe(engine.composer, engine.pianist) | settings
@@ -144,10 +144,10 @@ def passage(score: Score, first: int, last: int) -> Score:
 
 
 def real_passages(nasap: Nasap, split: str, count: int, seed: int = 0) -> list[tuple[Score, Performance]]:
-    """Passages of 256 notes of the corpus's scores, each with what the human played of it.
+    """Passages of 256 notes of the corpus's scores, each with its human performance.
 
-    A 256-note segment of a performance is as likely as any other, as in the row of real music; the passage begins with
-    the bar of its first note, and carries a tempo as composed scores do: the player's mean in the whole piece.
+    All 256-note segments of performances are equally likely, as in the row of real music. A passage begins with the bar
+    of its first note. Like composed scores it has a tempo: the player's mean over the whole piece.
     """
     rng = np.random.default_rng(seed)
     c = nasap.columns
@@ -180,7 +180,7 @@ def real_passages(nasap: Nasap, split: str, count: int, seed: int = 0) -> list[t
 
 
 def pianist(engine: Engine, folder: Path, passages: list[tuple[Score, Performance]], seed: int = 0) -> list[Piece]:
-    """The Pianist alone: passages of real scores, played as the product's own are."""
+    """The Pianist alone: passages of real scores, performed like those of the product."""
     about = recipe(engine.pianist) | {"seed": seed, "scores": [s.digest for s, _ in passages[:3]]}
     return keep(
         folder / "pianist.npz", about, len(passages),
@@ -192,7 +192,7 @@ def pianist(engine: Engine, folder: Path, passages: list[tuple[Score, Performanc
 
 
 def paper(name: str, runs: Path, folder: Path, count: int, seed: int = 0) -> list[Piece]:
-    """Performances of a row of PAPER_RUNS. Raises FileNotFoundError, in a sentence, when its run is not there."""
+    """Performances of a row of PAPER_RUNS. Raises FileNotFoundError, with one sentence, if its run is missing."""
     kind, run, prior = PAPER_RUNS[name]
     for needed in [run] + ([prior] if prior else []):
         for file in ("config.json", "last.pt"):
@@ -211,7 +211,7 @@ def paper(name: str, runs: Path, folder: Path, count: int, seed: int = 0) -> lis
 
 
 def steps_of(name: str, runs: Path) -> int:
-    """How many steps a run of PAPER_RUNS was trained."""
+    """Training steps of a run of PAPER_RUNS."""
     return int(json.loads((runs / PAPER_RUNS[name][1] / "config.json").read_text())["step"])
 
 

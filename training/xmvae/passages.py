@@ -1,4 +1,4 @@
-"""The same written passage as several pianists played it, found in the pack of ECP tokens."""
+"""Passages with performances by several pianists, from the pack of ECP tokens."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DESCRIPTORS = ("tempo", "loudness", "contrast", "articulation")
 
 @dataclass(frozen=True)
 class Passage:
-    """One segment of a composition, in the tokens of everybody who played it.
+    """One segment of a composition, in the tokens of all its performances.
 
     work       the composition
     performers (k,) names
@@ -44,7 +44,7 @@ class Passage:
 
 
 def find(rows: NDArray, inside: NDArray) -> int:
-    """First row of `inside` (m, 4) where all of `rows` (n, 4) stand one after the other, -1 if nowhere."""
+    """First row of `inside` (m, 4) at which `rows` (n, 4) occur consecutively, -1 if nowhere."""
     needle, hay = rows.astype(np.uint8).tobytes(), inside.astype(np.uint8).tobytes()
     at = hay.find(needle)
     while at % 4 > 0:  # -1 % 4 is 3, but -1 ends the search
@@ -55,10 +55,10 @@ def find(rows: NDArray, inside: NDArray) -> int:
 
 
 def passages(corpus: BeatCorpus, least: int = 1, most: int = 0) -> list[Passage]:
-    """Passages of a split: each composition as its longest performance is cut, found again in the others.
+    """Passages of a split: the segments of each composition's longest performance that others contain too.
 
-    least  pianists of a passage
-    most   that many passages, spread evenly; 0 for all
+    least  minimum pianists of a passage
+    most   maximum passages, spread evenly; 0 for all
     """
     out: list[Passage] = []
     for work in sorted(corpus.works):
@@ -88,7 +88,7 @@ def passages(corpus: BeatCorpus, least: int = 1, most: int = 0) -> list[Passage]
 
 
 def onset_of(tokens: NDArray) -> NDArray[np.int64]:
-    """Which onset of the segment each Note step belongs to, (notes,), counted from 0."""
+    """Index of the onset of each Note step in the segment, (notes,), from 0."""
     note = tokens[:, FAMILY] == NOTE
     _, index = np.unique(np.cumsum(tokens[:, FAMILY] == METRIC)[note], return_inverse=True)
     return index
@@ -97,7 +97,7 @@ def onset_of(tokens: NDArray) -> NDArray[np.int64]:
 def quantities(tokens: NDArray) -> dict[str, NDArray[np.float64]]:
     """QUANTITIES of a played segment (T, 8): velocity and articulation_log2 one a note, log2 beat period one an onset.
 
-    NaN where nothing was played.
+    NaN for omissions.
     """
     rows = tokens[tokens[:, FAMILY] == NOTE]
     known = rows[:, BEAT_PERIOD] > 0

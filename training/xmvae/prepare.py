@@ -26,12 +26,12 @@ from training.core.corpora import QUARTER, Nasap, spell_in_key
 from training.core.score_packs import ScorePack, chosen
 from training.xmvae.segments import FORMAT
 
-MAX_SILENT_BEATS = 16  # between two segments of one run; a longer hole starts a new run
+MAX_SILENT_BEATS = 16  # between two segments of one run; a longer gap starts a new run
 
 
 @dataclass
 class Rows:
-    """What one kind of rows collects: labels of each item, and runs of tokens with the item they belong to."""
+    """Rows of one kind: labels of each item, and runs of tokens with the index of their item."""
 
     kind: str
     labels: list[tuple[str, str, str, str, str]] = field(default_factory=list)  # name, work, split, composer, performer
@@ -55,7 +55,7 @@ class Rows:
 
 
 def join(segments: tuple[Segment, ...]) -> list[NDArray[np.uint8]]:
-    """Segments that follow one another as runs of beats without BOS and EOS; silent beats between them are put back."""
+    """Consecutive segments as runs of beats without BOS and EOS; silent beats between them are inserted again."""
     runs: list[list[NDArray]] = []
     follows = None
     for s in segments:
@@ -112,14 +112,14 @@ def load_score(pack: ScorePack, i: int) -> Score:
 
 
 def performances(path: Path, limit: int = 0) -> tuple[Rows, Counter]:
-    """Rows of the robust performances of (n)ASAP, and how many were refused for which reason."""
+    """Rows of the robust performances of (n)ASAP, and the number of refusals by reason."""
     corpus, rows, refused = Nasap(path), Rows("performance"), Counter()
     c = corpus.columns
     robust = np.flatnonzero(c["robust"] > 0)
     for i in tqdm(robust[:: max(1, len(robust) // limit)] if limit else robust, file=sys.stderr, mininterval=10):
         name, runs = str(c["id"][i]), adjacent(*corpus.load(i))
         if not runs:
-            refused["no segment can be told in tokens"] += 1
+            refused["no segment can be encoded"] += 1
             continue
         performer = re.sub(r"M?$", "", name.rsplit("/", 1)[-1], count=1)
         rows.add((name, str(c["work"][i]), str(c["split"][i]), name.split("/")[0], performer), runs)
@@ -133,7 +133,7 @@ def scores(path: Path, limit: int = 0) -> tuple[Rows, Counter]:
 
 
 def add_scores(rows: Rows, pack: ScorePack, source: str, chosen: list[int], limit: int = 0) -> Counter:
-    """Add the chosen scores of a pack to the rows; returns how many were refused for which reason."""
+    """Add the chosen scores of a pack to the rows; returns the number of refusals by reason."""
     refused: Counter = Counter()
     c = pack.columns
     step = max(1, len(chosen) // limit) if limit else 1

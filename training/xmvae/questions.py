@@ -1,10 +1,10 @@
-"""The open questions that the XMVAE paper leaves, each answered by one command, with 95 % intervals over compositions.
+"""Three open questions of the XMVAE paper, one command each, with 95 % intervals over compositions.
 
     python -m training.xmvae.questions x1 --run runs/paper/xmvae         can it play a given score?
     python -m training.xmvae.questions x2 --run runs/paper/xmvae         is z_p a style that can be moved?
     python -m training.xmvae.questions x3 --runs runs/paper/ecpt-0.125 ... runs/paper/ecpt   does more data help?
 
-`--tiny` takes a few passages and samples only, to see that a command works.
+`--tiny` uses a few passages and samples only, to test a command.
 """
 
 from __future__ import annotations
@@ -46,16 +46,16 @@ Shape = dict[str, NDArray]  # of a segment, by quantity
 
 
 def deadpan(score: NDArray) -> Shape:
-    """One loudness, one tempo, full lengths."""
+    """Constant loudness and tempo, full lengths."""
     notes = int((score[:, FAMILY] == NOTE).sum())
     onsets = int(onset_of(score).max()) + 1
     return {"velocity": np.zeros(notes), "log2 beat period": np.zeros(onsets), "articulation": np.zeros(notes)}
 
 
 class MeanPlaying:
-    """What pianists do on average with a note of this written length, at this place in its chord, on the beat or off
-    it, and with an onset of so many notes, at this place in the beat, so long before the next one: tables of means over
-    training segments, each segment's own mean taken off."""
+    """Mean performance by class of note and onset: tables of means over training segments, centred by segment. Notes
+    are classified by written length, position in the chord and beat; onsets by number of notes, position in the beat
+    and distance to the next onset."""
 
     def __init__(self, segments: list[NDArray]):
         self.tables: dict[str, dict[int, float]] = {}
@@ -203,8 +203,8 @@ def held_out(folder: Path, corpus: BeatCorpus, most: int) -> tuple[dict[str, NDA
 
 
 def samples_of(folder: Path, corpus: BeatCorpus, count: int) -> tuple[list[Performance], tuple[str, ...]]:
-    """What a run plays, and the metrics worth comparing: pieces from nothing and all six; or, by an XMVAE without a
-    prior beside it (FOLDER-prior), held-out scores and the three metrics of the playing."""
+    """Samples of a run, and the metrics to compare: pieces from scratch and all six metrics; for an XMVAE without a
+    prior (FOLDER-prior), performances of held-out scores and the three performance metrics."""
     if json.loads((folder / "config.json").read_text())["kind"] == "ecpt":
         model = train_baselines.load(folder)
         assert isinstance(model, Ecpt)
@@ -218,7 +218,7 @@ def samples_of(folder: Path, corpus: BeatCorpus, count: int) -> tuple[list[Perfo
 
 
 def closeness(made: list[Performance], real: dict[str, NDArray], metrics: tuple[str, ...] = PAPER) -> Figure:
-    """Mean overlap area of metrics with those of real music, with its interval over what was made."""
+    """Mean overlap area of metrics with those of real music, with its interval over the samples."""
     found = measure_all(made)
 
     def mean_overlap(rows: NDArray) -> float:

@@ -7,11 +7,11 @@ CORPORA has aligned/nasap-aligned.npz and scores/scores-compact.npz. The referen
 
     sets      "train", "validation" (all 256-note segments), "train openings", "validation openings" (the first of each
               performance), each with values (metric -> at most 1,000 evenly spaced quantiles), mean, sd, count (over
-              all segments), histograms (counts) and pieces; what counts beats is measured on the score as unfolded
+              all segments), histograms (counts) and pieces; metrics of beats are measured on the unfolded score
     scores    "train", "validation": key_share, loop, looped_notes of 256-note segments of the scores
     corpus    SHA-256 of the two files
 
-Human performances are taken as played: all notes, with slips and ornaments, key-held durations.
+Human performances have all played notes, with slips and ornaments, and key-held durations.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from engine.music.types import Performance, Score
 from training.core.corpora import QUARTER, SECOND, UNPLAYED, Nasap
 from training.core.finished_run import write_config
 
-KEPT = 1000  # values of a metric that the reference keeps
+KEPT = 1000  # values of a metric in the reference
 ON_SCORE = ("UPC_8beats", "loop")
 
 
 def played(nasap: Nasap, i: int) -> Performance:
-    """Everything that was played in performance i, from second 0."""
+    """All played notes of performance i, from second 0."""
     r = nasap.rows(i)
     heard = r["label"] != UNPLAYED
     start = r["onset_sec"][heard].min()
@@ -49,7 +49,7 @@ def played(nasap: Nasap, i: int) -> Performance:
 
 
 def performances(nasap: Nasap, split: str) -> Iterator[Performance]:
-    """Human performances of a split, those with a segment in them."""
+    """Human performances of a split with at least one segment."""
     for i in np.flatnonzero(nasap.columns["split"] == split):
         performance = played(nasap, int(i))
         if len(performance) >= SEGMENT:
@@ -111,7 +111,7 @@ def training_passages(data: Path, nasap: Nasap) -> Originality:
 
 
 def quantiles(values: NDArray, kept: int = KEPT) -> list[float]:
-    """At most `kept` values that stand evenly in the sorted ones."""
+    """At most `kept` evenly spaced values of the sorted ones."""
     values = np.sort(values)
     if len(values) > kept:
         values = np.quantile(values, (np.arange(kept) + 0.5) / kept)
@@ -170,7 +170,7 @@ def _beginning(p: Performance) -> Performance:
 
 
 def about(out: Path, found: dict, args: argparse.Namespace) -> dict:
-    """What config.json beside the reference says: no model, but made of the same data as the models."""
+    """Contents of config.json for the reference: no model, but derived from the same data as the models."""
     return {
         "format_version": found["format_version"], "kind": "metrics reference", "file": out.name,
         "sha256": hashlib.sha256(out.read_bytes()).hexdigest(), "corpus": found["corpus"],

@@ -38,8 +38,8 @@ from engine.tokens.tables import (
 
 FORMAT = 1
 PERFORMANCE, SCORE = "performance", "score"
-ACCOMPANIMENT = 0.3  # weight of a song's piano part beside a piece for piano alone
-MIN_NOTES = 16  # of a segment; less is not worth a place in a batch
+ACCOMPANIMENT = 0.3  # weight of a song's piano part relative to a piece for piano solo
+MIN_NOTES = 16  # minimum notes of a segment
 _TEMPO_CLASSES, _VELOCITY_CLASSES = 4, 3  # augmentation: 2^(0.05 * +-4) in tempo, 4 * +-3 in velocity
 _VALUES = np.stack([  # standardised X_pv of each class is looked up per column; see `values_of`
     np.pad(column, (1, 200 - len(column)))
@@ -81,7 +81,7 @@ def cut(tokens: NDArray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def enclose(rows: NDArray) -> NDArray[np.int64]:
-    """Rows of a piece as a segment: BOS, the rows, EOS."""
+    """A segment of rows: BOS, the rows, EOS."""
     out = np.zeros((len(rows) + 2, rows.shape[1]), np.int64)
     out[0, FAMILY], out[-1, FAMILY] = BOS, EOS
     out[1:-1] = rows
@@ -89,7 +89,7 @@ def enclose(rows: NDArray) -> NDArray[np.int64]:
 
 
 def augment(segment: NDArray, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Transposed by -6..5 semitones (not at all where a pitch would leave the piano), tempo and velocity shifted."""
+    """Transpose by -6..5 semitones (not if a pitch would leave the piano), shift tempo and velocity."""
     out = segment.copy()
     note = out[:, FAMILY] == NOTE
     shift, pitch = int(rng.integers(-6, 6)), out[note, PITCH]
@@ -130,8 +130,8 @@ class BeatCorpus:
 
     kind      "performance" or "score"
     split     "train" or "validation"
-    fraction  share of the compositions, the same ones whenever it is the same number; smaller shares lie in larger
-    limit     only so many compositions (rehearsal), 0 for all
+    fraction  share of the compositions, a fixed choice; smaller shares are subsets of larger ones
+    limit     maximum compositions (rehearsal), 0 for all
     """
 
     def __init__(self, path: str | Path, kind: str, split: str, fraction: float = 1.0, limit: int = 0):
@@ -157,7 +157,7 @@ class BeatCorpus:
         self.works: dict[str, list[int]] = {}
         for i in usable:
             self.works.setdefault(self.pieces[i].work, []).append(i)
-        # a composition's weight: the root of its length, shared by its performances or editions
+        # a composition's weight: the square root of its length, shared by its performances or editions
         names = list(self.works)
         length = np.array([max(len(self.pieces[i].tokens) for i in self.works[w]) for w in names], float)
         weight = np.sqrt(length) * np.where([w in songs for w in names], ACCOMPANIMENT, 1.0)
@@ -180,7 +180,7 @@ class BeatCorpus:
         return collate([self.draw(rng, augmented) for _ in range(size)])
 
     def segments(self) -> list[tuple[BeatRun, NDArray[np.int64]]]:
-        """Every piece cut into segments that follow one another, not augmented: always the same ones."""
+        """Every piece cut into consecutive segments, without augmentation and randomness."""
         out = []
         for piece, (start, end) in zip(self.pieces, self.starts, strict=True):
             at = 0

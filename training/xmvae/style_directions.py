@@ -22,16 +22,16 @@ from training.xmvae.segments import PERFORMANCE, BeatCorpus, values_of
 from training.xmvae.train_prior import load_xmvae
 
 NAMES = dict(zip(DESCRIPTORS, ("Tempo", "Loudness", "Contrast", "Articulation"), strict=True))
-STYLES, PLAYED = 400, 16  # segments: whose styles are encoded, and that are played to measure a direction
-STEP = 2.0  # deviations, to both sides
-LEAST = 0.1  # deviations of the descriptor for one of the direction; less is no effect
+STYLES, PLAYED = 400, 16  # segments whose styles are encoded; segments performed to measure a direction
+STEP = 2.0  # standard deviations, in both directions
+LEAST = 0.1  # minimum effect: deviations of the descriptor per deviation of the direction
 
 
 @dataclass(frozen=True)
 class Direction:
     """One direction of z_p.
 
-    name    what it changes most
+    name    descriptor with the largest effect
     vector  (Z,) one deviation between performances
     effect  descriptor -> its change for one deviation, in deviations between performances
     """
@@ -49,13 +49,13 @@ class Direction:
 
 
 def components(styles: NDArray, count: int) -> NDArray[np.float64]:
-    """(count, Z) principal components of styles (n, Z), each as long as its deviation."""
+    """(count, Z) principal components of styles (n, Z), each scaled to its standard deviation."""
     _, scale, rows = np.linalg.svd(styles - styles.mean(0), full_matrices=False)
     return (scale[:count, None] / np.sqrt(len(styles) - 1)) * rows[:count]
 
 
 def named(vectors: NDArray, effects: NDArray) -> list[Direction]:
-    """Directions with distinct names, those of the largest effects first; signs such that each raises its descriptor.
+    """Directions with distinct names, the largest effects first; signs such that each raises its descriptor.
 
     vectors  (k, Z)
     effects  (k, 4) change of each of DESCRIPTORS for one deviation of a direction
@@ -74,7 +74,7 @@ def named(vectors: NDArray, effects: NDArray) -> list[Direction]:
 
 
 def measured(model: XMVAE, segments: Sequence[NDArray], vectors: NDArray, deviation: NDArray) -> NDArray[np.float64]:
-    """(k, 4) effects of directions (k, Z), from segments that are played with them and against them."""
+    """(k, 4) effects of directions (k, Z), measured on segments performed with plus and minus STEP of each."""
     noise = np.random.default_rng(0)
     drawn = [noise.standard_normal((len(s), vectors.shape[1])) for s in segments]
 

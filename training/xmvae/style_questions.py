@@ -1,7 +1,7 @@
-"""Question X2: does z_p carry a pianist's style that can be moved? Asked of XMVAE's z_p and of the shipped Pianist's.
+"""Question X2: does z_p contain a transferable style? Measured for XMVAE's z_p and the shipped Pianist's.
 
-Three measurements: a linear probe for the pianist on pieces it has not seen, a probe for the piece on pianists it has
-not seen, and whether the playing of another score follows the descriptors of the performance that z_p was taken from.
+Three measurements: a linear probe for the pianist on held-out pieces, a probe for the piece on held-out pianists, and
+the correlation between the descriptors of a performance and those of other scores performed with its z_p.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ from training.xmvae.passages import DESCRIPTORS, describe, passages
 from training.xmvae.segments import PERFORMANCE, BeatCorpus, values_of
 from training.xmvae.train_prior import load_xmvae
 
-_NINE = [0, 2, 3, 4]  # of the nine style descriptors those that are DESCRIPTORS
-WINDOW = 256  # notes of a source or a target of the shipped Pianist
+_NINE = [0, 2, 3, 4]  # indices of DESCRIPTORS among the nine style descriptors
+WINDOW = 256  # notes of a source or a target for the shipped Pianist
 
 
 @dataclass(frozen=True)
 class StyleSample:
-    """What is known of many performances.
+    """Styles and labels of n performances.
 
     z          (n, Z) z_p of the whole performance
     described  (n, 4) DESCRIPTORS
-    written    (n, W) what the score alone says
+    written    (n, W) summary of the score
     work, pianist  (n,) names
     """
 
@@ -57,7 +57,7 @@ class Sources:
     """Performances of passages that several pianists played.
 
     z, described  (n, Z), (n, 4)
-    passage       (n,) which passage
+    passage       (n,) index of the passage
     work          (n,) its composition
     """
 
@@ -68,7 +68,7 @@ class Sources:
 
 
 def written_summary(tokens: NDArray) -> NDArray[np.float64]:
-    """What a segment's score says: mean and deviation of pitch, notes a step and a beat, mean duration class, (5,)."""
+    """Summary of a segment's score, (5,): mean and deviation of pitch, notes a step and a beat, mean duration class."""
     rows = tokens[tokens[:, FAMILY] == NOTE]
     beats = max(int((tokens[:, 1] == 1).sum()), 1)
     return np.array(
@@ -153,7 +153,7 @@ def transfer(sources: Sources, play: Callable[[NDArray], NDArray], draws: int) -
 
     play  z (n, Z) -> descriptors of every target played with each, (n, targets, 4)
 
-    Twice: as they are, and as what sets a pianist apart from the others who play the same passage.
+    Computed twice: on the descriptors, and on their differences from the mean of the passage's other performances.
     """
     apart, rows = without_piece(sources.described, sources.passage)
     z_apart, _ = without_piece(sources.z, sources.passage)
@@ -175,7 +175,7 @@ def transfer(sources: Sources, play: Callable[[NDArray], NDArray], draws: int) -
 
 
 def others(items: list[int], taken: list[int]) -> list[int]:
-    """The items that are not taken, or all when every one is."""
+    """The items that are not taken, or all items if all are taken."""
     return [i for i in items if i not in taken] or items
 
 
@@ -241,7 +241,7 @@ def pianist_transfer(
 
 
 def _window(f: Features, n: int) -> slice:
-    """A window of a score, another one for every n."""
+    """The n-th random window of a score."""
     start = int(np.random.default_rng(n).integers(0, max(len(f) - WINDOW, 0) + 1))
     return slice(start, min(start + WINDOW, len(f)))
 

@@ -21,7 +21,7 @@ from engine.models.xmvae.network import XMVAE, XMVAEConfig, code_use_gap, compos
 from training.core.loop import Run, add_arguments, join_processes, train
 from training.xmvae.segments import PERFORMANCE, SCORE, BeatCorpus
 
-WARM_SHARE = 0.3  # of the steps until the KL term has its whole weight
+WARM_SHARE = 0.3  # share of the steps in which the weight of the KL term grows
 HELD_OUT_SEGMENTS = 32
 
 
@@ -50,7 +50,7 @@ def config_of(args: argparse.Namespace) -> XMVAEConfig:
 
 
 def begin_with(model: XMVAE, folder: Path) -> None:
-    """Take the weights of another run, of one shape with this one."""
+    """Load the weights of another run with the same shapes."""
     shape = json.loads((folder / "config.json").read_text())["model"]
     changed = sorted(k for k, v in model.config.to_json().items() if shape.get(k) != v)
     if changed:
@@ -59,7 +59,7 @@ def begin_with(model: XMVAE, folder: Path) -> None:
 
 
 def held_out(batches: list[dict[str, Tensor]], pretrain: bool, device: str) -> Callable[[nn.Module], dict[str, float]]:
-    """A function that measures a model on fixed validation segments."""
+    """A validation function with fixed segments."""
 
     def validate(model: nn.Module) -> dict[str, float]:
         assert isinstance(model, XMVAE)

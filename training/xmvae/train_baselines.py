@@ -1,7 +1,7 @@
 """Train the baselines of XMVAE: `python -m training.xmvae.train_baselines --model mt|ecpt --out runs/NAME`.
 
-Both learn the performances of the pack of `training.xmvae.prepare`, in the same segments of at most 256 notes and with
-the same augmentation as XMVAE; MT reads them as MIDI-like events, made on the fly from the decoded segment.
+Both are trained on the performances in the pack of `training.xmvae.prepare`, with the segments (at most 256 notes) and
+the augmentation of XMVAE; for MT each decoded segment is encoded as MIDI-like events.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ KINDS = ("mt", "ecpt")
 
 
 def played_notes(tokens: np.ndarray) -> Performance:
-    """The performance that a segment (T, 8) tells, without the written notes that were not played."""
+    """The performance in a segment (T, 8), without the omitted notes."""
     whole = decode(tokens)
     p, known = whole.performance, tokens[whole.step, BEAT_PERIOD] > 0
     return Performance(p.onset_sec[known], p.duration_sec[known], p.pitch[known], p.velocity[known])
@@ -51,7 +51,7 @@ def notes_in(batch: dict[str, Tensor]) -> int:
 
 
 def predictions_in(batch: dict[str, Tensor]) -> int:
-    """What the "loss" of a batch is the mean over: its events or its steps, the first one apart."""
+    """Number of predictions that the "loss" of a batch averages: its events or steps, without the first."""
     table = batch["events"] if "events" in batch else batch["tokens"][..., FAMILY]
     return int((table[:, 1:] != 0).sum())
 
@@ -71,7 +71,7 @@ def validate(model: nn.Module, batches: list[dict[str, Tensor]], losses) -> dict
 
 
 def load(folder: Path, weights: str = "average") -> MusicTransformer | Ecpt:
-    """The model that a run of this command left in `folder`; its moving average, or weights="model"."""
+    """Load the model of a training run from `folder`: its moving average, or the raw weights with weights="model"."""
     about = json.loads((folder / "config.json").read_text())
     shape = about["model"]
     model = MusicTransformer(MtConfig(**shape)) if about["kind"] == "mt" else Ecpt(EcptConfig(**shape))

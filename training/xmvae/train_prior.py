@@ -1,6 +1,6 @@
 """Train the prior over XMVAE's codes: `python -m training.xmvae.train_prior --vae runs/xmvae --out runs/prior`.
 
-The XMVAE (its averaged weights) is frozen; every batch is encoded anew, so that augmentation reaches the prior.
+The XMVAE (its averaged weights) is frozen; every batch is encoded again, so that the codes are augmented too.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""`python -m training.bench.reading FOLDER --against music21`: how far our readers agree with another one.
+"""Agreement of our readers with another library: `python -m training.bench.reading FOLDER --against music21`.
 
 Reads every MusicXML, MEI, kern and MIDI file below FOLDER twice and prints the agreement by kind of file and by field.
 A file counts as told when a remark of ours names a bar and an element, or when it is refused in a sentence; a remark on
 a file that agrees counts as wrong, unless the other readers differ from each other.
 `--against music21 verovio` prints a second table: a field in which the first reader differs is compared with the next,
-and agrees where one of them agrees. The other readers are slow: what they found is kept in --keep, by the digest of the
+and agrees where one of them agrees. The other readers are slow: --keep stores their results by the digest of the
 file. Needs `pip install -e .[reading]`.
 """
 
@@ -90,7 +90,7 @@ def _kept(keep: Path, reader: str, digest: str) -> Path:
 def _rows(
     path: Path, readers: list[str], keep: Path, digest: str, kept_only: bool, performance: bool = False
 ) -> tuple[Row, Row]:
-    """The file against the first reader, and against whichever of all agrees, field by field."""
+    """Comparison of a file with the first reader, and with any agreeing reader, field by field."""
     kind = KINDS[path.suffix.lower()]
     ours: Facts | str | None = None
     rows: list[Row] = []
@@ -125,7 +125,7 @@ def _files(folders: list[Path], kinds: tuple[str, ...]) -> Iterator[tuple[Path, 
 
 
 def _other(path: Path, kept: Path, read: Callable[[Path], Facts]) -> Facts | str:
-    """What the other reader found, or why it failed."""
+    """Result of the other reader, or its error."""
     if not kept.exists():
         kept.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -140,12 +140,12 @@ def _other(path: Path, kept: Path, read: Callable[[Path], Facts]) -> Facts | str
 
 
 def _ours(path: Path, read: Callable[[Path], Facts] = our_facts) -> Facts | str:
-    """What our reader finds, or the sentence of its refusal; of a crash the exception's name and text."""
+    """Result of our reader, or the sentence of its refusal; after a crash the exception's name and text."""
     try:
         return read(path)
     except BadInput as error:
         return str(error)
-    except Exception as error:  # what the studio would call a damaged file
+    except Exception as error:  # the studio reports a damaged file
         return f"{type(error).__name__}: {error}"
 
 
@@ -162,7 +162,7 @@ def _row(path: Path, ours: Facts | str, other: Facts | str) -> Row:
 
 @contextmanager
 def _at_most(seconds: float) -> Iterator[None]:
-    """Raise TimeoutError in the body after so many seconds of processor time."""
+    """Context that raises TimeoutError after `seconds` of processor time."""
 
     def end(*_: object) -> None:
         raise TimeoutError(f"no answer within {seconds:g} s")

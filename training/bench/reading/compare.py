@@ -12,20 +12,20 @@ from engine.music.types import MARK_NAMES
 from training.bench.reading.facts import Facts, Note, Sign
 
 FIELDS = ("notes", "onsets", "durations", "repeats", "tempo", "dynamics")
-_NEAR = 1 / 40  # quarters within which times are the same: MIDI notes are put on a grid
-_VELOCITY = 16  # a dynamic level
-_HAIRPIN = 2.0  # quarters: music21 ties the ends of hairpins to notes, the files put them between
+_NEAR = 1 / 40  # tolerance of times in quarters: MIDI notes are quantised
+_VELOCITY = 16  # one dynamic level
+_HAIRPIN = 2.0  # tolerance in quarters: music21 moves the ends of hairpins to notes
 _SHOWN = 3
-_UNCOMPARED = ("<key-step>",)  # remarks on what no field compares are neither right nor wrong here
+_UNCOMPARED = ("<key-step>",)  # elements without a compared field: their remarks are ignored
 
 
 @dataclass
 class Comparison:
-    """What differs between our reading and another; `differs` has a short example for each field that does."""
+    """Differences between our reading and another; `differs` has a short example for each field."""
 
     differs: dict[str, str] = field(default_factory=dict)
     compared: tuple[str, ...] = FIELDS
-    told: bool = False  # a remark names a bar and an element
+    told: bool = False  # whether the difference is reported: a remark names a bar and an element
     remarks: int = 0
     graces: bool = True  # grace notes were compared, or there are none
     disputed: bool = False  # the other readers do not agree with each other
@@ -47,9 +47,8 @@ class Comparison:
 
 
 def agreed_by_either(first: Comparison | None, second: Comparison | None) -> Comparison | None:
-    """The first comparison without the differences that the second reader does not find.
-
-    Notes are settled by a reader of grace notes only: one without compares too little.
+    """The first comparison without the differences that the second reader does not find. Differences of notes are only
+    removed by a reader with grace notes.
     """
     if first is None or second is None:
         return first or second
@@ -111,7 +110,7 @@ def compare(ours: Facts, other: Facts) -> Comparison:
 
 
 def _around(at: np.ndarray, values: np.ndarray, reach: float) -> tuple[np.ndarray, np.ndarray]:
-    """Lowest and highest of the values (n,) that stand up to `reach` quarters from each place `at` (n,)."""
+    """Minimum and maximum of the values (n,) within `reach` quarters of each position `at` (n,)."""
     first, last = np.searchsorted(at, at - reach - 1e-6), np.searchsorted(at, at + reach + 1e-6)
     spans = [values[a:b] for a, b in zip(first, last, strict=True)]
     return np.array([s.min() for s in spans], int), np.array([s.max() for s in spans], int)

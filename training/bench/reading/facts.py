@@ -1,4 +1,4 @@
-"""What a reader found in a file, in one form for our readers and for the others."""
+"""Contents of a file as a reader found them, in a common form for all readers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Sign = tuple[float, str, str | float, float | None]  # onset, kind as in `writte
 
 @dataclass
 class Facts:
-    """What one reader found.
+    """Result of one reader.
 
     notes      as played, repeats unfolded and ties merged; sorted by onset, grace notes as they stand
     bars       indices of the written bars as played; None where the reader has no bars
@@ -67,7 +67,7 @@ def our_facts(path: Path) -> Facts:
 
 
 def performance_facts(path: Path) -> Facts:
-    """What is read of a MIDI file as a performance: nothing rounded, in quarters of its ticks. Raises BadInput."""
+    """A MIDI file read as a performance: not quantised, in quarters of its ticks. Raises BadInput."""
     file = parse_midi(path.read_bytes())
     onset, end = (tick / file.ticks_per_quarter for tick in (file.onset_tick, file.end_tick))
     rows = zip(onset.tolist(), (end - onset).tolist(), file.pitch.tolist(), strict=True)

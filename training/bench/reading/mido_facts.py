@@ -1,4 +1,4 @@
-"""What mido reads in a MIDI file: note-on and note-off events in ticks, tempo events."""
+"""MIDI files read by mido: note-on and note-off events in ticks, tempo events."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _DRUMS = 9  # the channel of General MIDI
 
 
 def mido_facts(path: Path) -> Facts:
-    """Read a MIDI file with mido; a note-off ends the note of its key that began first. Drums are counted apart."""
+    """Read a MIDI file with mido; a note-off ends the earliest note of its key. Drums are counted separately."""
     import mido
 
     file = mido.MidiFile(str(path))

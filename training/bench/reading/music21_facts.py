@@ -1,7 +1,6 @@
-"""What music21 reads: its notes, barlines and signs, laid out in the order that its own expander of repeats gives.
+"""Files read by music21: notes, barlines and signs, in the order of music21's expander of repeats.
 
-music21 merges ties and copies repeats very slowly and loses ties into endings, so these two steps are done here, on
-what it read.
+music21 merges ties and copies repeats very slowly and loses ties into endings, so these two steps are done here.
 """
 
 from __future__ import annotations
@@ -140,7 +139,7 @@ def _merged(struck: list[list]) -> list[tuple[float, float, int, bool]]:
 
 
 def _order(parts: list, measures: list[list]) -> list[int]:
-    """Indices of bars as played, by music21's expander, on bars that hold nothing but their signs."""
+    """Playing order of the bars, by music21's expander, on bars that contain only their signs."""
     from music21 import repeat, spanner, stream
 
     longest = max(range(len(parts)), key=lambda k: len(measures[k]))
@@ -151,7 +150,7 @@ def _order(parts: list, measures: list[list]) -> list[int]:
     copies = []
     for i, bar in enumerate(bars):
         new = stream.Measure(number=i + 1)
-        new.groups.append(str(i))  # survives the copying of the expander, which renumbers
+        new.groups.append(str(i))  # the expander copies this but renumbers the bars
         for name in ("leftBarline", "rightBarline"):
             line = getattr(bar, name)
             if line is not None and "Repeat" in line.classes:

@@ -10,12 +10,12 @@ from training.bench.reading.compare import FIELDS, Comparison
 
 @dataclass(frozen=True)
 class Row:
-    """One file: its kind, and how the two readings compare; `comparison` None where there is nothing to compare."""
+    """One file: its kind, and the comparison of both readings; None if one is missing."""
 
     kind: str
     path: Path
     comparison: Comparison | None = None
-    refused: str = ""  # our sentence
+    refused: str = ""  # the message of our refusal
     other_failed: str = ""
 
     def why(self) -> str:
@@ -25,7 +25,7 @@ class Row:
 
 
 def table(rows: list[Row], against: str) -> str:
-    """Per kind of file: how many were compared, the share that agrees in each field, in all, and agrees or is told.
+    """Per kind of file: number of files, share that agrees in each field, in all, and share agreeing or reported.
 
     against  name of the other reader, for the line about what it did not read; "" for none
     """

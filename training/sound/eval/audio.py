@@ -1,9 +1,9 @@
-"""Every table of the sound models, measured again from the shipped weights: `make eval-audio DATA=...`.
+"""Measurement of all tables of the sound models, from the shipped weights: `make eval-audio DATA=...`.
 
     python -m training.sound.eval.audio --data shared/data [--quick] [--only codec,renderer,...] [--out runs/eval-audio]
 
 Tables go to standard output and to OUT/tables.md as Markdown, the figures to OUT/tables.json, some sounds to OUT.
-The whole takes about half an hour of one quiet core, --quick about two.
+All tables take about half an hour on one idle core, --quick about two minutes.
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ def load(engine: Engine, imported: Path | None) -> dict[str, Rendering]:
     return renderers
 
 
-NAMES = {"product": "codec model"}  # a renderer's row, where it is not the renderer's own name
+NAMES = {"product": "codec model"}  # row name of a renderer, if it differs from the renderer's name
 
 
 def rows_of_recordings(material: Material, renderers: dict[str, Rendering], codec: Any) -> dict[str, Row]:
-    """What is compared with recordings of the same notes: the codec of the recording itself, a sampler, the preview,
-    and every renderer."""
+    """Rows of the comparison with recordings of the same notes: the recording through the codec, a sampler, the
+    preview, and every renderer."""
     rows: dict[str, Row] = {"codec of the recording": lambda r: through(codec, r.sound)}
     rows |= {f"sampler ({n})": lambda r, play=play: play(r.notes) for n, play in material.unseen_pianos().items()}
     rows["preview"] = lambda r: players()["fluidsynth grand"](r.notes)
@@ -77,11 +77,11 @@ def measure(
     quick: bool, out: Path, say: Callable[[str], None], seconds: float = 150.0, again: tuple[str, ...] = (),
     without: tuple[str, ...] = (), resume: bool = False,
 ) -> list[ReportTable]:  # fmt: skip
-    """The tables asked for, each printed when it is done.
+    """Measure the requested tables; prints each when it is finished.
 
-    again    beginnings of the recordings' rows to measure; the others come from OUT, where an earlier run kept them
-    without  columns of these rows to leave out: "notes", "visqol"
-    resume  take every row of recordings from OUT that is there
+    again    name prefixes of the recordings' rows to measure; the others are read from OUT (an earlier run)
+    without  columns of these rows to omit: "notes", "visqol"
+    resume  reuse every row of recordings in OUT
     """
     first: Any = next(iter(renderers.values()), None)
     work: dict[str, Callable[[], ReportTable]] = {

@@ -1,4 +1,4 @@
-"""How well the codec keeps piano music that it was not trained on, against the original, Opus and Lyra v2."""
+"""Fidelity of the codec on held-out piano music, relative to the original, beside Opus and Lyra v2."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STARTS = {CALM[0]: 20.0, CALM[1]: 30.0, DENSE[0]: 15.0, DENSE[1]: 20.0}
 
 
 def through(codec: Any, clip: AudioClip, codebooks: int | None = None, notes: Performance | None = None) -> AudioClip:
-    """A clip through a codec and back: its first `codebooks` codebooks only; told the notes, where it can use them."""
+    """A clip encoded and decoded with the first `codebooks` codebooks; with the notes, if the codec accepts them."""
     with torch.inference_mode():
         codes = codec.encode(torch.from_numpy(np.array(clip.samples))[None])
         codes = codes if codebooks is None else codes[:, :codebooks]
@@ -36,7 +36,7 @@ def through(codec: Any, clip: AudioClip, codebooks: int | None = None, notes: Pe
 
 
 def code_use(codec: Any, clips: list[AudioClip]) -> list[tuple[float, float]]:
-    """Of each codebook: the share of its entries that these sounds use, and their perplexity over its size."""
+    """For each codebook: share of its entries used by these sounds, and their perplexity over its size."""
     counts = np.zeros((codec.num_codebooks, codec.codebook_size))
     for clip in clips:
         with torch.inference_mode():
@@ -65,7 +65,7 @@ def codec_table(
     systems["ours"] = (codebooks * per_codebook, [through(codec, c) for c in clips])
     if hasattr(codec, "encode_notes"):
         told = [through(codec, c, None, n) for c, n in zip(clips, notes, strict=True)]
-        systems["ours, told the notes"] = (codebooks * per_codebook, told)
+        systems["ours, given the notes"] = (codebooks * per_codebook, told)
     for name, other in others.items():
         systems[name] = (other.num_codebooks * per_codebook, [through(other, c) for c in clips])
     coded = [opus(c) for c in clips]
@@ -96,9 +96,9 @@ def codec_table(
 
 
 def use_table(material: Material, codec: Any, quick: bool) -> ReportTable:
-    """How much of each codebook held-out music uses."""
+    """Use of each codebook by held-out music."""
     clips = _much_sound(material, quick)
-    rows = [[f"book {k + 1}", share, spread] for k, (share, spread) in enumerate(code_use(codec, clips))]
+    rows = [[f"codebook {k + 1}", share, spread] for k, (share, spread) in enumerate(code_use(codec, clips))]
     minutes = sum(c.duration_sec for c in clips) / 60
     return ReportTable(
         f"Code use in {minutes:.0f} minutes of held-out music", ("", "entries used", "perplexity / size"), rows

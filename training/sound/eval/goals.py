@@ -1,4 +1,4 @@
-"""The figures that the sound models are to reach, looked up in the tables that were measured."""
+"""Goals of the sound models, compared with the measured tables."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 
 from training.sound.eval.material import ReportTable
 
-Goal = tuple[str, float, str, float]  # what, found, "≥", "≤" or "<", asked
+Goal = tuple[str, float, str, float]  # figure, measured value, "≥", "≤" or "<", goal
 
 
 def goals(tables: Mapping[str, Sequence[ReportTable]]) -> ReportTable:
-    """Found against asked, for what was measured; tables by the names of `training.sound.eval.audio`."""
+    """Measured values beside the goals; tables by the names of `training.sound.eval.audio`."""
     found: list[Goal] = []
     if "codec" in tables:
         codec, use = tables["codec"][:2]
@@ -19,7 +19,7 @@ def goals(tables: Mapping[str, Sequence[ReportTable]]) -> ReportTable:
             found.append((f"codec: note F1, {kind}", codec.value("ours", f"F1 {kind}"), "≥", 0.90))
             found.append((f"codec: note F1, {kind}, above Opus", codec.value("ours", f"F1 {kind}"), "≥",
                           codec.value("Opus", f"F1 {kind}")))  # fmt: skip
-        found.append(("codec: code use of every book", min(float(r[1]) for r in use.rows), "≥", 0.80))
+        found.append(("codec: code use of every codebook", min(float(r[1]) for r in use.rows), "≥", 0.80))
     if "renderer" in tables:
         t = tables["renderer"][0]
         found += [
@@ -54,7 +54,7 @@ def goals(tables: Mapping[str, Sequence[ReportTable]]) -> ReportTable:
             for what, value, sign, asked in found]  # fmt: skip
     reached = sum(row[3] == "yes" for row in rows)
     return ReportTable(
-        "Figures to reach", ("figure", "found", "asked", "reached"), rows, [f"{reached} of {len(rows)} reached."]
+        "Figures to reach", ("figure", "found", "goal", "reached"), rows, [f"{reached} of {len(rows)} reached."]
     )
 
 
@@ -88,7 +88,7 @@ def of_recordings(split: str, tables: Sequence[ReportTable]) -> list[Goal]:
 
 
 def _plain(table: ReportTable, row: str, column: str) -> float:
-    """The plain distance in a cell "endless (plain) [low, high]"; nan where there is none."""
+    """The plain distance in a cell "endless (plain) [low, high]"; NaN without one."""
     if column not in table.columns:
         return float("nan")
     cells = [str(r[list(table.columns).index(column)]) for r in table.rows if str(r[0]).startswith(row)]
@@ -97,5 +97,5 @@ def _plain(table: ReportTable, row: str, column: str) -> float:
 
 
 def _reached(value: float, sign: str, asked: float) -> bool:
-    """A figure that is not a number is not reached."""
+    """Whether the value meets the goal; False for NaN."""
     return value >= asked if sign == "≥" else value <= asked if sign == "≤" else value < asked

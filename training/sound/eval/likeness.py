@@ -1,4 +1,4 @@
-"""How a rendering differs from the recording of the same notes: attacks, decays, colour over time, ViSQOL."""
+"""Differences between a rendering and the recording of the same notes: attacks, decays, spectral centroid, ViSQOL."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from engine.sound.spectra import level_db, magnitudes
 
 OCTAVES = 62.5 * 2.0 ** np.arange(8)  # Hz, centres
 STEP_SEC = 0.02
-FALL_SEC, FALL_DB = 0.24, 3.0  # the shortest stretch, and the least fall, from which a decay is measured
+FALL_SEC, FALL_DB = 0.24, 3.0  # minimum length and decrease of a stretch for measuring decay
 RANGE_DB = 50.0
-REST_SEC = 0.15  # without an onset before one that is measured
+REST_SEC = 0.15  # time without an onset before a measured attack
 EARLY_HZ = 2000.0
 VISQOL_RATE, VISQOL_SEC = 48000, 5.0
 
@@ -36,9 +36,9 @@ def loudness_correlation(real: AudioClip, made: AudioClip, step_sec: float = 0.1
 
 
 def decays(clip: AudioClip) -> NDArray[np.float64]:
-    """(8,) seconds in which each octave from 62 Hz to 8 kHz would fall by 60 dB; nan where none is seen to fall.
+    """(8,) decay time (60 dB) of each octave from 62 Hz to 8 kHz, seconds; NaN without a measurable decay.
 
-    The median over the stretches in which the octave only falls, by 3 dB at least in a quarter of a second.
+    Median over the stretches of a quarter of a second in which the octave's level only falls, by at least 3 dB.
     """
     found = np.full(len(OCTAVES), np.nan)
     for i, centre in enumerate(OCTAVES):
@@ -77,8 +77,8 @@ def attacks(clip: AudioClip, notes: Performance) -> tuple[NDArray[np.float64], N
 
 
 def attack_differences(real: AudioClip, made: AudioClip, notes: Performance) -> tuple[float, float]:
-    """How much the rendering's attacks rise more than the recording's, and how much more sounds before them: median and
-    mean over the notes after a rest, dB; nan without such notes."""
+    """Differences of attack rise and of pre-onset energy between rendering and recording, dB: median and mean over the
+    notes after a rest; NaN without such notes."""
     (rise, before), (true_rise, true_before) = attacks(made, notes), attacks(real, notes)
     if not len(rise):
         return float("nan"), float("nan")

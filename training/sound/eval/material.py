@@ -1,4 +1,4 @@
-"""What the sound models are measured on, and the codecs that ours is measured against.
+"""Test material of the sound models, and reference codecs.
 
 Held out of all training: four real recordings (two players, two pianos), the pianos FluidR3 and Salamander, and
 MAESTRO's performances of the pieces that (n)ASAP holds out.
@@ -41,7 +41,7 @@ class ReportTable:
     remarks: Sequence[str] = ()
 
     def value(self, row: str, column: str) -> float:
-        """A figure by the beginning of its row's name, and its column's name; nan where there is none."""
+        """A figure by the prefix of its row's name, and its column's name; NaN without one."""
         found = [r[list(self.columns).index(column)] for r in self.rows if str(r[0]).startswith(row)]
         return float(found[0]) if found and not isinstance(found[0], str) else float("nan")
 
@@ -54,7 +54,7 @@ class ReportTable:
 
 
 def part(performance: Performance, start_sec: float, seconds: float) -> Performance:
-    """The notes that start in the window, times from its start; keys and pedal end with it."""
+    """The notes that start in the window, with times from its start; keys and pedal are released at its end."""
     onset, release = performance.onset_sec, performance.onset_sec + performance.duration_sec
     kept = (onset >= start_sec) & (onset < start_sec + seconds)
     release = np.minimum(release[kept], start_sec + seconds)
@@ -73,14 +73,14 @@ def part(performance: Performance, start_sec: float, seconds: float) -> Performa
 class Material:
     """The data pack: folders audio/real, audio/real_midi, symbolic/performance, embeddings, baselines/lyra.
 
-    banks  note banks of pianos that were not trained on; FluidR3 through FluidSynth serves where there are none
+    banks  note banks of held-out pianos; without them FluidR3 is played by FluidSynth
     """
 
     data: Path
     banks: Path | None = None
 
     def real(self, name: str, start_sec: float, seconds: float) -> tuple[AudioClip, Performance]:
-        """Part of a recording at 32 kHz, and the notes that were heard in it."""
+        """Part of a recording at 32 kHz, and its transcription."""
         folder = self.data / "audio"
         clip = read_recording(folder / "real" / f"{name}.ogg", RATE, start_sec, seconds)
         return clip, part(open_performance_file(folder / "real_midi" / f"{name}.mid"), start_sec, seconds)
@@ -128,7 +128,7 @@ class Material:
         return Performance(onset, duration, pitch, velocity, sec, value)
 
     def unseen_pianos(self) -> dict[str, Player]:
-        """Sampled pianos that no model was trained on."""
+        """Held-out sampled pianos."""
         known = players()
         found: dict[str, Player] = {}
         font = next((f.name for f in PIANOS["system"].files if f.exists()), "")
@@ -160,7 +160,7 @@ class Material:
         return found
 
     def originals(self, prompt: str, pieces: Sequence[Performance], seconds: float) -> list[AudioClip]:
-        """A prompt's instrument in other music: a sampled one plays the pieces, of a recording come other parts."""
+        """Other sounds of a prompt's instrument: pieces on a sampled piano, or other parts of a recording."""
         piano, room = prompt.split(", ")
         if room == "real":
             name = next(n for n in (*CALM[:1], *DENSE[:1]) if n.endswith(piano))
@@ -170,7 +170,7 @@ class Material:
 
 
 def muffled_room(samples: np.ndarray) -> np.ndarray:
-    """The sound further away, in a hall: four times the preview's room, the treble taken by the way."""
+    """The sound at a distance in a hall: four times the preview's room, with attenuated treble."""
     from scipy.signal import butter, sosfilt
 
     echoes = Room(RATE).add(samples) - samples
@@ -179,7 +179,7 @@ def muffled_room(samples: np.ndarray) -> np.ndarray:
 
 
 def hear_all(clips: Sequence[AudioClip]) -> list[Performance]:
-    """Transcribe several clips as one sound, a second of silence between them: windows of 16 s are dear."""
+    """Transcribe several clips as one sound with a second of silence between them; each 16 s window is expensive."""
     rate, gap = RATE, np.zeros(int(GAP_SEC * RATE), np.float32)
     sounds = [resample(levelled(c).samples, c.sample_rate, rate) for c in clips]
     whole = np.concatenate([x for s in sounds for x in (s, gap)])
@@ -191,11 +191,11 @@ def hear_all(clips: Sequence[AudioClip]) -> list[Performance]:
 
 
 def opus(clip: AudioClip) -> tuple[AudioClip, float]:
-    """Through Opus at its lowest rate, mono (libsndfile): the sound at 32 kHz, and kbit/s."""
+    """Encode and decode with Opus at its lowest rate, mono (libsndfile): the sound at 32 kHz, and kbit/s."""
     data = io.BytesIO()
     at48 = resample(clip.samples, clip.sample_rate, 48000)
     with soundfile.SoundFile(data, "w", 48000, 1, "OPUS", format="OGG", compression_level=1.0) as file:
-        for start in range(0, len(at48), 48000):  # libsndfile's encoders want small bites
+        for start in range(0, len(at48), 48000):  # libsndfile's encoders need small blocks
             file.write(at48[start : start + 48000])
     rate = len(data.getvalue()) * 8 / 1000 / clip.duration_sec
     sound, _ = soundfile.read(io.BytesIO(data.getvalue()), dtype="float32")
@@ -203,8 +203,8 @@ def opus(clip: AudioClip) -> tuple[AudioClip, float]:
 
 
 def lyra(clip: AudioClip, folder: Path, stages: int = 11) -> AudioClip:
-    """Through Lyra v2 (SoundStream, speech, 16 kHz) with `stages` of its 46 quantisers, 0.2 kbit/s each, its delay
-    taken out. Raises BadInput without the package ai-edge-litert or the three .tflite files."""
+    """Encode and decode with Lyra v2 (SoundStream, speech, 16 kHz) with `stages` of its 46 quantisers, 0.2 kbit/s each,
+    without its delay. Raises BadInput without the package ai-edge-litert or the three .tflite files."""
     try:
         from ai_edge_litert.interpreter import Interpreter  # type: ignore[reportMissingImports]
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""Spectrograms side by side as one PNG: what a prompt, a sampler and a rendering look like."""
+"""Spectrograms of a prompt, a sampler and a rendering side by side in one PNG."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Renderings against recordings of the very same notes: report and selection recordings, apart by player and piano.
+"""Renderings compared with recordings of the same notes: report and selection recordings differ in player and piano.
 
 A recording's first seconds are the prompt; the rest is rendered from its transcript and compared with it. Settings are
-chosen on SELECTION only; REPORT is measured once, when they are.
+chosen on SELECTION only; REPORT is measured once, after that.
 
-What was measured of each row is kept in a folder, so that a later run can add rows without measuring the others again.
+The measurements of each row are stored in a folder, so that a later run can add rows without repeating the others.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ from training.sound.eval.likeness import (
 from training.sound.eval.material import ReportTable, hear_all, part
 
 PROMPT_SEC, FROM_SEC = 6.0, 7.0
-FADE_SEC = 2.2  # at the end of the short clips: left out
-DRAWS = 200  # of the bootstrap
+FADE_SEC = 2.2  # fade-out at the end of the short clips, omitted
+DRAWS = 200  # bootstrap resamples
 HALF_SEC = 5.0
-NOTES_SEC = 20.0  # of each recording that is transcribed again: windows of 16 s are dear
+NOTES_SEC = 20.0  # transcribed part of each recording: each window of 16 s is expensive
 ITSELF = "the recording"
 MEASURES = (
     "F1", "onset error, ms", "F1 + velocity", "mel, dB", "log spectrum, dB", "long-term spectrum, dB", "centroid r",
@@ -103,13 +103,13 @@ def read(data: Path, folder: str, file: str, player: str, seconds: float) -> Hel
 
 @dataclass(frozen=True)
 class Measured:
-    """What was measured of one row, a list entry or array row for each recording.
+    """Measurements of one row, with a list entry or array row for each recording.
 
-    features  of each embedding, (n, d) arrays
+    features  by embedding, (n, d) arrays
     measures  (R, len(MEASURES))
     spectra   (R, 48) long-term spectra
     decay     (R, 8) seconds by octave
-    when      the day
+    when      date
     """
 
     features: dict[str, list[np.ndarray]]
@@ -146,7 +146,7 @@ def embeddings_of(data: Path) -> dict[str, Embedding]:
 def measured(
     real: list[HeldOutRecording], made: list[AudioClip], embeddings: dict[str, Embedding], without: tuple[str, ...] = ()
 ) -> Measured:
-    """A row's sounds, one for each recording, against the recordings; without the dear columns "notes", "visqol"."""
+    """Compare a row's sounds, one per recording, with the recordings; `without` omits "notes" or "visqol"."""
     rows = []
     heard = [(np.nan,) * 3] * len(real) if "notes" in without else notes_heard(real, made)
     for r, clip, notes in zip(real, made, heard, strict=True):
@@ -185,12 +185,11 @@ def recordings_table(
 ) -> list[ReportTable]:  # fmt: skip
     """Fréchet distances of each row with 90 % intervals by recording, the other measures, and each recording's own.
 
-    rows    what can be measured; the recording itself and its halves join by themselves
-    folder  where measured rows are kept, one file each
-    again   beginnings of the names that are measured now, the others are taken from the folder where they are there;
-            None for all
-    without  columns that are left out of what is measured now: "notes", "visqol"
-    resume  take every row from the folder that is there: a run that was cut goes on
+    rows    rows that can be measured; the recording itself and its halves are added
+    folder  folder of measured rows, one file each
+    again   name prefixes of the rows to measure now; the others are read from the folder if they exist; None for all
+    without  columns that are omitted now: "notes", "visqol"
+    resume  reuse every row in the folder, to continue an interrupted run
     """
     real = read_all(data, split, seconds)
     embeddings = embeddings_of(data)
@@ -259,7 +258,7 @@ def measures_rows(split: str, found: dict[str, Measured]) -> ReportTable:
 
 
 def decay_rows(split: str, found: dict[str, Measured]) -> ReportTable:
-    """How long each octave rings against the recording: medians over the recordings of the ratios."""
+    """Decay time of each octave relative to the recording: median ratio over the recordings."""
     lines: list[list[str | float]] = []
     for name, m in found.items():
         if name != ITSELF:
@@ -273,7 +272,7 @@ def decay_rows(split: str, found: dict[str, Measured]) -> ReportTable:
 
 
 def prompt_rows(split: str, real: list[HeldOutRecording], found: dict[str, Measured]) -> ReportTable:
-    """Is a sound's long-term spectrum nearest to its own prompt's? The recordings' own other parts beside it."""
+    """Share of sounds whose long-term spectrum is nearest to their own prompt's; also for parts of the recordings."""
     prompts = [long_term_spectrum(levelled(r.prompt.clip)) for r in real]
     lines: list[list[str | float]] = []
     for name, m in found.items():
@@ -290,7 +289,7 @@ def prompt_rows(split: str, real: list[HeldOutRecording], found: dict[str, Measu
 
 
 def each_rows(split: str, real: list[HeldOutRecording], found: dict[str, Measured]) -> ReportTable:
-    """Every recording's own row of the measures, and its plain Fréchet distance."""
+    """One row per recording: its measures and plain Fréchet distance."""
     labels = list(found[ITSELF].features)
     lines: list[list[str | float]] = []
     for i, r in enumerate(real):
@@ -301,7 +300,7 @@ def each_rows(split: str, real: list[HeldOutRecording], found: dict[str, Measure
 
 
 def bootstrap(left: list[np.ndarray], right: list[np.ndarray]) -> np.ndarray:
-    """(DRAWS + 1,) plain distances: of all recordings, then of as many drawn with replacement, alike for every row."""
+    """(DRAWS + 1,) plain distances: of all recordings, then of resamples with replacement, the same for every row."""
     rng = np.random.default_rng(0)
     sides = [Moments(left), Moments(right)]
     draws = [np.arange(len(left)), *(rng.integers(len(left), size=len(left)) for _ in range(DRAWS))]
@@ -309,7 +308,7 @@ def bootstrap(left: list[np.ndarray], right: list[np.ndarray]) -> np.ndarray:
 
 
 class Moments:
-    """Sums over each recording's features, from which any draw's mean and covariance follow without its features."""
+    """Sums over each recording's features, sufficient for the mean and covariance of any resample."""
 
     def __init__(self, features: list[np.ndarray]) -> None:
         self._count = np.array([len(f) for f in features], float)
@@ -341,7 +340,7 @@ def ratio(draws: np.ndarray, others: np.ndarray) -> str:
 
 
 def _plain(a: np.ndarray, b: np.ndarray) -> float:
-    """Plain distance; nan for a recording that is too short for one."""
+    """Plain distance; NaN for a recording that is too short."""
     try:
         return max(frechet(a, b), 0.0)
     except BadInput:
@@ -349,7 +348,7 @@ def _plain(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _means(values: np.ndarray) -> Iterator[float]:
-    """Of each column, its numbers only; nan where there is none."""
+    """Mean of each column without NaN; NaN if all values are."""
     for column in values.T:
         known = column[np.isfinite(column)]
         yield float(known.mean()) if len(known) else float("nan")
@@ -361,7 +360,7 @@ def _medians(values: np.ndarray) -> np.ndarray:
 
 
 def _fitted_to(clip: AudioClip, real: AudioClip) -> AudioClip:
-    """Mono, at the recording's rate, of its length and loudness."""
+    """Convert to mono, the recording's rate, length and loudness."""
     mono = clip.mono()
     sound = np.clip(resample(mono.samples, mono.sample_rate, RATE), -1, 1)[: len(real.samples)]
     return levelled(AudioClip(np.pad(sound, (0, len(real.samples) - len(sound))), RATE))

@@ -1,4 +1,4 @@
-"""How well renderings follow their notes and their prompt: tables for unseen pianos and performances."""
+"""Fidelity of renderings to their notes and their prompt: tables for held-out pianos and performances."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Say = Callable[[str], None]
 
 
 class Rendering(Protocol):
-    """What is measured: engine.render.rendering.Renderer and the paper profile's renderer have it."""
+    """Interface of engine.render.rendering.Renderer and of the paper profile's renderer."""
 
     def render(
         self, performance: Performance, prompt: Prompt, seed: int = 0, temperature: float = 1.0
@@ -49,7 +49,7 @@ class Rendering(Protocol):
 
 
 def _mean(values: Any) -> float:
-    """Of the numbers among them; nan when there is none."""
+    """Mean without NaN; NaN if all values are."""
     known = np.asarray(values, float)
     return float(known[np.isfinite(known)].mean()) if np.isfinite(known).any() else float("nan")
 
@@ -81,7 +81,7 @@ def renderer_table(
     say: Say,
     quick: bool = False,
 ) -> ReportTable:
-    """Onsets, velocities and lengths of renderings, beside the sampler that plays the prompt's piano."""
+    """Onsets, velocities and lengths of renderings, beside a sampler with the prompt's piano."""
     pieces, prompts = material.performances(count, seconds), material.prompts()
     using = [list(prompts.items())[i % len(prompts)] for i in range(count)]
     sampler = next(iter(material.unseen_pianos().items()))
@@ -129,14 +129,14 @@ def renderer_table(
         columns,
         rows,
         [
-            "F1: notes that the transcriber finds against those that were asked for, 50 ms. Loudness ρ: Spearman "
+            "F1: transcribed notes against the notes of the performance, 50 ms. Loudness ρ: Spearman "
             "correlation of note loudness and velocity, here (the sampler's is the ceiling) and on single notes."
         ],
     )
 
 
 def fidelity_table(material: Material, r: Rendering, count: int, seconds: float, say: Say) -> ReportTable:
-    """Is a rendering's long-term spectrum nearest to its own prompt's? Every piece with every prompt."""
+    """Share of renderings whose long-term spectrum is nearest to their own prompt's; every piece with every prompt."""
     prompts, pieces = material.prompts(), material.performances(count, seconds, seed=5)
     names = list(prompts)
     wanted = np.stack([long_term_spectrum(p.clip) for p in prompts.values()])
@@ -148,7 +148,7 @@ def fidelity_table(material: Material, r: Rendering, count: int, seconds: float,
             sound = r.render(piece, prompts[name])
             made[i, j], decays[i, j] = long_term_spectrum(sound), decay_time(sound)
     raw = np.array([[[spectrum_distance(m, w) for w in wanted] for m in row] for row in made])
-    # the same without what the music brings: each piece's mean over all prompts, and the mean of the prompts, taken out
+    # the same after centring each piece over all prompts, and the prompts, which removes the influence of the music
     bare, wanted_bare = made - made.mean(1, keepdims=True), wanted - wanted.mean(0)
     clean = np.array([[[spectrum_distance(m, w) for w in wanted_bare] for m in row] for row in bare])
     own = np.arange(len(names))
@@ -325,7 +325,7 @@ def _distance(a: np.ndarray, b: np.ndarray) -> str:
 
 
 def seams_table(material: Material, r: Rendering, seconds: float, say: Say) -> ReportTable:
-    """One long rendering: can its seams be told, does it drift, how fast was it made?"""
+    """One long rendering: detectability of its seams, drift, speed."""
     window = 16.0 if seconds > 60 else 5.0
     piece = material.long_performance(seconds, window)
     prompt = next(iter(material.prompts().values()))
@@ -359,8 +359,8 @@ def seams_table(material: Material, r: Rendering, seconds: float, say: Say) -> R
         ("measure", "value"),
         rows,
         [
-            "AUC 0.5: seams cannot be told from other moments. Drift: onset bias of the first seconds, which come "
-            "again at the end."
+            "AUC 0.5: seams do not differ from other moments. Drift: onset bias of the first seconds, which are "
+            "repeated at the end."
         ],
     )
 

@@ -1,4 +1,4 @@
-"""The fitted piano's own tables: how long it takes, and how its loudness follows the performance."""
+"""Tables of the fitted piano: computing time, and agreement of its loudness with the performance."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from training.sound.eval.material import ReportTable, part
 from training.sound.eval.recordings import HeldOutRecording
 
 STEP_SEC = 1.0
-PAUSE_DB = 40.0  # under the loudest second: not compared
-ACROSS_SEC = 12.0  # of each performance that every instrument plays
+PAUSE_DB = 40.0  # seconds with a level this far under the loudest are not compared
+ACROSS_SEC = 12.0  # length of each performance that every instrument plays
 
 
 def fitted_table(recordings: list[HeldOutRecording], preview: Preview) -> ReportTable:
