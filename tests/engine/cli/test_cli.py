@@ -107,6 +107,14 @@ def test_convert_there_and_back(folder: Path, capsys: pytest.CaptureFixture) -> 
     assert json.loads(out) == {**written, "remarks": []}
 
 
+def test_remarks_of_the_reader_are_in_the_json(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    song = Path(__file__).parents[2] / "data" / "reading" / "v1-voice-and-piano.musicxml"
+    found = json.loads(run(f"convert {song} piano.musicxml --json", capsys)[1])
+    text = "this part is left out; the keyboard part is played"
+    assert (found["notes"], found["remarks"]) == (2, [{"bar": 1, "element": "part “Voice”", "text": text}])
+    assert json.loads(run(f"convert {song} all.musicxml --with-voice --json", capsys)[1])["notes"] == 3
+
+
 @pytest.mark.parametrize(
     "command, sentence",
     [

@@ -56,7 +56,8 @@ def agreed_by_either(first: Comparison | None, second: Comparison | None) -> Com
     kept = {f: why for f, why in first.differs.items() if f not in settled}
     added = tuple(f for f in FIELDS if f in first.compared or f in second.compared)
     late = {f: why for f, why in second.differs.items() if f not in first.compared}
-    disputed = first.disputed or first.agrees != second.agrees
+    both = [f for f in first.compared if f in second.compared]
+    disputed = first.disputed or any((f in first.differs) != (f in second.differs) for f in both)
     return replace(first, differs=kept | late, compared=added, disputed=disputed)
 
 
