@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.cache import KeyedCache
 from engine.checkpoints.bundle import (
     CodecBundle,
     ComposerBundle,
@@ -96,9 +96,8 @@ class Engine:
 
     def __init__(self, checkpoints: Path):
         self.checkpoints = checkpoints
-        self._readers: OrderedDict[str, EncodedScore] = OrderedDict()
-        self._values: OrderedDict[str, ExpectedValues] = OrderedDict()
-        self._levels: OrderedDict[str, float] = OrderedDict()
+        self._readers = KeyedCache[EncodedScore](_too_many_scores)
+        self._values, self._levels = KeyedCache[ExpectedValues](_too_many), KeyedCache[float](_too_many)
         self._lock = threading.RLock()
 
     @classmethod
@@ -386,7 +385,7 @@ class Engine:
         """
         reader, sampling, seed = self._reader(score), self.pianist.sampling, style.seed
         expected, sample = reader.draw(z, seed, sampling, known_x, known, progress)
-        default = reader.expected(np.zeros_like(z), seed) if np.any(z) else expected
+        default = reader.default(seed) if np.any(z) else expected
         mixed = mix(reader.features, expected, sample, sampling)
         values, level = self._curves(score), self._level(score, reader)
         asked = z[: len(AXES)] * np.array(self.pianist.config["axis_deviation"])
@@ -397,13 +396,12 @@ class Engine:
 
     def _level(self, score: Score, reader: EncodedScore) -> float:
         """The flow model's tempo level; the last few are cached."""
-        with self._lock:
-            if score.digest not in self._levels:
-                plain = without_grace_notes(score)  # they take their time from their neighbours, not from the tempo
-                self._levels[score.digest] = (reader if plain is score else self._reader(plain)).level()
-                while len(self._levels) > _READERS_KEPT:
-                    self._levels.popitem(last=False)
-            return self._levels[score.digest]
+
+        def make() -> float:
+            plain = without_grace_notes(score)  # they take their time from their neighbours, not from the tempo
+            return (reader if plain is score else self._reader(plain)).level()
+
+        return self._levels.recall(score.digest, make)
 
     def _base(self, score: Score) -> NDArray[np.float32] | None:
         """Expected channel values (n, 3) for a model of the residual; None for a model of the whole performance."""
@@ -412,23 +410,20 @@ class Engine:
 
     def _curves(self, score: Score) -> ExpectedValues:
         """The expected performance of a score; the last few are cached."""
-        with self._lock:
-            if score.digest not in self._values:
-                self._values[score.digest] = self.expected.model.of(score)
-                while len(self._values) > _READERS_KEPT:
-                    self._values.popitem(last=False)
-            return self._values[score.digest]
+        return self._values.recall(score.digest, lambda: self.expected.model.of(score))
 
     def _reader(self, score: Score) -> EncodedScore:
-        key = score.digest
-        with self._lock:
-            if key not in self._readers:
-                self._readers[key] = EncodedScore(self.pianist.model, score_features(score), self._base(score))
-                while len(self._readers) > 1 and self._too_much_is_read():
-                    self._readers.popitem(last=False)
-            self._readers.move_to_end(key)
-            return self._readers[key]
+        """The encoded score; the last few are cached."""
 
-    def _too_much_is_read(self) -> bool:
-        notes = sum(len(reader.features) for reader in self._readers.values())
-        return len(self._readers) > _READERS_KEPT or notes > _NOTES_KEPT
+        def make() -> EncodedScore:
+            return EncodedScore(self.pianist.model, score_features(score), self._base(score))
+
+        return self._readers.recall(score.digest, make)
+
+
+def _too_many_scores(readers: Collection[EncodedScore]) -> bool:
+    return _too_many(readers) or sum(len(reader.features) for reader in readers) > _NOTES_KEPT
+
+
+def _too_many(entries: Collection[object]) -> bool:
+    return len(entries) > _READERS_KEPT

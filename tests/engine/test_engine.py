@@ -5,11 +5,13 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
 
 from engine import engine as engine_module
+from engine.cache import KeyedCache
 from engine.checkpoints.bundle import BundleError
 from engine.engine import Engine
 from engine.music.io.alignment import read_match
@@ -93,13 +95,33 @@ def test_two_visitors_at_once_get_what_one_gets(engine, score):
         assert_same(performance, engine.perform(PerformRequest(piece, engine.style(seed=seed))))
 
 
+def test_an_entry_is_computed_once_and_blocks_no_other():
+    cache, begun, go_on, made = KeyedCache(lambda entries: len(entries) > 2), Event(), Event(), []
+
+    def slow():
+        made.append("slow")
+        begun.set()
+        assert go_on.wait(5)
+        return 1
+
+    with ThreadPoolExecutor(2) as pool:
+        waiting = [pool.submit(cache.recall, "a", slow) for _ in range(2)]
+        assert begun.wait(5)
+        assert cache.recall("b", lambda: 2) == 2, "another entry does not wait"
+        go_on.set()
+        assert [w.result(5) for w in waiting] == [1, 1]
+    assert made == ["slow"]
+    cache.recall("c", lambda: 3)
+    assert cache.keys() == {"a", "c"}, "the least recently used one is dropped"
+
+
 def test_as_many_readings_are_kept_as_fit(engine, score, played, monkeypatch):
     other = replace(score, title="another")
     engine._reader(score), engine._reader(other)
     assert {score.digest, other.digest} <= engine._readers.keys()
     monkeypatch.setattr(engine_module, "_NOTES_KEPT", len(score))
     engine._reader(replace(score, title="a third"))
-    assert len(engine._readers) == 1, "the newest stays, however long"
+    assert len(engine._readers.keys()) == 1, "the newest stays, however long"
 
 
 def test_kept_notes_stay_to_the_last_bit(engine, score, played):

@@ -109,8 +109,10 @@ def rotary_angles(onset_beat: Tensor, head_width: int) -> Tensor:
 def _attend(q: Tensor, k: Tensor, v: Tensor, valid: Tensor) -> Tensor:
     """Attention of (B, H, T, D) over valid notes.
 
-    Explicit softmax: on a CPU its backward pass is 3 times faster than the fused kernel's.
+    The fused kernel is faster forward; on a CPU the backward pass of the explicit softmax is 3 times faster.
     """
+    if torch.is_inference_mode_enabled():
+        return F.scaled_dot_product_attention(q, k, v, None if valid.all() else valid[:, None, None, :])
     scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
     return scores.masked_fill(~valid[:, None, None, :], -1e4).softmax(dim=-1).to(v.dtype) @ v
 

@@ -98,6 +98,7 @@ class EncodedScore:
         category, value = torch.from_numpy(features.category)[self.index], torch.from_numpy(features.value)[self.index]
         self.given = () if expected is None else (self.base[:, EXPECTED][self.index],)
         self.hidden = _batched(model.read, category, value, self.angle, self.valid, *self.given)
+        self._default: tuple[int, NDArray[np.float32]] | None = None  # seed and expected values in the default style
 
     def _field(self, x: Tensor, t: float, style: Tensor, known_x: Tensor, known: Tensor) -> Tensor:
         """The flow's field over the whole piece, (n, 8)."""
@@ -163,6 +164,13 @@ class EncodedScore:
         start = torch.from_numpy(noise(self.features, seed))
         nothing = torch.zeros(n, dtype=torch.bool)
         return (self.base + start + self._field(start, 0.0, style, torch.zeros(n, CHANNELS), nothing)).numpy()
+
+    def default(self, seed: int) -> NDArray[np.float32]:
+        """`expected` in the default style; those of the last seed are cached, because every slider step needs them."""
+        known = self._default
+        if known is None or known[0] != seed:
+            known = self._default = seed, self.expected(np.zeros(self.model.config.style_size), seed)
+        return known[1]
 
     @torch.inference_mode()
     def draw(

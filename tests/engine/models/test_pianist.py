@@ -13,7 +13,7 @@ import torch
 from engine.checkpoints.bundle import BundleError, open_pianist
 from engine.checkpoints.index import CHECKPOINTS
 from engine.models.pianist.features import NUM_FEATURES, composer_index, score_features
-from engine.models.pianist.pianist import CHANNELS, Pianist, PianistConfig, from_channels, to_channels
+from engine.models.pianist.pianist import CHANNELS, Pianist, PianistConfig, _attend, from_channels, to_channels
 from engine.models.pianist.sampling import EncodedScore, FlowSampling, encode_style, render_windows
 from engine.models.pianist.style import AXES
 from training.pianist.batches import DescriptorRegression, PianistCorpus, make_batch
@@ -112,6 +112,18 @@ def test_same_seed_same_notes_and_kept_notes_stay(shipped, pack):
     filled = reader.play(z, 0, shipped.sampling, given, known)
     np.testing.assert_array_equal(filled[known], given[known])
     assert np.abs(filled[~known] - given[~known]).max() > 1e-3
+
+
+def test_attention_is_the_same_with_and_without_gradients():
+    """The fused kernel of inference computes what training computes, with notes that are padding, too."""
+    torch.manual_seed(0)
+    q, k, v = torch.randn(3, 2, 4, 9, 12)
+    valid = torch.ones(2, 9, dtype=torch.bool)
+    for count in (9, 5):
+        valid[1, count:] = False
+        explicit = _attend(q, k, v, valid)
+        with torch.inference_mode():
+            torch.testing.assert_close(_attend(q, k, v, valid), explicit)
 
 
 def test_no_seams_between_windows(shipped):
