@@ -17,7 +17,7 @@ from engine.music.types import BadInput, BundleError
 from studio.actions import editing as actions
 from studio.actions.document import Document
 from studio.page.wire import curves, draft_value, job_state, roll_value
-from studio.service.jobs import Job
+from studio.service.jobs import REPLACED, Job
 from studio.service.shared_engine import SharedEngine
 from studio.shell.layout import Page, preset_names
 from studio.state.examples import EMPTY, EXAMPLES, MINE
@@ -29,6 +29,7 @@ from studio.widgets.takes.takes import strip_value
 PRIVATE = {"queue": False, "show_progress": "hidden", "api_visibility": "private", "trigger_mode": "multiple"}
 MAX_NAME = 60  # characters of a title in a menu
 FIRST_WAIT, NEXT_WAIT, DRAFT_WAIT = 0.6, 0.5, 0.12  # seconds
+LAST_WAIT = 2.0  # of a queued job; below ASK_AGAIN of roll_sound.js
 
 Shown = dict  # component to new value; others stay unchanged
 Work = Callable[[Job], Callable[[], Shown]]
@@ -62,10 +63,12 @@ def begin(
 
 def progress(document: Document, job: Job, have: int) -> dict:
     """Progress of a job, for the roll, which polls; `have`: draft rows it already has. A finished job is only reported
-    as ready, because every component that an answer may change costs the page time.
+    as ready, because every component that an answer may change costs the page time. The answer comes later the farther
+    back the job is in its queue: polls cost processor time that performances need.
     """
-    over = job.wait(DRAFT_WAIT if job.about else NEXT_WAIT)
-    ready = over and job.stopped != "overtaken"
+    patience = DRAFT_WAIT if job.about else min(LAST_WAIT, NEXT_WAIT * max(1, job.place))
+    over = job.wait(patience)
+    ready = over and job.stopped not in REPLACED
     return {"job": job_state(job, ready=ready), "draft": draft_value(job, have)}
 
 
@@ -81,7 +84,7 @@ def answer(page: Page, document: Document, job: Job, patience: float, have: int 
     """Wait for a job for some seconds; return its result or its progress."""
     over = job.wait(min(patience, DRAFT_WAIT) if job.about else patience)
     told = {"job": job_state(job), "draft": draft_value(job, have)}
-    if not over or job.stopped == "overtaken":
+    if not over or job.stopped in REPLACED:
         return {page.roll: told}
     if job.stopped:
         return cancelled(page, document.session, job)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from engine.limits import WAITING_LONG
 from engine.music.types import BadInput
 from engine.progress import ProgressCallback
-from studio.service.jobs import Job, current_job
+from studio.service.jobs import REPLACED, Job, current_job
 
 CROWDED = "Too many visitors are using the studio at the moment; try again in a minute."
 _POLL_SEC = 0.2
@@ -101,7 +101,7 @@ class AdmissionGate:
         if mine not in self._line:
             return
         self._line.remove(mine)
-        if mine.job is not None and mine.job.stopped == "overtaken":
+        if mine.job is not None and mine.job.stopped in REPLACED:
             self._left[mine.visitor, mine.kind] = (mine.ticket, time.monotonic())
         following = next((other for other in self._aside if other.visitor is mine.visitor), None)
         if following is not None:

@@ -16,6 +16,7 @@ from engine.music.types import BadInput, BundleError
 from engine.progress import Cancelled
 
 _here = threading.local()  # the job of this thread
+REPLACED = ("overtaken", "abandoned")  # causes of an end that no visitor asked for
 S = TypeVar("S")
 _BROKEN = "Something went wrong in the studio, so this was not done; try again, or with another file."
 
@@ -35,8 +36,9 @@ class Job:
     place   its place in the admission queue, from 1; 0 if it does not wait
     visitor its owner
     show    its result: makes the values that the page shows
-    refusal the reason of a failure, "" without one stopped None, or who stopped it: "visitor", or "overtaken" if a
-    newer job replaced it
+    refusal the reason of a failure, "" without one
+    stopped None, or the cause of its end: "visitor", "overtaken" if a newer job replaced it, "abandoned" if no page
+            polled it for ABANDONED_SEC
     draft   rows written so far, as in studio.page.wire.draft_value
     about   what the page needs to draw them
     """
@@ -48,6 +50,7 @@ class Job:
         self.visitor = self if visitor is None else visitor
         self.share, self.refusal, self.place = 0.0, "", 0
         self.show: Callable[[], Any] | None = None
+        self.work: Callable[[Job], Callable[[], Any]] | None = None
         self.stopped: str | None = None
         self.draft: list[tuple[int, int, int, int, int]] = []
         self.about: dict[str, Any] = {}
@@ -68,7 +71,7 @@ class Job:
     def step(self, share: float = 0.0) -> None:
         """Progress callback. Raises Cancelled if the job was stopped."""
         if time.monotonic() - self._asked > ABANDONED_SEC:
-            self.stop("overtaken")
+            self.stop("abandoned")
         if self.stopped:
             raise Cancelled
         self.share = share
@@ -97,6 +100,11 @@ class Job:
         """Wait for some seconds at most; return whether it is over."""
         self._asked = time.monotonic()
         return self._over.wait(seconds)
+
+    def start(self, work: Callable[[Job], Callable[[], Any]]) -> None:
+        """Do the work, in a thread of its own."""
+        self.work = work
+        threading.Thread(target=self.run, args=(work,), daemon=True).start()
 
     def run(self, work: Callable[[Job], Callable[[], Any]]) -> None:
         """Do the work, in this thread."""
@@ -136,7 +144,7 @@ class Jobs:
             self._number += 1
             job = self._latest[kind] = Job(self._number, kind, text, same, self._visitor)
             job.about = about or {}
-        threading.Thread(target=job.run, args=(work,), daemon=True).start()
+        job.start(work)
         return job
 
     def refuse(self, sentence: str) -> Job:
@@ -160,9 +168,17 @@ class Jobs:
             return any(not job.over for job in self._latest.values())
 
     def numbered(self, number: object) -> Job | None:
-        """The job of this number, if it is the latest of its kind."""
+        """The job of this number, if it is the latest of its kind. If it was abandoned, it begins again: its page was
+        only late, as under heavy load.
+        """
         with self._lock:
-            return next((job for job in self._latest.values() if job.number == number), None)
+            job = next((job for job in self._latest.values() if job.number == number), None)
+            if job is None or job.stopped != "abandoned" or job.work is None:
+                return job
+            again = self._latest[job.kind] = Job(job.number, job.kind, job.text, job.same, self._visitor)
+            again.about = job.about
+        again.start(job.work)
+        return again
 
     def stop(self, *kinds: str, by: str = "overtaken") -> None:
         """Stop the jobs of these kinds, or all."""

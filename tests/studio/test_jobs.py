@@ -19,6 +19,7 @@ from engine.progress import Cancelled
 from engine.untrusted.scores import open_performance, open_score
 from studio.actions import editing as actions
 from studio.actions.document import Document
+from studio.page.answers import LAST_WAIT, NEXT_WAIT, progress
 from studio.service.admission import AdmissionGate
 from studio.service.jobs import Job, Jobs
 from studio.service.shared_engine import SharedEngine
@@ -100,6 +101,39 @@ def test_a_job_whose_page_is_closed_stops() -> None:
     job._asked -= ABANDONED_SEC + 1
     with pytest.raises(Cancelled):
         job.step(0.2)
+
+
+def test_a_late_poll_starts_an_abandoned_job_again() -> None:
+    """A server under load may answer polls too late; the visitor's act must not be lost."""
+    jobs, runs, go_on = Jobs(), list[int](), threading.Event()
+
+    def work(job: Job) -> Callable[[], str]:
+        runs.append(job.number)
+        while not go_on.wait(0.01):
+            job.step()
+        return lambda: "opened"
+
+    job = jobs.start("open", "Opening", work)
+    job._asked -= ABANDONED_SEC + 1
+    assert job._over.wait(5)
+    assert job.stopped == "abandoned"
+    go_on.set()
+    again = jobs.numbered(job.number)
+    assert again is not None
+    assert again.wait(5)
+    assert (again.number, again.stopped, runs) == (job.number, None, [job.number] * 2)
+    assert again.show is not None
+    assert again.show() == "opened"
+
+
+def test_polls_of_a_queued_job_are_rarer(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited = list[float]()
+    monkeypatch.setattr(Job, "wait", lambda job, seconds: bool(waited.append(seconds)))
+    for place in (0, 1, 3, 30):
+        job = Job(1, "play", "Playing")
+        job.place = place
+        progress(Document(), job, 0)
+    assert waited == [NEXT_WAIT, NEXT_WAIT, 3 * NEXT_WAIT, LAST_WAIT]
 
 
 def test_a_stopped_change_is_not_made() -> None:
