@@ -14,7 +14,9 @@ from engine.sound import clip, prompts
 
 TEXT = (Path(__file__).parents[1] / "docs" / "limits.md").read_text(encoding="utf-8")
 ROWS = dict(re.findall(r"^\| ([^|]+?) \| (.+) \|$", TEXT, re.MULTILINE))
-NUMBERS = {2: "two", 3: "three", 10: "ten", 15: "15", 60: "a minute", 300: "five minutes", 600: "ten minutes"}
+NUMBERS = {
+    2: "two", 3: "three", 4: "four", 10: "ten", 15: "15", 60: "a minute", 300: "five minutes", 600: "ten minutes"
+}  # fmt: skip
 
 
 def mb(size: int) -> str:
@@ -46,6 +48,7 @@ def mb(size: int) -> str:
             f"{L.KEPT_RENDERS} renders of up to {({1800: 'half an hour'})[round(L.KEPT_RENDER_SEC)]} each",
         ]),
         ("visitors", [
+            f"up to {NUMBERS[L.PERFORMANCES_AT_ONCE]} performances",
             f"{NUMBERS[L.PREVIEWS_AT_ONCE]} previews made", f"at most {L.WAITING_SHORT}", f"and {L.WAITING_LONG} to",
         ]),
         ("a visit", [

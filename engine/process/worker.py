@@ -42,7 +42,7 @@ METHODS = {
 
 BEAT_SEC = 1.0  # see engine.process.client.SILENT_SEC
 # Scheduling priority (nice) of a job's thread: interactive performances take precedence over long jobs.
-NICE = {"stream": 2} | dict.fromkeys(("compose", "compose_passages", "render_stream", "transcribe"), 5)
+NICE = {"stream": 5} | dict.fromkeys(("compose", "compose_passages", "render_stream", "transcribe"), 8)
 
 
 class Stopped(BaseException):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
 from engine.checkpoints.index import styles
-from engine.limits import PREVIEWS_AT_ONCE, WAITING_SHORT
+from engine.limits import PERFORMANCES_AT_ONCE, PREVIEWS_AT_ONCE, WAITING_SHORT
 from engine.models.pianist.style import units
 from engine.music.types import Alignment, AudioClip, BadInput, BundleError, Performance, Score
 from engine.progress import NoteCallback, ProgressCallback, no_progress
@@ -46,6 +47,11 @@ class LruCache:
         return value
 
 
+def processors() -> int:
+    """Number of processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class SharedEngine:
     """Facade of the engine with admission control and a cache; one per process. It holds no visitor state.
 
@@ -54,7 +60,8 @@ class SharedEngine:
 
     def __init__(self, engine: EngineApi | None = None) -> None:
         self._engine, self._loading = engine, threading.Lock()
-        self.pianist, self.pianos_free = AdmissionGate(1, WAITING_SHORT), AdmissionGate(PREVIEWS_AT_ONCE, WAITING_SHORT)
+        self.pianist = AdmissionGate(min(PERFORMANCES_AT_ONCE, processors()), WAITING_SHORT)
+        self.pianos_free = AdmissionGate(PREVIEWS_AT_ONCE, WAITING_SHORT)
         self.composer, self.renderer = AdmissionGate(1), AdmissionGate(1)
         self._performances, self._clips, self._other = LruCache(64), LruCache(4), LruCache(32)
         self._engravings = LruCache(16)

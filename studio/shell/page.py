@@ -76,6 +76,7 @@ def launch_studio(shared: SharedEngine, host: str = "127.0.0.1", port: int = 786
         server_name=host,
         server_port=port,
         max_file_size=UPLOAD_BYTES,
+        max_threads=MAX_VISITS,  # a waiting poll holds one
         allowed_paths=[],
         strict_cors=True,
         show_error=False,
