@@ -25,6 +25,7 @@ LAYERS = {
     "engine.music.document": "engine.limits engine.music*",
     "engine.limits": "",
     "engine.progress": "",
+    "engine.cache": "",
     "engine.measures.form": "",  # how alike bars are: it reads arrays only
     "engine.tokens": "engine.music engine.music.engraving engine.measures.form",
     "engine.sound": "engine.music",
@@ -85,7 +86,7 @@ LAYERS = {
     "training.bench": "engine* training.core training.xmvae",
     "training.assets": "engine* training.core",
 }
-EVERYWHERE = ("engine.limits", "engine.progress")  # any module may read these
+EVERYWHERE = ("engine.limits", "engine.progress", "engine.cache")  # any module may read these
 MODULE_ROWS = {
     "studio.shell.help": "studio.shell.layout",
     "studio.shell.welcome": "studio.shell.layout",
