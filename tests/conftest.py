@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.helpers.pages import Visitor
     from tests.helpers.soak_report import Reporter
 
-# Started in the background, this process would make whatever the tests start deaf to Ctrl-C.
+# A background process ignores Ctrl-C, and its children inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -27,7 +27,7 @@ os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")  # compiling takes a minute 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-# Each process of tests has folders of its own: servers that share Gradio's folder fill one another's quota.
+# Each test process has its own folders: servers that share Gradio's folder share its quota.
 for name, kind in (("ETUDE_STATE_DIR", "tests"), ("GRADIO_TEMP_DIR", "uploads")):
     if "PYTEST_XDIST_WORKER" in os.environ or name not in os.environ:  # a worker inherits its controller's
         os.environ[name] = os.path.join(tempfile.gettempdir(), f"etude-{kind}-{os.getpid()}")
@@ -53,7 +53,7 @@ def browser() -> "Iterator[Browser]":
 
 @pytest.fixture
 def visitor(browser: "Browser", address: str) -> "Iterator[Visitor]":
-    """A new visitor; afterwards nothing may have gone wrong on the page, and nothing been asked from elsewhere."""
+    """A new visitor; fails the test after an error on the page or a request to another host."""
     from tests.helpers.pages import visit
 
     visitor = visit(browser, address)
@@ -73,7 +73,7 @@ def soak_report(request: pytest.FixtureRequest) -> "Reporter":
 
 @pytest.fixture(scope="module")
 def engine() -> "Iterator[RemoteEngine]":
-    """The engine in processes of its own."""
+    """The engine in subprocesses."""
     from engine.process.remote_engine import RemoteEngine
 
     engine = RemoteEngine()
@@ -84,7 +84,7 @@ def engine() -> "Iterator[RemoteEngine]":
 
 @pytest.fixture(scope="module")
 def shared(engine: "RemoteEngine") -> "SharedEngine":
-    """What all visitors share, with that engine."""
+    """The shared engine of a studio, with that engine."""
     from studio.service.shared_engine import SharedEngine
 
     return SharedEngine(engine)
@@ -101,7 +101,7 @@ def score(shared: "SharedEngine") -> "Score":
 
 @pytest.fixture(scope="module")
 def session(shared: "SharedEngine", score: "Score") -> "Session":
-    """A visitor's, with that example opened."""
+    """A session with that example open."""
     from studio.actions import editing as actions
     from studio.state.session import Controls, Session
     from tests.helpers.pages import SHORT

@@ -1,4 +1,4 @@
-"""docs/features.md says where each feature is and which test shows it; all of that exists."""
+"""docs/features.md names the place and the test of each feature; all of them exist."""
 
 import re
 from pathlib import Path

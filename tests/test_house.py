@@ -1,4 +1,4 @@
-"""The files around the code: dependency lists, the command, what continuous integration runs."""
+"""Files around the code: dependency lists, the command, continuous integration."""
 
 import ast
 import os
@@ -81,7 +81,7 @@ TEXTS = [
 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_command_that_is_written_down_exists(path: Path) -> None:
-    """`python -m MODULE`, wherever a reader is told to run it."""
+    """`python -m MODULE` in documents and docstrings."""
     for module in re.findall(r"-m ((?:engine|studio|training|tests)(?:\.\w+)+)", path.read_text(encoding="utf-8")):
         file = ROOT / module.replace(".", "/")
         assert file.with_suffix(".py").is_file() or (file / "__main__.py").is_file(), module

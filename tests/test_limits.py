@@ -75,6 +75,6 @@ def mb(size: int) -> str:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )  # fmt: skip
-def test_the_page_of_limits_says_what_holds(row: str, phrases: list[str]) -> None:
+def test_the_page_of_limits_agrees_with_the_code(row: str, phrases: list[str]) -> None:
     missing = [phrase for phrase in phrases if phrase not in ROWS[row]]
     assert missing == [], ROWS[row]

@@ -1,6 +1,6 @@
-"""Pictures of every side of the panel, in use, for docs/images/: `python tests/browser/screenshots.py [ADDRESS]`.
+"""Screenshots of each panel for docs/images/: `python tests/browser/screenshots.py [ADDRESS]`.
 
-With a server of its own if none is named. Few colours, so that each stays under 250 kB.
+Starts a server if no address is given. Few colours keep each file under 250 kB.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MAX_BYTES = 250_000
 
 
 def save(page: Page, name: str) -> Path:
-    """What is on the screen, as docs/images/panel-NAME.png."""
+    """Save a screenshot as docs/images/panel-NAME.png."""
     path = ROOT / "docs" / "images" / f"panel-{name}.png"
     picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
     for colours in (128, 64, 32, 16):
@@ -66,7 +66,7 @@ SIDES = {"Compose": compose, "Perform": perform, "Render": render, "Compare": co
 
 
 def main() -> None:
-    """Take them all."""
+    """Take all screenshots."""
     with nullcontext(sys.argv[1]) if len(sys.argv) > 1 else serving() as address, chromium() as browser:
         visitor = visit(browser, f"{address}?__theme=light")
         visitor.wait_for_sound(120)

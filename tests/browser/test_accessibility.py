@@ -28,7 +28,7 @@ LEFT = f"() => [...window.left].filter((e) => e.type !== 'radio').map({NAME})"
 
 
 def open_everything(page: Page) -> None:
-    """Open all that is folded on the side that is shown."""
+    """Open everything that is folded on the shown side."""
     for _ in range(12):
         folded = page.locator("button.label-wrap:not(.open):visible")
         if not folded.count():
@@ -38,7 +38,7 @@ def open_everything(page: Page) -> None:
 
 
 def sides(page: Page) -> Iterator[str]:
-    """Each side of the panel in its turn, everything on it open; its name."""
+    """Yield the name of each side of the panel, shown with everything unfolded."""
     names = [t for t in page.locator("#panel [role=tab], #side [role=tab], [role=tab]").all_inner_texts() if t.strip()]
     for name in dict.fromkeys(names):
         page.get_by_role("tab", name=name, exact=True).first.evaluate("(tab) => tab.click()")
@@ -48,7 +48,7 @@ def sides(page: Page) -> Iterator[str]:
 
 
 def looked_at(visitor: Visitor, script: str) -> list[str]:
-    """What a script finds wrong, on every side of the panel."""
+    """Faults that a script finds, on every side of the panel."""
     return [f"{side}: {line}" for side in sides(visitor.page) for line in visitor.page.evaluate(script)]
 
 
@@ -57,7 +57,7 @@ def test_every_control_has_a_name_and_headings_are_in_order(visitor: Visitor) ->
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_text_stands_out(browser: Browser, address: str, theme: str) -> None:
+def test_text_has_enough_contrast(browser: Browser, address: str, theme: str) -> None:
     visitor = visit(browser, f"{address}?__theme={theme}")
     assert visitor.page.evaluate("document.body.classList.contains('dark')") == (theme == "dark")
     assert sorted(set(looked_at(visitor, CONTRAST))) == []
@@ -65,7 +65,7 @@ def test_text_stands_out(browser: Browser, address: str, theme: str) -> None:
 
 
 def test_every_control_is_reached_by_the_tab_key(visitor: Visitor) -> None:
-    """On every side: walking with Tab comes past all controls that can be used, and out again at the end."""
+    """On every side: the Tab key reaches every usable control, and finally leaves the page."""
     for side in sides(visitor.page):
         visitor.page.evaluate("window.scrollTo(0, 0); document.activeElement?.blur()")
         total = visitor.page.evaluate(f"() => {{ window.left = new Set(({VISIBLE})()); return window.left.size; }}")
@@ -81,7 +81,7 @@ def test_every_control_is_reached_by_the_tab_key(visitor: Visitor) -> None:
 
 
 @pytest.mark.parametrize("size", [(390, 844), (720, 500)], ids=["phone", "enlarged to 200 %"])
-def test_nothing_sticks_out(browser: Browser, address: str, size: tuple[int, int]) -> None:
+def test_nothing_overflows_the_page(browser: Browser, address: str, size: tuple[int, int]) -> None:
     visitor = visit(browser, address, viewport={"width": size[0], "height": size[1]}, has_touch=size[0] < 500)
     for side in sides(visitor.page):
         width = visitor.page.evaluate("document.documentElement.scrollWidth")
@@ -102,7 +102,7 @@ def test_shortcuts_are_listed_on_screen(visitor: Visitor) -> None:
 
 
 def test_it_plays_where_sound_needs_a_gesture(browser: Browser, address: str) -> None:
-    """Chromium's own rule: no sound before the visitor has done something. The page says nothing wrong, Space plays."""
+    """Chromium blocks sound before a user gesture: the page shows no error, and Space plays."""
     arguments = [a for a in ARGUMENTS if "autoplay" not in a]
     strict = browser.browser_type.launch(executable_path=executable(), args=arguments)
     visitor = visit(strict, address)
@@ -116,8 +116,8 @@ def test_it_plays_where_sound_needs_a_gesture(browser: Browser, address: str) ->
 
 
 @pytest.mark.soak
-def test_reach_is_reported(browser: Browser, address: str, soak_report: Reporter) -> None:
-    """The counts of the tests above on one page."""
+def test_results_are_reported(browser: Browser, address: str, soak_report: Reporter) -> None:
+    """Count the faults that the tests above look for, on one page."""
     found, unnamed = {}, 0
     for theme, width in (("light", 1440), ("dark", 1440), ("light", 390)):
         visitor = visit(browser, f"{address}?__theme={theme}", viewport={"width": width, "height": 900})

@@ -1,4 +1,4 @@
-"""The page as a visitor uses it: a real server, a real mouse, headless Chromium."""
+"""The page in headless Chromium, with a real server and mouse events."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from tests.helpers.pages import PATIENCE_SEC, ROOT, SHORT, Visitor, leave_phone,
 
 
 def heard_off_ms(samples: np.ndarray, rate: int, onset_sec: np.ndarray) -> np.ndarray:
-    """How far the sound's attacks are from the written onsets, in milliseconds.
+    """Distances of the sound's attacks from the written onsets, in milliseconds.
 
-    Looks 60 ms around each onset that follows 100 ms without one: the steepest rise of loudness there should be near a
-    written onset, of this note or of another of its chord. Twice differenced, so that the hammer outweighs the tone.
+    For each onset after 100 ms without one, the steepest rise of loudness within 60 ms is compared with the nearest
+    written onset. The sound is differenced twice, which emphasises the hammer over the tone.
     """
     hop = rate // 500
     samples = np.diff(samples, n=2)
@@ -308,7 +308,7 @@ def test_play_follows_the_sound_and_stops(visitor: Visitor) -> None:
 
 
 def big_midi(count: int = 5000) -> bytes:
-    """Two voices in eighths, so long that nobody would wait for it without being told."""
+    """Two voices in eighths, long enough for a progress display."""
     i = np.arange(count)
     return write_midi(Performance(0.125 * (i // 2), np.full(count, 0.12), 48 + i % 2 * 16 + i // 2 % 7, 50 + i % 40))
 
@@ -361,7 +361,7 @@ def test_phone_in_the_dark(browser: Browser, address: str) -> None:
     leave_phone(visit_by_phone(browser, address))
 
 
-def test_the_page_says_that_the_first_piece_is_coming(browser: Browser, address: str) -> None:
+def test_the_page_announces_the_first_piece(browser: Browser, address: str) -> None:
     page = browser.new_context(viewport={"width": 1440, "height": 1000}).new_page()
     page.add_init_script(
         """window.seen = { heights: [], words: [] };

@@ -18,7 +18,7 @@ State = dict[str, str]
 
 
 def shown(visitor: Visitor) -> State:
-    """The data attributes of what compares."""
+    """The data attributes of the comparison."""
     return visitor.page.evaluate("Object.assign({}, document.querySelector('#compare .compare')?.dataset)")
 
 
@@ -32,7 +32,7 @@ def until(visitor: Visitor, true: Callable[[State], bool], seconds: float = PATI
 
 
 def download(visitor: Visitor, button: str) -> list[dict[str, str]]:
-    """The rows of a CSV file that a button gives."""
+    """The rows of the CSV file behind a download button."""
     with visitor.page.expect_download(timeout=1000 * PATIENCE_SEC) as waiting:
         visitor.page.locator(button).click()
     text = Path(waiting.value.path()).read_text(encoding="utf-8-sig")

@@ -44,13 +44,13 @@ def accept(visitor: Visitor, which: int = -1) -> None:
 
 
 def written(visitor: Visitor) -> Score:
-    """The MusicXML that the server gives away now, read again."""
+    """The score from the server's MusicXML download."""
     name, data = visitor.download("musicxml")
     return open_score(data, name)
 
 
 def bar_notes(score: Score, bar: int) -> Counter:
-    """What is written in one bar: onset within it, length, pitch and staff of each note."""
+    """The notes of one bar: onset in the bar, length, pitch and staff."""
     start = score.measures.onset_quarter[bar]
     end = start + score.measures.duration_quarter[bar]
     inside = (score.onset_quarter >= start - 1e-6) & (score.onset_quarter < end - 1e-6)

@@ -39,11 +39,11 @@ def view(visitor: Visitor) -> dict:
 
 
 def test_every_edit_by_mouse(visitor: Visitor) -> None:
-    """A note is added, moved, made longer, louder, deleted; the pedal is pressed; after undo all is as before."""
+    """Add, move, lengthen, accent and delete a note, press the pedal; undo restores the piece."""
     visitor.open(SHORT)
     before, page = visitor.performance(), visitor.page
     zoomed_out(visitor)
-    start = 1000 * before.end_sec - 3000  # where this piece has nothing above
+    start = 1000 * before.end_sec - 3000  # no higher note here
     high = int(view(visitor)["hi"]) - 1
     low = high - 2
     assert not set(before.pitch.tolist()) & {high, low}
@@ -116,7 +116,7 @@ def test_copy_cut_paste_transpose_and_zoom(visitor: Visitor) -> None:
 
 
 def crowd(count: int) -> bytes:
-    """A score of so many notes in 25 minutes, as MIDI under bars."""
+    """MIDI of a score with `count` notes in 25 minutes."""
 
     onset = np.repeat(np.arange(count // 8) / 2, 8)
     pitch = np.tile(np.arange(8) * 9 + 24, count // 8)
@@ -209,7 +209,7 @@ def test_names_and_titles_are_shown_as_typed(
 
 
 def server_holds(address: str) -> tuple[float, int]:
-    """Memory of the server of this address, MB, without its engine's processes, and how many threads it has."""
+    """Memory of the server at this address, MB, without its subprocesses, and its number of threads."""
     port = address.rsplit(":", 1)[1].strip("/")
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -223,7 +223,7 @@ def server_holds(address: str) -> tuple[float, int]:
 
 
 def page_holds(page: Page) -> tuple[float, float]:
-    """What the page itself holds after its garbage is collected: MB of its scripts' objects, and nodes."""
+    """JavaScript heap of the page after garbage collection, MB, and number of DOM nodes."""
     session = page.context.new_cdp_session(page)
     session.send("HeapProfiler.collectGarbage")
     session.send("Performance.enable")
@@ -235,17 +235,17 @@ def page_holds(page: Page) -> tuple[float, float]:
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 def test_a_random_user(browser: Browser, address: str, soak_report: Reporter) -> None:
-    """Presses, drags, types and switches for as long as ETUDE_SOAK_MINUTES says, 30 by default."""
+    """Random clicks, drags and keys for ETUDE_SOAK_MINUTES minutes, 30 by default."""
 
     minutes, r = float(os.environ.get("ETUDE_SOAK_MINUTES", "30")), random.Random(25)
     visitor = visit(browser, address)
     page, acts = visitor.page, 0
-    page.set_default_timeout(120_000)  # by chance there may be 20,000 notes, and a busy machine
+    page.set_default_timeout(120_000)  # the random piece may have 20,000 notes
     keys = (
         "Space Escape n p ArrowUp ArrowDown ArrowLeft ArrowRight Delete Control+z Control+Shift+z Control+c Control+v"
     )
     keys = [*keys.split(), *["f", "+", "-", "g", "Home", "End", "Alt+ArrowUp", "Tab"]]
-    for k in (2, 1, 0, 2, 1, 0):  # every piece that may be opened has been heard, and what is remembered of it is held
+    for k in (2, 1, 0, 2, 1, 0):  # opens and plays every piece, so that caches are full
         page.locator("#example input").click()
         doc = visitor.data("doc")
         page.get_by_role("option").nth(k).click()
@@ -275,7 +275,7 @@ def test_a_random_user(browser: Browser, address: str, soak_report: Reporter) ->
         else:
             page.locator("#example input").click()
             page.get_by_role("option").nth(r.randrange(3)).click()
-        if not early[1] and time.monotonic() - began > 6 * minutes:  # a tenth of the time: everything has been loaded
+        if not early[1] and time.monotonic() - began > 6 * minutes:  # after a tenth of the time everything is loaded
             early, first = server_holds(address), page_holds(page)
     late, last = server_holds(address), page_holds(page)
     grown = late[0] / early[0] - 1

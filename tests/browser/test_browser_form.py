@@ -1,4 +1,4 @@
-"""The form strip: a section is moved, locked and composed again; the bars of the others keep their notes."""
+"""The form strip: move, lock and recompose a section; the other bars keep their notes."""
 
 from __future__ import annotations
 

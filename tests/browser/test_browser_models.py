@@ -16,7 +16,7 @@ from tests.helpers.paper_checkpoints import write_paper_checkpoints
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server that has tiny weights of the three systems beside the shipped ones."""
+    """A server with tiny weights of the three systems and the shipped weights."""
     folder = tmp_path_factory.mktemp("checkpoints")
     for shipped in CHECKPOINTS.iterdir():
         if shipped.name not in ("xmvae-v1", "ecpt-v1", "mt-v1"):

@@ -40,7 +40,7 @@ def open_file(visitor: Visitor, name: str, data: bytes) -> None:
 
 
 def drop_file(visitor: Visitor, name: str, data: bytes) -> None:
-    """As if a file had been dragged from the desktop onto the roll."""
+    """Simulate dropping a file onto the roll."""
     script = """([name, bytes]) => {
         const moved = new DataTransfer();
         moved.items.add(new File([new Uint8Array(bytes)], name));
@@ -136,7 +136,7 @@ def choose(visitor: Visitor, menu: str, entry: str) -> None:
 
 
 def controls_work(visitor: Visitor, preset: str) -> None:
-    """The pianist stands in a full menu, and a slider changes the length of the piece, which the clock shows."""
+    """Check that the menu of pianists is filled, and that a slider changes the displayed length of the piece."""
     expect(visitor.page.locator("#preset input")).to_have_value(preset, timeout=LONG)
     visitor.page.get_by_role("tab", name="Perform").click()
     clock = visitor.page.locator("#roll .clock")

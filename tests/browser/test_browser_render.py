@@ -49,7 +49,7 @@ def number(visitor: Visitor, name: str, value: int) -> None:
 
 
 def clocks(visitor: Visitor) -> list[float]:
-    """Seconds at which the roll and the player stand, at one moment."""
+    """Playback positions of the roll and the player at one moment, seconds."""
     shown = visitor.page.evaluate("['roll', 'listen'].map(id => document.querySelector(`#${id} .clock`).innerText)")
     told = [text.split("/")[0].strip().split(":") for text in shown]
     return [60 * int(minutes) + float(seconds) for minutes, seconds in told]
@@ -77,7 +77,7 @@ def test_render_switch_blind_save(visitor: Visitor) -> None:
     visitor.page.locator("#compare-box button").first.click()
     assert int(visitor.page.locator("#listen canvas").get_attribute("data-drawn") or 0) > 100
 
-    if player(visitor)["playing"] == "false":  # a busy machine: it has come to its end meanwhile
+    if player(visitor)["playing"] == "false":  # on a busy machine the sound may have ended
         visitor.page.locator("#listen .play").click()
         until(visitor, lambda d: d["playing"] == "true")
     roll, listen = clocks(visitor)
@@ -123,7 +123,7 @@ def test_render_switch_blind_save(visitor: Visitor) -> None:
     expect(visitor.page.locator("#listen .status")).to_contain_text("before your last change", timeout=60_000)
     another = visitor.page.locator("#roll .title").inner_text()
     visitor.open("Bach, Prelude in C, BWV 846")
-    visitor.page.locator("#listen .listen").wait_for(state="hidden")  # it belongs to the piece before
+    visitor.page.locator("#listen .listen").wait_for(state="hidden")  # it belongs to the previous piece
     visitor.canvas.focus()
     visitor.page.keyboard.press("Control+z")
     visitor.page.get_by_role("button", name="Back to “").click()
@@ -133,7 +133,7 @@ def test_render_switch_blind_save(visitor: Visitor) -> None:
 
 def test_cancel_and_a_recording_of_ones_own(visitor: Visitor) -> None:
     panel(visitor)
-    choose(visitor, "render-profile", "Étude codec model")  # the fitted piano is done before it can be cancelled
+    choose(visitor, "render-profile", "Étude codec model")  # the fitted piano finishes before it can be cancelled
     choose(visitor, "render-prompt", "A recording of my own…")
     visitor.page.locator("#render-recording input[type=file]").wait_for(state="attached")
     visitor.page.locator("#render").click()

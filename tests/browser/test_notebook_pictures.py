@@ -1,4 +1,4 @@
-"""What a notebook shows of a score and a performance, in a browser: notes are seen, sound is heard."""
+"""Notebook output of scores and performances in a browser: visible notes, audible sound."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

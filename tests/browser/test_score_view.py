@@ -1,4 +1,4 @@
-"""The engraved score in the studio: pages as they are wanted, lit while they sound, notes and bars to choose."""
+"""The engraved score in the studio: pages on demand, highlighted notes, selection of notes and bars."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def a_tie() -> Score:
     return Score([3, 5], [2, 1], [61, 70], [7, -2], [1, 1], [1, 1], [False, False], Marks.none(2), bars)
 
 
-def test_what_the_view_is_told() -> None:
+def test_messages_to_the_score_view() -> None:
     score = a_tie()
     made = engrave(score)
     told = score_pages(3, score, made, 0)
@@ -48,7 +48,7 @@ def test_what_the_view_is_told() -> None:
 
 @pytest.fixture(scope="module")
 def reader(browser: Browser, address: str) -> Iterator[Visitor]:
-    """A visitor with a short piece open and its engraved page before them."""
+    """A visitor with a short piece and its engraved page open."""
     visitor = visit(browser, address)
     visitor.open(SHORT)
     visitor.page.locator("#score-box button").first.click()

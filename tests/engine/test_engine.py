@@ -140,7 +140,7 @@ def test_kept_notes_stay_to_the_last_bit(engine, score, played):
 
 
 @pytest.mark.parametrize("which", ["first", "last", "all", "none", "one"])
-def test_any_notes_can_be_made_anew(engine, score, played, which):
+def test_any_notes_can_be_performed_again(engine, score, played, which):
     redo = {
         "first": np.arange(len(score)) < 10, "last": np.arange(len(score)) >= len(score) - 10,
         "all": np.ones(len(score), bool), "none": np.zeros(len(score), bool), "one": np.arange(len(score)) == 200,

@@ -1,1 +1,1 @@
-"""Helpers that several tests use."""
+"""Helpers shared by several tests."""

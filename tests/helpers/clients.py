@@ -1,4 +1,4 @@
-"""Visitors without a browser: the page's own events, sent as the browser sends them. For tests under load."""
+"""Visitors without a browser, for load tests: clients that send the page's events like a browser."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Server:
-    """The app in a process of its own; what it keeps for a while lies in `folder`."""
+    """The app in a subprocess; its temporary files are in `folder`."""
 
     url: str
     process: subprocess.Popen
@@ -36,7 +36,7 @@ class Server:
         return self.process.pid
 
     def children(self) -> dict[int, str]:
-        """Its processes: number to command line."""
+        """Its subprocesses: process id to command line."""
         found = {}
         for folder in Path("/proc").glob("[0-9]*"):
             try:
@@ -55,12 +55,12 @@ class Server:
         return sizes
 
     def worker(self, kind: str = "models") -> int:
-        """The number of the engine's process."""
+        """The process id of the engine."""
         return next(pid for pid, command in self.children().items() if f"engine.process.worker {kind}" in command)
 
 
 def resident(pid: int) -> float:
-    """Megabytes of a process; 0 when it has ended."""
+    """Resident memory of a process, MB; 0 if it has ended."""
     try:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
     except OSError:
@@ -69,7 +69,7 @@ def resident(pid: int) -> float:
 
 @contextmanager
 def running(**environment: str) -> Iterator[Server]:
-    """The app on a free port, once it serves the page."""
+    """Start the app on a free port; yields when it serves the page."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -103,7 +103,7 @@ def _config(url: str) -> dict:
 
 @dataclass
 class Client:
-    """One tab. Every call is one event of the page; components keep the values that they begin with unless told."""
+    """One tab. Every call is one event of the page; components keep their initial values unless a call changes them."""
 
     url: str
     session: str = field(default_factory=lambda: uuid.uuid4().hex[:10])
@@ -118,7 +118,7 @@ class Client:
         matching = [
             d for d in config["dependencies"] if any(e == event and names.get(c, "") == target for c, e in d["targets"])
         ]
-        dependency = min(matching, key=lambda d: len(d["targets"]))  # not the one that notes all that was touched
+        dependency = min(matching, key=lambda d: len(d["targets"]))  # not the event that records all changes
         given = {name.replace("_", "-"): value for name, value in values.items()}
         inputs = [
             given.get(names[i], None if parts[i]["type"] == "state" else parts[i]["props"].get("value"))
@@ -134,13 +134,13 @@ class Client:
         return {names.get(i): value for i, value in zip(dependency["outputs"], answer["data"], strict=True)}
 
     def open(self, example: str, seconds: float = 300) -> dict:
-        """Open an example and wait until it is played: the document as the roll gets it."""
+        """Open an example and wait for its performance; returns the roll's document."""
         shown = self.finish(self.call("example", "select", example=example), seconds)
         self.roll = json.loads(shown["roll"]["doc"])
         return self.roll
 
     def finish(self, shown: dict, seconds: float = 300) -> dict:
-        """Ask after a job until it is over, as the roll does; what it shows."""
+        """Poll a job until it ends, like the roll; returns its result."""
         until = time.monotonic() + seconds
         while True:
             roll = shown.get("roll")
@@ -151,7 +151,7 @@ class Client:
             shown = self.call("roll", "collect" if job["ready"] else "waiting", {"job": job["id"], "have": 0})
 
     def refusal(self, shown: dict, seconds: float = 60) -> str:
-        """Why a job that was begun was not done, as the page's notice says it; "" if it was."""
+        """The page's notice about a failed job; "" if it succeeded."""
         job = json.loads(self.finish(shown, seconds)["roll"]["job"])
         if not job["refused"]:
             return ""
@@ -170,17 +170,17 @@ class Client:
         return ""
 
     def edit(self, rev: int, rows: Sequence[Sequence[int]], delete: Sequence[int] = ()) -> float:
-        """Send one patch of the roll; the seconds until it is answered."""
+        """Send one patch of the roll; returns the seconds until the answer."""
         data = {"doc": self.roll["id"], "rev": rev, "put": [list(r) for r in rows], "del": list(delete)}
         self.call("roll", "edit", data)
         return self.seconds[-1]
 
     def render(self) -> dict:
-        """Press Render; what the player is told."""
+        """Press Render; returns the player's message."""
         return json.loads(self.call("render", "click")["listen"]["news"])
 
     def more(self, number: int, have: int = 0) -> dict:
-        """Ask for more of a render's sound, as the player does."""
+        """Request the next part of a render, like the player."""
         return json.loads(
             self.call("listen", "more", {"render": number, "have": have, "begun": True})["listen"]["news"]
         )
@@ -195,7 +195,7 @@ class Client:
 
 
 def upload(server: Server, name: str, data: bytes) -> str:
-    """Where a file lies that was uploaded. Raises HTTPError when it is refused."""
+    """Upload a file; returns its path on the server. Raises HTTPError if it is refused."""
     mark = "a-boundary-of-this-test"
     head = f'--{mark}\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n'
     body = head.encode() + data + f"\r\n--{mark}--\r\n".encode()
@@ -218,12 +218,12 @@ def _find(value: Any, key: str) -> Any:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The value that this share of them does not exceed."""
+    """The `share` quantile of the values."""
     return sorted(values)[min(len(values) - 1, int(share * len(values)))]
 
 
 def until(true: Callable[[], bool], seconds: float) -> float | None:
-    """Seconds until something is true; None when it is not in time."""
+    """Seconds until a condition is true; None after the time limit."""
     began = time.monotonic()
     while time.monotonic() - began < seconds:
         if true():

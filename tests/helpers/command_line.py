@@ -1,4 +1,4 @@
-"""The `etude` command as the tests call it, and a little piece to give it."""
+"""Calls of the `etude` command in tests, and a short piece as its input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A stand-in for the Hugging Face Hub: it takes a Space as the Hub does, and refuses what the Hub refuses."""
+"""A stand-in server for the Hugging Face Hub: accepts and refuses uploads of a Space like the Hub."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from typing import Any
 from urllib.parse import unquote, urlparse
 
 TOKEN = "hf_of_a_test"
-MAX_BYTES = 10_000_000  # of a file that is no LFS file
+MAX_BYTES = 10_000_000  # limit of a file outside LFS
 
 
 @dataclass
 class Hub:
-    """What has been sent.
+    """State of the stand-in.
 
     address  of the server
-    repos    name -> the request that made it
+    repos    name -> the request that created it
     commits  messages, in order
     files    path -> content, of the last commit
     asked    every request: method and path
@@ -141,6 +141,6 @@ def serving() -> Iterator[Hub]:
 
 
 def is_large(path: str, attributes: str) -> bool:
-    """Whether .gitattributes gives a path to LFS."""
+    """Whether .gitattributes assigns a path to LFS."""
     name = path.rsplit("/", 1)[-1]
     return any(fnmatch.fnmatch(name, line.split()[0]) for line in attributes.splitlines() if "filter=lfs" in line)

@@ -29,18 +29,18 @@ ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--autoplay-policy=no-user-gesture-required",
 ]  # fmt: skip
-PATIENCE_SEC = 90  # what takes a second here may take a minute on a crowded machine
+PATIENCE_SEC = 90  # time limit; a busy machine needs up to a minute for a second's work
 SHORT = "Chopin, Prélude op. 28 no. 7"
 
 
 @contextmanager
 def serving(port: int = 0, state_folder: str = "", **variables: str) -> Iterator[str]:
-    """The address of a server of its own; a free port and an empty folder of state unless they are given."""
+    """Start a server and yield its address; by default on a free port with an empty state folder."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = port or probe.getsockname()[1]
     own = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}  # the app's choice, not the tests'
-    state = tempfile.TemporaryDirectory(prefix="etude-state-")  # what visitors leave there, none of the developer's
+    state = tempfile.TemporaryDirectory(prefix="etude-state-")  # not the developer's state folder
     environment = {**own, "PYTHONUNBUFFERED": "1", "ETUDE_STATE_DIR": state_folder or state.name, **variables}
     server = subprocess.Popen([sys.executable, "app.py", "--port", str(port)], cwd=ROOT, env=environment)
     url = f"http://127.0.0.1:{port}/"
@@ -79,7 +79,7 @@ def executable() -> str:
 
 @dataclass
 class Visitor:
-    """One visitor's page, and what went wrong on it."""
+    """One visitor's page, and its errors."""
 
     page: Page
     errors: list[str] = field(default_factory=list)
@@ -118,7 +118,7 @@ class Visitor:
         self.wait(f"d.doc !== '{doc}' && +d.count > 0")
 
     def at(self, ms: float, pitch: float) -> tuple[float, float]:
-        """The pixel of a time and a pitch."""
+        """Pixel position of a time and a pitch."""
         view, box = json.loads(self.data("view")), self.canvas.bounding_box()
         assert box
         x = box["x"] + 1 + view["keyW"] + (ms - view["t0"]) * view["pxPerMs"]
@@ -148,11 +148,11 @@ class Visitor:
         return waiting.value.suggested_filename, Path(waiting.value.path()).read_bytes()
 
     def performance(self) -> Performance:
-        """What the server would give away now."""
+        """The performance on the server."""
         return read_midi_performance(self.download("midi")[1])
 
     def sound(self) -> tuple[np.ndarray, int]:
-        """What the player plays, (num_samples,), and its rate."""
+        """The player's sound, (num_samples,), and its sample rate."""
         source = self.page.evaluate("document.querySelector('#roll audio').src")
         samples, rate = soundfile.read(io.BytesIO(urllib.request.urlopen(source).read()))
         return np.asarray(samples), rate
@@ -179,7 +179,7 @@ def visit(browser: Browser, address: str, **context: object) -> Visitor:
 
 
 def visit_by_phone(browser: Browser, address: str) -> Visitor:
-    """The same by phone, in the dark."""
+    """`visit` on a phone in dark mode."""
     return visit(browser, address, viewport={"width": 390, "height": 844}, color_scheme="dark", has_touch=True)
 
 

@@ -1,12 +1,12 @@
-"""The report of `make soak`: one row for each test of reliability, gathered while they run.
+"""The report of `make soak`: one row for each reliability test, collected during the run.
 
-A test asks for the fixture `soak_report` and calls it once, at its end:
+A test uses the fixture `soak_report` and calls it once, at its end:
 
     soak_report(1, "mutated MIDI files", asked="10,000: 0 crashes, 0 over 1 s", found="...", passed=crashes == 0)
 
-which fails the test when it did not pass, and writes a line into runs/soak/report.jsonl if the test is marked `soak`.
-`python -m tests.helpers.soak_report` makes runs/soak/report.md of these lines; of several lines of the same test and
-part the last one counts.
+This fails the test if `passed` is false, and appends a line to runs/soak/report.jsonl if the test is marked `soak`.
+`python -m tests.helpers.soak_report` writes runs/soak/report.md from these lines, with the last line of each test and
+part.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ class Row:
     """One test, or a part of one.
 
     number   as in the list of tests, from 1
-    what     what was done
-    asked    what must come out
-    found    what came out, with figures
-    passed   whether it is as asked
-    seconds  how long it took
-    day      when it ended, YYYY-MM-DD
+    what     description of the test
+    asked    requirement
+    found    result, with figures
+    passed   whether the result meets the requirement
+    seconds  duration
+    day      date of its end, YYYY-MM-DD
     """
 
     number: int
@@ -45,14 +45,14 @@ class Row:
 
 
 class Reporter:
-    """What a test calls with its result."""
+    """Callable that records the result of a test."""
 
     def __init__(self, folder: Path | None) -> None:
-        """`folder` is where lines are kept; None in a short run, which only passes or fails."""
+        """`folder` is the folder of report.jsonl; None in a short run, which records nothing."""
         self._folder, self._began = folder, time.monotonic()
 
     def __call__(self, number: int, what: str, *, asked: str, found: str, passed: bool) -> None:
-        """Keep the result. Raises AssertionError when it is not as asked."""
+        """Record the result. Raises AssertionError if it does not meet the requirement."""
         assert 1 <= number <= TESTS, f"there is no test {number}"
         row = Row(number, what, asked, found, bool(passed), round(time.monotonic() - self._began, 1), today())
         if self._folder is not None:
@@ -76,7 +76,7 @@ def read_rows(folder: Path) -> list[Row]:
 
 
 def markdown(rows: list[Row]) -> str:
-    """The table, and which tests left no line: those that did not run, or broke before their end."""
+    """The table, and the tests without a line: not run, or ended by an error."""
     head = "| # | what | asked | found | | time | day |\n|---|---|---|---|---|---|---|\n"
     body = "".join(
         f"| {r.number} | {_cell(r.what)} | {_cell(r.asked)} | {_cell(r.found)} "

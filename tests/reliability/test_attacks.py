@@ -1,4 +1,4 @@
-"""Faults and attacks on a running server, while another visitor goes on working. For `make soak`."""
+"""Faults and attacks on a running server while another visitor works. For `make soak`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ EVERY_SEC, EDITS_SEC = 1.5, 45.0
 
 
 def frozen(server: Server, client: Client, kind: str) -> tuple[float, bool]:
-    """Freeze a worker and need it: seconds until the visitor is answered, and whether the next try is done."""
+    """Freeze a worker and request its work: seconds until an answer, and whether the next request succeeds."""
     os.kill(server.worker(kind), signal.SIGSTOP)
     began = time.monotonic()
     need(client, kind)
@@ -41,7 +41,7 @@ def frozen(server: Server, client: Client, kind: str) -> tuple[float, bool]:
 
 
 def need(client: Client, kind: str) -> str:
-    """Move a slider, or ask for sound after an edit; why that was not done."""
+    """Move a slider, or request sound after an edit; returns the refusal, "" if none."""
     value = round(time.monotonic() % 1, 3)
     if kind == "models":
         return client.refusal(client.call("axis-tempo", "release", axis_tempo=value), 120)
@@ -72,7 +72,7 @@ def test_frozen_workers(soak_report: Reporter) -> None:
 
 
 def edits_kept(state: Path, seconds: float, ended_by: int) -> tuple[int, int, float]:
-    """Edit without a pause until the server is ended: edits made, edits kept, and the age of the oldest lost one."""
+    """Edit without a pause until the server is killed: edits sent, edits saved, and the age of the oldest lost one."""
     token, made = new_token(), list[tuple[int, float]]()
     with running(ETUDE_STATE_DIR=str(state)) as server:
         client = Client(server.url)
@@ -109,7 +109,7 @@ def test_no_edit_is_lost(tmp_path: Path, soak_report: Reporter) -> None:
 
 @contextmanager
 def watched(server: Server, slowest: list[float]) -> Iterator[None]:
-    """Another visitor loads a small file ten times a second; the longest that it waits."""
+    """The longest wait of another visitor who loads a small file ten times a second."""
     over = threading.Event()
 
     def look() -> None:
@@ -162,7 +162,7 @@ def idle_uploads(server: Server, count: int) -> list[socket.socket]:
 
 
 def refused_requests(server: Server) -> int:
-    """How many of eight requests that the page never sends are refused."""
+    """Number of refusals among eight requests that the page never sends."""
     kind = {"Content-Type": "application/json"}
     form = {"Content-Type": "multipart/form-data; boundary=x"}
     part = '--x\r\nContent-Disposition: form-data; name="files"; filename="{}.mid"\r\n\r\nMThd\r\n'

@@ -27,12 +27,12 @@ FULL_QUEUE = "Too many visitors"
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
     with running() as server:
-        Client(server.url).open(SHORT)  # the models are loaded, and what they play is remembered
+        Client(server.url).open(SHORT)  # loads the models and fills the cache
         yield server
 
 
 def visitors(server: Server, count: int) -> list[Client]:
-    """So many tabs with a piece on the stand."""
+    """`count` tabs with an open piece."""
     clients = [Client(server.url) for _ in range(count)]
     for client in clients:
         client.open(SHORT)
@@ -40,7 +40,7 @@ def visitors(server: Server, count: int) -> list[Client]:
 
 
 def outcome(client: Client, news: dict, seconds: float) -> tuple[str, float]:
-    """Ask after a render until it is over: "sound", or why not; and the seconds until that was known."""
+    """Poll a render until it ends: "sound" or the refusal, and the seconds until then."""
     began, number = time.monotonic(), news["state"]["number"]
     while not news["state"]["over"]:
         assert time.monotonic() - began < seconds, f"no end after {seconds} s: {news['state']}"
@@ -96,7 +96,7 @@ def test_fifty_renders(server: Server, soak_report: Reporter) -> None:
 
 
 def edits_under_load(server: Server, renders: int, edits: int) -> list[float]:
-    """Seconds of each edit's answer while so many renders run and wait."""
+    """Seconds until each edit's answer while `count` renders run or wait."""
     editor, *others = visitors(server, renders + 1)
     for client in others:
         client.render()
@@ -125,7 +125,7 @@ def test_edits_while_twenty_two_renders_wait(server: Server, soak_report: Report
 
 
 def own_edits(client: Client, count: int, seed: int, at_once: int) -> dict[int, int]:
-    """Change pitches, the patches of some revisions overtaking others; the pitches that must come out, by note."""
+    """Change pitches, with some patches out of order; returns the expected pitches by note."""
     draw, wanted, patches = random.Random(seed), {}, []
     notes = {row[0]: row[1:] for row in client.roll["notes"]}
     for rev in range(1, count + 1):
@@ -143,7 +143,7 @@ def as_heard(client: Client) -> list[int]:
 
 
 def edits_of_tabs(server: Server, tabs: int, each: int, at_once: int = 4) -> int:
-    """How many tabs of all have on the server what they sent."""
+    """Number of tabs whose edits are all on the server."""
     clients = visitors(server, tabs)
     with ThreadPoolExecutor(tabs) as pool:
         wanted = list(pool.map(lambda i: own_edits(clients[i], each, i, at_once), range(tabs)))
@@ -169,7 +169,7 @@ def interleaved(server: Server, steps: int) -> tuple[bool, bool]:
     """
     a, b = visitors(server, 2)
     draw, pitches = random.Random(14), {}
-    for client, low in ((a, 30), (b, 70)):  # two ranges that do not meet
+    for client, low in ((a, 30), (b, 70)):  # two disjoint ranges
         pitches[client.session] = {row[0]: low + row[0] % 20 for row in client.roll["notes"]}
     revs = {a.session: 0, b.session: 0}
     every = {c.session: list(pitches[c.session].items()) for c in (a, b)}
@@ -218,7 +218,7 @@ def leaves(server: Server, begin: Callable[[Client], object], cut: bool = False)
     """Open a tab, begin something long, close the tab: seconds until it is stopped, and until another visitor's render
     has begun to sound.
 
-    cut  the tab is not closed: its network is gone, nobody is told, and so nobody asks whether it is stopped
+    cut  instead of closing the tab, drop its network connection: the server gets no message, and nobody polls the job
     """
     client, next_one = visitors(server, 2)
     tab = urllib.request.urlopen(f"{server.url}gradio_api/heartbeat/{client.session}", timeout=30)
@@ -306,7 +306,7 @@ def test_old_files_go_and_those_in_use_stay(server: Server) -> None:
 
 
 def newest_folder(server: Server) -> Path:
-    """The folder of the visitor who came last."""
+    """The folder of the latest visitor."""
     return max(server.folder.glob("etude-visits*/server-*/visit-*"), key=lambda p: p.stat().st_mtime)
 
 

@@ -28,7 +28,7 @@ CROWD_SEC = 300.0  # of the full test
 
 @dataclass
 class Visit:
-    """What one visitor did: seconds of each act, and what went wrong."""
+    """Record of one visitor: seconds of each act, and errors."""
 
     client: Client
     seconds: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
@@ -41,7 +41,7 @@ class Visit:
 
 
 def act(visit: Visit, kind: str, draw: random.Random) -> str:
-    """Do one thing and wait for its end; why it was refused, "" if it was done."""
+    """Do one act and wait for its end; returns the refusal, "" if none."""
     client = visit.client
     if kind == "open":
         client.open(draw.choice(list(EXAMPLES)))
@@ -63,7 +63,7 @@ def act(visit: Visit, kind: str, draw: random.Random) -> str:
 
 
 def stay(visit: Visit, seed: int, until: float, rounds: int) -> None:
-    """Go round the acts so often, or until the time is over."""
+    """Repeat the acts `rounds` times, or until the time is over."""
     draw = random.Random(seed)
     for _ in range(rounds):
         for kind in ACTS:
@@ -72,7 +72,7 @@ def stay(visit: Visit, seed: int, until: float, rounds: int) -> None:
             began = time.monotonic()
             try:
                 refused = act(visit, kind, draw)
-            except Exception as problem:  # a fault of the server's: counted, and the visitor goes on
+            except Exception as problem:  # an error of the server is counted; the visitor continues
                 visit.failed.append(f"{kind}: {type(problem).__name__}: {problem}")
                 continue
             if refused == CROWDED:
@@ -92,7 +92,7 @@ def crowd(server: Server, count: int, seconds: float, rounds: int = 10_000) -> l
 
 
 def in_words(visits: list[Visit]) -> str:
-    """p50, p95 and the most of each act, in seconds."""
+    """Median, 95th percentile and maximum of each act, seconds."""
     every = {kind: [s for visit in visits for s in visit.seconds[kind]] for kind in ACTS}
     return "; ".join(
         f"{kind} {percentile(found, 0.5):.1f}, {percentile(found, 0.95):.1f}, {max(found):.1f} s ({len(found)})"
@@ -102,7 +102,7 @@ def in_words(visits: list[Visit]) -> str:
 
 
 def memory_of_visits(server: Server, count: int) -> tuple[float, float]:
-    """Megabytes that a visit adds to the server, and how many are left of each a minute after its page is closed."""
+    """Megabytes that a visit adds to the server, and the remainder a minute after its page is closed."""
 
     pages: list = []
     names = list(EXAMPLES)
@@ -117,7 +117,7 @@ def memory_of_visits(server: Server, count: int) -> tuple[float, float]:
         pages.append(page)
         keep.append(client)
 
-    for _ in names:  # what the first visits load is not counted
+    for _ in names:  # the first visits load models and are not counted
         come([])
     before, here = resident(server.pid), list[Client]()
     for _ in range(count):

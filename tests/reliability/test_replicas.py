@@ -1,4 +1,4 @@
-"""Two replicas behind the proxy of docs/hosting.md: a visitor stays with one, and finds the work with the other."""
+"""Two replicas behind the proxy of docs/hosting.md: sticky sessions, and work restored on the other replica."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def browser() -> urllib.request.OpenerDirector:
 
 
 def replica_of(opener: urllib.request.OpenerDirector, url: str) -> str:
-    """The replica that a browser is sent to when it opens the page."""
+    """The replica that serves a browser."""
     opener.open(url, timeout=60).read()
     (jar,) = [h.cookiejar for h in opener.handlers if isinstance(h, urllib.request.HTTPCookieProcessor)]
     return next(cookie.value or "" for cookie in jar if cookie.name == "ETUDE")

@@ -1,4 +1,4 @@
-"""The disk is full while it renders, saves, takes an upload: a sentence, no half file; with room again it goes on."""
+"""A full disk during rendering, saving and uploading: one sentence, no partial file, recovery with free space."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MEGABYTES = 48
 
 
 class Disk:
-    """A small disk of its own where it may be mounted; elsewhere no file of the server may grow while it is full."""
+    """A small mounted disk; without permission to mount, a limit on file growth stands in for the full disk."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.server_pid = folder, 0
@@ -69,7 +69,7 @@ def server(disk: Disk) -> Iterator[Server]:
 
 
 def files(disk: Disk) -> dict[Path, int]:
-    """What lies on the disk, with its size; a render that is being made is not counted, it is whole at any length."""
+    """The files on the disk with their sizes, except unfinished renders, which are valid at any length."""
     paths = [p for p in disk.folder.rglob("*") if p.is_file() and p.name != "ballast" and p.suffix != ".pcm"]
     return {path: path.stat().st_size for path in paths}
 
@@ -94,7 +94,7 @@ def full(disk: Disk) -> Iterator[None]:
 
 
 def refused(ask: Callable[[], object]) -> str:
-    """What somebody is told whose request is refused."""
+    """The message of a refused request."""
     try:
         answer = ask()
     except urllib.error.HTTPError as error:
@@ -104,7 +104,7 @@ def refused(ask: Callable[[], object]) -> str:
 
 
 def one_round(server: Server, disk: Disk, client: Client) -> list[str]:
-    """Render, save and upload on a full disk; then with room again. What went wrong."""
+    """Render, save and upload on a full disk, then with free space; returns the errors."""
     wrong, before = [], as_heard(client)
     news = client.render()
     number = news["state"]["number"]

@@ -26,8 +26,8 @@ ROOT = Path(__file__).parents[2]
 
 
 def seconds_and_mb(call: Callable[[], object]) -> tuple[float, float]:
-    """How long a call takes that is refused with a sentence, and how much more memory it holds at its most, MB."""
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    """Seconds until a call is refused with a sentence, and its peak of additional memory, MB."""
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     before, began = memory_kb("VmRSS"), time.perf_counter()
     with pytest.raises(BadInput) as refused:
         call()
@@ -37,7 +37,7 @@ def seconds_and_mb(call: Callable[[], object]) -> tuple[float, float]:
 
 
 def memory_kb(what: str) -> int:
-    """VmRSS, what this process holds now, or VmHWM, the most that it has held."""
+    """Memory of this process, kB: VmRSS is the current, VmHWM the peak value."""
     return int(re.search(rf"{what}:\s+(\d+)", Path("/proc/self/status").read_text())[1])  # type: ignore[index]
 
 
@@ -100,7 +100,7 @@ def sound(samples: np.ndarray, rate: int, kind: str = "WAV", subtype: str | None
 
 
 def hostile_sounds() -> dict[str, tuple[bytes, str | None]]:
-    """Sound files, and what the refusal says; None for those that are read."""
+    """Sound files with a part of the refusal; None for accepted files."""
     good, holes = sound(tone(4, 44_100), 44_100), tone(4, 44_100).astype(np.float32)
     holes[1000], endless = np.nan, holes.copy()
     endless[1000] = np.inf
@@ -129,7 +129,7 @@ def hostile_sounds() -> dict[str, tuple[bytes, str | None]]:
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("count", [150, pytest.param(2000, marks=pytest.mark.soak)])
 def test_mutated_recordings_are_read_or_refused(count: int, soak_report: Reporter) -> None:
-    """Seeds stay short: what is tested is the reader, not the length."""
+    """The seed files are short, because the reader is tested, not the length."""
     r, read, named = random.Random(23), 0, hostile_sounds()
     for data, message in named.values():
         if message is None:
@@ -201,7 +201,7 @@ def long_sound(seconds: float) -> bytes:
 
 @pytest.mark.soak
 def test_two_hours_are_read_in_little_memory() -> None:
-    """In a process of its own: the whole would take 1.2 GB."""
+    """In a subprocess: the whole file would take 1.2 GB."""
     code = (
         "from tests.reliability.test_soak_files import long_sound, memory_kb, read_audio\n"
         "data = long_sound(7200); read_audio(data); print(memory_kb('VmHWM'))"

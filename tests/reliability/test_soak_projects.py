@@ -1,4 +1,4 @@
-"""Projects in danger: the server dies while it keeps them, damaged ones are opened; what goes out comes back."""
+"""Projects: a server killed during autosave, damaged files, and round trips."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from tests.studio.test_project_files import a_session, changed, members, zipped
 
 
 def _keep_for_ever(folder: str, token: str) -> None:
-    """What the server's Autosaver does, again and again: two works in turn."""
+    """Autosave two works alternately without end."""
     autosaver = Autosaver(SessionStore(Path(folder)), lambda document: write_project(project_of(document))[0])
     document, works = Document(), [a_session("Old" * 300), a_session("New" * 300)]
     autosaver.attend(document, token)
@@ -50,7 +50,7 @@ def _keep_for_ever(folder: str, token: str) -> None:
 
 
 def killed_keepers(folder: Path, count: int) -> list[str]:
-    """Kill a process that keeps without pause at so many random moments; titles of what is found, "" for damage."""
+    """Kill an autosaving process at `count` random moments; returns the titles of the saved works, "" for damage."""
     token, found, draw = new_token(), [], random.Random(19)
     store, context = SessionStore(folder), multiprocessing.get_context("fork")
     assert store.usable()
@@ -69,7 +69,7 @@ def killed_keepers(folder: Path, count: int) -> list[str]:
 
 
 def arrive(client: Client, token: str) -> dict:
-    """Come back to the page with the browser's secret."""
+    """Open the page again with the browser's secret."""
     config = json.loads(urllib.request.urlopen(f"{client.url}config", timeout=60).read())
     parts = {c["id"]: c for c in config["components"]}
     event = next(
@@ -89,7 +89,7 @@ def arrive(client: Client, token: str) -> dict:
 
 
 def killed_servers(state: Path, count: int) -> list[str]:
-    """Kill the server itself about when it keeps an edit: whether the old or the new notes are there afterwards."""
+    """Kill the server near an autosave: whether the saved notes are the old or the new ones."""
     token, draw, found, pitch = new_token(), random.Random(20), [], 0
     for k in range(count):
         with running(ETUDE_STATE_DIR=str(state)) as server:
@@ -110,7 +110,7 @@ def killed_servers(state: Path, count: int) -> list[str]:
 
 
 def kept_pitch(state: Path, token: str) -> int:
-    """The first note's pitch in what is kept of a visitor; 0 when nothing is kept yet."""
+    """The first note's pitch in a visitor's saved work; 0 without saved work."""
     data = SessionStore(state).read(token)
     return 0 if data is None else int(read_project(data).session.performance.pitch[0])
 
@@ -137,7 +137,7 @@ def test_a_server_killed_while_it_keeps(tmp_path: Path, soak_report: Reporter) -
 
 
 def damaged(saved: bytes) -> dict[str, bytes]:
-    """Projects that nobody saved so."""
+    """Damaged projects."""
     found, claim = members(saved), bytearray(saved)
     at = claim.rindex(b"PK\x01\x02")
     claim[at + 24 : at + 28] = (1_000_000_000).to_bytes(4, "little")
@@ -159,7 +159,7 @@ def server() -> Iterator[Server]:
 
 
 def opened_at(server: Server, client: Client, data: bytes) -> str:
-    """What a visitor is told who opens this project."""
+    """The message after opening this project."""
     file = {"path": upload(server, "mine.etude", data), "orig_name": "mine.etude", "meta": {"_type": "gradio.FileData"}}
     return client.refusal(client.call("open", "upload", open=file))
 
@@ -199,7 +199,7 @@ def scores() -> list[Score]:
 
 
 def played(score: Score, draw: np.random.Generator) -> Performance:
-    """The score played freely: tempo, timing, length, velocity and pedal by chance."""
+    """A random performance of the score: tempo, timing, length, velocity and pedal."""
     flat = deadpan(score, bpm=float(draw.uniform(50, 140)))
     onset = flat.onset_sec + draw.normal(0, 0.01, len(score))
     velocity = draw.integers(1, 128, len(score))

@@ -19,7 +19,7 @@ SECRET = "root:x:0:0"  # in /etc/passwd, which every attempt below is after
 
 
 def ask(url: str, data: bytes | None = None, kind: str = "application/json") -> tuple[int, bytes]:
-    """Status and body of a request, whatever they are."""
+    """Status and body of a request."""
     request = urllib.request.Request(url, data, {"Content-Type": kind} if data is not None else {})
     try:
         with urllib.request.urlopen(request, timeout=60) as answer:
@@ -29,7 +29,7 @@ def ask(url: str, data: bytes | None = None, kind: str = "application/json") -> 
 
 
 def raw(address: str, path: str) -> tuple[int, bytes]:
-    """A GET whose path is sent as it stands, dots and all."""
+    """A GET with an unnormalised path."""
     connection = http.client.HTTPConnection(address.split("/")[2], timeout=60)
     connection.putrequest("GET", path, skip_host=False)
     connection.endheaders()
@@ -45,7 +45,7 @@ def upload(address: str, name: str, data: bytes) -> tuple[int, bytes]:
 
 
 def call(address: str, endpoint: str, data: Any) -> tuple[int, str]:
-    """Status of a call, and all that is told about it until it ends."""
+    """Status of a call, and all its messages until it ends."""
     status, body = ask(f"{address}gradio_api/call/{endpoint}", json.dumps({"data": data}).encode())
     if status != 200:
         return status, body.decode("utf-8", "replace")
@@ -80,7 +80,7 @@ def test_uploads_at_the_limit_and_odd_names(_full: bool, address: str, soak_repo
 
 
 def traversals() -> list[str]:
-    """Ways to ask for what nobody may have, on every route that takes a path or an address."""
+    """Requests for forbidden files and addresses, on every route with a path or an address."""
     target = "etc/passwd"
     climbs = [
         f"/{target}", f"../../../../../{target}", f"..%2f..%2f..%2f..%2f{target}", f"%2e%2e/%2e%2e/%2e%2e/{target}",
@@ -122,7 +122,7 @@ def test_no_path_and_no_address_is_served(_full: bool, address: str, soak_report
 
 
 def anything(r: random.Random) -> Any:
-    """A value of any type, often one that hurts."""
+    """A random value of any type, often a harmful one."""
     return r.choice([
         lambda: None, lambda: r.choice([True, False]), lambda: r.randrange(-(10**9), 10**9),
         lambda: 10**r.choice([18, 400]),

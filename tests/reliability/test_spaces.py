@@ -1,4 +1,4 @@
-"""The app as a Space starts it: offline, in folders that cannot be written, with little installed."""
+"""The app under the conditions of a Space: offline, read-only folders, few packages."""
 
 import ast
 import os
@@ -148,7 +148,7 @@ def test_the_package_of_zero_gpu_takes_the_app() -> None:
 
 @dataclass(frozen=True)
 class Spent:
-    """Seconds: on the clock, and of computing, which does not count how busy the machine is."""
+    """Elapsed seconds and CPU seconds; the latter do not depend on other processes."""
 
     clock: float
     computing: float
@@ -223,7 +223,7 @@ def test_first_page_offline_in_a_read_only_folder(_full: bool, soak_report: Repo
 
 
 @pytest.mark.parametrize("_full", [False, pytest.param(True, marks=pytest.mark.soak)])
-def test_without_weights_it_starts_and_says_so(_full: bool, soak_report: Reporter, tmp_path: Path) -> None:
+def test_without_weights_it_starts_with_a_message(_full: bool, soak_report: Reporter, tmp_path: Path) -> None:
     app = tmp_path / "app"
     for name in ("engine", "studio", "examples"):
         shutil.copytree(ROOT / name, app / name, ignore=shutil.ignore_patterns("__pycache__", "*.pyi"))

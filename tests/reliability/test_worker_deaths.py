@@ -1,4 +1,4 @@
-"""The engine's process and the engraver's die, hang, grow: a sentence, and the next job works."""
+"""Subprocesses of engine and engraver that die, hang or grow: one sentence, and the next job works."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def ends_within(pid: int, seconds: float) -> bool:
 
 
 def kill_while_rendering(shared: SharedEngine, session: Session, folder: Path, how: int) -> tuple[float, str]:
-    """Kill the engine under a render: seconds until the render says so, and what it says."""
+    """Kill the engine during a render: seconds until the render ends, and its message."""
     document, renders = Document(), Renders()
     document.update(lambda now: session)
     render = renders.begin(shared, session, RenderRequest(session.performance, prompt(), 1), folder)
@@ -102,7 +102,7 @@ def kills_while_engraving(count: int) -> str:
     long, short = (shared.read_example(EXAMPLES[name]) for name in (LONG, SHORT))
     good = 0
     for _ in range(count):
-        engrave(short)  # it runs, so that what is asked after below is the engraving
+        engrave(short)  # starts the subprocess, so that only engraving is timed below
         killed: list[float] = []
 
         def kill(killed: list[float] = killed) -> None:  # first called a fifth of a second after the score was sent
@@ -245,7 +245,7 @@ def test_the_processes_live_only_as_long_as_the_server() -> None:
     assert all(ends_within(pid, 20) for pid in pids)
 
 
-def test_several_wait_and_all_are_told(engine: RemoteEngine, session: Session) -> None:
+def test_all_waiting_jobs_are_answered(engine: RemoteEngine, session: Session) -> None:
     engine.wait(lambda share: None)
     said: list[str] = []
 

@@ -84,7 +84,7 @@ def test_the_shell_recipe_of_the_documentation_runs(address: str, piece: Path) -
         ("call/v2/compose", {"notes": "x"}, "notes is x"),
     ],
 )
-def test_a_failed_call_says_why(address: str, call: str, values: dict, sentence: str) -> None:
+def test_a_failed_call_returns_the_reason(address: str, call: str, values: dict, sentence: str) -> None:
     asked = urllib.request.Request(
         f"{address}gradio_api/{call}", json.dumps(values).encode(), {"Content-Type": "application/json"}
     )

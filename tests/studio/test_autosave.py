@@ -45,7 +45,7 @@ def test_a_browser_keeps_so_many_tabs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", [None, 7, "", "short", "../../../etc/passwd", "x" * 65, ["x" * 20]])
-def test_what_is_no_tab_is_none(value: object) -> None:
+def test_invalid_tab_names_are_ignored(value: object) -> None:
     assert tab_of(value) == ""
     assert tab_of(ONE) == ONE
 
@@ -123,7 +123,7 @@ def test_an_edit_just_before_the_server_ends_is_kept(tmp_path: Path) -> None:
     assert session.edits[note[0]].pitch == note[1] + 1
 
 
-def test_a_store_without_a_folder_says_so(tmp_path: Path) -> None:
+def test_a_store_without_a_folder_reports_it(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(BadInput, match="cannot save your work"):
         SessionStore(tmp_path / "file").write(new_token(), b"x", ONE)

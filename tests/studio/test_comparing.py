@@ -120,7 +120,7 @@ def test_a_study_can_be_repeated_and_shows_every_pair_once() -> None:
         assert shown == [tuple("pqr"[k] for k in trial) for trial in order_of("prefer", 3, seed)]
 
 
-def test_the_page_is_told_no_names() -> None:
+def test_names_are_not_sent_to_the_page() -> None:
     document = Document()
     document.update(lambda _: a_session())
     document.study = study()
@@ -179,7 +179,7 @@ def test_ratings_and_rankings() -> None:
             answered(ranked, "Eight", 0, wrong, 0, NOON)
 
 
-def test_what_no_study_can_be_is_said() -> None:
+def test_impossible_studies_are_refused() -> None:
     with pytest.raises(BadInput, match="2 to 8"):
         study(count=1)
     with pytest.raises(BadInput, match="question"):

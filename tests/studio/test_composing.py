@@ -36,7 +36,7 @@ WRITTEN = ("onset_quarter", "duration_quarter", "pitch", "spelling", "staff", "v
 
 
 def unheard(take: int, onset: float, duration: float, pitch: int, staff: int) -> None:
-    """A note that nobody listens to."""
+    """A note callback that does nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -46,14 +46,14 @@ def shared() -> SharedEngine:
 
 @pytest.fixture(scope="module")
 def opened(shared: SharedEngine) -> Session:
-    """The shortest example on the stand."""
+    """A session with the shortest example open."""
     piece = actions.open_piece(shared, Session(), shared.read_example(EXAMPLES[SHORT]), SHORT, Controls(), SHORT)
     return history.replaced(Session(), piece)
 
 
 @pytest.fixture(scope="module")
 def composed(shared: SharedEngine) -> Session:
-    """Two takes of four bars, nothing on the stand."""
+    """Two takes of four bars, without an open piece."""
     return composing.compose(
         shared, ComposeRequest(Conditions(meter="3/4", key="G major"), bars=4, takes=2, seed=3), unheard
     )(Session())
@@ -213,7 +213,7 @@ def test_cancelling_leaves_everything_as_it_was(shared: SharedEngine, opened: Se
 
 
 def test_accepting_after_the_piece_has_changed(shared: SharedEngine, opened: Session, composed: Session) -> None:
-    """The take's own piece is carried on with, wherever the visitor has gone meanwhile."""
+    """Accepting a take restores its own piece if the visitor has opened another."""
     written = composing.continue_piece(shared, opened, ComposeRequest(bars=1, seed=2), unheard)(opened)
     moved = history.replaced(written, replace(composed, takes=()))
     assert moved.takes == written.takes

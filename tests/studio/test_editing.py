@@ -224,7 +224,7 @@ def test_exports(shared: SharedEngine, session: Session, kind: str) -> None:
         assert len(open_score(data, name)) == n
 
 
-def test_nothing_left_to_hear_is_said(shared: SharedEngine, session: Session) -> None:
+def test_an_empty_performance_has_a_message(shared: SharedEngine, session: Session) -> None:
     empty = actions.edit([], list(range(1, len(session.performance) + 1)), False)(session)
     for act in (
         lambda: actions.sound(shared, empty, "grand"),

@@ -40,7 +40,7 @@ def long_score(shared: SharedEngine) -> Score:
 
 
 def forever(job: Job) -> Callable[[], str]:
-    """Work that only ends when it is stopped."""
+    """Work that ends only by cancellation."""
     while True:
         job.step(0.5)
         time.sleep(0.01)
@@ -77,7 +77,7 @@ def test_the_same_question_joins_the_running_job() -> None:
     jobs.stop()
 
 
-def test_refusals_and_accidents_are_told_in_a_sentence(capsys: pytest.CaptureFixture) -> None:
+def test_refusals_and_errors_are_one_sentence(capsys: pytest.CaptureFixture) -> None:
     def refuse(job: Job) -> Callable[[], str]:
         raise BadInput("This is no score.")
 
@@ -317,7 +317,7 @@ def test_reading_stops_and_the_next_file_is_read() -> None:
     assert len(open_score(data, example.score)) > 2000
 
 
-def test_what_was_guessed_or_mended_is_said() -> None:
+def test_guesses_and_corrections_are_reported() -> None:
     import symusic
 
     human = EXAMPLES[LONG].human_bytes()

@@ -110,7 +110,7 @@ def same(a: object, b: object, name: str = "") -> None:
         return  # the votes of a visit stand once, with the piece on the stand
     if hasattr(a, "__dataclass_fields__"):
         for f in fields(a):  # type: ignore[arg-type]
-            if f.name not in ("rev", "docs", "family", "document"):  # counted anew, or not kept in a project
+            if f.name not in ("rev", "docs", "family", "document"):  # renumbered, or not stored in a project
                 same(getattr(a, f.name), getattr(b, f.name), f"{name}.{f.name}")
     elif isinstance(a, np.ndarray):
         assert isinstance(b, np.ndarray)
@@ -205,7 +205,7 @@ def test_the_file_is_readable_json(saved: bytes) -> None:
         assert len(scores) == 4, "each score stands there once, however many pieces use it"
 
 
-def test_other_weights_are_said(saved: bytes) -> None:
+def test_other_weights_are_reported(saved: bytes) -> None:
     project = read_project(saved)
     assert other_weights(project) == ()
     assert other_weights(replace(project, checkpoints={"pianist-v1": "another"})) == ("pianist-v1",)

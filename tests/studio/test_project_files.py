@@ -391,14 +391,14 @@ def test_a_damaged_index_removes_nothing_and_halves_go_after_an_hour(tmp_path: P
 
 
 @pytest.mark.parametrize("token", [None, 7, "", "../../etc/passwd", "a/b", "x" * 19, "x" * 65, "é" * 30, ["x" * 30]])
-def test_what_is_no_token_finds_nothing(tmp_path: Path, token: object) -> None:
+def test_an_invalid_token_finds_nothing(tmp_path: Path, token: object) -> None:
     store = SessionStore(tmp_path)
     assert store.read(token) is None
     with pytest.raises(BadInput, match="cannot save your work"):
         store.write(token, b"x")
 
 
-def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+def test_an_unusable_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     store = SessionStore(tmp_path / "file" / "state")
     assert not store.usable()

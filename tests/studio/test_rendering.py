@@ -35,7 +35,7 @@ def shared() -> SharedEngine:
 
 @pytest.fixture(scope="module")
 def session(shared: SharedEngine) -> Session:
-    """A short piece on the stand."""
+    """A session with a short piece open."""
     return actions.open_piece(shared, Session(), short_score(shared), CHOPIN, Controls(), CHOPIN)
 
 
@@ -217,7 +217,7 @@ def test_every_prompt_is_credited() -> None:
     assert "Alciatore" in credit_line("gymnopedie")
 
 
-def test_the_news_fits_the_wire(shared: SharedEngine, session: Session, tmp_path: Path) -> None:
+def test_render_messages_are_valid_json(shared: SharedEngine, session: Session, tmp_path: Path) -> None:
     renders = Renders()
     render = renders.begin(shared, session, request(session, span=(0.0, 1.0)), tmp_path)
     wait(render)

@@ -33,7 +33,7 @@ def shared() -> SharedEngine:
 
 @pytest.fixture(scope="module")
 def opened(shared: SharedEngine) -> Session:
-    """A piece with a form on the stand."""
+    """A session with a piece that has a form."""
     request = ComposeRequest(Conditions(meter="2/4", density=2), seed=2, **composing.as_form(FORM))
     session = composing.compose(shared, request, unheard)(Session())
     return composing.accept(shared, session, session.takes[-1].number, Controls(), lambda share: None)(session)

@@ -52,7 +52,7 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TestClient:
     return TestClient(RequestGuard(app, most_bytes=20_000, any_route=True), base_url="http://localhost")
 
 
-def test_what_fails_without_a_word_is_a_sentence(client: TestClient) -> None:
+def test_silent_failures_become_one_sentence(client: TestClient) -> None:
     for path in ("/run/fails", "/run/breaks"):
         answer = client.post(path, json={})
         assert answer.status_code == 422
@@ -189,7 +189,7 @@ def test_what_one_client_may_send(client: TestClient) -> None:
         ("testclient", "1.2.3.4", {}, "testclient"),
     ],
 )
-def test_whose_request_it_is(peer: str, named: str, environment: dict, client: str) -> None:
+def test_the_client_address_behind_proxies(peer: str, named: str, environment: dict, client: str) -> None:
     scope = {"client": (peer, 1), "headers": [(b"x-forwarded-for", named.encode())] if named else []}
     assert client_of(scope, trusted_proxies(environment)) == client
 

@@ -1,4 +1,4 @@
-"""The comparison of readers: what counts as a difference, what counts as told, and the table."""
+"""The comparison of readers: differences, reported differences, and the table."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_the_order_of_grace_notes_counts():
         ((3, "<cue>", "left out"), True, False),  # a remark about nothing
     ],
 )
-def test_what_is_told(remark, same, right):
+def test_which_remarks_report_a_difference(remark, same, right):
     ours = replace(FACTS, remarks=[remark] if remark else [])
     assert compare(ours, FACTS if same else replace(FACTS, bars=[0, 0])).right == right
 

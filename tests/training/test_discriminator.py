@@ -14,8 +14,8 @@ def spectra(seed: int, count: int = 24) -> torch.Tensor:
     return torch.randn(2, count, 1025, generator=torch.Generator().manual_seed(seed)) - 2
 
 
-def test_it_learns_to_tell_blurred_spectra_from_true_ones():
-    """The mean of all possible spectra has the least distance; a discriminator learns that no true one is like it."""
+def test_the_discriminator_learns_to_separate_blurred_spectra_from_real_ones():
+    """The mean of all possible spectra has the smallest distance; a discriminator learns to reject it."""
     torch.manual_seed(0)
     adversarial = AdversarialTraining(2e-3, "cpu", -5.3)
     told = []
@@ -25,7 +25,7 @@ def test_it_learns_to_tell_blurred_spectra_from_true_ones():
     assert told[-1] > told[0] + 0.5
 
 
-def test_before_it_is_listened_to_only_the_distance_counts():
+def test_the_first_steps_use_only_the_distance():
     torch.manual_seed(0)
     adversarial, true = AdversarialTraining(1e-4, "cpu", -5.3), spectra(1)
     log = spectra(2).requires_grad_()
@@ -59,7 +59,7 @@ def test_the_state_is_resumed(tmp_path: Path):
     torch.testing.assert_close(parts[0]["loss"], parts[1]["loss"])
 
 
-def test_a_codec_is_sharpened_behind_its_codes():
+def test_adversarial_training_keeps_the_codes():
     torch.manual_seed(0)
     codec, samples = PianoCodec(CodecConfig(16, 1, 3, 16, 1, 3, 8, 3, 32)).eval(), 0.1 * torch.randn(8, 12 * 640)
     latent, true = coded(codec, samples, 4, 0.0)

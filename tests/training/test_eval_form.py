@@ -1,4 +1,4 @@
-"""The evaluation of form: what is composed, what is counted, that a stopped run goes on."""
+"""The evaluation of form: composed pieces, measures, resumption."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def short(monkeypatch):
     monkeypatch.setattr(eval_form, "KEPT_EVERY", 1)
 
 
-def test_a_stopped_run_goes_on_and_other_settings_begin_anew(tmp_path):
+def test_an_interrupted_run_resumes_and_other_settings_start_again(tmp_path):
     composer = CHECKPOINTS / COMPOSER
     about = eval_form.recipe(open_composer(composer), "", 3, 1.0)
     whole = eval_form.compose_pieces(composer, tmp_path / "a.npz", about, 2)
@@ -63,8 +63,8 @@ def a_piece(*bars: list[int]) -> Score:
     return new_score(np.array(rows), make_measures(0.0, len(bars), 4, 4, 0, 1), 100.0, "", exact=True)
 
 
-def test_obedience_is_the_share_of_the_bars_asked_for():
-    """Both plans ask bar 2 for bar 1 and nothing of bar 3; one of the pieces obeys."""
+def test_obedience_is_the_share_of_planned_returns():
+    """In both plans bar 2 refers to bar 1 and bar 3 is free; one of the pieces obeys."""
     up, down = [60, 62, 64, 65], [72, 70, 67, 63]
     open_, zero = np.full(3, -1), np.zeros(3, int)
     plan = Plan(np.array([0, 1, 0]), zero.astype(float), zero, open_, open_)

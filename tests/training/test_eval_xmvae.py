@@ -1,4 +1,4 @@
-"""From corpora to tables: the reference, the samples that are kept, the evaluation of the composing systems."""
+"""From corpora to tables: the reference, stored samples, evaluation of the composing systems."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def test_targets(some):
     assert not {"mean APS", "mean UPC", "mean DSTD", "overlap of UPC"} & missed
 
 
-def test_the_order_of_systems_is_told_plainly(some):
+def test_the_order_of_systems_is_one_sentence_each(some):
     systems = {
         "XMVAE paper": some, "MT": shifted(some, UPC=0.5, PR=3.0), "without SubToken": shifted(some, UPC=-0.4),
         "without beat attention": shifted(some, UPC=0.001),

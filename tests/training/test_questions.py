@@ -168,7 +168,7 @@ def test_logistic_separates_and_weighs_classes_equally():
     assert balanced_accuracy(found, label) > 0.95
 
 
-def test_a_probe_tells_a_signal_from_none():
+def test_a_probe_finds_a_signal_and_none_in_noise():
     rng = np.random.default_rng(1)
     pianist, piece = np.repeat(np.arange(4), 12), np.tile(np.arange(12), 4)
     noise = rng.normal(size=(48, 5))
@@ -180,8 +180,8 @@ def test_a_probe_tells_a_signal_from_none():
     assert nothing.value <= shuffled + 0.1
 
 
-def test_a_probe_never_sees_the_group_it_is_asked_about():
-    """Each row's label is its group's alone: whatever the probe says of it is wrong."""
+def test_a_probe_is_not_trained_on_its_test_group():
+    """Each label occurs in one group only, so every prediction for that group is wrong."""
     label = np.repeat(np.arange(6), 4)
     x = np.eye(6)[label]
     assert (predicted_by_fold(x, label, label) != label).all()
@@ -205,8 +205,8 @@ def test_slope_per_doubling():
     assert slope(np.array([0.25, 0.5, 1.0]), losses)(np.array([0, 1])) == pytest.approx(-0.5)
 
 
-def test_transfer_of_what_z_says_and_of_nothing():
-    """z is the descriptors themselves; a player that follows it, and one that plays as the passage has it."""
+def test_transfer_with_and_without_style():
+    """z equals the descriptors; one player follows z, the other ignores it."""
     rng = np.random.default_rng(0)
     passage = np.repeat(np.arange(12), 4)
     own = rng.normal(size=(48, 4))

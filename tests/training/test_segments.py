@@ -52,7 +52,7 @@ def test_segments_keep_the_limits_and_the_grammar(pack):
             assert grammar_faults(segment) == []
 
 
-def test_fixed_segments_tell_the_whole_piece_once(pack):
+def test_fixed_segments_cover_the_whole_piece_once(pack):
     corpus = BeatCorpus(pack, SCORE, "validation")
     notes = sum((s[:, 0] == NOTE).sum() for _, s in corpus.segments())
     assert notes == (corpus.pieces[0].tokens[:, 0] == NOTE).sum()

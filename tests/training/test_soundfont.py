@@ -71,7 +71,7 @@ def test_prepare_aligns_and_ends() -> None:
     assert abs(note[-1]) < 1e-6
 
 
-def test_loudness_is_heard_not_measured() -> None:
+def test_loudness_is_a_weighted() -> None:
     t = np.arange(SAMPLE_RATE) / SAMPLE_RATE
     at = {hz: loudness_db(np.sin(2 * np.pi * hz * t), SAMPLE_RATE) for hz in (100, 1000)}
     assert at[1000] == pytest.approx(-3.0 - 2.0, abs=0.3)  # half the power; the factor is 2 dB under one at 1 kHz

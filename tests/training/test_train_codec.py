@@ -1,4 +1,4 @@
-"""Training of the SEANet codec: losses by hand and against slow versions, the balancer, and a run that learns."""
+"""Training of the SEANet codec: losses by hand and against slow versions, the balancer, and a short run."""
 
 import json
 import math
@@ -92,7 +92,7 @@ def test_the_balancer_gives_every_loss_its_share() -> None:
     assert torch.allclose(gradient, torch.tensor([[0.75, 0.25, 0.0, 0.0]] * 2))
 
 
-def test_the_balancer_remembers_norms() -> None:
+def test_the_balancer_averages_norms() -> None:
     sound = torch.zeros(1, 1, requires_grad=True)
     balancer = Balancer({"a": 1.0}, decay=0.5)
     balancer.gradient({"a": 1.0 * sound.sum()}, sound)
@@ -101,7 +101,7 @@ def test_the_balancer_remembers_norms() -> None:
     assert float(gradient) == pytest.approx(4 / mean)
 
 
-def test_a_discriminator_learns_to_tell_and_the_deceiver_hears_of_it() -> None:
+def test_a_discriminator_learns_and_its_gradient_reaches_the_codec() -> None:
     torch.manual_seed(0)
     discriminator = Discriminator(4, (128,))
     optimizer = torch.optim.Adam(discriminator.parameters(), 1e-2)
@@ -114,7 +114,7 @@ def test_a_discriminator_learns_to_tell_and_the_deceiver_hears_of_it() -> None:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    assert fake.grad is None  # the judge's loss does not reach the codec
+    assert fake.grad is None  # the discriminator's loss does not reach the codec
     assert float(loss.detach()) < 0.5 * first
     adversarial, feature = generator_losses(discriminator, fake, real)
     assert float(adversarial.detach()) > float(generator_losses(discriminator, real, real)[0].detach())

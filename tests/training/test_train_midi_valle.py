@@ -98,7 +98,7 @@ def test_pijama(tmp_path: Path) -> None:
     assert (a.work, a.split) == (b.work, b.split)
 
 
-def test_empty_and_foreign_folders_are_told(tmp_path: Path) -> None:
+def test_empty_and_foreign_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="no table maestro-v"):
         recordings("maestro", tmp_path)
     with pytest.raises(BadInput, match="no recording with MIDI and sound in the layout pijama"):
@@ -275,7 +275,7 @@ def test_stages_and_halving() -> None:
 
 
 @torch.inference_mode()
-def test_a_spliced_prompt_is_not_asked_for() -> None:
+def test_a_spliced_prompt_has_no_loss() -> None:
     model, batch = tiny(), batch_of()
     batch["prefix"] = torch.tensor(8)
     assert int(ar_sums(model, batch, published=False).count) == (20 - 7) + (13 - 7)

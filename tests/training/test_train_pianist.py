@@ -294,5 +294,5 @@ def test_the_rate_warms_up_and_falls():
         ("WangA_", "WangA"),
     ],
 )
-def test_a_performance_names_its_pianist(name, pianist):
+def test_the_pianist_of_a_performance_id(name, pianist):
     assert pianist_of(name) == pianist

@@ -28,7 +28,7 @@ OPEN: dict[str, Callable[[Path], object]] = {
 
 
 def damage(folder: Path, how: str) -> None:
-    """Spoil a checkpoint; of shapes and values the config tells the right digest, as an honest mistake would."""
+    """Damage a checkpoint; for wrong shapes and values the digest in the config is correct."""
     from safetensors.torch import load_file, save_file
 
     from engine.checkpoints.bundle import weights_digest
@@ -57,7 +57,7 @@ DAMAGES = ("missing", "truncated", "hash", "shape", "nan")
 
 
 def refusal_of(name: str, how: str, tmp_path: Path) -> str:
-    """What is said of a checkpoint that is damaged in this way."""
+    """The error message for a checkpoint with this damage."""
     folder = tmp_path / how / name
     shutil.copytree(CHECKPOINTS / name, folder)
     damage(folder, how)

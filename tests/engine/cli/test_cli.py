@@ -190,7 +190,7 @@ def test_nothing_but_the_result_is_on_standard_output(folder: Path) -> None:
     assert [json.loads(line)["output"] for line in done.stdout.splitlines()] == ["even.mid", "even.wav"]
 
 
-def test_a_reader_who_has_seen_enough(folder: Path) -> None:
+def test_a_closed_pipe_ends_the_command_quietly(folder: Path) -> None:
     done = in_a_shell("etude styles | head -c 1; exit ${PIPESTATUS[0]}", folder)
     assert done.returncode == 0
     assert done.stderr == ""

@@ -90,7 +90,7 @@ def test_takes_share_their_conditions_and_differ_in_their_notes(engine):
     assert len({(t.measures.ts_num[0], t.measures.ts_den[0], t.measures.fifths[0], t.tempo_bpm) for t in takes}) == 1
 
 
-def test_about_as_many_notes_as_asked_for(engine):
+def test_the_number_of_notes_is_close_to_the_request(engine):
     for seed in range(3):  # of a usual density: bars that are too full are composed again with fewer notes
         request = ComposeRequest(Conditions(density=4), notes=200, seed=seed)
         assert 0.6 * 200 < len(engine.compose(request)[0]) < 1.4 * 200
@@ -102,7 +102,7 @@ def test_about_as_many_notes_as_asked_for(engine):
     density=st.sampled_from([0.0, 0.5, 12.0]), temperature=st.sampled_from([0.2, 1.0, 2.0]), seed=st.integers(0, 99),
 )  # fmt: skip
 @settings(max_examples=12, deadline=None)
-def test_whatever_is_asked_the_grammar_holds(engine, composer, key, meter, tempo, density, temperature, seed):
+def test_every_request_obeys_the_grammar(engine, composer, key, meter, tempo, density, temperature, seed):
     asked = Conditions(composer, "", key, meter, tempo, density)
     score = engine.compose(ComposeRequest(asked, notes=32, seed=seed, temperature=temperature, top_p=1.0))[0]
     assert_grammar(score)
@@ -190,7 +190,7 @@ def test_an_edited_score_keeps_the_performance_of_what_stayed(engine, prelude):
     assert (np.diff(more.pedal_sec) >= 0).all()
 
 
-def test_the_default_performance_keeps_the_tempo_asked_for(engine):
+def test_the_default_performance_keeps_the_requested_tempo(engine):
     for tempo in (60, 132):
         score = engine.compose(ComposeRequest(Conditions(tempo=tempo), notes=64, seed=3))[0]
         played = engine.perform(PerformRequest(score))
@@ -226,7 +226,7 @@ def test_cancelling_takes_less_than_a_second(engine):
     assert time.monotonic() - asked[-1] < 1
 
 
-def test_notes_are_told_as_they_come(engine):
+def test_notes_are_reported_during_sampling(engine):
     heard: list[tuple] = []
     scores = engine.compose(
         ComposeRequest(Conditions(meter="4/4"), bars=4, takes=2, seed=8), on_note=lambda *n: heard.append(n)
@@ -275,6 +275,6 @@ def test_a_melody_without_key_or_staff_can_be_continued(engine, prelude):
         (lambda e, s: e.compose(InfillRequest(s, np.ones(len(s), bool), (0, 1))), "start outside the passage"),
     ],
 )
-def test_what_cannot_be_done_is_said_in_one_sentence(engine, piece, call, words):
+def test_impossible_requests_are_refused_in_one_sentence(engine, piece, call, words):
     with pytest.raises(BadInput, match=words.replace("(", r"\(")):
         call(engine, piece)

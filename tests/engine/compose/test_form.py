@@ -112,8 +112,8 @@ def test_each_take_is_another_piece_and_a_seed_gives_the_same(engine):
     assert one[0].digest != one[1].digest
 
 
-def test_notes_are_told_once_and_it_can_be_cancelled(engine):
-    """Every told place is in the piece, nothing of a bar that is written again; raising ends the work."""
+def test_each_note_is_reported_once_and_work_can_be_cancelled(engine):
+    """Every reported note is in the piece, none is from a recomposed bar; an exception ends the work."""
     form, told = parse_form("A2 A'2"), []
     assert form is not None
     model, prior = engine.composer.model, engine.composer.prior

@@ -152,7 +152,7 @@ def test_passages_are_known_in_any_key_and_place() -> None:
     assert not Originality.of([]).known(onset, pitch).any()
 
 
-def test_a_hash_tells_a_note_from_a_rest() -> None:
+def test_hashes_of_notes_and_rests_differ() -> None:
     """Two windows that differ in one interval or one onset difference never share a hash here."""
     onset, pitch = np.arange(12.0), np.full(12, 60)
     seen = {int(window_hashes(onset, pitch)[0])}

@@ -50,7 +50,7 @@ def test_the_note_table_has_every_note_once(human: Human) -> None:
 
 
 def test_a_hand_counted_piece() -> None:
-    """One quarter a second and no expression: every figure can be said in advance."""
+    """One quarter a second and no expression: every figure is known in advance."""
     score = little_piece()
     played = deadpan(score, bpm=60)
     same = Alignment.identity(len(score))

@@ -81,7 +81,7 @@ def test_same_as_the_slow_measure() -> None:
         assert structure.lag[i] == (i - nearest if most >= 0.5 else 0)
 
 
-def test_only_the_bars_asked_for_count() -> None:
+def test_only_requested_bars_count() -> None:
     """A B x8, then A B: of the two returns the first alone is counted, and a run is cut where a bar does not count."""
     rng = np.random.default_rng(1)
     others = [list(enumerate(rng.choice(np.arange(40, 90), 16, replace=False))) for _ in range(6)]

@@ -164,7 +164,7 @@ def luminance(colour: np.ndarray) -> float:
     return float(colour @ [0.2126, 0.7152, 0.0722])
 
 
-def test_colours_are_told_apart_by_every_eye_on_light_and_dark() -> None:
+def test_colours_are_distinct_with_colour_blindness_on_light_and_dark() -> None:
     """3 to 1 against white and near-black; apart also as simulated by Machado et al. 2009, at full severity."""
     deutan = [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]]
     protan = [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
@@ -182,7 +182,7 @@ def test_colours_are_told_apart_by_every_eye_on_light_and_dark() -> None:
     assert len(set(DASHES)) == len(COLOURS)
 
 
-def test_a_cell_is_never_a_formula() -> None:
+def test_a_table_cell_is_never_a_formula() -> None:
     cells = ["=1+1", "+1", "-1", "@a", "\tx", "plain", -2.5, 3]
     row = list(csv.reader(io.StringIO(csv_text(["a"], [cells]).decode("utf-8-sig"))))[1]
     assert row == ["'=1+1", "'+1", "'-1", "'@a", "'\tx", "plain", "-2.5", "3"]

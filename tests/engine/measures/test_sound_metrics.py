@@ -179,8 +179,8 @@ def test_embeddings_have_one_row_a_patch() -> None:
     assert codec_latent(codec)(clip).shape == (200, 16)
 
 
-def test_a_click_and_a_step_are_heard_at_seams() -> None:
-    """Noise with a jump at every seam is told from noise without."""
+def test_clicks_and_steps_at_seams_are_detected() -> None:
+    """Noise with a jump at every seam is distinguished from noise without."""
     sound, at = noise(60.0), np.arange(1, 58) * 1.0
     plain = seam_test(AudioClip(sound, 32000), at)
     assert 0.35 < plain.together < 0.65
@@ -195,7 +195,7 @@ def test_a_click_and_a_step_are_heard_at_seams() -> None:
         seam_test(AudioClip(sound, 32000), at[:3])
 
 
-def test_the_modal_piano_obeys_its_player() -> None:
+def test_the_modal_piano_follows_onsets_and_velocities() -> None:
     scale = velocity_scale()
     assert loudness_follows_velocity(play_strings(scale), scale) > 0.8
     levels = []
@@ -243,7 +243,7 @@ def test_offsets_and_velocities_count() -> None:
     assert notes_with_offset_and_velocity(played, Performance([], [], [], [])) == (0.0, 0.0)
 
 
-def test_evaluate_audio_says_what_differs(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_evaluate_audio_reports_the_differences(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     made, real = tmp_path / "made", tmp_path / "real"
     for folder in (made, real):
         folder.mkdir()

@@ -111,7 +111,7 @@ def test_a_step_sees_nothing_of_what_follows(kind, segments):
         torch.testing.assert_close(a[:, :40], b[:, :40])
 
 
-def test_only_the_seven_other_heads_are_told_the_family(segments):
+def test_only_the_other_seven_heads_get_the_family(segments):
     model, tokens = make("ecpt"), torch.from_numpy(segments[0])[None, :20]
     note, metric = torch.full((1, 20), NOTE), torch.full((1, 20), METRIC)
     a, b = model(tokens, note), model(tokens, metric)

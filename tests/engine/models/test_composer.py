@@ -114,7 +114,7 @@ def test_the_shift_takes_the_signatures_major_tonic_to_c(fifths):
     assert -6 <= key_shift(fifths) <= 5
 
 
-def test_major_and_minor_are_told_apart_in_a_signature_of_none():
+def test_major_and_minor_are_distinguished_without_a_signature():
     major, minor = np.array([60, 64, 67, 72, 62, 65, 71]), np.array([57, 60, 64, 69, 68, 59, 62])
     weight = np.array([4, 2, 3, 4, 1, 1, 1])
     assert not is_minor(major, weight)

@@ -180,7 +180,7 @@ def test_published_key_list() -> None:
 # --- quantiser ---
 
 
-def test_codebooks_follow_what_they_are_given() -> None:
+def test_codebooks_follow_their_inputs() -> None:
     torch.manual_seed(0)
     centres = torch.tensor([[0.0, 5.0], [5.0, 0.0], [-5.0, 0.0], [0.0, -5.0]])
     codebook = EncodecCodebook(16, 2).train()
@@ -196,7 +196,7 @@ def test_codebooks_follow_what_they_are_given() -> None:
     assert torch.cdist(x + 1.0, codebook.embed).min(1).values.max() < 0.4
 
 
-def test_an_unused_code_comes_back_to_life() -> None:
+def test_an_unused_code_is_reset() -> None:
     torch.manual_seed(0)
     codebook = EncodecCodebook(8, 2).train()
     codebook.begin(torch.randn(400, 2))
@@ -206,7 +206,7 @@ def test_an_unused_code_comes_back_to_life() -> None:
     assert len(used.unique()) == 8
 
 
-def test_gradient_goes_straight_through_and_commitment_pulls() -> None:
+def test_straight_through_gradient_and_commitment_loss() -> None:
     torch.manual_seed(0)
     quantizer = EncodecQuantiser(2, 8, 4).train()
     z = torch.randn(2, 4, 30, requires_grad=True)
@@ -218,7 +218,7 @@ def test_gradient_goes_straight_through_and_commitment_pulls() -> None:
     assert (pull.abs() > 0).any()
 
 
-def test_a_free_start_passes_latents_and_sets_the_codebooks_from_all_it_saw() -> None:
+def test_the_first_steps_skip_the_quantiser_then_k_means_sets_the_codebooks() -> None:
     torch.manual_seed(0)
     quantizer = EncodecQuantiser(2, 32, 4).train()
     quantizer.free = True

@@ -49,7 +49,7 @@ def frames(count: int, config: ValleConfig = TINY, seed: int = 2) -> Tensor:
 
 
 class Ref:
-    """F.2 in numpy double precision, from the state dict alone."""
+    """The decoders' equations in NumPy, double precision, from the state dict."""
 
     def __init__(self, model: Valle) -> None:
         self.s = {k: v.double().numpy() for k, v in model.state_dict().items()}
@@ -157,7 +157,7 @@ def test_padding_changes_nothing() -> None:
 
 
 @torch.inference_mode()
-def test_cached_is_uncached() -> None:
+def test_cached_decoding_equals_uncached_decoding() -> None:
     model, tokens, prompt = tiny(), notes(6), frames(5)
     ar = AR(model, tokens, 30)
     logits, codes = ar.begin(prompt[:, 0]), prompt[:, 0]
@@ -169,7 +169,7 @@ def test_cached_is_uncached() -> None:
 
 
 def greedy_published(model: Valle, tokens: Tensor, prompt: Tensor) -> list[int]:
-    """The released loop: everything anew for each frame, until EOS or 16 frames a row."""
+    """The released loop without cache, until EOS or 16 frames a row."""
     y = prompt[:, 0]
     while True:
         logits = model.ar_logits(tokens[None], y[None])[0, -1]
@@ -226,7 +226,7 @@ def test_prefix_modes_at_inference() -> None:
     assert np.abs(first_logits[1] - ref.nar(tokens, codes, 1, 3)).max() < 1e-4
     assert (
         np.abs(first_logits[0] - ref.nar(tokens, codes, 1, 0)[3:]).max() < 1e-4
-    )  # the prompt is heard in codebook 0 only
+    )  # only codebook 0 of the prompt is an input
     assert np.abs(first_logits[0] - first_logits[1]).max() > 1e-3
     assert torch.equal(made[2], made[4])  # both leave out the prompt's notes
     alone = torch.cat([tokens[:1], tokens[3:]])
@@ -249,7 +249,7 @@ def test_int8_is_near() -> None:
     assert torch.corrcoef(torch.stack([before.flatten(), after.flatten()]))[0, 1] > 0.995
 
 
-def test_int8_spares_a_bit_where_products_would_overflow(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_int8_uses_seven_bits_where_products_would_overflow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without VNNI, 255 * 127 * 2 does not fit 16 bits; activations of 7 bits fit, and the result stays near."""
     g = torch.Generator().manual_seed(1)
     weight, x = torch.randn(256, 512, generator=g), torch.randn(40, 512, generator=g)

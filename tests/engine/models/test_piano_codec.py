@@ -90,7 +90,7 @@ def test_in_blocks_it_is_coded_as_in_one_piece(monkeypatch, sound):
         codec.encode(samples, progress=stop)
 
 
-def test_what_is_predicted_at_the_floor_is_played_below_it(monkeypatch):
+def test_predictions_at_the_floor_are_lowered(monkeypatch):
     """A recording's treble lies under the floor; played at the floor it would be hiss. Above, nothing changes."""
     codec = PianoCodec(TINY).eval()
     level = {}

@@ -192,7 +192,7 @@ def test_a_loss_without_any_label_is_zero() -> None:
     assert all(torch.isfinite(q.grad).all() for q in model.parameters() if q.grad is not None)
 
 
-def test_hidden_beats_are_hidden_and_their_notes_asked_for(tmp_path: Path) -> None:
+def test_masked_beats_are_hidden_and_predicted(tmp_path: Path) -> None:
     rows = [rows_of(beat_features(written(20))).astype(np.float16)]
     batch = make_holes(rows, np.random.default_rng(0), 2, 32)
     assert not batch["x"][..., :CLASSES][batch["hidden"]].any()

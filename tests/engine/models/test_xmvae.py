@@ -88,7 +88,7 @@ def test_beats_side_by_side_are_the_masked_attention(batch, multiscale):
     torch.testing.assert_close(packed[real], masked[real], atol=1e-5, rtol=1e-4)
 
 
-def test_a_step_sees_its_own_beat_only(batch):
+def test_attention_within_a_beat_is_local(batch):
     assert Beats.of(batch["beat"], batch["pad"]).length == 6  # the first beat of SEGMENT
     layer = MultiscaleLayer(32, 2, 48, "serial", 0.0).eval()
     assert layer.beat is not None
@@ -171,7 +171,7 @@ def test_step_by_step_is_the_whole(batch):
     torch.testing.assert_close(steps, whole, atol=1e-5, rtol=1e-4)
 
 
-def test_codes_move_to_what_chose_them_and_dead_ones_return():
+def test_codes_move_to_their_inputs_and_dead_codes_are_reset():
     torch.manual_seed(0)
     vq = VectorQuantiser(8, 2, decay=0.5)
     centres = torch.tensor([[5.0, 0.0], [-5.0, 0.0], [0.0, 5.0], [0.0, -5.0]])
@@ -224,7 +224,7 @@ def test_training_lowers_the_loss_and_goes_on_where_it_stopped(batch, tmp_path):
             torch.testing.assert_close(a, b, msg=name)
 
 
-def test_pretraining_leaves_the_pianist_alone():
+def test_pretraining_does_not_change_the_pianist():
     run = Run(model_of(), 3e-3, "cpu", model_of)
     before = {k: v.clone() for k, v in run.model.state_dict().items()}
     run.learn(collate([SEGMENT[:, :4], SHORT[:, :4]]), lambda m, b: losses(m, b, pretrain=True), 1.0, 0.9, False)
@@ -234,7 +234,7 @@ def test_pretraining_leaves_the_pianist_alone():
     assert not [k for k in moved if k.startswith(pianist)]
 
 
-def test_terms_that_are_watched(batch):
+def test_logged_loss_terms(batch):
     model = model_of().eval()
     scope = model.scope(batch)
     known = model.latents(batch, scope)

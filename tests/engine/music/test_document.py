@@ -176,7 +176,7 @@ def test_bars_are_added_at_the_end() -> None:
     assert [b.text for b in root.findall("part/measure[3]/note/beam")][:2] == ["begin", "end"]
 
 
-def test_a_staff_written_anew_leaves_the_other_staff_alone() -> None:
+def test_a_rewritten_staff_leaves_the_other_staff_unchanged() -> None:
     document = text_of(DATA / "bach_fugue_846.mxl")
     score = read_musicxml(document)
     m = score.measures
@@ -211,7 +211,7 @@ def test_a_repeat_is_written_out_when_one_playing_changes() -> None:
     assert root.find("part/measure/barline/repeat") is None
 
 
-def test_what_is_no_change_of_notes_is_written_anew() -> None:
+def test_other_changes_rewrite_the_document() -> None:
     score = replace(read_musicxml(SONG), document=zlib.compress(SONG))
     table = np.array(score.marks.table)
     table[0, MARK_NAMES.index("staccato")] = 1

@@ -108,7 +108,7 @@ def test_notes_are_untouched_and_the_page_reads_back():
 
 
 @pytest.mark.parametrize(("last", "minor"), [(60, False), (57, True), (48, False), (45, True)])
-def test_the_last_bass_note_tells_the_mode(last, minor):
+def test_the_last_bass_note_determines_the_mode(last, minor):
     score = a_piece(4, last)
     assert in_minor(score) is minor
     assert f"<mode>{'minor' if minor else 'major'}</mode>" in write_musicxml(score).decode()

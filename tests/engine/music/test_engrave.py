@@ -71,7 +71,7 @@ def test_a_narrow_page_has_more_of_them_and_the_same_notes() -> None:
         engrave(score, 999)
 
 
-def test_words_of_a_stranger_stay_words() -> None:
+def test_text_of_a_file_stays_text() -> None:
     nasty = '<script>alert(1)</script>"><svg onload=alert(1)>'
     made = engrave(replace(a_tie(), title=nasty, composer=nasty))
     assert not any("alert" in page for page in made.pages)  # neither is printed on the page

@@ -235,7 +235,7 @@ def test_a_bar_as_it_is_written() -> None:
 # ---- accidentals, slurs, graces, tempo
 
 
-def test_accidentals_are_said_in_order_of_time_not_of_voices() -> None:
+def test_accidentals_follow_time_not_voices() -> None:
     """F sharp sounds first in the lower voice, then in the upper, then F natural; F sharp again after the barline."""
     notes = [
         (0, 4, 62, 2, 1),

@@ -142,7 +142,7 @@ def test_one_matched_note_is_refused():
         encode_expression(score, played, Alignment([0], [0]))
 
 
-def test_a_foot_does_not_flicker():
+def test_short_pedal_presses_are_removed():
     """Presses of 50 ms vanish, the middle keeps the state before, real presses and half depths stay."""
     at = [0.0, 0.5, 0.55, 1.0, 1.3, 1.6, 2.0]
     value = [10, 100, 20, 90, 70, 60, 0]

@@ -131,7 +131,7 @@ def test_score_midi_agrees_with_the_notation(name: str) -> None:
     assert midi_score.measures.ts_num[0] == notation.measures.ts_num[0]
 
 
-def test_live_recordings_are_told_from_scores() -> None:
+def test_live_recordings_and_scores_are_distinguished() -> None:
     for path in DATA.glob("*.mid"):
         data = path.read_bytes()
         live = path.stem.endswith(("M", "02"))

@@ -94,7 +94,7 @@ def test_hands_metres_and_keys():
     ("name", "bar", "element"),
     [("c1-cue-notes.musicxml", 1, "<cue>"), ("v1-voice-and-piano.musicxml", 1, "part “Voice”")],
 )
-def test_what_is_left_out_is_said(name, bar, element):
+def test_omissions_are_reported(name, bar, element):
     assert [(r.bar, r.element) for r in read(name).remarks] == [(bar, element)]
 
 
@@ -103,7 +103,7 @@ def test_what_is_read_whole_has_no_remark(name):
     assert read(name).remarks == ()
 
 
-def test_a_midi_note_without_an_end_is_held_and_said():
+def test_a_midi_note_without_an_end_is_held_and_reported():
     score = read("mi17-unterminated-note.mid")
     rows = zip(score.onset_quarter.tolist(), score.duration_quarter.tolist(), score.pitch.tolist(), strict=True)
     assert list(rows) == [(0, 2, 60), (1, 1, 64)]
@@ -260,7 +260,7 @@ def test_a_voice_over_a_piano_in_kern_is_left_out():
     assert [(r.bar, r.element) for r in score.remarks] == [(1, "part “Voice”")]
 
 
-def test_a_repeat_without_a_beginning_is_guessed_and_said():
+def test_a_repeat_without_a_beginning_is_guessed_and_reported():
     score = read_musicxml(document(HEAD + whole("C4") + BACK, whole("D4"), whole("E4") + BACK))
     assert score.pitch.tolist() == [60, 60, 62, 64, 62, 64]
     assert [(r.bar, r.element) for r in score.remarks] == [(3, "repeat")]
@@ -282,7 +282,7 @@ def test_endings_and_jumps_that_are_guessed_are_said(bars, found):
     assert [(r.bar, r.element) for r in score.remarks] == found
 
 
-def test_an_accidental_that_contradicts_its_pitch_is_said():
+def test_an_accidental_that_contradicts_its_pitch_is_reported():
     note = whole("A4").replace("<voice>", "<accidental>sharp</accidental><voice>")
     score = read_musicxml(document(HEAD + note))
     assert score.pitch.tolist() == [69]
@@ -304,7 +304,7 @@ def test_a_printed_tempo_goes_before_the_one_that_a_program_left(printed, bpm):
     assert score.marks["tempo_bpm"].tolist() == [bpm]
 
 
-def test_quarter_tones_are_rounded_and_said():
+def test_quarter_tones_are_rounded_and_reported():
     flat = "<note><pitch><step>D</step><alter>-1.5</alter><octave>4</octave></pitch><duration>4</duration></note>"
     score = read_musicxml(document(HEAD + flat))
     assert score.pitch.tolist() == [60]

@@ -35,7 +35,7 @@ def test_remarks_travel_with_the_score_and_leave_its_digest():
     assert json.loads(roll_score(replace(a_session(), score=score)))["remarks"] == remark_lines(FOUND)
 
 
-def test_the_page_says_how_a_left_out_voice_is_played():
+def test_the_page_explains_how_an_omitted_voice_is_played():
     score = replace(a_session().score, remarks=(Remark(1, "part “Voice”", LEFT_OUT),))
     lines = json.loads(roll_score(replace(a_session(), score=score)))["remarks"]
     assert lines == [*remark_lines(score.remarks), PLAY_VOICE]

@@ -37,7 +37,7 @@ def prompt() -> Prompt:
 # ---- what travels
 
 
-def test_what_travels_is_built_anew_and_read_only(score: Score) -> None:
+def test_arguments_are_copied_and_read_only(score: Score) -> None:
     sent = ("done", 3, [score, prompt(), Conditions(composer="Chopin"), Strength(tempo=0.5)], {"redo": np.eye(2)}, None)
     got = from_bytes(to_bytes(sent))
     assert got[2][0].digest == score.digest
@@ -47,7 +47,7 @@ def test_what_travels_is_built_anew_and_read_only(score: Score) -> None:
     assert np.array_equal(got[3]["redo"], np.eye(2))
 
 
-def test_nothing_that_runs_travels() -> None:
+def test_code_is_never_unpickled() -> None:
     class Trap:
         def __reduce__(self) -> tuple:
             return os.system, ("true",)

@@ -32,7 +32,7 @@ def preview() -> Preview:
 
 @pytest.fixture(scope="module")
 def notes() -> Performance:
-    """Chords over the keyboard, with rests in which a room can be heard."""
+    """Chords over the keyboard, with rests for the room's decay."""
     rng = np.random.default_rng(3)
     onset = np.repeat(np.arange(0.1, 7, 1.0), 4)
     pitch = np.concatenate([36 + rng.choice(48, 4, replace=False) for _ in range(len(onset) // 4)])

@@ -204,7 +204,7 @@ def test_draw_follows_the_probabilities():
     assert (sample_codes(log, 0, torch.Generator()) == 0).all()
 
 
-def test_the_decoder_hears_everything_and_learns():
+def test_the_decoder_uses_all_inputs_and_learns():
     torch.manual_seed(0)
     codec = PianoCodec(CODEC)
     decoder = GuideDecoder(codec, 32)
@@ -229,7 +229,7 @@ def test_the_decoder_hears_everything_and_learns():
         assert not torch.allclose(decoder(**{**heard, name: value + 1}), made), name
 
 
-def test_full_trust_is_the_guide_itself_moved_by_bands():
+def test_full_trust_returns_the_guide_shifted_by_bands():
     codec = PianoCodec(CODEC)
     decoder = GuideDecoder(codec, 32)
     torch.nn.init.constant_(decoder.to_trust[1].bias, 50.0)
@@ -274,7 +274,7 @@ def test_colour_is_measured_against_the_guide_and_filtered_in():
         parts.append(recolour.add(guide[i : i + 20], guide[i : i + 20]))
     steps = np.abs(np.diff(np.log(np.concatenate(parts) / guide), axis=0)).max()
     assert steps < 0.05, "the filter moves without steps"
-    far = EnvelopeMatcher(np.full(25, 4.0), 1e-6).add(guide, guide)  # soft notes of a bright piano: no more is asked
+    far = EnvelopeMatcher(np.full(25, 4.0), 1e-6).add(guide, guide)  # soft notes of a bright piano: the gain is bounded
     assert spectral_envelope(band_energy(far), band_energy(guide)).max() == pytest.approx(ASKED, abs=0.05)
     assert not spectral_envelope(np.zeros(25), np.ones(25)).any(), "a silent band has no colour"
 

@@ -88,11 +88,11 @@ def remarks(clip: AudioClip, notes: Performance | None = None) -> str:
     return " ".join(prepare_prompt(clip, 0.0, 6.0, notes).remarks)
 
 
-def test_nothing_is_said_of_a_good_recording(piano: AudioClip) -> None:
+def test_a_good_recording_has_no_remark(piano: AudioClip) -> None:
     assert remarks(piano, gallery()["goldberg"].notes) == ""
 
 
-def test_a_recording_at_8_khz_is_called_dull(piano: AudioClip) -> None:
+def test_a_recording_at_8_khz_has_a_remark(piano: AudioClip) -> None:
     small = resample(piano.samples, 32_000, 8_000)
     for clip in (AudioClip(small, 8_000), AudioClip(resample(small, 8_000, 44_100), 44_100)):
         assert "no sound above 4.0 kHz" in remarks(clip)

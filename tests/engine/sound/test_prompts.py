@@ -114,7 +114,7 @@ def test_a_recording_of_exactly_three_seconds_is_accepted(rate: int) -> None:
     assert prepare_prompt(AudioClip(samples, rate), 0, 3).clip.duration_sec == pytest.approx(3, abs=1e-3)
 
 
-def test_files_of_strangers() -> None:
+def test_untrusted_files() -> None:
     data = encode_audio(tone(5, 44_100), "flac")
     assert read_prompt(data, seconds=4).clip.duration_sec == pytest.approx(4, abs=0.001)
     with pytest.raises(BadInput, match="cannot be read"):

@@ -34,7 +34,7 @@ def played() -> AudioClip:
     return AudioClip(clip.samples[: int(3.9 * clip.sample_rate)], clip.sample_rate)
 
 
-def test_a_preview_is_heard_note_for_note(played: AudioClip) -> None:
+def test_a_preview_is_transcribed_note_for_note(played: AudioClip) -> None:
     told: list[float] = []
     heard = transcribe(played, told.append)
     found = transcription_score(melody(), heard)
@@ -56,7 +56,7 @@ def test_pedals_become_events() -> None:
     assert (heard.pedal_sec.tolist(), heard.pedal_value.tolist()) == ([0.4, 1.2], [127, 0])
 
 
-def test_what_a_listener_raises_ends_the_work(played: AudioClip) -> None:
+def test_an_exception_of_the_callback_ends_the_work(played: AudioClip) -> None:
     def stop(share: float) -> None:
         raise KeyboardInterrupt
 
@@ -64,7 +64,7 @@ def test_what_a_listener_raises_ends_the_work(played: AudioClip) -> None:
         transcribe(played, stop)
 
 
-def test_a_missing_checkpoint_is_said_in_one_sentence(tmp_path: Path) -> None:
+def test_a_missing_checkpoint_is_reported_in_one_sentence(tmp_path: Path) -> None:
     silence = AudioClip(np.zeros(32000, np.float32), 32000)
     with pytest.raises(BundleError, match=r"transcriber-v1 lacks config\.json"):
         transcribe(silence, checkpoints=tmp_path)
@@ -76,7 +76,7 @@ def test_over_an_hour_is_refused() -> None:
 
 
 def test_agreement_of_four_notes() -> None:
-    """Played: C, E, G, C again. Heard: C 20 ms late, E 60 ms late, the second C 40 ms early, a B too many."""
+    """Played: C, E, G, C again. Transcribed: C 20 ms late, E 60 ms late, the second C 40 ms early, a B too many."""
     played = Performance([0.0, 1.0, 2.0, 3.0], np.full(4, 0.5), [60, 64, 67, 60], [20, 40, 60, 80])
     heard = Performance([0.02, 1.06, 2.5, 2.96], np.full(4, 0.5), [60, 64, 71, 60], [30, 40, 60, 90])
     found = transcription_score(played, heard)

@@ -94,5 +94,5 @@ def test_notes_across_cuts() -> None:
     assert fixed.continued.tolist() == [True, False, False, True]
     assert np.allclose(fixed.notes.onset_sec, [0.0, 0.2, 0.8, 0.0])
     assert np.allclose(fixed.notes.duration_sec, [0.5, 0.3, 0.2, 1.0])
-    assert published.notes.pitch.tolist() == [60, 64, 48]  # the attack of 65 is heard and not told
+    assert published.notes.pitch.tolist() == [60, 64, 48]  # the attack of 65 is performed but not in the tokens
     assert np.allclose(published.notes.duration_sec, [0.5, 0.3, 4.9])  # and 48 lasts beyond the segment
