@@ -19,6 +19,8 @@ PANELS = (
     ("Timing", "ms, + is late"),
     ("Articulation", "× written length"),
 )
+LENS_UNITS = {"Tempo": "beats/min", "Velocity": "velocity", "Timing": "ms", "Articulation": "× written length"}
+LEAST_TEMPO_RANGE = 0.12  # of the median, each way, so that a steady tempo looks steady
 UPPER, LOWER, HUMAN = "#e8590c", "#1c7ed6", "#868e96"
 GRID = "rgba(128,128,128,.22)"
 MAX_BAR_LABELS = 20
@@ -40,6 +42,58 @@ def curves_figure(
     """
     from plotly.graph_objects import Figure
 
+    traces = _all_traces(score, performance, reference, reference_alignment, alignment)
+    # a plain dictionary, checked once here by plotly's own reader
+    return Figure({"data": traces, "layout": panels_layout(score, traces)})
+
+
+def curve_lenses(
+    score: Score,
+    performance: Performance,
+    reference: Performance | None = None,
+    reference_alignment: Alignment | None = None,
+    alignment: Alignment | None = None,
+) -> list[dict[str, Any]]:
+    """Return the panels of `curves_figure` as plain data over written time, for a view with its own time axis.
+
+    One entry per panel: name, label, unit, digits; low, high (log10 of the values if `log`), zero (the value of the
+    reference line or None), ticks [[value, text], ...]; lines [{who, dots, q (k,) quarters, y (k,)}, ...], a human
+    performance first. Arguments and errors as for `curves_figure`.
+    """
+    traces = _all_traces(score, performance, reference, reference_alignment, alignment)
+    layout = panels_layout(score, traces)
+    lenses = []
+    for row, (name, _) in enumerate(PANELS):
+        axis = layout["yaxis" if row == 0 else f"yaxis{row + 1}"]
+        lines = [
+            {
+                "who": t["name"],
+                "dots": t["mode"] == "markers",
+                "q": _quarters(score, t["x"]).tolist(),
+                "y": np.asarray(t["y"]).tolist(),
+            }
+            for t in traces
+            if t["yaxis"] == ("y" if row == 0 else f"y{row + 1}")
+        ]
+        log = axis.get("type") == "log"
+        low, high = axis.get("range") or _velocity_range(traces)
+        texts = axis.get("ticktext") if log else None
+        values = list(axis["tickvals"]) if log else _round_ticks(low, high)
+        lenses.append({
+            "name": name.lower(), "unit": LENS_UNITS[name], "digits": 2 if log else 0, "low": low, "high": high,
+            "log": log, "zero": {"Timing": 0, "Articulation": 1}.get(name),
+            "ticks": [[v, texts[k] if texts else f"{v:g}"] for k, v in enumerate(values)], "lines": lines,
+        })  # fmt: skip
+    return lenses
+
+
+def _all_traces(
+    score: Score,
+    performance: Performance,
+    reference: Performance | None,
+    reference_alignment: Alignment | None,
+    alignment: Alignment | None,
+) -> list[dict[str, Any]]:
     if reference is not None and reference_alignment is None:
         raise ValueError(
             "a reference needs its alignment to the score; make one with engine.music.io.alignment.align()"
@@ -47,9 +101,7 @@ def curves_figure(
     traces: list[dict[str, Any]] = []
     if reference is not None and reference_alignment is not None:
         traces += _traces(score, reference, reference_alignment, human=True)
-    traces += _traces(score, performance, alignment or Alignment.identity(len(score)), human=False)
-    # a plain dictionary, checked once here by plotly's own reader
-    return Figure({"data": traces, "layout": panels_layout(score, traces)})
+    return traces + _traces(score, performance, alignment or Alignment.identity(len(score)), human=False)
 
 
 def _traces(score: Score, performance: Performance, alignment: Alignment, human: bool) -> list[dict[str, Any]]:
@@ -142,8 +194,30 @@ def panels_layout(score: Score, traces: list[dict[str, Any]]) -> dict[str, Any]:
 def _tempo_range(traces: list[dict[str, Any]]) -> list[float]:
     """A range that one hurried bar cannot stretch: the middle 98 % of all tempi, with room around it."""
     bpm = np.concatenate([t["y"] for t in traces if t["yaxis"] == "y"])
-    low, high = np.percentile(bpm, [1, 99])
+    low, middle, high = np.percentile(bpm, [1, 50, 99])
+    low, high = min(low, middle * (1 - LEAST_TEMPO_RANGE)), max(high, middle * (1 + LEAST_TEMPO_RANGE))
     return [float(max(0, low - 0.15 * (high - low) - 2)), float(high + 0.15 * (high - low) + 2)]
+
+
+def _velocity_range(traces: list[dict[str, Any]]) -> tuple[float, float]:
+    """All velocities, with room around them."""
+    values = np.concatenate([t["y"] for t in traces if t["yaxis"] == "y2"])
+    return float(max(0, values.min() - 6)), float(min(130, values.max() + 6))
+
+
+def _round_ticks(low: float, high: float) -> list[float]:
+    """Three to seven round values inside a range."""
+    step = next(s for s in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if (high - low) / s <= 6 or s == 1000)
+    return [float(step * k) for k in range(int(np.ceil(low / step)), int(np.floor(high / step)) + 1)]
+
+
+def _quarters(score: Score, beat: NDArray) -> NDArray:
+    """Score positions (k,) in beats, as quarters (k,)."""
+    m = score.measures
+    start, _ = barlines(score)
+    length = beat_quarters(m.ts_num, m.ts_den)
+    end = start[-1] + (m.end_quarter - m.onset_quarter[-1]) / length[-1]
+    return np.round(np.interp(beat, np.append(start, end), np.append(m.onset_quarter, m.end_quarter)), 3)
 
 
 def _ms_range(traces: list[dict[str, Any]]) -> list[float]:

@@ -16,7 +16,7 @@ from engine.limits import MAX_SEED
 from engine.music.types import BadInput, BundleError
 from studio.actions import editing as actions
 from studio.actions.document import Document
-from studio.page.wire import curves, draft_value, job_state, roll_value
+from studio.page.wire import NO_CURVES, curves, draft_value, job_state, roll_value
 from studio.service.jobs import REPLACED, Job
 from studio.service.shared_engine import SharedEngine
 from studio.shell.layout import Page, preset_names
@@ -166,9 +166,9 @@ def example_menu(session: Session) -> Any:
 def drawn_curves(session: Session, show_human: bool) -> Any:
     """The curves; unchanged if the piece has too few notes left to draw them."""
     if session.score is None:
-        return None
+        return {"curves": NO_CURVES}
     try:
-        return curves(session, show_human)
+        return {"curves": curves(session, show_human)}
     except ValueError:
         return gr.skip()
 

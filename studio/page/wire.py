@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engine.measures.curves import curves_figure
+from engine.measures.curves import curve_lenses
 from engine.music.expression import beat_quarters
 from engine.music.remarks import LEFT_OUT, remark_lines
 from studio.service.jobs import Job
 from studio.state.session import NoteEdit, Session, Take
 
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
-
-PLAY_VOICE = "To play the voice as well, tick “Play a song's voice too” under Score and open the file again."
+PLAY_VOICE = "To play the voice as well, tick “Play a song's voice too” under Data and open the file again."
 
 
 def _row(note: NoteEdit) -> list[int]:
@@ -130,6 +126,7 @@ def draft_value(job: Job, have: int) -> str:
     """Draft rows that a job has written after the first `have`, as one JSON string; "" if it writes none.
 
     key    owner of the notes; alone: hide the piece under them
+    title  of the notes, if they stand alone
     start  their start on the roll, ms
     rows   [[take, onset, duration, pitch, staff], ...] milliseconds, after the first `from` of them
     """
@@ -142,7 +139,10 @@ def draft_value(job: Job, have: int) -> str:
 
 
 def take_draft(opened: Session, take: Take, start_sec: float, alone: bool) -> str:
-    """A take during its preview, drawn over the piece (new notes) or alone (all notes); see draft_value."""
+    """A take during its preview, drawn over the piece (new notes) or alone (all notes); see draft_value.
+
+    title  of a take that is shown alone
+    """
     p = opened.in_score_order()
     staff = np.where(take.score.staff > 0, take.score.staff, np.where(take.score.pitch >= 60, 1, 2))
     onset, length = np.round(1000 * p.onset_sec).astype(int), np.maximum(1, np.round(1000 * p.duration_sec)).astype(int)
@@ -151,7 +151,8 @@ def take_draft(opened: Session, take: Take, start_sec: float, alone: bool) -> st
         for i in range(len(take.score))
         if alone or take.fresh[i]
     ]
-    head = {"key": f"take{take.number}", "alone": alone, "running": False, "start": round(1000 * start_sec), "from": 0}
+    head = {"key": f"take{take.number}", "title": take.title, "alone": alone, "running": False}
+    head |= {"start": round(1000 * start_sec), "from": 0}
     return json.dumps({**head, "rows": rows}, separators=(",", ":"))
 
 
@@ -161,14 +162,18 @@ def sound_value(session: Session, path: str | None, note: str = "") -> dict:
     return {**marks, "doc": "", "audio": path, "note": note}
 
 
-def curves(session: Session, show_human: bool) -> Figure:
-    """The four curves of the present performance."""
+def curves(session: Session, show_human: bool) -> str:
+    """The four curves of the present performance, as one JSON string: doc and lenses, see curve_lenses."""
     assert session.score is not None
     human = session.reference if show_human else None
-    return curves_figure(
+    lenses = curve_lenses(
         session.score,
         session.performance,
         human.performance if human else None,
         human.alignment if human else None,
         alignment=session.alignment,
     )
+    return json.dumps({"doc": session.doc, "lenses": lenses}, separators=(",", ":"))
+
+
+NO_CURVES = json.dumps({"doc": 0, "lenses": []})

@@ -15,28 +15,26 @@ _LINK = re.compile(r"!?\[([^\]]*)\]\((?!https?:)[^)]*\)")  # to another document
 
 @dataclass(frozen=True)
 class Help:
-    """The help box and its tabs, in the order of PARTS."""
+    """The help and its tabs, in the order of PARTS."""
 
-    box: gr.Accordion
     again: gr.Button
     sides: tuple[gr.Markdown, ...]
 
 
 def build_help() -> Help:
-    """Lay it out, empty, inside an open gr.Blocks."""
-    with gr.Accordion("Help", open=False, elem_id="help-box", elem_classes="card") as box:
-        with gr.Row(elem_id="help-row"):
-            gr.HTML(
-                "<p class='hint'>Keys: press <b>?</b> on the piano roll, or Shortcuts above it.</p>",
-                elem_id="help-keys",
-            )
-            again = gr.Button("Start here", size="sm", elem_id="help-start", min_width=90, scale=0)
-        sides = []
-        with gr.Tabs(elem_id="help"):
-            for title in PARTS:
-                with gr.Tab(title, render_children=True):
-                    sides.append(gr.Markdown("", latex_delimiters=[], elem_classes="help-text"))
-    return Help(box, again, tuple(sides))
+    """Lay it out, empty, inside its tab of the dock."""
+    with gr.Row(elem_id="help-row"):
+        gr.HTML(
+            "<p class='hint'>Keys: press <b>?</b> on the piano roll, or Shortcuts above it.</p>",
+            elem_id="help-keys",
+        )
+        again = gr.Button("Start here", size="sm", elem_id="help-start", min_width=90, scale=0)
+    sides = []
+    with gr.Tabs(elem_id="help"):
+        for title in PARTS:
+            with gr.Tab(title, render_children=True):
+                sides.append(gr.Markdown("", latex_delimiters=[], elem_classes="help-text"))
+    return Help(again, tuple(sides))
 
 
 def help_text(file: str) -> str:

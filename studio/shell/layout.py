@@ -20,6 +20,7 @@ from studio.shell.help import Help, build_help
 from studio.shell.welcome import Welcome, build_welcome
 from studio.state.examples import EMPTY, EXAMPLES, FIRST
 from studio.widgets.form.form import FormStrip
+from studio.widgets.lens.lens import Lens
 from studio.widgets.listen.listen import Listen
 from studio.widgets.roll.roll import OF_PIECE, PianoRoll
 from studio.widgets.score.score import ScoreView
@@ -30,6 +31,14 @@ OPEN_FILES = [".musicxml", ".xml", ".mxl", ".mid", ".midi", ".krn", ".mei", ".ab
 MIDI_FILES = [".mid", ".midi"]
 PIANISTS = "Default, or a competitor of the Piano-e-Competition, named as in the (n)ASAP corpus"
 SIDES = ("compose", "perform", "render", "compare")  # tabs of the panel, in order
+LENSES = {
+    "curves": "Curves",
+    "sound": "Sound",
+    "versions": "Versions",
+    "corpus": "Corpus",
+    "data": "Data",
+    "help": "Help",
+}  # tabs of the dock under the roll, in order
 
 _BRAND = """<div class="brand"><h1 class="name">Étude</h1>
 <span class="claim">Writes piano music, and plays it</span></div>"""
@@ -49,7 +58,7 @@ class Page:
     help_box: Help
     form: FormStrip
     roll: PianoRoll
-    curves: gr.Plot
+    curves: Lens
     preset: gr.Dropdown
     second: gr.Dropdown
     blend: gr.Slider
@@ -75,7 +84,8 @@ class Page:
     takes: TakeStrip
     score: ScoreView
     corpus: gr.HTML
-    corpus_box: gr.Accordion
+    dock: gr.Tabs
+    dock_tabs: dict[str, gr.Tab]
     compare_tab: gr.Tab
     compare_panel: ComparePanel
     compare: CompareStage
@@ -120,24 +130,12 @@ def build(shared: SharedEngine) -> Page:
     with gr.Row(elem_id="work"):
         with gr.Column(scale=4, min_width=560, elem_id="stage"):
             form = FormStrip(elem_id="form")
-            roll = PianoRoll(elem_id="roll")
-            listen = Listen(elem_id="listen")
             takes = TakeStrip(elem_id="takes")
-            compare = build_stage()
-            piano, downloads = _take_away(shared)
             with gr.Accordion("Score", open=False, elem_id="score-box", elem_classes="card"):
                 score = ScoreView(elem_id="score")
-                with_voice = gr.Checkbox(
-                    False, label="Play a song's voice too", info="Holds for the next file that you open.",
-                    elem_id="with-voice",
-                )  # fmt: skip
-            with gr.Column(elem_id="curves-box", elem_classes="card"):
-                curves = gr.Plot(show_label=False, elem_id="curves", container=False)
-            with gr.Accordion(
-                "Compared with the corpus", open=False, elem_id="corpus-box", elem_classes="card"
-            ) as corpus_box:
-                corpus = gr.HTML(elem_id="corpus")
-            help_box = build_help()
+            roll = PianoRoll(elem_id="roll")
+            dock = _dock()
+            piano, downloads = _take_away(shared)
         with gr.Column(scale=1, min_width=330, elem_id="panel"), gr.Tabs(elem_id="desk", selected="perform") as tabs:
             with gr.Tab("Compose", id="compose", elem_id="compose-tab", render_children=True):
                 compose = build_compose(shared)
@@ -149,16 +147,53 @@ def build(shared: SharedEngine) -> Page:
                 render = build_render(shared)
             with gr.Tab("Compare", id="compare", elem_id="compare-tab", render_children=True) as compare_tab:
                 compare_panel = build_compare(shared)
-    gr.HTML(_credits(), elem_id="credits")
     return Page(
-        document=document, example=example, open_file=open_file, with_voice=with_voice, save_project=save_project,
+        document=document, example=example, open_file=open_file, save_project=save_project,
         welcome=welcome, tabs=tabs,
-        help_box=help_box, form=form, roll=roll, curves=curves, strengths=strengths,
-        piano=piano, downloads=downloads, discard=discard, compose=compose, models=models,
-        render=render,
-        listen=listen, takes=takes, score=score, corpus=corpus,
-        corpus_box=corpus_box, compare_tab=compare_tab, compare_panel=compare_panel, compare=compare, **style, **human,
+        form=form, roll=roll, strengths=strengths,
+        piano=piano, downloads=downloads | dock.pop("data"), discard=discard, compose=compose, models=models,
+        render=render, takes=takes, score=score,
+        compare_tab=compare_tab, compare_panel=compare_panel, **dock, **style, **human,
     )  # fmt: skip
+
+
+def _dock() -> dict:
+    """What stands under the roll, one at a time: the curves, renders, compared performances, corpus, data, help."""
+    with gr.Tabs(elem_id="dock", selected="curves") as dock:
+        tabs = {}
+
+        def tab(name: str) -> gr.Tab:
+            tabs[name] = gr.Tab(LENSES[name], id=name, elem_id=f"dock-{name}", render_children=True)
+            return tabs[name]
+
+        with tab("curves"), gr.Column(elem_id="curves-box"):
+            curves = Lens(elem_id="curves")
+        with tab("sound"):
+            gr.HTML("<p class='hint'>No render yet: press Render in the Render panel.</p>", elem_id="no-render")
+            listen = Listen(elem_id="listen")
+        with tab("versions"):
+            compare = build_stage(dock)
+        with tab("corpus"):
+            corpus = gr.HTML(elem_id="corpus")
+        with tab("data"):
+            gr.HTML("<p class='hint'>The open piece and its performance, for other programs.</p>", elem_id="data-word")
+            with gr.Row(elem_id="data-row"):
+                labels = {**{kind: export.label for kind, export in EXPORTS.items()}, ALL: "All of them, zip"}
+                data = {
+                    kind: gr.Button(label, size="sm", min_width=150, elem_id=f"save-{kind}", elem_classes=OF_PIECE)
+                    for kind, label in labels.items()
+                }
+            with_voice = gr.Checkbox(
+                False, label="Play a song's voice too", info="Holds for the next file that you open.",
+                elem_id="with-voice",
+            )  # fmt: skip
+        with tab("help"):
+            help_box = build_help()
+            gr.HTML(_credits(), elem_id="credits")
+    return {
+        "dock": dock, "dock_tabs": tabs, "curves": curves, "listen": listen, "compare": compare, "corpus": corpus,
+        "data": data, "with_voice": with_voice, "help_box": help_box,
+    }  # fmt: skip
 
 
 def _take_away(shared: SharedEngine) -> tuple[gr.Dropdown, dict[str, gr.Button]]:
@@ -172,18 +207,10 @@ def _take_away(shared: SharedEngine) -> tuple[gr.Dropdown, dict[str, gr.Button]]
         downloads = {
             kind: gr.Button(label, size="sm", min_width=70, elem_id=f"save-{kind}", elem_classes=OF_PIECE, scale=1)
             for kind, label in (
-                ("midi", "MIDI"), ("locked", "MIDI, score-locked"), ("musicxml", "MusicXML"),
+                ("midi", "MIDI"), ("locked", "MIDI for notation"), ("musicxml", "MusicXML"),
                 ("wav", "WAV"), ("flac", "FLAC"),
             )
         }  # fmt: skip
-    with (
-        gr.Accordion("Data for other programs", open=False, elem_id="data-box", elem_classes="card"),
-        gr.Row(elem_id="data-row"),
-    ):
-        downloads |= {
-            kind: gr.Button(label, size="sm", min_width=150, elem_id=f"save-{kind}", elem_classes=OF_PIECE, scale=1)
-            for kind, label in (*((kind, e.label) for kind, e in EXPORTS.items()), (ALL, "All of them, zip"))
-        }
     return piano, downloads
 
 

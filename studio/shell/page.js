@@ -49,6 +49,15 @@
       }
     }
   }).observe(document.body, { childList: true, subtree: true });
+  // The dock under the roll shows what the panel is about; a widget may ask for its own place in it.
+  const dock = name => { const b = document.querySelector(`#dock-${name}-button`); if (b && b.getAttribute('aria-selected') !== 'true') b.click(); };
+  document.addEventListener('etude:dock', e => dock(e.detail));
+  document.addEventListener('click', e => {
+    const side = e.target.closest && e.target.closest('#desk [role=tab]');
+    if (!side) return;
+    if (side.id.startsWith('perform')) dock('curves');
+    if (side.id.startsWith('render') && document.querySelector('#listen .listen:not([hidden])')) dock('sound');
+  });
   document.addEventListener('click', e => {       // a worked example ends with sound
     if (e.target.closest && e.target.closest('#start-fugue, #start-nocturne, #start-musicxml'))
       document.dispatchEvent(new CustomEvent('etude:soon'));

@@ -86,6 +86,7 @@ def launch_studio(shared: SharedEngine, host: str = "127.0.0.1", port: int = 786
         footer_links=["api", "settings"],
         theme=_theme(),
         css_paths=[_HERE / "studio.css"],
+        head=f"<style>{(_HERE / 'frame.css').read_text(encoding='utf-8')}</style>",
         js=(_HERE / "page.js").read_text(encoding="utf-8"),
         ssr_mode=False,
         mcp_server=has_mcp(),
@@ -132,11 +133,21 @@ def _warm(shared: SharedEngine) -> None:
         print(f"Étude cannot perform yet: {error}", flush=True)
 
 
+INK = gr.themes.Color(
+    name="ink", c50="#faf7f2", c100="#f3eee5", c200="#e6dfd3", c300="#d3c9b8", c400="#a89e8f", c500="#6f675b",
+    c600="#5a5348", c700="#423d35", c800="#2b2823", c900="#1f1c18", c950="#161411",
+)  # fmt: skip
+RUST = gr.themes.Color(
+    name="rust", c50="#fdf3ef", c100="#fae3da", c200="#f4c5b5", c300="#eba389", c400="#dd7a5b", c500="#c8553d",
+    c600="#b04530", c700="#933825", c800="#762f21", c900="#5f281e", c950="#34120c",
+)  # fmt: skip
+
+
 def _theme() -> gr.themes.Base:
     return gr.themes.Base(
-        primary_hue="indigo",
-        secondary_hue="indigo",
-        neutral_hue="zinc",
+        primary_hue=RUST,
+        secondary_hue=RUST,
+        neutral_hue=INK,
         radius_size="md",
         spacing_size="sm",
         text_size="md",

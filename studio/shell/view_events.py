@@ -69,6 +69,9 @@ def connect_corpus(page: Page) -> None:
     def closed(document: Document) -> None:
         document.corpus_open = False
 
-    page.corpus_box.expand(opened, page.document, page.corpus, **PRIVATE)
-    page.corpus_box.collapse(closed, page.document, None, **PRIVATE)
+    for name, tab in page.dock_tabs.items():
+        if name == "corpus":
+            tab.select(opened, page.document, page.corpus, **PRIVATE)
+        else:
+            tab.select(closed, page.document, None, **PRIVATE)
     page.roll.settle(table, page.document, page.corpus, **PRIVATE)

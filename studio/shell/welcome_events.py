@@ -63,8 +63,11 @@ def connect_welcome(page: Page, shared: SharedEngine) -> None:
 
     start.close.click(closing, start.browser, [start.card, start.browser], **PRIVATE)
     page.help_box.again.click(lambda: gr.update(visible=True), None, start.card, **PRIVATE)
-    help_box = page.help_box  # its documents are loaded when it is opened
-    help_box.box.expand(lambda: [help_text(file) for file in HELP.values()], None, list(help_box.sides), **PRIVATE)
+
+    def documents() -> list[str]:  # loaded when the help is opened
+        return [help_text(file) for file in HELP.values()]
+
+    page.dock_tabs["help"].select(documents, None, list(page.help_box.sides), **PRIVATE)
 
 
 def pressing(name: str) -> str:

@@ -34,21 +34,18 @@ def compose(visitor: Visitor) -> None:
     visitor.page.locator("#compose").click()
     visitor.page.locator("#takes .take").nth(1).wait_for()
     visitor.page.locator("#roll .busy").wait_for(state="hidden")
-    visitor.page.locator("#takes .take").first.scroll_into_view_if_needed()
 
 
 def perform(visitor: Visitor) -> None:
     """Another style than at first, and its curves."""
     visitor.page.keyboard.press("Escape")
     visitor.drag_slider("axis-rubato", 0.8)
-    visitor.page.evaluate("window.scrollTo(0, 250)")
 
 
 def render(visitor: Visitor) -> None:
     """A rendering, with its spectrogram."""
     visitor.page.locator("#render").click()
     visitor.page.wait_for_function("() => document.querySelector('#listen .listen')?.dataset.whole === 'true'")
-    visitor.page.evaluate("window.scrollTo(0, 350)")
 
 
 def compare(visitor: Visitor) -> None:
@@ -59,7 +56,6 @@ def compare(visitor: Visitor) -> None:
             f"() => +document.querySelector('#compare .compare')?.dataset.entries >= {number + 2}"
         )
     visitor.page.locator("#compare-curves .legendtext").nth(3).wait_for()
-    visitor.page.locator("#compare-box").evaluate("box => box.scrollIntoView()")
 
 
 SIDES = {"Compose": compose, "Perform": perform, "Render": render, "Compare": compare}

@@ -100,7 +100,7 @@ def test_every_download(visitor: Visitor) -> None:
 def test_data_for_other_programs_and_a_match_file_opened(visitor: Visitor) -> None:
     visitor.open(SHORT)
     count = visitor.count()
-    visitor.page.locator("#data-box").get_by_text("Data for other programs").click()
+    visitor.lens("Data")
     made = {kind: visitor.download(kind) for kind in ("notes", "sv-tempo", "match", "all")}
     assert made["notes"][0] == "Chopin-Prelude-op-28-no-7-notes.csv"
     assert len(made["notes"][1].decode("utf-8-sig").splitlines()) == count + 1
@@ -366,13 +366,13 @@ def test_the_page_announces_the_first_piece(browser: Browser, address: str) -> N
     page.add_init_script(
         """window.seen = { heights: [], words: [] };
         setInterval(() => {
-            const box = document.querySelector('#curves-box');
+            const box = document.querySelector('#curves canvas');
             const live = document.querySelector('#roll .live');
             if (box && live) { seen.heights.push(box.clientHeight); seen.words.push(live.textContent); }
         }, 20);"""
     )
     page.goto(address, wait_until="domcontentloaded")
-    page.locator("#curves .js-plotly-plot .legendtext").first.wait_for(timeout=60_000)
+    page.wait_for_function("+document.querySelector('#curves canvas')?.dataset.drawn > 0", timeout=60_000)
     page.wait_for_timeout(500)
     seen = page.evaluate("window.seen")
     assert seen["words"][0] == "Loading the first piece…"

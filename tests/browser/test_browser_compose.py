@@ -163,7 +163,7 @@ def test_selection_names_the_bars_and_the_page_shows_the_score(visitor: Visitor)
     visitor.page.locator("#score-box button").first.click()
     notes = visitor.page.locator("#score svg g.note")
     notes.first.wait_for()
-    visitor.page.locator("#corpus-box button").first.click()
+    visitor.lens("Corpus")
     visitor.page.locator("#corpus table").wait_for()
     assert visitor.page.locator("#corpus tbody tr").count() > 8
     visitor.canvas.focus()

@@ -130,6 +130,10 @@ class Visitor:
         self.page.mouse.move(*end, steps=4)
         self.page.mouse.up()
 
+    def lens(self, name: str) -> None:
+        """Show one side of the dock under the roll."""
+        self.page.locator("#dock > .tab-wrapper").get_by_role("tab", name=name, exact=True).click()
+
     def drag_slider(self, name: str, share: float) -> float:
         """Drag a slider to a share of its width; return the seconds until the roll shows the new performance."""
         slider = self.page.locator(f"#{name} input[type=range]")

@@ -198,9 +198,12 @@ def test_human_reference(shared: SharedEngine) -> None:
     session = actions.set_reference(shared, session, human, "Shi")(session)
     assert session.reference is not None
     assert len(session.reference.alignment) > 0.9 * len(score)
-    figure = curves(session, True)
-    assert sum(trace.name == "human" for trace in figure.data) == 4
-    assert not any(trace.name == "human" for trace in curves(session, False).data)
+
+    def drawn(human: bool) -> list[str]:
+        return [line["who"] for lens in json.loads(curves(session, human))["lenses"] for line in lens["lines"]]
+
+    assert drawn(True).count("human") == 4
+    assert "human" not in drawn(False)
     borrowed = actions.style_of(shared, session, Controls(preset=actions.BORROWED))
     assert any(borrowed.z)
     wrong = Performance(np.arange(20.0), np.ones(20), np.full(20, 21), np.full(20, 64))

@@ -60,21 +60,22 @@ def compare_value(document: Document, piano: Any, **more: Any) -> dict:
 def connect_pins(page: Page, shared: SharedEngine) -> None:
     """Events that add and remove performances."""
     panel, stage = page.compare_panel, page.compare
-    outputs, inputs = [stage.view, stage.box, page.roll], [page.document, page.piano]
+    outputs, inputs = [stage.view, stage.dock, page.roll], [page.document, page.piano]
 
     def opened(document: Document, piano: Any) -> Shown:
         names = preset_names(shared, False)
         return {
-            stage.view: compare_value(document, piano), stage.box: gr.update(open=True),
+            stage.view: compare_value(document, piano), stage.dock: gr.Tabs(selected="versions"),
             panel.pianist: gr.update(choices=names),
         }  # fmt: skip
 
-    page.compare_tab.select(opened, inputs, [stage.view, stage.box, panel.pianist], **PRIVATE)
+    page.compare_tab.select(opened, inputs, [stage.view, stage.dock, panel.pianist], **PRIVATE)
 
     @show_refusals(page)
     def pin(document: Document, piano: Any) -> Shown:
         document.update(lambda now: comparing.pin_now(now, datetime.now()))
-        return {stage.view: compare_value(document, piano, said="Pinned"), stage.box: gr.update(open=True)}
+        value = compare_value(document, piano, said="Pinned")
+        return {stage.view: value, stage.dock: gr.Tabs(selected="versions")}
 
     panel.pin.click(pin, inputs, outputs, **PRIVATE)
 
@@ -90,7 +91,7 @@ def connect_pins(page: Page, shared: SharedEngine) -> None:
 
         job = document.jobs.start("pin", text, pinning)
         job.wait(FIRST_WAIT)
-        return {stage.view: progress_of(document, job, piano), stage.box: gr.update(open=True)}
+        return {stage.view: progress_of(document, job, piano), stage.dock: gr.Tabs(selected="versions")}
 
     @show_refusals(page)
     def play(document: Document, piano: Any, name: Any, seed: Any) -> Shown:
@@ -236,7 +237,7 @@ def _heard(document: Document, name: str, piano: str) -> comparing.Entry:
 def connect_study(page: Page, shared: SharedEngine) -> None:
     """The blind study and its votes."""
     panel, stage = page.compare_panel, page.compare
-    outputs, lock = [stage.view, stage.box, page.roll], threading.Lock()
+    outputs, lock = [stage.view, stage.dock, page.roll], threading.Lock()
 
     @show_refusals(page)
     def begin(document: Document, piano: Any, question: Any, first: Any, last: Any, listener: Any, seed: Any) -> Shown:
@@ -247,7 +248,7 @@ def connect_study(page: Page, shared: SharedEngine) -> None:
             document.session, drawn, str(question), str(listener or ""), number, document.studies + 1, bars
         )
         document.studies += 1
-        return {stage.view: compare_value(document, piano, said=""), stage.box: gr.update(open=True)}
+        return {stage.view: compare_value(document, piano, said=""), stage.dock: gr.Tabs(selected="versions")}
 
     panel.begin.click(
         begin,
@@ -271,7 +272,7 @@ def connect_study(page: Page, shared: SharedEngine) -> None:
 
         job = document.jobs.start("study", "Composing a passage of each model", compose)
         job.wait(FIRST_WAIT)
-        return {stage.view: progress_of(document, job, piano), stage.box: gr.update(open=True)}
+        return {stage.view: progress_of(document, job, piano), stage.dock: gr.Tabs(selected="versions")}
 
     panel.begin_models.click(
         begin_models, [page.document, page.piano, panel.question, panel.listener, panel.study_seed], outputs, **PRIVATE

@@ -41,7 +41,7 @@ class ComparePanel:
 class CompareStage:
     """Components that show the results on the stage."""
 
-    box: gr.Accordion
+    dock: gr.Tabs
     view: CompareView
     curves: gr.Plot
     worm: gr.Plot
@@ -53,14 +53,14 @@ def build_compare(shared: SharedEngine) -> ComparePanel:
     return ComparePanel(**_performances(), **_study(bool(shared.paper_models)))
 
 
-def build_stage() -> CompareStage:
-    """Lay the results out, on the stage."""
-    with gr.Accordion("Compare", open=False, elem_id="compare-box", elem_classes="card") as box:
+def build_stage(dock: gr.Tabs) -> CompareStage:
+    """Lay the results out, inside their tab of the dock."""
+    with gr.Column(elem_id="compare-box"):
         view = CompareView(elem_id="compare")
         curves = gr.Plot(show_label=False, elem_id="compare-curves", container=False)
         worm = gr.Plot(show_label=False, elem_id="compare-worm", container=False)
         tables = gr.HTML(elem_id="compare-tables")
-    return CompareStage(box, view, curves, worm, tables)
+    return CompareStage(dock, view, curves, worm, tables)
 
 
 def _performances() -> dict:

@@ -98,7 +98,7 @@ def connect_writing(page: Page, shared: SharedEngine) -> None:
         asked = composing.as_form(letters if form == TYPED else form)
         request = replace(request, **(asked or as_length(length, unit)))
         quarter_ms = 60_000 / (request.conditions.tempo or FREE_TEMPO)
-        about = {"alone": True, "start": 0}
+        about = {"alone": True, "start": 0, "title": "New composition"}
         controls = without_borrowed(as_controls(values[count:], len(shared.axes)))
 
         def write(on_note: NoteCallback, step: ProgressCallback) -> actions.Change:
@@ -212,10 +212,10 @@ def writing(
         shown = then(job)
         if shown is not None:
             return lambda: {
-                **redraw(page, shown, show, score=True, note=f"{shown.title}. {note} below"),
+                **redraw(page, shown, show, score=True, note=f"{shown.title}. {note} above the roll"),
                 **human_controls(page, shown, shared, shown.controls),
             }
-        told = f"{note} below: preview, then accept"
+        told = f"{note} above the roll: play, then accept"
         return lambda: {page.takes: strip_value(session), page.roll: {"note": told}}
 
     return begin(page, document, "compose", text, work, about=about)

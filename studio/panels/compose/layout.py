@@ -56,7 +56,7 @@ class ComposePanel:
 
 def build_compose(shared: SharedEngine) -> ComposePanel:
     """Lay the panel out, inside an open gr.Blocks."""
-    return ComposePanel(**_what(shared), **_how(), **_actions())
+    return ComposePanel(**_what(shared), **_actions(), **_how())
 
 
 def who_menu(shared: SharedEngine) -> list[tuple[str, str]]:

@@ -115,7 +115,7 @@ def _start(
     def work(job: Job) -> Callable[[], Shown]:
         shared.await_models(job)
         session = document.update(job.unless_stopped(write(job.step)))
-        note = f"{takes} takes are" if takes > 1 else "The take is"
-        return lambda: {page.takes: strip_value(session), page.roll: {"note": f"{note} below: preview, then accept"}}
+        note = f"{takes} takes are above the roll" if takes > 1 else "The take is above the roll"
+        return lambda: {page.takes: strip_value(session), page.roll: {"note": f"{note}: play, then accept"}}
 
     return begin(page, document, "compose", "Composing", work)

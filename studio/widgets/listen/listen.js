@@ -59,6 +59,7 @@ function receiveBegun({ begun, state }) {
   if (live) hush();
   quarter = quarterOf(s, 0); heard = wanted = key;
   wake();
+  document.dispatchEvent(new CustomEvent('etude:dock', { detail: 'sound' }));      // see page.js
   document.dispatchEvent(new CustomEvent('etude:sounds', { detail: { by: WHO } }));
 }
 function forget(number) {

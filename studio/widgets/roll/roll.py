@@ -14,7 +14,9 @@ import gradio as gr
 from gradio.data_classes import FileData, GradioModel
 
 _HERE = Path(__file__).parent
-PARTS = ("roll_view.js", "roll_sound.js", "roll_draft.js", "roll_loop.js", "roll_table.js", "roll_edit.js")
+PARTS = (
+    "../axis.js", "roll_view.js", "roll_sound.js", "roll_draft.js", "roll_loop.js", "roll_table.js", "roll_edit.js",
+)  # fmt: skip
 OF_PIECE = "of-piece"  # CSS class of a button that acts on the piece; roll_draft.js disables it while a draft is shown
 
 

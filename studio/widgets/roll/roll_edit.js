@@ -93,7 +93,7 @@ cv.addEventListener('pointerdown', e => {
   const x = e.offsetX, y = e.offsetY;
   cursor.shown = false;
   if (draft && draft.running && y < mapY()) return;
-  if (draft && y < mapY()) return dropDraft();
+  if (draft && y < mapY()) return leaveDraft();
   if (!doc.id) return;
   if (y >= mapY()) { drag = { kind: 'map' }; return mapTo(x); }
   if (x < KEY_W) { if (y > RULER_H && y < pedalY()) beep(clampPitch(P(y))); return; }
@@ -171,13 +171,18 @@ cv.addEventListener('dblclick', e => {
   beep(clampPitch(P(y)));
 });
 cv.addEventListener('contextmenu', e => e.preventDefault());
+function wheeled({ x, deltaX, deltaY, zoom: closer, pitch }) {
+  if (closer) return zoom(deltaY < 0 ? 1.2 : 1 / 1.2, x);
+  if (pitch && !deltaX) { const s = deltaY > 0 ? -2 : 2; if (view.lo + s >= 0 && view.hi + s <= 127) { view.lo += s; view.hi += s; mapImage = null; } }
+  else scrollTo(view.t0 + (deltaX || deltaY) / view.pxPerMs / 1.5);
+  paint();
+}
 cv.addEventListener('wheel', e => {
   e.preventDefault();
-  if (e.ctrlKey || e.metaKey) return zoom(e.deltaY < 0 ? 1.2 : 1 / 1.2, e.offsetX);
-  if (e.shiftKey && !e.deltaX) { const s = e.deltaY > 0 ? -2 : 2; if (view.lo + s >= 0 && view.hi + s <= 127) { view.lo += s; view.hi += s; mapImage = null; } }
-  else scrollTo(view.t0 + (e.deltaX || e.deltaY) / view.pxPerMs / 1.5);
-  paint();
+  wheeled({ x: e.offsetX, deltaX: e.deltaX, deltaY: e.deltaY, zoom: e.ctrlKey || e.metaKey, pitch: e.shiftKey });
 }, { passive: false });
+listen('wheel', wheeled);      // from the lens, which has the same axis
+listen('axis', paint);
 
 // ---- keyboard ----
 let clipboard = [];     // [pitch, quarters after the first, length in quarters, velocity]
@@ -230,7 +235,7 @@ function arrow(e, k, ids) {
   const far = n => e.shiftKey ? Math.round(msAt(quarterAt(n.on) + across)) : snapQuarter ? Math.round(msAt(quarterAt(n.on) + across * snapQuarter)) : n.on + across * SNAP_FREE;
   change(ids, n => ({ ...n, on: Math.max(0, far(n)) }), across > 0 ? 'later' : 'earlier');
 }
-function escape() { if (!$('.ask').hidden) answered(); else if (draft && !draft.running) dropDraft(); else if (sel.size || pedalSel >= 0 || cursor.shown) { cursor.shown = false; select([]); } else stop(); }
+function escape() { if (!$('.ask').hidden) answered(); else if (draft && !draft.running) leaveDraft(); else if (sel.size || pedalSel >= 0 || cursor.shown) { cursor.shown = false; select([]); } else stop(); }
 cv.addEventListener('keydown', e => {
   const mod = e.ctrlKey || e.metaKey, k = e.key.toLowerCase(), ids = [...sel];
   const act =
@@ -260,7 +265,7 @@ function pageKey(e) {       // Space and Escape work wherever the focus is, exce
   if ((e.ctrlKey || e.metaKey) && /^[zy]$/i.test(e.key)) { e.preventDefault(); return e.shiftKey || e.key.toLowerCase() === 'y' ? stepForward() : stepBack(); }
   if (e.ctrlKey || e.metaKey || e.altKey) return;
   if (e.key === ' ' && !(e.target.closest && e.target.closest('button, a, summary'))) { e.preventDefault(); playPause(); }
-  else if (e.key === 'Escape') { if (!$('.ask').hidden) answered(); else if (draft && !draft.running) dropDraft(); else if (e.target === cv) escape(); else stop(); }
+  else if (e.key === 'Escape') { if (!$('.ask').hidden) answered(); else if (draft && !draft.running) leaveDraft(); else if (e.target === cv) escape(); else stop(); }
 }
 document.addEventListener('keydown', pageKey);
 

@@ -2,10 +2,12 @@
 // Given by Gradio: element, trigger, props, watch. Events raised, in quotes so that Gradio makes a listener of
 // each: 'edit', 'settle', 'reperform', 'waiting', 'collect', 'cancel', 'refused', 'history',
 // 'chosen'.
-const KEY_W = 46, RULER_H = 24, PEDAL_H = 18, VEL_H = 60, MAP_H = 26, EDGE = 6, SNAP_FREE = 10;
+const KEY_W = 46, RULER_H = 24, PEDAL_H = 18, MAP_H = 26, EDGE = 6, SNAP_FREE = 10;
+let VEL_H = 60;            // pixels; less where the roll is low
 const NAMES = ['C', 'C♯', 'D', 'E♭', 'E', 'F', 'F♯', 'G', 'A♭', 'A', 'B♭', 'B'];
 const $ = selector => element.querySelector(selector);
-const cv = $('canvas.roll'), ctx = cv.getContext('2d'), audio = $('audio'), live = $('.live');
+const cv = $('canvas.roll'), ctx = cv.getContext('2d'), live = $('.live');
+let [audio, spare] = element.querySelectorAll('audio');      // the sound that plays; the one that takes over from it
 
 let doc = { id: 0, n: 0, past: null, future: null, family: 0, grid: [[0, 1], [0, 1000]] };   // what Python sent last, without the notes
 let score = { id: 0, notes: [], bars: [], end: 0 };     // the page as written, in quarters
@@ -20,11 +22,6 @@ const cursor = { ms: 0, pitch: 60, shown: false };
 const view = { t0: 0, pxPerMs: 0.06, lo: 36, hi: 84 };
 
 // ---- time: quarters of the score against milliseconds of the performance ----
-function between(x, xs, ys) {
-  let lo = 0, hi = xs.length - 2;
-  while (lo < hi) { const mid = (lo + hi + 1) >> 1; if (xs[mid] <= x) lo = mid; else hi = mid - 1; }
-  return ys[lo] + (x - xs[lo]) * (ys[lo + 1] - ys[lo]) / (xs[lo + 1] - xs[lo]);
-}
 const msAt = (quarter, grid = doc.grid) => between(quarter, grid[0], grid[1]);
 const quarterAt = (ms, grid = doc.grid) => between(ms, grid[1], grid[0]);
 function snap(ms) {
@@ -52,10 +49,8 @@ const P = y => view.hi - Math.floor((y - RULER_H) / rowH());
 const clampPitch = p => Math.min(127, Math.max(0, p));
 function scrollTo(t0) { view.t0 = Math.min(Math.max(0, t0), Math.max(0, endMs() + 1000 - (width() - KEY_W) / view.pxPerMs)); }
 function zoom(factor, x = KEY_W + (width() - KEY_W) / 2) {
-  const t = T(x), least = (width() - KEY_W) / (endMs() + 2000);
-  view.pxPerMs = Math.min(1.5, Math.max(Math.min(least, 1.5), view.pxPerMs * factor));
-  scrollTo(t - (x - KEY_W) / view.pxPerMs);
-  paint();
+  const { t0, pxPerMs } = zoomed(view, factor, x, KEY_W, (width() - KEY_W) / (endMs() + 2000), 1.5);
+  view.pxPerMs = pxPerMs; scrollTo(t0); paint();
 }
 function fit(whole) {
   let lo = 127, hi = 0;
@@ -80,7 +75,7 @@ function readTheme() {
     faint: css('--body-text-color-subdued', '#888'), accent: css('--color-accent', '#2563eb'),
     row: dark ? 'rgba(255,255,255,.035)' : 'rgba(15,23,42,.035)', beat: dark ? 'rgba(255,255,255,.06)' : 'rgba(15,23,42,.07)',
     bar: dark ? 'rgba(255,255,255,.2)' : 'rgba(15,23,42,.24)', ghost: dark ? 'rgba(255,255,255,.34)' : 'rgba(15,23,42,.36)',
-    pick: dark ? '#fff' : '#0f172a', head: '#e11d48',
+    pick: dark ? '#fff' : '#0f172a', glow: dark ? '#fff7e6' : '#ffe9a8', key: '#eaa42c', head: css('--playhead', '#e11d48'),
   };
   // soft is cool and pale, loud is warm and strong
   ink.velocity = Array.from({ length: 128 }, (_, v) => {
@@ -100,10 +95,13 @@ function draw() {
   if (cv.width !== Math.round(w * dpr) || cv.height !== Math.round(h * dpr)) {
     cv.width = Math.round(w * dpr); cv.height = Math.round(h * dpr); mapImage = null;
   }
+  VEL_H = h < 240 ? 0 : h < 340 ? 34 : 60;
   ctx.setTransform(dpr, 0, 0, dpr, 0, 0);
   ctx.fillStyle = ink.back; ctx.fillRect(0, 0, w, h);
   ctx.save(); ctx.beginPath(); ctx.rect(KEY_W, 0, w - KEY_W, mapY()); ctx.clip();
   const alone = draft && draft.alone;
+  if (glide && (drag || performance.now() - glide.start > GLIDE_MS)) glide = null;
+  findSounding();
   drawRows(w); if (!alone) { drawBars(w); drawLoop(w); }
   ctx.save(); ctx.beginPath(); ctx.rect(KEY_W, RULER_H, w - KEY_W, rollH()); ctx.clip();
   if (draft) ctx.globalAlpha = .3;
@@ -128,7 +126,20 @@ function draw() {
   cv.dataset.view = JSON.stringify({ ...view, keyW: KEY_W, rulerH: RULER_H, rowH: rowH(), pedalY: pedalY(), velY: velY(), velH: VEL_H });
   Object.assign(cv.dataset, { count: notes.size, selected: sel.size, rev, take, doc: doc.id, sound: soundTag, draft: draft ? draft.rows.length : 0, past: doc.past ?? '', future: doc.future ?? '', loop: loop ? loop.join(' ') : '', looping });
   showClock(); tellAll();
-  if (!audio.paused) { follow(px); paint(); }
+  share('view', { doc: doc.id, t0: view.t0, pxPerMs: view.pxPerMs, keyW: KEY_W, head: playheadMs(), grid: doc.grid, bars: score.bars });   // the lens draws on the same axis
+  if (!audio.paused) { follow(px); paint(); } else if (glide) paint();
+}
+// ---- light: the notes, keys and pedal that sound now ----
+let sounding = new Set(), keysDown = new Map(), pedalIsDown = false;      // ids; pitch -> velocity
+function findSounding() {
+  sounding = new Set(); keysDown = new Map();
+  const head = draftHead(), ms = head >= 0 ? head : playheadMs();
+  if (head >= 0) { for (const [take, on, dur, pitch] of draft.rows) if (!take && on <= ms && ms < on + dur) keysDown.set(pitch, 80); }
+  if (head < 0 || !draft.alone) {
+    if (head >= 0 || !audio.paused || (borrowed && borrowed.playing)) for (const n of notes.values()) if (n.on <= ms && ms < n.on + n.dur) { sounding.add(n.id); keysDown.set(n.pitch, n.vel); }
+  }
+  pedalIsDown = keysDown.size > 0 && !(draft && draft.alone) && pedal.some(([a, b]) => a <= ms && ms < b);
+  cv.dataset.sounding = [...keysDown.keys()].sort((a, b) => a - b).join(' ');
 }
 function drawRows(w) {
   for (let p = view.lo; p <= view.hi; p++) {
@@ -166,7 +177,15 @@ function drawScore(w) {
   }
   ctx.stroke();
 }
+const GLIDE_MS = 160;
+let glide = null;      // {from: Map of id -> {on, dur, vel} as drawn before, start}: notes move to their new places
+function gliding(n) {
+  const was = glide.from.get(n.id), t = Math.min(1, (performance.now() - glide.start) / GLIDE_MS), k = t * (2 - t);
+  if (!was || was.pitch !== n.pitch) return n;
+  return { ...n, on: was.on + (n.on - was.on) * k, dur: was.dur + (n.dur - was.dur) * k, vel: Math.round(was.vel + (n.vel - was.vel) * k) };
+}
 function moved(n) {    // where a note is drawn while it is dragged
+  if (glide && !drag) return gliding(n);
   if (!drag || !drag.ids || !drag.ids.has(n.id)) return n;
   if (drag.kind === 'move') return { ...n, on: Math.max(0, n.on + (drag.dt || 0)), pitch: clampPitch(n.pitch + (drag.dp || 0)) };
   if (drag.kind === 'size') return { ...n, dur: Math.max(10, n.dur + (drag.dt || 0)) };
@@ -181,6 +200,10 @@ function drawNotes(w) {
     const y = Y(n.pitch) + pad, nh = Math.max(2, h - 2 * pad);
     ctx.fillStyle = ink.velocity[n.vel];
     if (nw > 5 && nh > 5) { ctx.beginPath(); ctx.roundRect(x, y, nw - 1, nh, 2.5); ctx.fill(); } else ctx.fillRect(x, y, nw, nh);
+    if (sounding.has(n.id)) {
+      ctx.save(); ctx.shadowColor = ink.velocity[n.vel]; ctx.shadowBlur = 10; ctx.fillStyle = ink.glow;
+      ctx.beginPath(); ctx.roundRect(x - 1, y - 1, Math.max(3, nw + 1), nh + 2, 3); ctx.fill(); ctx.restore();
+    }
     if (sel.has(n.id)) { ctx.strokeStyle = ink.pick; ctx.lineWidth = 2; ctx.strokeRect(x, y, Math.max(2, nw - 1), nh); }
     else if (isEdited(n) && nw > 4) { ctx.fillStyle = ink.pick; ctx.fillRect(x, y, 2, nh); }
   }
@@ -203,11 +226,14 @@ function drawPedal(w) {
   spans.forEach(([a, b], i) => {
     const x = X(a), pw = Math.max(2, X(b) - x);
     if (x + pw < KEY_W || x > w) return;
-    ctx.fillStyle = i === pedalSel ? ink.pick : ink.dark ? '#2dd4bf' : '#0d9488'; ctx.globalAlpha = ownPedal ? .95 : .6;
-    ctx.beginPath(); ctx.roundRect(x, pedalY() + 5, Math.max(1, pw - 1), PEDAL_H - 10, 3); ctx.fill(); ctx.globalAlpha = 1;
+    const down = pedalIsDown && a <= playheadMs() && playheadMs() < b;
+    ctx.fillStyle = i === pedalSel ? ink.pick : ink.dark ? '#2dd4bf' : '#0d9488'; ctx.globalAlpha = down || ownPedal ? 1 : .6;
+    if (down) { ctx.shadowColor = ctx.fillStyle; ctx.shadowBlur = 9; }
+    ctx.beginPath(); ctx.roundRect(x, pedalY() + 5, Math.max(1, pw - 1), PEDAL_H - 10, 3); ctx.fill(); ctx.globalAlpha = 1; ctx.shadowBlur = 0;
   });
 }
 function drawVelocity(w) {
+  if (!VEL_H) return;
   const floor = velY() + VEL_H - 3, full = VEL_H - 10;
   for (const original of notes.values()) {
     const n = moved(original), x = X(n.on);
@@ -226,13 +252,14 @@ function drawKeys() {
     const black = [1, 3, 6, 8, 10].includes(p % 12);
     if (black) { ctx.fillStyle = ink.dark ? '#27272a' : '#3f3f46'; ctx.fillRect(0, Y(p), KEY_W * .6, rowH()); }
     else if (p % 12 === 0 || p % 12 === 5) { ctx.fillStyle = 'rgba(0,0,0,.22)'; ctx.fillRect(0, Y(p) + rowH() - .5, KEY_W - 1, 1); }
+    if (keysDown.has(p)) { ctx.fillStyle = ink.key; ctx.globalAlpha = .55 + .45 * keysDown.get(p) / 127; ctx.fillRect(0, Y(p), (black ? .6 : 1) * KEY_W - 1, Math.max(2, rowH() - .5)); ctx.globalAlpha = 1; }
     if (p % 12 === 0) { ctx.fillStyle = '#52525b'; ctx.fillText('C' + (p / 12 - 1), KEY_W - 5, Y(p) + rowH() / 2); }
   }
   ctx.restore();
   ctx.fillStyle = ink.line; ctx.fillRect(KEY_W - 1, 0, 1, mapY());
   ctx.fillStyle = ink.faint; ctx.textAlign = 'center';
   ctx.fillText('bar', KEY_W / 2, RULER_H / 2); ctx.fillText('pedal', KEY_W / 2, pedalY() + PEDAL_H / 2);
-  ctx.fillText('velocity', KEY_W / 2, velY() + VEL_H / 2);
+  if (VEL_H) ctx.fillText('velocity', KEY_W / 2, velY() + VEL_H / 2);
 }
 function drawMap(w) {    // the whole piece, small; the window that is shown; drag it to scroll
   const y = mapY(), end = endMs() + 500, s = (w - KEY_W) / end, dpr = devicePixelRatio || 1;

@@ -1,0 +1,1 @@
+"""The curves under the roll, on its time axis."""

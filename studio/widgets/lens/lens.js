@@ -1,0 +1,163 @@
+// One curve of the performance, drawn on the roll's time axis: what stands above one another happens at one time.
+// Given by Gradio: element, trigger, props, watch.
+const $ = selector => element.querySelector(selector);
+const cv = $('canvas'), ctx = cv.getContext('2d'), told = $('.told');
+let data = { lenses: [] }, axis = null, chosen = 'tempo', raf = 0, bar = -1, ink = {};
+const TOP = 7, FOOT = 7, NEAR = 24;      // pixels: room above and below the curve; how near a value is read off
+
+const lens = () => data.lenses.find(l => l.name === chosen);
+const X = quarter => axis.keyW + (between(quarter, axis.grid[0], axis.grid[1]) - axis.t0) * axis.pxPerMs;
+const quarterAt = x => between((x - axis.keyW) / axis.pxPerMs + axis.t0, axis.grid[1], axis.grid[0]);
+const scale = (l, v) => l.log ? Math.log10(Math.max(v, 1e-3)) : v;
+const Y = (l, v) => TOP + (cv.clientHeight - TOP - FOOT) * (l.high - scale(l, v)) / (l.high - l.low);
+
+function receive(value) {
+  if (!value || !value.curves) return;
+  data = JSON.parse(value.curves);
+  describe(); paint();
+}
+function readTheme() {
+  const style = getComputedStyle(element), css = (name, other) => style.getPropertyValue(name).trim() || other;
+  ink = {
+    back: css('--background-fill-primary', '#fff'), line: css('--border-color-primary', '#ddd'), faint: css('--body-text-color-subdued', '#777'),
+    text: css('--body-text-color', '#222'), head: css('--playhead', '#e11d48'), pianist: css('--curve-now', '#e8590c'), notes: css('--curve-now', '#e8590c'),
+    'upper staff': css('--curve-now', '#e8590c'), 'lower staff': css('--curve-lower', '#1c7ed6'), human: css('--curve-human', '#868e96'),
+  };
+}
+function describe() {                    // legend, and the same for a screen reader
+  const l = lens(), names = new Map();
+  if (l) for (const line of l.lines) names.set(line.who, line.dots);
+  $('.legend').replaceChildren(...[...names].map(([who, dots]) => {
+    const made = document.createElement('span');
+    made.textContent = who; made.className = dots ? 'dots' : ''; made.style.setProperty('--swatch', ink[who] || ink.pianist);
+    return made;
+  }));
+  cv.dataset.lens = l ? l.name : ''; cv.dataset.lines = l ? l.lines.length : 0;
+}
+function paint() { if (!raf) raf = requestAnimationFrame(draw); }
+function draw() {
+  raf = 0;
+  const dpr = devicePixelRatio || 1, w = cv.clientWidth, h = cv.clientHeight, l = lens();
+  if (!w || !h || !element.isConnected) return;
+  if (cv.width !== Math.round(w * dpr) || cv.height !== Math.round(h * dpr)) { cv.width = Math.round(w * dpr); cv.height = Math.round(h * dpr); }
+  ctx.setTransform(dpr, 0, 0, dpr, 0, 0);
+  ctx.fillStyle = ink.back; ctx.fillRect(0, 0, w, h);
+  if (!l || !axis || axis.doc !== data.doc) {
+    cv.dataset.drawn = '';
+    ctx.font = '13px system-ui, sans-serif'; ctx.textAlign = 'center'; ctx.textBaseline = 'middle'; ctx.fillStyle = ink.faint;
+    return ctx.fillText(document.body.dataset.piece === 'none' ? 'No piece is open' : 'Drawing the curves…', w / 2, h / 2);
+  }
+  ctx.save(); ctx.beginPath(); ctx.rect(axis.keyW, 0, w - axis.keyW, h); ctx.clip();
+  drawBars(w, h);
+  for (const [value] of l.ticks) { ctx.fillStyle = ink.line; ctx.fillRect(axis.keyW, Math.round(Y(l, value)), w, value === l.zero ? 2 : 1); }
+  let points = 0;
+  for (const line of l.lines) points += line.dots ? drawDots(l, line, w) : drawLine(l, line, w);
+  const head = axis.keyW + (axis.head - axis.t0) * axis.pxPerMs;
+  ctx.fillStyle = ink.head; ctx.fillRect(head - .75, 0, 1.5, h);
+  if (bar >= 0 && document.activeElement === cv) { ctx.strokeStyle = ink.text; ctx.setLineDash([3, 3]); ctx.strokeRect(X(axis.bars[bar][0]), 1, Math.max(3, (bar + 1 < axis.bars.length ? X(axis.bars[bar + 1][0]) : w) - X(axis.bars[bar][0])), h - 2); ctx.setLineDash([]); }
+  ctx.restore();
+  ctx.font = '10px system-ui, sans-serif'; ctx.textAlign = 'right'; ctx.textBaseline = 'middle'; ctx.fillStyle = ink.faint;
+  let last = -99;
+  for (const [value, text] of l.ticks) { const y = Y(l, value); if (y > 4 && y < h - 4 && Math.abs(y - last) > 11) { ctx.fillText(text, axis.keyW - 5, y); last = y; } }
+  cv.dataset.drawn = points; cv.dataset.head = Math.round(head);
+}
+function drawBars(w, h) {
+  const { bars } = axis;
+  if (bars.length > 1 && (X(bars[bars.length - 1][0]) - X(bars[0][0])) / bars.length < 5) return;
+  ctx.fillStyle = ink.line;
+  for (const [quarter] of bars) { const x = X(quarter); if (x >= axis.keyW && x <= w) ctx.fillRect(x, 0, 1, h); }
+}
+function drawLine(l, line, w) {
+  ctx.strokeStyle = ink[line.who] || ink.pianist; ctx.lineWidth = line.who === 'human' ? 1.5 : 2; ctx.lineJoin = 'round'; ctx.beginPath();
+  let begun = false, points = 0;
+  for (let k = 0; k < line.q.length; k++) {
+    const x = X(line.q[k]);
+    if (k + 1 < line.q.length && X(line.q[k + 1]) < axis.keyW) continue;
+    if (begun) ctx.lineTo(x, Y(l, line.y[k])); else ctx.moveTo(x, Y(l, line.y[k]));
+    begun = true; points += 1;
+    if (x > w) break;
+  }
+  ctx.stroke();
+  return points;
+}
+function drawDots(l, line, w) {
+  let points = 0;
+  ctx.fillStyle = ink[line.who] || ink.pianist; ctx.globalAlpha = line.who === 'human' ? .4 : .75;
+  for (let k = 0; k < line.q.length; k++) {
+    const x = X(line.q[k]);
+    if (x < axis.keyW - 3 || x > w + 3) continue;
+    ctx.beginPath(); ctx.arc(x, Y(l, line.y[k]), line.who === 'human' ? 1.8 : 2.2, 0, 7); ctx.fill(); points += 1;
+  }
+  ctx.globalAlpha = 1;
+  return points;
+}
+
+// ---- reading values off ----
+const barOf = quarter => barIndex(quarter, axis.bars);
+function valueAt(quarter, span) {        // the mean of each line near a place
+  const l = lens();
+  return l.lines.map(line => {
+    let sum = 0, n = 0;
+    for (let k = 0; k < line.q.length; k++) if (Math.abs(line.q[k] - quarter) <= span) { sum += line.y[k]; n += 1; }
+    return n ? `${line.who} ${(sum / n).toFixed(l.digits)} ${l.unit}` : '';
+  }).filter(Boolean).join(', ');
+}
+function readOff(x) {
+  if (!axis || !lens() || !axis.bars.length || x < axis.keyW) { $('.readout').textContent = ''; return; }
+  const quarter = quarterAt(x), span = Math.max(.3, Math.abs(quarterAt(x + NEAR) - quarter));
+  $('.readout').textContent = `bar ${axis.bars[barOf(quarter)][1]}: ${valueAt(quarter, span) || 'no note'}`;
+}
+function toBar(k) {
+  if (!axis || !lens() || !axis.bars.length) return;
+  bar = Math.min(axis.bars.length - 1, Math.max(0, k));
+  const from = axis.bars[bar][0], to = bar + 1 < axis.bars.length ? axis.bars[bar + 1][0] : from + 4;
+  told.textContent = `Bar ${axis.bars[bar][1]}: ${valueAt((from + to) / 2, (to - from) / 2) || 'no note'}`;
+  const x = X(from);
+  if (x < axis.keyW || x > cv.clientWidth - 40) tell('wheel', { x: axis.keyW, deltaX: 1.5 * (x - axis.keyW - 60), deltaY: 0, zoom: false, pitch: false });
+  paint();
+}
+const tell = (name, detail) => document.dispatchEvent(new CustomEvent('etude:' + name, { detail }));
+cv.addEventListener('pointermove', e => readOff(e.offsetX));
+cv.addEventListener('pointerleave', () => { $('.readout').textContent = ''; });
+cv.addEventListener('click', e => { if (axis && axis.doc && e.offsetX > axis.keyW) tell('seek', { doc: axis.doc, quarter: quarterAt(e.offsetX) }); });
+cv.addEventListener('wheel', e => {
+  e.preventDefault();
+  tell('wheel', { x: e.offsetX, deltaX: e.deltaX, deltaY: e.deltaY, zoom: e.ctrlKey || e.metaKey, pitch: false });
+}, { passive: false });
+cv.addEventListener('keydown', e => {
+  const here = bar >= 0 ? bar : axis && axis.bars.length ? barOf(between(axis.head, axis.grid[1], axis.grid[0])) : 0;
+  const act = { ArrowLeft: () => toBar(bar < 0 ? here : bar - 1), ArrowRight: () => toBar(bar < 0 ? here : bar + 1), Home: () => toBar(0), End: () => toBar(1e9),
+    Enter: () => { if (axis && axis.bars[here]) tell('seek', { doc: axis.doc, quarter: axis.bars[here][0] }); } }[e.key];
+  if (act && !e.ctrlKey && !e.altKey && !e.metaKey) { e.preventDefault(); act(); }
+});
+cv.addEventListener('blur', paint);
+
+// ---- the choice ----
+const chips = [...element.querySelectorAll('.chips button')];
+function choose(button) {
+  chosen = button.dataset.lens;
+  for (const b of chips) { b.setAttribute('aria-checked', b === button); b.tabIndex = b === button ? 0 : -1; }
+  $('.readout').textContent = '';
+  describe(); paint();
+}
+for (const [k, button] of chips.entries()) {
+  button.onclick = () => choose(button);
+  button.onkeydown = e => {
+    const step = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 }[e.key];
+    if (!step) return;
+    e.preventDefault();
+    const next = chips[(k + step + chips.length) % chips.length];
+    choose(next); next.focus();
+  };
+}
+function viewed({ detail }) {
+  if (!element.isConnected) return document.removeEventListener('etude:view', viewed);
+  axis = detail; paint();
+}
+document.addEventListener('etude:view', viewed);
+new ResizeObserver(paint).observe(cv);
+new MutationObserver(() => { readTheme(); describe(); paint(); }).observe(document.body, { attributes: true, attributeFilter: ['class', 'data-piece'] });
+readTheme(); describe(); paint();
+watch('value', () => receive(props.value));
+receive(props.value);
+tell('axis', {});

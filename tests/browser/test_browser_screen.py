@@ -1,0 +1,149 @@
+"""The page as one screen: nothing scrolls as a whole, the lens shares the roll's time axis."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from playwright.sync_api import Browser
+
+from tests.helpers.pages import SHORT, Visitor, visit
+
+ON_SCREEN = """(selectors) => selectors.filter((s) => {
+    const e = document.querySelector(s), b = e && e.getBoundingClientRect();
+    return !b || b.width < 20 || b.height < 20 || b.top < 0 || b.left < 0
+        || b.bottom > innerHeight || b.right > innerWidth;
+})"""
+PARTS = ["#roll canvas.roll", "#curves canvas", "#roll .play", "#save-midi", "#save-flac", "#panel", "#dock", "#open"]
+
+
+def lens_data(visitor: Visitor) -> dict[str, str]:
+    return visitor.page.evaluate("({...document.querySelector('#curves canvas').dataset})")
+
+
+@pytest.mark.parametrize("size", [(1280, 720), (1440, 900)], ids=["1280", "1440"])
+def test_nothing_of_the_page_scrolls(browser: Browser, address: str, size: tuple[int, int]) -> None:
+    visitor = visit(browser, address, viewport={"width": size[0], "height": size[1]})
+    page = visitor.page
+    for side in ("Compose", "Perform", "Render", "Compare"):
+        page.get_by_role("tab", name=side, exact=True).click()
+        whole = page.evaluate("[document.documentElement.scrollHeight, document.documentElement.scrollWidth]")
+        assert whole == [size[1], size[0]], side
+    for lens in ("Sound", "Versions", "Corpus", "Data", "Help", "Curves"):
+        visitor.lens(lens)
+        page.wait_for_timeout(100)
+        assert page.evaluate(ON_SCREEN, [p for p in PARTS if "curves" not in p]) == [], lens
+    assert page.evaluate(ON_SCREEN, PARTS) == []
+    roll = page.locator("#roll canvas.roll").bounding_box()
+    assert roll
+    assert roll["height"] >= 200, "the roll is the largest part"
+    assert visitor.errors == []
+    page.context.close()
+
+
+def test_lens_and_roll_share_one_axis(visitor: Visitor) -> None:
+    visitor.open(SHORT)
+    visitor.wait_for_sound()
+    page = visitor.page
+    page.wait_for_function("+document.querySelector('#curves canvas').dataset.drawn > 3")
+    roll, lens = visitor.canvas.bounding_box(), page.locator("#curves canvas").bounding_box()
+    assert roll
+    assert lens
+    assert (roll["x"], roll["width"]) == (lens["x"], lens["width"])
+    before = json.loads(visitor.data("view"))
+    page.mouse.move(lens["x"] + 400, lens["y"] + 40)
+    page.keyboard.down("Control")
+    page.mouse.wheel(0, -200)
+    page.keyboard.up("Control")
+    visitor.wait(f"JSON.parse(d.view).pxPerMs > {before['pxPerMs']}")
+    page.mouse.wheel(0, 300)
+    visitor.wait("JSON.parse(d.view).t0 > 0")
+
+    page.mouse.click(lens["x"] + 300, lens["y"] + 40)
+    page.wait_for_function("Math.abs(+document.querySelector('#curves canvas').dataset.head - 300) < 3")
+    view = json.loads(visitor.data("view"))
+    ms = view["t0"] + (300 - view["keyW"]) / view["pxPerMs"]
+    assert page.evaluate("1000 * document.querySelector('#roll audio').currentTime") == pytest.approx(ms, abs=60)
+
+    page.get_by_role("radio", name="Touch").click()
+    page.wait_for_function("document.querySelector('#curves canvas').dataset.lens === 'articulation'")
+    page.locator("#curves canvas").focus()
+    page.keyboard.press("Home")
+    said = page.locator("#curves .told")
+    assert said.inner_text().startswith("Bar ")
+    first = said.inner_text()
+    page.keyboard.press("ArrowRight")
+    assert said.inner_text() != first
+    assert "written length" in said.inner_text()
+    assert int(lens_data(visitor)["lines"]) == 2, "upper and lower staff"
+
+
+SILENCE = """() => { window.gap = { longest: 0, switched: 0 };
+    let last = performance.now(), times = new Map(), silent = 0, first = document.querySelector('#roll audio').src;
+    window.gap.timer = setInterval(() => {
+        const now = performance.now(), passed = now - last;
+        let heard = 0;
+        for (const a of document.querySelectorAll('#roll audio')) {
+            const step = 1000 * (a.currentTime - (times.get(a) ?? a.currentTime));
+            times.set(a, a.currentTime);
+            if (!a.paused && a.volume > 0 && step > 0) heard = Math.max(heard, Math.min(step, passed));
+        }
+        silent = heard > 0.5 * passed ? 0 : silent + passed - heard;
+        window.gap.longest = Math.max(window.gap.longest, silent);
+        window.gap.switched += document.querySelector('#roll audio').src !== first;
+        last = now;
+    }, 10); }"""
+
+
+def test_a_slider_while_playing_leaves_no_silence(visitor: Visitor) -> None:
+    page = visitor.page
+    visitor.wait_for_sound()
+    visitor.canvas.focus()
+    page.keyboard.press("Space")
+    page.wait_for_function("document.querySelector('#roll audio').currentTime > 1")
+    assert visitor.data("sounding"), "the keys that sound are lit"
+    page.evaluate(SILENCE)
+    page.evaluate(
+        """() => { const roll = document.querySelector("#roll canvas.roll");
+            const lens = document.querySelector("#curves canvas");
+            window.jump = null; let take = roll.dataset.take, before = +lens.dataset.head;
+            const look = () => {
+                if (roll.dataset.take !== take) { window.jump = Math.abs(+lens.dataset.head - before); return; }
+                before = +lens.dataset.head; requestAnimationFrame(look);
+            };
+            look(); }"""
+    )
+    visitor.drag_slider("axis-tempo", 0.35)
+    visitor.wait_for_sound()
+    page.wait_for_function("window.gap.switched > 30")
+    assert page.evaluate("!document.querySelector('#roll audio').paused"), "the new performance plays"
+    longest = page.evaluate("clearInterval(window.gap.timer), window.gap.longest")
+    print(f"longest silence {longest:.0f} ms")
+    assert longest < 150
+    assert page.evaluate("window.jump") < 60, "the playhead keeps its place on the screen, but for the time of a frame"
+    page.keyboard.press("Escape")
+    page.wait_for_function("[...document.querySelectorAll('#roll audio')].every(a => a.paused)")
+
+
+def test_a_new_take_is_shown_and_played_under_its_title(visitor: Visitor) -> None:
+    page = visitor.page
+    visitor.open(SHORT)
+    page.get_by_role("tab", name="Compose").click()
+    page.locator("#compose-length input").first.fill("40")
+    page.locator("#compose-takes input[type=number]").fill("1")
+    page.locator("#compose").click()
+    page.wait_for_function("+document.querySelector('#takes .strip').dataset.heard > 0")
+    visitor.wait("JSON.parse(d.view).t0 === 0")
+    assert page.locator("#roll .title").inner_text().startswith("Composition in ")
+    page.wait_for_function("document.querySelector('#takes audio').currentTime > 0.2")
+    page.locator("#roll .play").click()
+    page.wait_for_function("document.querySelector('#takes audio').paused")
+    assert page.evaluate("document.querySelector('#roll audio').paused"), (
+        "Play belongs to what is shown, not to the piece"
+    )
+    page.locator("#roll .play").click()
+    page.wait_for_function("!document.querySelector('#takes audio').paused")
+    visitor.canvas.focus()
+    page.keyboard.press("Escape")
+    page.wait_for_function("document.querySelector('#takes audio').paused")
+    assert page.locator("#roll .title").inner_text() == SHORT
