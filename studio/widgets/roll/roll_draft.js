@@ -7,8 +7,8 @@ const ended = new Set();   // keys of jobs that are over: what they wrote has co
 function receiveDraft(next) {
   if (ended.has(next.key)) return;
   if (!draft || draft.key !== next.key) {
-    draft = { key: next.key, alone: next.alone, running: next.running, rows: [], start: next.start, end: 0, head: -1 };
-    if (!audio.paused) audio.pause();
+    draft = { key: next.key, title: next.title || '', alone: next.alone, running: next.running, rows: [], start: next.start, end: 0, head: -1 };
+    if (!audio.paused) quiet();
     const from = next.rows.length ? Math.min(...next.rows.map(r => r[1])) : next.start;
     if (draft.alone) scrollTo(next.start ? next.start - 0.1 * (width() - KEY_W) / view.pxPerMs : 0); else if (X(from) > width() - 80 || X(from) < KEY_W) scrollTo(from - 0.3 * (width() - KEY_W) / view.pxPerMs);
   }
@@ -24,10 +24,17 @@ function receiveDraft(next) {
   if (draft.running && X(latest) > width() - 60) scrollTo(latest - 0.75 * (width() - KEY_W) / view.pxPerMs);
   paint();
 }
+let titled = false;            // whether the title is that of a draft
 let dropped = -Infinity;       // when
 function backToPiece() { if (draft && !draft.running) dropDraft(); }
 function dropDraft() { if (draft) { draft = null; dropped = performance.now(); sayDraft(); paint(); } }
-function sayDraft() { $('.shown').hidden = !draft || draft.running; }
+function leaveDraft() { dropDraft(); share('sounds', { by: 'piece' }); }      // the piece is shown again, and nothing else plays
+function sayDraft() {      // what is shown has its own title
+  $('.shown').hidden = !draft || draft.running;
+  if (draft && draft.alone && draft.title) { titled = true; $('.title').textContent = draft.title; $('.composer').textContent = ''; }
+  else if (titled) { titled = false; showTitle(); }
+  showButtons();
+}
 function drawDraft(w) {
   const h = rowH(), pad = h > 6 ? 1 : 0;
   for (const [take, on, dur, pitch, staff] of draft.rows) {
@@ -64,8 +71,8 @@ listen('preview', ({ take, ms }) => {
 });
 
 // ---- one sound at a time ----
-listen('sounds', ({ by }) => { if (by !== 'roll') { wantPlay = false; audio.pause(); } });
-audio.addEventListener('play', () => {
+listen('sounds', ({ by }) => { if (by !== 'roll') quiet(); });
+onAudio('play', () => {
   backToPiece();
   document.dispatchEvent(new CustomEvent('etude:sounds', { detail: { by: 'roll' } }));
 });

@@ -22,13 +22,13 @@ function toggleLoop() {      // the selection, or what was marked before, or all
   keepLooping();
 }
 function keepLooping() {     // the audio element's own seek is all the gap there is
-  if (!looping || !loop || audio.paused || !soundTag) return;
+  if (!looping || !loop || audio.paused || !(soundTag || outgoing)) return;
   const [from, to] = loopMs(soundGrid || doc.grid);
   if (audio.currentTime * 1000 >= to) audio.currentTime = Math.max(0, from) / 1000;
 }
 setInterval(() => { if (looping && element.isConnected) keepLooping(); }, 10);
-audio.addEventListener('timeupdate', keepLooping);
-audio.addEventListener('ended', () => {
+onAudio('timeupdate', keepLooping);
+onAudio('ended', () => {
   if (!looping || !loop) return;
   audio.currentTime = Math.max(0, loopMs(soundGrid || doc.grid)[0]) / 1000;
   audio.play().catch(() => {});

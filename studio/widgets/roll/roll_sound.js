@@ -72,7 +72,7 @@ function receiveFile(value) {            // offered once, though the answer may 
   link.href = value.file.url; link.download = value.file.orig_name || '';
   document.body.append(link); link.click(); link.remove();
 }
-function showTitle() {    // textContent, never a template: anyone may have typed this
+function showTitle() {    // of the piece; textContent, never a template: anyone may have typed this
   $('.title').textContent = score.title || 'Untitled';
   $('.composer').textContent = score.composer || '';
   const lines = score.remarks || [], box = $('.remarks');
@@ -83,6 +83,7 @@ function showTitle() {    // textContent, never a template: anyone may have type
 const fromRow = ([id, pitch, on, dur, vel]) => [id, { id, pitch, on, dur, vel }];
 function receiveNotes(value) {
   const next = JSON.parse(value.doc), same = next.id === doc.id, oldGrid = doc.grid, oldBase = base;
+  const stay = same && value.take !== take ? placeOnScreen() : null;
   if (same && (value.take < take || (value.take === take && value.rev <= freshest))) return;   // overtaken by a later answer, or come twice
   hush(same);
   notes = new Map(next.notes.map(fromRow));
@@ -102,15 +103,26 @@ function receiveNotes(value) {
     rev = Math.max(rev, value.rev);
   } else {
     rev = value.rev; sel = new Set(); pedalSel = -1; answered(); unshelve(next.id, value.take); draft = null; sayDraft(); dropLoop(); sent.length = 0; nextId = next.n + 1;
-    audio.removeAttribute('src'); audio.load(); resume = null; wantPlay = next.id > 0 && performance.now() - soon < SOON; if (next.id) soon = -SOON; cursor.shown = false;
+    dropComing(); audio.removeAttribute('src'); audio.load(); resume = null; wantPlay = next.id > 0 && performance.now() - soon < SOON; if (next.id) soon = -SOON; cursor.shown = false;
     readTheme(); fit(false);
   }
   for (const id of notes.keys()) nextId = Math.max(nextId, id + 1);
+  if (stay) keepOnScreen(stay);
   mapImage = null;
   refreshTable();
   showButtons();
   asked = 0;      // any sound asked for before was that of other notes
   settle(60);
+}
+function placeOnScreen() {    // the musical position that the eye is on: the playhead, or the middle of the roll
+  const seen = ms => X(ms) >= KEY_W && X(ms) <= width(), ms = seen(playheadMs()) ? playheadMs() : T((KEY_W + width()) / 2);
+  return { quarter: quarterAt(ms), x: X(ms), t0: view.t0, notes };
+}
+function keepOnScreen({ quarter, x, t0, notes: before }) {     // the same place in the new performance, and the notes glide there
+  view.t0 = Math.max(0, msAt(quarter) - (x - KEY_W) / view.pxPerMs);
+  if (matchMedia('(prefers-reduced-motion: reduce)').matches) return;
+  const by = view.t0 - t0;
+  glide = { start: performance.now(), from: new Map([...before.values()].map(n => [n.id, { ...n, on: n.on + by }])) };
 }
 function carry(patch, oldGrid, oldBase) {     // a step of undo, re-expressed for another rendering of the same notes
   const move = ms => Math.max(0, Math.round(msAt(quarterAt(ms, oldGrid))));
@@ -138,41 +150,91 @@ function settle(wait) {      // ask for sound once the notes have been left alon
     settle(PATIENCE);
   }, wait);
 }
+let outgoing = false;        // the sound of the notes before goes on until the new sound can take over
+let coming = null;           // {of, url}: the sound that will
+const FADE_MS = 120, TAKE_OVER_MS = 4000;
+const heardGrid = () => soundGrid || doc.grid;
+const soundQuarter = () => quarterAt(audio.currentTime * 1000, heardGrid());
 function hush(keepPlace) {   // the notes are about to differ from the sound
   if (borrowed && keepPlace) resume = borrowed.quarter;
   borrowed = null; share('changed', { same: keepPlace });
-  if (keepPlace && soundTag && audio.src) {
-    const playing = !audio.paused;
-    if (playing || resume === null) resume = quarterAt(audio.currentTime * 1000, soundGrid || doc.grid);
+  const playing = !audio.paused;
+  if (keepPlace && (soundTag || outgoing) && audio.src) {
+    if (playing || resume === null) resume = soundQuarter();
     wantPlay = wantPlay || playing;
   }
-  soundTag = '';
-  audio.pause(); showButtons();
+  soundTag = ''; dropComing();
+  outgoing = keepPlace && playing;
+  if (!outgoing) audio.pause();
+  showButtons();
 }
+function quiet() {           // no sound of the roll's own, and its place is kept
+  if (outgoing) resume = soundQuarter();
+  wantPlay = outgoing = false; dropComing(); audio.pause(); showButtons();
+}
+function dropComing() { if (coming) { coming = null; spare.pause(); spare.removeAttribute('src'); } }
 function receiveSound(value) {
-  const of = `${value.sound_of}.${value.take}.${value.rev}`;
+  const of = `${value.sound_of}.${value.take}.${value.rev}`, { url } = value.audio;
   asked = 0;
   if (of !== tag()) return settle(200);       // the sound of other notes: ask again
-  if (soundTag === of && audio.src === value.audio.url) return;
+  if ((soundTag === of && audio.src === url) || (coming && coming.of === of && coming.url === url)) return;
+  if (!audio.paused && (outgoing || soundTag === of)) return takeOver(of, url);
   const at = soundTag === of ? audio.currentTime : resume === null ? 0 : Math.max(0, msAt(resume) / 1000);
-  const go = wantPlay || (soundTag === of && !audio.paused);        // another piano under the same notes
+  begin(of, url, at, wantPlay);
+}
+function begin(of, url, at, go) {
+  outgoing = false; dropComing();
   soundTag = of; soundGrid = doc.grid; resume = null; wantPlay = false;
-  audio.src = value.audio.url;
+  audio.src = url;
   if (at > 0) audio.currentTime = at;
   if (go) audio.play().catch(() => {});
   showButtons();
 }
-const playheadMs = () => borrowed ? Math.max(0, msAt(borrowed.quarter)) : soundTag ? audio.currentTime * 1000 : resume === null ? 0 : Math.max(0, msAt(resume));
+function takeOver(of, url) {  // the new sound begins at the bar where the old one is, then the two cross-fade
+  const mine = coming = { of, url }, next = spare, grid = doc.grid;
+  const place = () => Math.max(0, msAt(soundQuarter(), grid) / 1000), overtaken = () => coming !== mine || of !== tag();
+  const failed = () => { if (overtaken()) return; const at = place(), go = !audio.paused || wantPlay; begin(of, url, at, go); };
+  const late = setTimeout(failed, TAKE_OVER_MS);
+  next.onerror = () => { clearTimeout(late); failed(); };
+  next.oncanplay = () => {
+    next.oncanplay = null;
+    if (overtaken()) return clearTimeout(late);
+    next.volume = 0; next.currentTime = place() + .04;
+    next.play().catch(failed);
+  };
+  next.onplaying = () => {
+    clearTimeout(late);
+    if (overtaken()) return next.pause();
+    next.onplaying = next.onerror = null;
+    if (Math.abs(next.currentTime - place()) > .06) next.currentTime = place() + .02;
+    const old = audio, start = performance.now();
+    [audio, spare] = [next, old];
+    soundTag = of; soundGrid = grid; outgoing = false; coming = null; resume = null; wantPlay = false;
+    const fade = setInterval(() => {
+      const share = (performance.now() - start) / FADE_MS, [fresh, stale] = fadeGains(share);
+      next.volume = fresh; if (spare === old) old.volume = stale;
+      if (share < 1) return;
+      clearInterval(fade); next.volume = 1;
+      if (spare !== old || coming) return;
+      old.pause(); old.volume = 1; next.after(old);         // the first of the two is the one that plays
+    }, 15);
+    showButtons(); paint();
+  };
+  next.src = url; next.load();
+}
+const playheadMs = () => borrowed ? Math.max(0, msAt(borrowed.quarter)) : outgoing ? Math.max(0, msAt(soundQuarter())) : soundTag ? audio.currentTime * 1000 : resume === null ? 0 : Math.max(0, msAt(resume));
 function playPause() {
   if (!doc.id) return;
   if (borrowed && (borrowed.playing || !borrowed.preview)) return share('toggle', { to: borrowed.by });
   if (borrowed) giveBack();
+  if (draft && !draft.running) return share('takes', { key: draft.key });     // the take that is shown is the one that plays
+  if (outgoing) return quiet();
   if (!soundTag) { wantPlay = !wantPlay; settle(0); say(wantPlay ? 'Preparing the sound' : ''); }
   else if (audio.paused) audio.play().catch(() => {}); else audio.pause();
   showButtons(); paint();
 }
 function stop() {
-  wantPlay = false; resume = null; audio.pause();
+  quiet(); resume = null;
   if (borrowed) { const { by } = borrowed; borrowed = null; share('rest', { to: by }); }
   if (soundTag) audio.currentTime = 0;
   view.t0 = 0; showButtons(); paint();
@@ -180,7 +242,8 @@ function stop() {
 function seek(ms) {
   ms = Math.max(0, ms);
   if (borrowed) { borrowed.quarter = quarterAt(ms); share('goto', { doc: doc.id, to: borrowed.by, quarter: borrowed.quarter }); return paint(); }
-  if (soundTag) audio.currentTime = ms / 1000; else resume = quarterAt(ms);
+  if (outgoing) audio.currentTime = Math.max(0, msAt(quarterAt(ms), heardGrid())) / 1000;
+  else if (soundTag) audio.currentTime = ms / 1000; else resume = quarterAt(ms);
   paint();
 }
 const clockText = sec => `${Math.floor(sec / 60)}:${(sec % 60).toFixed(1).padStart(4, '0')}`;
@@ -188,10 +251,12 @@ function showClock() { $('.clock').textContent = `${clockText(playheadMs() / 100
 function showButtons() {
   $('.undo').disabled = !undo.length && doc.past === null; $('.redo').disabled = !redo.length && doc.future === null;
   $('.again').disabled = ![...sel].some(id => id <= doc.n);
-  $('.play').classList.toggle('playing', !audio.paused || wantPlay || !!(borrowed && borrowed.playing));
+  $('.play').classList.toggle('playing', !audio.paused || wantPlay || !!(borrowed && borrowed.playing) || draftHead() >= 0);
   $('.play').classList.toggle('waiting', wantPlay && !soundTag);
 }
-for (const name of ['play', 'pause', 'ended', 'seeked']) audio.addEventListener(name, () => { showButtons(); paint(); });
+function onAudio(name, fn) { for (const one of [audio, spare]) one.addEventListener(name, () => { if (one === audio) fn(); }); }
+for (const name of ['play', 'pause', 'ended', 'seeked']) onAudio(name, () => { showButtons(); paint(); });
+onAudio('ended', () => { outgoing = false; });
 
 let voice = null;            // one short tone under the finger, so that a moved note is heard at once
 function beep(pitch, velocity = 80) {

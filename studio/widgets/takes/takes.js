@@ -4,6 +4,8 @@ const $ = selector => element.querySelector(selector);
 const audio = $('audio'), strip = $('.strip'), cards = $('.cards');
 const urls = new Map();           // number of a take -> where its sound is, '' when it has none
 let takes = [], heard = 0, wanted = 0, asked = 0, askedAt = 0;
+let expecting = false;            // the visitor has asked for takes: the first of them is played when it comes
+const COMPOSING = '#compose, #continue, #infill-bars, #infill-notes, #models-compose, #models-vary, #form .recompose, #form .vary';
 const PATIENCE = 8000;            // milliseconds until a request without an answer is repeated
 
 const PLAY = '<svg viewBox="0 0 16 16" aria-hidden="true"><path class="i-play" d="M4 2.5v11l9-5.5z"/><path class="i-pause" d="M4 2.5h3v11H4zM9 2.5h3v11H9z"/></svg>';
@@ -48,6 +50,7 @@ function receive(value) {
     strip.dataset.count = takes.length;
     for (const number of [...urls.keys()]) if (!takes.some(t => t.number === number)) urls.delete(number);
     if (heard && !takes.some(t => t.number === heard)) silence();
+    if (fresh && expecting) { expecting = false; if (!fresh.here) hear(fresh.number); }
   }
   if (value.sound_of) {
     urls.set(value.sound_of, value.audio ? value.audio.url : '');
@@ -120,5 +123,16 @@ function others(e) {
   if (e.detail.by !== 'takes') silence();
 }
 document.addEventListener('etude:sounds', others);
+function pressed(e) {             // before the press is acted on
+  if (!element.isConnected) return document.removeEventListener('click', pressed, true);
+  if (e.target.closest && e.target.closest(COMPOSING)) expecting = true;
+}
+document.addEventListener('click', pressed, true);
+function toggled({ detail }) {    // the roll's Play, while it shows a take or the draft of one
+  if (!element.isConnected) return document.removeEventListener('etude:takes', toggled);
+  const number = detail.key.startsWith('take') ? +detail.key.slice(4) : takes.length ? takes[0].number : 0;
+  if (takes.some(t => t.number === number)) hear(number);
+}
+document.addEventListener('etude:takes', toggled);
 watch('value', () => receive(props.value));
 receive(props.value);
