@@ -8,6 +8,7 @@ import gradio as gr
 
 from engine.limits import MAX_SEED, VISIT_SEC
 from engine.measures.exports import ALL, EXPORTS
+from engine.models.pianist.style import character
 from engine.music.types import DEFAULT_FREEDOM
 from studio.actions.document import Document
 from studio.actions.editing import BORROWED, DEFAULT
@@ -29,7 +30,7 @@ from studio.widgets.takes.takes import TakeStrip
 STRENGTHS = ("Tempo", "Timing", "Velocity", "Articulation", "Pedal")
 OPEN_FILES = [".musicxml", ".xml", ".mxl", ".mid", ".midi", ".krn", ".mei", ".abc", ".match", ".etude"]
 MIDI_FILES = [".mid", ".midi"]
-PIANISTS = "Default, or a competitor of the Piano-e-Competition, named as in the (n)ASAP corpus"
+PIANISTS = "Default, or a competitor of the Piano-e-Competition; type a name or a trait to search"
 SIDES = ("compose", "perform", "render", "compare")  # tabs of the panel, in order
 LENSES = {
     "curves": "Curves",
@@ -218,7 +219,7 @@ def _style(shared: SharedEngine) -> dict:
     names = [DEFAULT]  # the others are added with the first piece: reading them loads the model
     with gr.Column(elem_classes="card"):
         gr.HTML("<h2>Style</h2>", elem_classes="heading")
-        preset = gr.Dropdown(names, value=DEFAULT, label="Pianist", info=PIANISTS, filterable=False, elem_id="preset")
+        preset = gr.Dropdown(names, value=DEFAULT, label="Pianist", info=PIANISTS, elem_id="preset")
         with gr.Accordion("Blend with a second pianist", open=False):
             second = gr.Dropdown(names, value=DEFAULT, label="Second pianist", filterable=False, elem_id="second")
             blend = gr.Slider(0, 1, 0, step=0.01, label="Blend", info="first ⟷ second", elem_id="blend", buttons=[])
@@ -311,6 +312,7 @@ def _credits() -> str:
     )
 
 
-def preset_names(shared: SharedEngine, borrowed: bool) -> list[str]:
-    """The entries of the preset menus."""
-    return [*shared.presets, *([BORROWED] if borrowed else [])]
+def preset_names(shared: SharedEngine, borrowed: bool) -> list[tuple[str, str]]:
+    """The entries of the preset menus, label and value; a pianist's label has the measured character."""
+    named = [(f"{name} · {words}" if (words := character(z)) else name, name) for name, z in shared.presets.items()]
+    return [*named, *([(BORROWED, BORROWED)] if borrowed else [])]

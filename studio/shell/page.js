@@ -24,6 +24,13 @@
       e.target.dispatchEvent(new PointerEvent('pointerup', { bubbles: true }));
   };
   document.addEventListener('keyup', release);
+  document.addEventListener('dblclick', e => {    // a double click puts a style slider back where it does nothing
+    if (!(e.target.matches && e.target.matches('[id^=axis-] input[type=range], [id^=strength-] input[type=range], #blend input[type=range]'))) return;
+    const neutral = e.target.closest('[id^=strength-]') ? 100 : 0;
+    Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, 'value').set.call(e.target, neutral);
+    for (const name of ['input', 'change']) e.target.dispatchEvent(new Event(name, { bubbles: true }));
+    e.target.dispatchEvent(new PointerEvent('pointerup', { bubbles: true }));
+  });
   // A file dropped anywhere is opened like with Open…, except in the drop area for recordings.
   const ours = e => e.dataTransfer && [...e.dataTransfer.types].includes('Files') && !(e.target.closest && e.target.closest('#render-recording, input[type=file]'));
   document.addEventListener('dragover', e => { if (ours(e)) e.preventDefault(); });

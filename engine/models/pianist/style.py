@@ -81,6 +81,21 @@ def moved(z_axes: Sequence[float], base: Sequence[float], sliders: NDArray, size
     return tuple(float(v) for v in z)
 
 
+def character(z: Sequence[float], most: int = 2, least: float = 0.35) -> str:
+    """Words for what is most unusual about a style: the ends of up to `most` axes, the strongest first.
+
+    z      (d,); the first nine numbers are the descriptors, in standard deviations among performances of one music
+    least  deviations below which an axis is usual and has no word
+
+    >>> character((-1.2, 0.8, 0, 0, 0.1, 0, 0.5, 0, 0))
+    'slower, free'
+    >>> character((0.0,) * 9)
+    ''
+    """
+    axes = sorted(zip(AXES, z, strict=False), key=lambda pair: -abs(pair[1]))
+    return ", ".join(axis.high if value > 0 else axis.low for axis, value in axes[:most] if abs(value) >= least)
+
+
 def descriptors(
     beat_index: NDArray, chord_index: NDArray, pitch: NDArray, log2_beat_period: NDArray, velocity: NDArray,
     timing_sec: NDArray, articulation_log2: NDArray, pedal: NDArray, played: NDArray,

@@ -110,9 +110,9 @@ def connect_panel(page: Page, shared: SharedEngine) -> None:
         made.wait(0, MORE_WAIT)
         return {page.listen: began(made, document.renders)}
 
-    panel.render.click(
-        render, [page.document, *panel.asked_of_prompt, *panel.settings], [page.listen, page.roll], **PRIVATE
-    )
+    inputs, outputs = [page.document, *panel.asked_of_prompt, *panel.settings], [page.listen, page.roll]
+    panel.render.click(render, inputs, outputs, **PRIVATE)
+    panel.render_bars.click(lambda: PARTS[1], None, panel.part, **PRIVATE).then(render, inputs, outputs, **PRIVATE)
 
     @show_refusals(page)
     def hear(document: Document, *values: Any) -> Shown:

@@ -47,6 +47,7 @@ class RenderPanel:
     dice: gr.Button
     profile: gr.Dropdown
     render: gr.Button
+    render_bars: gr.Button
 
     @property
     def asked_of_prompt(self) -> list:
@@ -140,8 +141,10 @@ def _how(shared: SharedEngine) -> dict:
             [(PROFILES.get(name, name), name) for name in profiles], value=profiles[0], label="Method",
             filterable=False, elem_id="render-profile",
         )  # fmt: skip
-        render = gr.Button("Render", variant="primary", elem_id="render", elem_classes=OF_PIECE)
+        with gr.Row():
+            render = gr.Button("Render", variant="primary", elem_id="render", elem_classes=OF_PIECE, min_width=90)
+            render_bars = gr.Button("Render these bars", elem_id="render-bars", elem_classes=OF_PIECE, min_width=130)
     return {
         "part": part, "first_bar": first_bar, "last_bar": last_bar, "temperature": temperature, "seed": seed,
-        "dice": dice, "profile": profile, "render": render,
+        "dice": dice, "profile": profile, "render": render, "render_bars": render_bars,
     }  # fmt: skip

@@ -33,7 +33,7 @@ function sayDraft() {      // what is shown has its own title
   $('.shown').hidden = !draft || draft.running;
   if (draft && draft.alone && draft.title) { titled = true; $('.title').textContent = draft.title; $('.composer').textContent = ''; }
   else if (titled) { titled = false; showTitle(); }
-  showButtons();
+  showButtons(); showPalette();
 }
 function drawDraft(w) {
   const h = rowH(), pad = h > 6 ? 1 : 0;
@@ -116,6 +116,39 @@ function turn(back) {        // no edit is left: an accepted take is undone like
 }
 function answered() { $('.ask').hidden = true; showJobs(); }
 
+// ---- the palette: what can be done with the selected bars; each press is one of the panels' own buttons ----
+const DOES = { idea: '#infill-bars', vary: '#models-vary', render: '#render-bars' };
+let palette = null;          // numbers of the first and the last selected bar
+function showPalette() {
+  const picked = [...sel].map(id => notes.get(id)).filter(Boolean), box = $('.palette');
+  palette = null;
+  if (picked.length && !draft && score.bars.length) {
+    const written = picked.map(n => n.id <= doc.n && score.notes[n.id - 1] ? score.notes[n.id - 1][0] : quarterAt(n.on));
+    palette = barsOfSpan(Math.min(...written), Math.max(...written) + 2e-3, score.bars).map(k => score.bars[k][1]);
+    $('.palette .which').textContent = palette[0] === palette[1] ? `Bar ${palette[0]}` : `Bars ${palette[0]}–${palette[1]}`;
+  }
+  box.hidden = !palette;
+  $('.palette [data-do=vary]').hidden = !document.querySelector('#models-vary');
+}
+const inPanels = () => [['infill', 0], ['infill', 1], ['render', 0], ['render', 1]].every(([panel, k]) => {
+  const field = document.querySelector(`#${panel}-${k ? 'last' : 'first'} input`);
+  return field && +field.value === palette[k];
+});
+function press(what) {
+  if (what === 'again') return reperform();
+  if (what === 'loop') { looping = false; return toggleLoop(); }
+  if (what === 'copy') return copy([...sel]);
+  const picked = sel, end = performance.now() + NAMED_MS;
+  const look = () => {       // Python names the bars in the panels first, see 'chosen'
+    if (picked !== sel || !palette) return;
+    if (inPanels()) document.querySelector(DOES[what]).click();
+    else if (performance.now() < end) setTimeout(look, 50); else say('Not done: the server has not taken up the selection; press again.');
+  };
+  look();
+}
+const NAMED_MS = 8000;
+for (const b of element.querySelectorAll('.palette button')) b.onclick = () => press(b.dataset.do);
+
 // ---- shared with the engraved page: where we are, what is selected ----
 const tell = (name, detail) => document.dispatchEvent(new CustomEvent('etude:' + name, { detail: { doc: doc.id, family: doc.family, ...detail } }));
 let told = { sel: null, size: 0, clock: '' }, choosing = 0;
@@ -133,6 +166,7 @@ function tellAll() {
     const chosen = [...sel].filter(id => id <= doc.n).map(id => id - 1);
     tell('selection', { by: 'roll', bars: null, notes: chosen });
     choose(chosen, null);
+    showPalette();
   }
 }
 function choose(chosen, bars) {      // tell Python, which fills in the bars to compose anew
@@ -144,6 +178,7 @@ listen('selection', detail => {
   sel = new Set(detail.notes.map(i => i + 1).filter(id => notes.has(id))); pedalSel = -1;
   told.sel = sel; told.size = sel.size;
   choose(detail.notes, detail.bars);
+  showPalette();
   if (sel.size) reveal(Math.min(...[...sel].map(id => notes.get(id).on)));
   showButtons(); paint();
 });
