@@ -258,7 +258,7 @@ def test_a_file_is_refused_or_opened_with_its_remarks(visitor: Visitor) -> None:
     lines = remarks.locator("li").all_inner_texts()
     assert lines[0] == "Bar 1: this part is left out; the keyboard part is played (part “Voice”)."
     assert lines[1].startswith("To play the voice as well")
-    page.locator("#score-box button").first.click()
+    visitor.lens("Data")
     page.locator("#with-voice input").check()
     doc = visitor.data("doc")
     upload.set_input_files([])
