@@ -138,10 +138,11 @@ def draft_value(job: Job, have: int) -> str:
     return json.dumps({**job.about, **head, "rows": rows}, separators=(",", ":"))
 
 
-def take_draft(opened: Session, take: Take, start_sec: float, alone: bool) -> str:
+def take_draft(opened: Session, take: Take, start_sec: float, alone: bool, doc: int = 0) -> str:
     """A take during its preview, drawn over the piece (new notes) or alone (all notes); see draft_value.
 
     title  of a take that is shown alone
+    doc    the open piece; once another is open, the roll drops this draft
     """
     p = opened.in_score_order()
     staff = np.where(take.score.staff > 0, take.score.staff, np.where(take.score.pitch >= 60, 1, 2))
@@ -151,7 +152,7 @@ def take_draft(opened: Session, take: Take, start_sec: float, alone: bool) -> st
         for i in range(len(take.score))
         if alone or take.fresh[i]
     ]
-    head = {"key": f"take{take.number}", "title": take.title, "alone": alone, "running": False}
+    head = {"key": f"take{take.number}", "title": take.title, "alone": alone, "running": False, "doc": doc}
     head |= {"start": round(1000 * start_sec), "from": 0}
     return json.dumps({**head, "rows": rows}, separators=(",", ":"))
 

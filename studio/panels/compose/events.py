@@ -9,6 +9,7 @@ from typing import Any
 
 import gradio as gr
 
+from engine.compose.form import FREE
 from engine.files import put
 from engine.limits import COMPOSED_BARS, COMPOSED_NOTES, PERFORMANCE_NOTES
 from engine.models.composer.conditions import Conditions
@@ -32,7 +33,7 @@ from studio.page.answers import (
 )
 from studio.page.values import field_number, take_settings
 from studio.page.wire import take_draft
-from studio.panels.compose.layout import LENGTHS, TYPED, ComposePanel
+from studio.panels.compose.layout import INTENT_BARS, LENGTHS, TYPED, ComposePanel
 from studio.service.jobs import Job
 from studio.service.shared_engine import SharedEngine
 from studio.shell.layout import Page
@@ -49,18 +50,28 @@ def connect_compose(page: Page, shared: SharedEngine) -> None:
     connect_writing(page, shared)
     connect_takes(page, shared)
     connect_history(page, shared)
+    connect_intents(page)
     page.compose.dice.click(lambda: str(random.randrange(1, 10_000)), None, page.compose.seed, **PRIVATE)
+
+
+def connect_intents(page: Page) -> None:
+    """One press chooses a genre and a usual length; every field can be changed before composing."""
+    panel = page.compose
+    fields = [panel.genre, panel.form, panel.length, panel.unit]
+    for genre, button in panel.intents.items():
+        button.click(lambda genre=genre: [genre, FREE, INTENT_BARS, "bars"], None, fields, **PRIVATE)
 
 
 def as_request(values: tuple, notes: float = 256, bars: float = 0) -> ComposeRequest:
     """The request of the panel's values, in ComposePanel.conditions order, checked: a client may send anything."""
-    who, key, meter, tempo, density, takes, seed, temperature, top_p = values
-    if not all(isinstance(v, str) for v in (who, key, meter)):
+    who, key, meter, tempo, density, takes, seed, temperature, top_p, genre = values
+    if not all(isinstance(v, str) for v in (who, key, meter, genre)):
         raise BadInput("A menu of the Compose panel could not be read; reload the page.")
     kind, _, name = who.partition(":")
     conditions = Conditions(
         name if kind == "composer" else "", name if kind == "period" else "", key, meter,
         field_number(tempo, "The tempo", 20, 300, 0), field_number(density, "The density", 0.25, 16, 0),
+        genre,
     )  # fmt: skip
     takes, seed, temperature = take_settings(takes, seed, temperature)
     return ComposeRequest(
@@ -269,7 +280,7 @@ def connect_takes(page: Page, shared: SharedEngine) -> None:
             shown: Shown = {page.takes: strip_sound(take.number, str(path))}
             if not quiet:
                 alone = take.kind == "compose" or document.session.doc != take.base.doc
-                shown[page.roll] = {"draft": take_draft(opened, take, start_sec, alone)}
+                shown[page.roll] = {"draft": take_draft(opened, take, start_sec, alone, session.doc)}
             return lambda: shown
 
         return begin(page, document, "audition", "Playing the take", work)

@@ -9,6 +9,7 @@ import gradio as gr
 from engine.compose.form import FREE, MAX_FORM, NAMED
 from engine.limits import COMPOSED_BARS, COMPOSED_NOTES, COMPOSED_TAKES
 from engine.models.composer.conditions import TOP_P
+from engine.tokens.genres import GENRES
 from studio.actions.composing import HANDS
 from studio.service.shared_engine import SharedEngine
 from studio.widgets.roll.roll import OF_PIECE
@@ -18,10 +19,17 @@ LENGTHS = ("notes", "bars")
 TYPED = "typed"  # value of the menu of forms that the letters below it stand for
 
 
+# one press each; the menu has all genres
+INTENTS = ("waltz", "nocturne", "prelude", "étude", "mazurka", "fugue")
+INTENT_BARS = 32
+
+
 @dataclass(frozen=True)
 class ComposePanel:
     """Every component of the panel."""
 
+    intents: dict[str, gr.Button]
+    genre: gr.Dropdown
     who: gr.Dropdown
     key: gr.Dropdown
     meter: gr.Dropdown
@@ -50,7 +58,7 @@ class ComposePanel:
         """Inputs shared by compose, continue and infill, in the order of events.as_request."""
         return [
             self.who, self.key, self.meter, self.tempo, self.density, self.takes, self.seed, self.temperature,
-            self.top_p,
+            self.top_p, self.genre,
         ]  # fmt: skip
 
 
@@ -71,6 +79,17 @@ def who_menu(shared: SharedEngine) -> list[tuple[str, str]]:
 
 def _what(shared: SharedEngine) -> dict:
     with gr.Column(elem_classes=["card", "fields"]):
+        with gr.Row(elem_id="intents"):
+            intents = {
+                genre: gr.Button(
+                    genre.capitalize(), size="sm", min_width=80, elem_id=f"intent-{genre.replace('é', 'e')}"
+                )
+                for genre in INTENTS
+            }
+        genre = gr.Dropdown(
+            [ANY, *((genre.capitalize(), genre) for genre in GENRES)], value="", label="Genre", filterable=False,
+            info="a metre, density and composer left open are then usual ones of it", elem_id="compose-genre",
+        )  # fmt: skip
         who = gr.Dropdown(
             who_menu(shared), value="", label="Composer or period", filterable=False, elem_id="compose-who"
         )
@@ -94,7 +113,15 @@ def _what(shared: SharedEngine) -> dict:
         with gr.Row():
             tempo = _open_number("Tempo, quarters/min", "any", "compose-tempo")
             density = _open_number("Density, notes/quarter", "any", "compose-density")
-    return {"who": who, "key": key, "meter": meter, "tempo": tempo, "density": density}
+    return {
+        "intents": intents,
+        "genre": genre,
+        "who": who,
+        "key": key,
+        "meter": meter,
+        "tempo": tempo,
+        "density": density,
+    }
 
 
 def _open_number(label: str, placeholder: str, elem_id: str) -> gr.Textbox:

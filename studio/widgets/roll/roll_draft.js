@@ -5,7 +5,7 @@
 let draft = null;      // {key, alone, running, rows: [[take, on, dur, pitch, staff]], start, end, head}
 const ended = new Set();   // keys of jobs that are over: what they wrote has come
 function receiveDraft(next) {
-  if (ended.has(next.key)) return;
+  if (ended.has(next.key) || (next.doc && next.doc !== doc.id)) return;      // over, or of a piece that has gone
   if (!draft || draft.key !== next.key) {
     draft = { key: next.key, title: next.title || '', alone: next.alone, running: next.running, rows: [], start: next.start, end: 0, head: -1 };
     if (!audio.paused) quiet();
