@@ -147,3 +147,24 @@ def test_a_new_take_is_shown_and_played_under_its_title(visitor: Visitor) -> Non
     page.keyboard.press("Escape")
     page.wait_for_function("document.querySelector('#takes audio').paused")
     assert page.locator("#roll .title").inner_text() == SHORT
+
+
+def test_the_palette_of_selected_bars(visitor: Visitor) -> None:
+    page = visitor.page
+    visitor.open(SHORT)
+    palette = page.locator("#roll .palette")
+    assert palette.is_hidden()
+    visitor.canvas.focus()
+    for _ in range(12):
+        page.keyboard.press("n")
+    palette.wait_for()
+    bar = palette.locator(".which").inner_text()
+    assert bar.startswith("Bar ")
+    palette.get_by_role("button", name="Copy").click()
+    assert page.locator("#roll .live").inner_text() == "1 note copied"
+    palette.get_by_role("button", name="Loop").click()
+    visitor.wait("d.looping === 'true'")
+    palette.get_by_role("button", name="New idea").click()
+    page.locator("#takes .take").first.wait_for()
+    assert page.locator("#infill-first input").input_value() == bar.removeprefix("Bar ")
+    assert "Filled in" in page.locator("#takes .take .name").first.inner_text()

@@ -298,9 +298,10 @@ def test_excerpt_starts_under_the_pedal_that_is_down() -> None:
 
 
 def test_the_panel_is_checked(shared: SharedEngine) -> None:
-    good = ["composer:Chopin", "F minor", "3/4", "96,5", "", 2, "7", 1, 0.97]
+    good = ["composer:Chopin", "F minor", "3/4", "96,5", "", 2, "7", 1, 0.97, "waltz"]
     request = as_request(tuple(good), notes=64)
     asked = request.conditions
+    assert asked.genre == "waltz"
     assert (asked.composer, asked.period, asked.tempo, asked.density, request.seed) == ("Chopin", "", 96.5, 0, 7)
     assert asked.check()
     assert as_request(("period:Baroque", *good[1:])).conditions.period == "Baroque"
@@ -315,6 +316,7 @@ def test_the_panel_is_checked(shared: SharedEngine) -> None:
         (7, float("nan")),
         (8, 0),
         (0, 3),
+        (9, 1),
     ):
         with pytest.raises(BadInput):
             as_request((*good[:place], value, *good[place + 1 :]))

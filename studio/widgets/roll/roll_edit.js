@@ -191,7 +191,7 @@ function copy(ids) {
   if (!picked.length) return;
   const start = quarterAt(picked[0].on);
   clipboard = picked.map(n => [n.pitch, quarterAt(n.on) - start, quarterAt(n.on + n.dur) - quarterAt(n.on), n.vel]);
-  live.textContent = `${picked.length} notes copied`;
+  live.textContent = picked.length === 1 ? '1 note copied' : `${picked.length} notes copied`;
 }
 function paste() {
   if (!clipboard.length) return;
