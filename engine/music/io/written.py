@@ -17,11 +17,22 @@ import numpy as np
 from engine.limits import MAX_SCORE_NOTES
 from engine.music.io.playing_order import Signs, playing_order
 from engine.music.io.score_marks import WORD_REACH, fill_directions, tempo_word
-from engine.music.io.words import IMPULSES, LOUDER, SOFTER, dynamic_marks, level, metronome, tempo_change, unread_jump
+from engine.music.io.words import (
+    IMPULSES,
+    LOUDER,
+    SOFTER,
+    dynamic_marks,
+    jumps,
+    level,
+    metronome,
+    tempo_change,
+    unread_jump,
+)
 from engine.music.remarks import LEFT_OUT, PLAYED_TOO
 from engine.music.types import MARK_NAMES, BadInput, Marks, Measures, Remark, Score
 
 _KEYBOARD = re.compile(r"piano|klavier|pno|pf\b|keyboard|harpsichord|cembalo|clavecin|celesta|harp|organ", re.I)
+_JUMP_WORDS = 8  # words of the longest usual jump, as in "D.C. al segno e poi la coda"
 SLOWEST_MARK, FASTEST_MARK = 5, 1000  # exclusive bounds of metronome marks, quarters a minute
 
 
@@ -174,8 +185,12 @@ def _guessed_order(page: Page) -> None:
     for k, bar in enumerate(page.bars):
         begun = begun or bar.order.forward
         _guessed_ending(page, k)
-        if any(unread_jump(str(s.value)) for s in bar.signs if s.kind == "words") and not bar.order.jumps:
+        words = [str(s.value) for s in bar.signs if s.kind == "words"]
+        long = any((jumps(text) or unread_jump(text)) and len(text.split()) > _JUMP_WORDS for text in words)
+        if any(map(unread_jump, words)) and not bar.order.jumps:
             page.remark(k, "words", "this da capo or dal segno is not played")
+        elif long:
+            page.remark(k, "words", "only the da capo or dal segno of this text is played")
         if not bar.order.backward or (bar.order.endings and 1 not in bar.order.endings):
             continue
         if repeated and not begun:

@@ -275,6 +275,7 @@ def test_a_repeat_without_a_beginning_is_guessed_and_reported():
         ([whole("C4"), ending("1, 2", whole("D4"), True), ending("3", whole("E4"), False)], []),
         ([whole("C4"), words("Men. D.C.") + whole("D4")], [(2, "words")]),
         ([whole("C4"), words("D.C. al Fine") + whole("D4")], []),
+        ([whole("C4"), words("Da capo il minore, e dopo ancora una volta il trio") + whole("D4")], [(2, "words")]),
     ],
 )
 def test_endings_and_jumps_that_are_guessed_are_said(bars, found):
