@@ -2,7 +2,7 @@
 
 The format: W3C MusicXML 4.0. Decimal values are read wherever the schema allows them. Of eleven small hand-counted
 files (tests/data/reading) partitura 1.9 reads 4 correctly, music21 10.5 9 and this reader all. 89.3 % of 805 public
-files agree with music21 in every field and 94.9 % with it or verovio; music21 takes 0.36 s per file on average, this
+files agree with music21 in every field and 90.8 % with it or verovio; music21 takes 0.36 s per file on average, this
 reader a tenth of a second (docs/reading.md).
 """
 
