@@ -6,6 +6,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, TypeVar
 
 from engine.checkpoints.index import styles
@@ -45,6 +46,15 @@ class LruCache:
             while len(self._known) > self._size:
                 self._known.popitem(last=False)
         return value
+
+    def recall_in_turn(self, key: Hashable, make: Callable[[], T], gate: AdmissionGate, step: ProgressCallback) -> T:
+        """`recall`, but computed in a turn of `gate`. The cache is read again in the turn: if several visitors open the
+        same piece at the same time, it is performed for the first of them only.
+        """
+        with self._lock:
+            known = key in self._known
+        with nullcontext() if known else gate.turn(step):
+            return self.recall(key, make)
 
 
 def processors() -> int:
@@ -160,13 +170,14 @@ class SharedEngine:
         """Perform a score, or some of its notes; `step` receives the finished share and may raise to cancel."""
 
         def make() -> Performance:
-            with self.pianist.turn(step):
-                return self.engine.perform(request, progress=step)
+            return self.engine.perform(request, progress=step)
 
         if request.redo is not None:
-            return make()
+            with self.pianist.turn(step):
+                return make()
         old = [item.digest for item in (request.edited_from, request.keep) if item is not None]
-        return self._performances.recall(("perform", *old, request.score.digest, request.style), make)
+        key = ("perform", *old, request.score.digest, request.style)
+        return self._performances.recall_in_turn(key, make, self.pianist, step)
 
     def compose(
         self, request: WritingRequest, on_note: NoteCallback, step: ProgressCallback = no_progress
@@ -187,14 +198,13 @@ class SharedEngine:
 
         def make() -> AudioClip:
             parts, made_sec = list[AudioClip](), 0.0
-            with self.pianos_free.turn(step):
-                for clip in self.engine.preview_stream(performance, piano):
-                    parts.append(clip)
-                    made_sec += clip.duration_sec
-                    step(min(1.0, made_sec / sounding_end(performance)))
+            for clip in self.engine.preview_stream(performance, piano):
+                parts.append(clip)
+                made_sec += clip.duration_sec
+                step(min(1.0, made_sec / sounding_end(performance)))
             return AudioClip.joined(parts)
 
-        return self._clips.recall(("preview", performance.digest, piano), make)
+        return self._clips.recall_in_turn(("preview", performance.digest, piano), make, self.pianos_free, step)
 
     def render(self, request: RenderRequest, step: ProgressCallback = no_progress) -> Iterator[AudioClip]:
         """Render a performance with a prompt's sound, as a stream of parts; `step` as in perform."""

@@ -134,8 +134,12 @@ class Client:
         return {names.get(i): value for i, value in zip(dependency["outputs"], answer["data"], strict=True)}
 
     def open(self, example: str, seconds: float = 300) -> dict:
-        """Open an example and wait for its performance; returns the roll's document."""
+        """Open an example and wait for its performance; returns the roll's document. Raises AssertionError with the
+        job's state and the sentence if it was not opened.
+        """
         shown = self.finish(self.call("example", "select", example=example), seconds)
+        if not (isinstance(shown.get("roll"), dict) and shown["roll"].get("doc")):
+            raise AssertionError(f"not opened: {shown.get('roll')}; {self.refusal(shown) or 'no reason was given'}")
         self.roll = json.loads(shown["roll"]["doc"])
         return self.roll
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -22,7 +23,7 @@ from studio.actions.document import Document
 from studio.page.answers import LAST_WAIT, NEXT_WAIT, progress
 from studio.service.admission import AdmissionGate
 from studio.service.jobs import Job, Jobs
-from studio.service.shared_engine import SharedEngine
+from studio.service.shared_engine import LruCache, SharedEngine
 from studio.state.examples import EXAMPLES
 from studio.state.session import Controls, Session
 
@@ -144,6 +145,19 @@ def test_a_stopped_change_is_not_made() -> None:
     assert document.session.title == ""
     document.update(Job().unless_stopped(lambda now: replace(now, title="changed")))
     assert document.session.title == "changed"
+
+
+def test_the_same_piece_is_performed_for_the_first_of_several_visitors() -> None:
+    cache, gate, made = LruCache(4), AdmissionGate(1), list[int]()
+
+    def make() -> int:
+        made.append(1)
+        time.sleep(0.05)
+        return 7
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: cache.recall_in_turn("piece", make, gate, lambda share: None), range(8)))
+    assert (found, made) == ([7] * 8, [1])
 
 
 def test_turns_are_taken_one_at_a_time_and_not_by_everybody() -> None:
