@@ -306,7 +306,7 @@ def test_feedback_stops_the_drift() -> None:
 
 
 def ref_performance_columns(score: Score, p: Performance) -> list[list[int]]:
-    """Spec A.4 to the letter, for a score in 4/4 that fits one segment and is wholly played: one row per note."""
+    """Literal ECP encoding of a fully played score in 4/4 that fits one segment: one row per note."""
 
     def closest(value: float, table: np.ndarray) -> int:
         return min(range(len(table)), key=lambda i: (abs(table[i] - value), i))
