@@ -14,6 +14,12 @@ ON_SCREEN = """(selectors) => selectors.filter((s) => {
     return !b || b.width < 20 || b.height < 20 || b.top < 0 || b.left < 0
         || b.bottom > innerHeight || b.right > innerWidth;
 })"""
+SHIFT = """() => new Promise((done) => {
+    let sum = 0;
+    new PerformanceObserver((list) => { for (const e of list.getEntries()) sum += e.value; })
+        .observe({ type: 'layout-shift', buffered: true });
+    setTimeout(() => done(sum), 1500);
+})"""
 PARTS = ["#roll canvas.roll", "#curves canvas", "#roll .play", "#save-midi", "#save-flac", "#panel", "#dock", "#open"]
 
 
@@ -25,6 +31,7 @@ def lens_data(visitor: Visitor) -> dict[str, str]:
 def test_nothing_of_the_page_scrolls(browser: Browser, address: str, size: tuple[int, int]) -> None:
     visitor = visit(browser, address, viewport={"width": size[0], "height": size[1]})
     page = visitor.page
+    assert page.evaluate(SHIFT) < 0.1, "the page is laid out before it is shown"
     for side in ("Compose", "Perform", "Render", "Compare"):
         page.get_by_role("tab", name=side, exact=True).click()
         whole = page.evaluate("[document.documentElement.scrollHeight, document.documentElement.scrollWidth]")

@@ -126,7 +126,7 @@ function draw() {
   cv.dataset.view = JSON.stringify({ ...view, keyW: KEY_W, rulerH: RULER_H, rowH: rowH(), pedalY: pedalY(), velY: velY(), velH: VEL_H });
   Object.assign(cv.dataset, { count: notes.size, selected: sel.size, rev, take, doc: doc.id, sound: soundTag, draft: draft ? draft.rows.length : 0, past: doc.past ?? '', future: doc.future ?? '', loop: loop ? loop.join(' ') : '', looping });
   showClock(); tellAll();
-  share('view', { doc: doc.id, t0: view.t0, pxPerMs: view.pxPerMs, keyW: KEY_W, head: playheadMs(), grid: doc.grid, bars: score.bars });   // the lens draws on the same axis
+  share('view', { doc: alone ? 0 : doc.id, t0: view.t0, pxPerMs: view.pxPerMs, keyW: KEY_W, head: playheadMs(), grid: doc.grid, bars: score.bars });   // the lens draws on the same axis
   if (!audio.paused) { follow(px); paint(); } else if (glide) paint();
 }
 // ---- light: the notes, keys and pedal that sound now ----
