@@ -171,9 +171,7 @@ def _dock() -> dict:
             curves = Lens(elem_id="curves")
         with tab("sound"):
             gr.HTML("<p class='hint'>No render yet: press Render in the Render panel.</p>", elem_id="no-render")
-            listen = Listen(elem_id="listen")
-        with tab("versions"):
-            compare = build_stage(dock)
+        tab("versions")
         with tab("corpus"):
             corpus = gr.HTML(elem_id="corpus")
         with tab("data"):
@@ -191,6 +189,10 @@ def _dock() -> dict:
         with tab("help"):
             help_box = build_help()
             gr.HTML(_credits(), elem_id="credits")
+    # Gradio creates a tab's children when the tab is first opened; these two take part before, so they stand beside
+    # the tabs and studio.css shows them with theirs.
+    listen = Listen(elem_id="listen")
+    compare = build_stage(dock)
     return {
         "dock": dock, "dock_tabs": tabs, "curves": curves, "listen": listen, "compare": compare, "corpus": corpus,
         "data": data, "with_voice": with_voice, "help_box": help_box,
