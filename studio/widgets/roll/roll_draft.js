@@ -130,7 +130,7 @@ function showPalette() {
   box.hidden = !palette;
   $('.palette [data-do=vary]').hidden = !document.querySelector('#models-vary');
 }
-const inPanels = () => [['infill', 0], ['infill', 1], ['render', 0], ['render', 1]].every(([panel, k]) => {
+const inPanel = panel => [0, 1].every(k => {
   const field = document.querySelector(`#${panel}-${k ? 'last' : 'first'} input`);
   return field && +field.value === palette[k];
 });
@@ -138,10 +138,12 @@ function press(what) {
   if (what === 'again') return reperform();
   if (what === 'loop') { looping = false; return toggleLoop(); }
   if (what === 'copy') return copy([...sel]);
-  const picked = sel, end = performance.now() + NAMED_MS;
+  const picked = sel, end = performance.now() + NAMED_MS, panel = what === 'render' ? 'render' : 'infill';
+  const tab = document.querySelector(what === 'render' ? '#render-tab-button' : '#compose-tab-button');
+  if (tab && tab.getAttribute('aria-selected') !== 'true') tab.click();       // Gradio creates a panel when it is first opened
   const look = () => {       // Python names the bars in the panels first, see 'chosen'
     if (picked !== sel || !palette) return;
-    if (inPanels()) document.querySelector(DOES[what]).click();
+    if (inPanel(panel) && document.querySelector(DOES[what])) document.querySelector(DOES[what]).click();
     else if (performance.now() < end) setTimeout(look, 50); else say('Not done: the server has not taken up the selection; press again.');
   };
   look();
