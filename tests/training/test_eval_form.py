@@ -80,7 +80,7 @@ def test_ranges_are_two_sided():
     row = FormRow("x", 3, {"far": 0.5, "exact": 0.1}, {"far": (0.4, 0.6), "exact": (0.0, 0.2)})
     far, exact = eval_form.range_targets(row)
     assert (far.reached, exact.reached) == (False, True)
-    assert (far.found, far.asked) == ("50.0 [40.0, 60.0]", "22 to 35 %")
+    assert (far.found, far.goal) == ("50.0 [40.0, 60.0]", "22 to 35 %")
 
 
 def test_copied_bars_of_a_form():

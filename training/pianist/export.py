@@ -42,7 +42,7 @@ SAMPLING = {
 _PIANIST = "pianist."  # beginning of the names of the Pianist's weights in a run of train_flow
 
 
-def _no_base(_: int) -> NDArray | None:
+def _no_base(i: int) -> NDArray | None:
     return None
 
 

@@ -274,7 +274,7 @@ def product_report(args: argparse.Namespace, nasap: Nasap, show: Callable[[str],
     sane, detail = sanity_targets(scores, args.data, nasap, args.read_back)
     targets = closeness_targets(made, real) + sane
     show("\n### Figures to reach\n")
-    show(table(["", "found", "asked", ""], [[t.name, t.value, t.asked, "yes" if t.reached else "**no**"]
+    show(table(["", "found", "goal", ""], [[t.name, t.value, t.goal, "yes" if t.reached else "**no**"]
                                           for t in targets]))  # fmt: skip
     show(f"\n{sum(t.reached for t in targets)} of {len(targets)} reached.")
     rates = {r["histogram"]: r for r in compare(made, real) if "histogram" in r}
