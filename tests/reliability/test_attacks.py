@@ -152,10 +152,12 @@ def status(request: urllib.request.Request) -> int:
 
 
 def idle_uploads(server: Server, count: int) -> list[socket.socket]:
-    """Sockets that announce 20 MB each and send nothing."""
+    """Sockets that announce 20 MB each and send nothing, from addresses of their own: one address may have two."""
     port = int(server.url.rsplit(":", 1)[1].strip("/"))
     head = "POST /gradio_api/upload HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 20971520\r\n"
-    sockets = [socket.create_connection(("127.0.0.1", port)) for _ in range(count)]
+    sockets = [
+        socket.create_connection(("127.0.0.1", port), source_address=(f"127.0.1.{k + 1}", 0)) for k in range(count)
+    ]
     for one in sockets:
         one.sendall(f"{head}Content-Type: multipart/form-data; boundary=x\r\n\r\n".encode())
     return sockets
