@@ -11,11 +11,14 @@ VALIDATION ?= $(DATA)/validation.tar.xz
 app: .venv/.app
 	$(PYTHON) app.py
 
-# The tests of one process run on all cores; those that start a browser or several servers run alone afterwards.
+# The tests of one process run on all cores, those of the page in two browsers; those that start several servers or kill
+# processes run alone afterwards. All three parts run, whatever fails.
 ALONE := tests/browser tests/reliability
 test: .venv/.test
-	$(PYTHON) -m pytest -n logical --maxprocesses 8 --dist loadfile $(ALONE:%=--ignore=%) && first=0 || first=$$?; \
-	$(PYTHON) -m pytest --durations=15 $(ALONE) && exit $$first
+	failed=0; \
+	$(PYTHON) -m pytest -n logical --maxprocesses 8 --dist loadfile $(ALONE:%=--ignore=%) || failed=1; \
+	$(PYTHON) -m pytest -n 2 --dist loadfile --durations=15 tests/browser || failed=1; \
+	$(PYTHON) -m pytest --durations=15 tests/reliability || failed=1; exit $$failed
 
 setup: .venv/.test
 
