@@ -123,7 +123,12 @@ def main() -> None:
             return bases[int(pack.columns["score"][i]), "full"]
 
     config = run.publish(
-        args.out, "pianist", "train_pianist", tensors, axes=[a.name for a in AXES], sampling=SAMPLING | args.sampling
+        args.out,
+        "pianist",
+        f"pianist.{'train_flow' if model.config.expected else 'train'}",
+        tensors,
+        axes=[a.name for a in AXES],
+        sampling=SAMPLING | args.sampling,
     )
     if model.config.expected:
         config["base"] = run.about["base"]
