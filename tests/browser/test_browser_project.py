@@ -285,7 +285,7 @@ def test_the_start_card_is_closed_for_good_and_help_opens(visitor: Visitor) -> N
     visitor.wait("+d.count > 0")
     time.sleep(1)
     assert page.locator("#start").count() == 0
-    page.get_by_role("button", name="Help").click()
+    visitor.lens("Help")
     for side, words in (
         ("Every control", "Piano roll"),
         ("Words", "alignment"),

@@ -73,8 +73,10 @@ def test_render_switch_blind_save(visitor: Visitor) -> None:
     whole = until(visitor, lambda d: d["whole"] == "true" and "preview1" in d["ready"].split())
     assert whole["heard"] == "render1"
     assert whole["channels"] == "2"
-    expect(visitor.page.locator("#compare .entries")).to_contain_text("Render 1", timeout=30_000)
     assert visitor.page.locator("#listen canvas").is_visible(), "the player comes by itself"
+    visitor.lens("Versions")
+    expect(visitor.page.locator("#compare .entries")).to_contain_text("Render 1", timeout=30_000)
+    visitor.lens("Sound")
     assert int(visitor.page.locator("#listen canvas").get_attribute("data-drawn") or 0) > 100
 
     if player(visitor)["playing"] == "false":  # on a busy machine the sound may have ended
