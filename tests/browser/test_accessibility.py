@@ -66,15 +66,14 @@ def test_text_has_enough_contrast(browser: Browser, address: str, theme: str) ->
 
 def test_every_control_is_reached_by_the_tab_key(visitor: Visitor) -> None:
     """On every side: the Tab key reaches every usable control, and finally leaves the page."""
+    visitor.page.evaluate("document.addEventListener('focusin', () => window.left?.delete(document.activeElement))")
     for side in sides(visitor.page):
         visitor.page.evaluate("window.scrollTo(0, 0); document.activeElement?.blur()")
         total = visitor.page.evaluate(f"() => {{ window.left = new Set(({VISIBLE})()); return window.left.size; }}")
         assert total > 20
-        for _ in range(3 * total):
+        for pressed in range(3 * total):
             visitor.page.keyboard.press("Tab")
-            if not visitor.page.evaluate(
-                "() => { window.left.delete(document.activeElement); return window.left.size; }"
-            ):
+            if pressed % 10 == 9 and not visitor.page.evaluate("window.left.size"):
                 break
         missed = visitor.page.evaluate(LEFT)
         assert missed == [], side
