@@ -68,7 +68,7 @@ JOBS = {
     ),
     "mt": Job(
         "training.xmvae.train_baselines", "xmvae-v2.npz",
-        "--model mt --batch 16 --width 192 --heads 4 --layers 6 --feed-forward 768",
+        "--model mt --batch 16 --width 192 --heads 4 --layers 6 --feed-forward 768", compiled=False,
     ),
     "renderer": Job("training.sound.train_renderer", "renderer-v3.npz", "--iterative --batch 8", "frames"),
 }  # fmt: skip
