@@ -227,6 +227,19 @@ class PassageRequest:
         return self
 
 
+def read_direction(text: str) -> tuple[str, float]:
+    """A direction of z_p and its deviations, as a user writes them. Raises BadInput.
+
+    >>> read_direction("Tempo=-1.5")
+    ('Tempo', -1.5)
+    """
+    name, _, value = text.partition("=")
+    try:
+        return name.strip(), float(value)
+    except ValueError:
+        raise BadInput(f'z_p is "{text[:40]}"; write a direction and its deviations, such as Tempo=1.5.') from None
+
+
 @dataclass(frozen=True)
 class Passage:
     """A composed score and its model's performance, note i for note i; None if they could not be matched."""

@@ -28,6 +28,7 @@ from engine.requests import (
     PassageRequest,
     PerformRequest,
     WritingRequest,
+    read_direction,
 )
 
 if TYPE_CHECKING:
@@ -160,26 +161,13 @@ def _passages(arguments: argparse.Namespace, progress: CommandProgress, wanted: 
     request = PassageRequest(
         arguments.model, arguments.notes, arguments.takes, arguments.seed, arguments.temperature, source,
         None if arguments.towards is None else open_score_file(arguments.towards, progress.note),
-        arguments.share, tuple(_direction(text) for text in arguments.z_p),
+        arguments.share, tuple(map(read_direction, arguments.z_p)),
     ).check()  # fmt: skip
     engine = loaded(arguments, progress)
     progress.stage("Composing")
     passages = engine.compose_passages(request, progress.share)
     own = None if arguments.style else [p.performance for p in passages]
     return finish(arguments, progress, engine, wanted, [p.score for p in passages], own=own)
-
-
-def _direction(text: str) -> tuple[str, float]:
-    """A --z-p option. Raises BadInput.
-
-    >>> _direction("Tempo=-1.5")
-    ('Tempo', -1.5)
-    """
-    name, _, value = text.partition("=")
-    try:
-        return name.strip(), float(value)
-    except ValueError:
-        raise BadInput(f'--z-p is "{text}"; write a direction and its deviations, such as Tempo=1.5.') from None
 
 
 def continue_(arguments: argparse.Namespace, progress: CommandProgress) -> dict[str, Any]:

@@ -28,34 +28,16 @@ def compose_passages(shared: SharedEngine, request: PassageRequest, step: Progre
 
 def vary(
     shared: SharedEngine, session: Session, region: Region, request: PassageRequest,
-    step: ProgressCallback = no_progress,
+    step: ProgressCallback = no_progress, towards: Region | None = None,
 ) -> Change:  # fmt: skip
-    """Vary the bars of the region: XMVAE keeps some of their codes and draws the others again."""
-    source = excerpt_of(opened_score(session), region)
-    title = session.title or "the piece"
-    made = shared.compose_passages(replace(request, model="xmvae", source=source), step)
-    return _as_takes(made, f"{title}, varied", request.seed)
-
-
-def play_again(
-    shared: SharedEngine, session: Session, region: Region, request: PassageRequest,
-    step: ProgressCallback = no_progress,
-) -> Change:  # fmt: skip
-    """The bars of the region, performed by XMVAE with the request's z_p."""
-    source = excerpt_of(opened_score(session), region)
-    made = shared.compose_passages(replace(request, model="xmvae", source=source, share=0.0), step)
-    return _as_takes(made, f"{session.title or 'the piece'}, played by XMVAE", request.seed)
-
-
-def mix(
-    shared: SharedEngine, session: Session, regions: tuple[Region, Region], request: PassageRequest,
-    step: ProgressCallback = no_progress,
-) -> Change:  # fmt: skip
-    """A passage between two regions: XMVAE mixes their codes, the second with the weight `request.share`."""
+    """Vary the bars of the region: XMVAE keeps some of their codes and samples the others again, or, with `towards`,
+    mixes them with the codes of that region; with a share of 0 it plays the bars again.
+    """
     score = opened_score(session)
-    source, towards = (excerpt_of(score, region) for region in regions)
-    made = shared.compose_passages(replace(request, model="xmvae", source=source, towards=towards), step)
-    return _as_takes(made, f"{session.title or 'the piece'}, mixed", request.seed)
+    other = None if towards is None else excerpt_of(score, towards)
+    request = replace(request, model="xmvae", source=excerpt_of(score, region), towards=other)
+    done = "mixed" if other is not None else "varied" if request.share else "played by XMVAE"
+    return _as_takes(shared.compose_passages(request, step), f"{session.title or 'the piece'}, {done}", request.seed)
 
 
 def compose_for_study(
@@ -82,7 +64,7 @@ def compose_for_study(
     found.append(("Étude Composer", shared.perform(PerformRequest(score), last)))
     return [
         Entry(
-            f"passage{k}", name, k, True, played, Alignment(np.arange(len(played)), np.arange(len(played))),
+            f"passage{k}", name, k, True, played, Alignment.identity(len(played)),
             Grid(np.array([0.0, STUDY_SPAN]), np.array([0.0, max(played.end_sec, 1.0)])),
         )
         for k, (name, played) in enumerate(found)

@@ -17,7 +17,7 @@ from typing import Any, TypedDict
 
 import gradio as gr
 
-from engine.checkpoints.index import CHECKPOINTS, COMPOSER, PIANIST
+from engine.checkpoints.index import CHECKPOINTS, COMPOSER, PAPER_MODELS, PIANIST
 from engine.files import READ_LIMIT, put
 from engine.music.types import AudioClip, BadInput, Performance, Score
 from engine.progress import ProgressCallback
@@ -145,8 +145,10 @@ def sound_facts(clip: AudioClip) -> dict[str, Any]:
 
 @cache
 def weights(kind: str) -> str:
-    """First 12 hex digits of the hash of a model's weights, "" if it is missing. kind: composer or pianist."""
-    folder = CHECKPOINTS / {"composer": COMPOSER, "pianist": PIANIST}[kind]
+    """First 12 hex digits of the hash of a model's weights, "" if it is missing. kind: composer, pianist, or one of
+    `PAPER_MODELS`.
+    """
+    folder = CHECKPOINTS / {"composer": COMPOSER, "pianist": PIANIST, **PAPER_MODELS}[kind]
     try:
         return str(json.loads((folder / "config.json").read_text())["weights_sha256"])[:12]
     except (OSError, ValueError, KeyError):

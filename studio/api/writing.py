@@ -11,7 +11,7 @@ from engine.limits import COMPOSED_BARS, COMPOSED_NOTES, MAX_SEED, MIN_VARIED, P
 from engine.models.composer.conditions import TOP_P, Conditions
 from engine.music.types import BadInput, Performance, Score
 from engine.progress import NoteCallback, ProgressCallback
-from engine.requests import ComposeRequest, PassageRequest, PerformRequest
+from engine.requests import ComposeRequest, PassageRequest, PerformRequest, read_direction
 from studio.actions.composing import as_form
 from studio.actions.sections import ACTS
 from studio.api.playing import style_of
@@ -51,20 +51,20 @@ def _request(
 def _answer(score: Score, asked: ComposeRequest, performance: Performance) -> tuple[Answer, Answer, dict]:
     hidden = ("conditions", "seed", "takes", "passage")
     settings = {k: v for k, v in asdict(asked).items() if k not in hidden}
-    files = _written(score, performance, asked.seed, {**asdict(asked.conditions), **settings})
-    files[2]["weights"] = {"composer": weights("composer"), "pianist": weights("pianist")}
-    return files
+    return _written(score, performance, asked.seed, {**asdict(asked.conditions), **settings}, ("composer", "pianist"))
 
 
-def _written(score: Score, performance: Performance, seed: int, asked: dict) -> tuple[Answer, Answer, dict]:
-    """Score, performance and settings as the endpoints return them."""
+def _written(
+    score: Score, performance: Performance, seed: int, asked: dict, models: tuple[str, ...]
+) -> tuple[Answer, Answer, dict]:
+    """Score, performance and settings as the endpoints return them, with the weights of the models."""
     from engine.music.edition import edited
     from engine.music.io.midi import write_midi
     from engine.untrusted.saving import save_musicxml
 
     about = {
         "notes": len(score), "bars": len(score.measures), "duration_sec": round(performance.end_sec, 3),
-        "seed": seed, "asked": asked,
+        "seed": seed, "asked": asked, "weights": {kind: weights(kind) for kind in models},
     }  # fmt: skip
     name = f"etude-{seed}"
     return (
@@ -126,30 +126,16 @@ def compose_passage(
     request = PassageRequest(
         model, as_whole(notes, "notes", MIN_VARIED, PASSAGE_NOTES), 1, as_whole(seed, "The seed", 0, MAX_SEED),
         as_number(temperature, "The temperature", 0.1, 2), as_score(source) if source else None,
-        as_score(towards) if towards else None, as_number(share, "The share", 0, 1), _directions(z_p),
+        as_score(towards) if towards else None, as_number(share, "The share", 0, 1),
+        tuple(read_direction(part) for part in str(z_p or "").split(",") if part.strip()),
     ).check()  # fmt: skip
     step = time_limit()
     (passage,) = shared.compose_passages(request, step)
     performance = passage.performance or shared.perform(PerformRequest(passage.score, style_of(shared)), step)
-    return _written(passage.score, performance, request.seed, {
+    asked = {
         "model": model, "share": request.share, "z_p": dict(request.z_p), "temperature": request.temperature,
-    })  # fmt: skip
-
-
-def _directions(text: Any) -> tuple[tuple[str, float], ...]:
-    """Directions of z_p and their deviations. Raises BadInput.
-
-    >>> _directions("Tempo=1.5, Loudness=-1")
-    (('Tempo', 1.5), ('Loudness', -1.0))
-    """
-    found = []
-    for word in filter(None, (part.strip() for part in str(text or "").split(","))):
-        name, _, value = word.partition("=")
-        try:
-            found.append((name.strip()[:40], float(value)))
-        except ValueError:
-            raise BadInput(f'z_p is "{word[:40]}"; write a direction and its deviations, such as Tempo=1.5.') from None
-    return tuple(found)
+    }  # fmt: skip
+    return _written(passage.score, performance, request.seed, asked, (model,))
 
 
 def continue_piece(

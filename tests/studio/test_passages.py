@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -86,13 +87,13 @@ def test_bars_are_played_again_and_mixed_with_others(shared: SharedEngine, compo
     region, document = region_to_vary(opened, Document()), Document()
     request = as_passage_request(1, "3", 1, 2.0, directions=shared.xmvae_directions)
     assert request.z_p == (("Tempo", 2.0),)
-    again = passages.play_again(shared, opened, region, request)(opened).takes[-1]
+    again = passages.vary(shared, opened, region, replace(request, share=0.0))(opened).takes[-1]
     assert again.score.pitch.tolist() == passages.excerpt_of(opened.score, region).pitch.tolist()
     assert again.performance is not None
     assert other_bars(opened, document, " ") is None
     other = other_bars(opened, document, "1-1")
     assert other is not None
-    assert passages.mix(shared, opened, (region, other), request)(opened).takes[-1].title.endswith(", mixed")
+    assert passages.vary(shared, opened, region, request, towards=other)(opened).takes[-1].title.endswith(", mixed")
     for words in ("9", "a-b", "1-999"):
         with pytest.raises(BadInput):
             other_bars(opened, document, words)

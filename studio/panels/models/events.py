@@ -83,15 +83,11 @@ def connect_models(page: Page, shared: SharedEngine) -> None:
         score = composing.opened_score(session)
         passages.excerpt_of(score, region)  # refused before the job begins
         other = other_bars(session, document, towards)
-        if other is None:
-            return _start(
-                page, shared, document, request.takes,
-                lambda step: passages.vary(shared, session, region, request, step),
-            )  # fmt: skip
-        passages.excerpt_of(score, other)
+        if other is not None:
+            passages.excerpt_of(score, other)
         return _start(
             page, shared, document, request.takes,
-            lambda step: passages.mix(shared, session, (region, other), request, step),
+            lambda step: passages.vary(shared, session, region, request, step, other),
         )  # fmt: skip
 
     models.vary.click(vary, [page.document, models.share, models.towards, *common], page.outputs, **PRIVATE)
@@ -99,11 +95,11 @@ def connect_models(page: Page, shared: SharedEngine) -> None:
     @show_refusals(page)
     def play(document: Document, *values: Any) -> Shown:
         session = document.session
-        region, request = region_to_vary(session, document), as_request(values)
+        region, request = region_to_vary(session, document), replace(as_request(values), share=0.0)
         passages.excerpt_of(composing.opened_score(session), region)
         return _start(
             page, shared, document, request.takes,
-            lambda step: passages.play_again(shared, session, region, request, step),
+            lambda step: passages.vary(shared, session, region, request, step),
         )  # fmt: skip
 
     models.play.click(play, [page.document, *common], page.outputs, **PRIVATE)
