@@ -39,11 +39,11 @@ class KeyedCache(Generic[T]):
                     return self._known[key]
             try:
                 value = make()
+                with self._lock:
+                    self._known[key] = value
+                    while len(self._known) > 1 and self._full(self._known.values()):
+                        self._known.popitem(last=False)
             finally:
                 with self._lock:
                     self._making.pop(key, None)
-            with self._lock:
-                self._known[key] = value
-                while len(self._known) > 1 and self._full(self._known.values()):
-                    self._known.popitem(last=False)
         return value
