@@ -42,10 +42,6 @@ SAMPLING = {
 _PIANIST = "pianist."  # beginning of the names of the Pianist's weights in a run of train_flow
 
 
-def _no_base(i: int) -> NDArray | None:
-    return None
-
-
 def pianist_of(name: str) -> str:
     """The pianist's name in an (n)ASAP performance id.
 
@@ -113,14 +109,14 @@ def main() -> None:
     if model.config.expected:  # the run also has an adversary
         tensors = {k.removeprefix(_PIANIST): v for k, v in tensors.items() if k.startswith(_PIANIST)}
     model.load_state_dict({k: v.float() for k, v in tensors.items()})
-    pack, given = Pack(args.pack), _no_base
+    pack, bases = Pack(args.pack), {}
     if model.config.expected:
         if args.expected is None:
             parser.error("a model of the residual needs --expected, the file of its training")
         _, bases = base_of_pack(pack, PackValues.load(args.expected))
 
-        def given(i: int) -> NDArray | None:
-            return bases[int(pack.columns["score"][i]), "full"]
+    def given(i: int) -> NDArray | None:
+        return bases.get((int(pack.columns["score"][i]), "full"))
 
     config = run.publish(
         args.out,
