@@ -120,6 +120,8 @@ def test_continue_hear_a_take_and_cancel(visitor: Visitor) -> None:
     visitor.page.locator("#continue").click()
     visitor.page.keyboard.press("Escape")
     visitor.wait("+d.draft === 0")
+    visitor.page.wait_for_function("+document.querySelector('#takes .strip').dataset.ready > 0")
+    assert visitor.data("draft") == "0", "its sound comes after Escape; its notes stay away"
     assert len(visitor.performance()) == len(before), "it is the piece that is taken away"
     assert takes(visitor) == 1, "nor was it continued meanwhile"
     visitor.page.locator("#takes .take .play").click()

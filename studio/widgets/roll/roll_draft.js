@@ -4,8 +4,10 @@
 // ---- a draft: drawn, not edited; the piece is under it, or hidden when the draft stands alone ----
 let draft = null;      // {key, alone, running, rows: [[take, on, dur, pitch, staff]], start, end, head}
 const ended = new Set();   // keys of jobs that are over: what they wrote has come
+let wantedTake = 0;        // whose notes may be shown: the visitor may be back at the piece before they come
 function receiveDraft(next) {
   if (ended.has(next.key) || (next.doc && next.doc !== doc.id)) return;      // over, or of a piece that has gone
+  if (next.key.startsWith('take') && next.key !== `take${wantedTake}`) return;
   if (!draft || draft.key !== next.key) {
     draft = { key: next.key, title: next.title || '', alone: next.alone, running: next.running, rows: [], start: next.start, end: 0, head: -1 };
     if (!audio.paused) quiet();
@@ -26,8 +28,8 @@ function receiveDraft(next) {
 }
 let titled = false;            // whether the title is that of a draft
 let dropped = -Infinity;       // when
-function backToPiece() { if (draft && !draft.running) dropDraft(); }
-function dropDraft() { if (draft) { draft = null; dropped = performance.now(); sayDraft(); paint(); } }
+function backToPiece() { wantedTake = 0; if (draft && !draft.running) dropDraft(); }
+function dropDraft() { wantedTake = 0; if (draft) { draft = null; dropped = performance.now(); sayDraft(); paint(); } }
 function leaveDraft() { dropDraft(); share('sounds', { by: 'piece' }); }      // the piece is shown again, and nothing else plays
 function sayDraft() {      // what is shown has its own title
   $('.shown').hidden = !draft || draft.running;
@@ -63,6 +65,7 @@ function listen(name, fn) {          // on the document, for as long as the roll
   const heard = e => element.isConnected ? fn(e.detail) : document.removeEventListener('etude:' + name, heard);
   document.addEventListener('etude:' + name, heard);
 }
+listen('hear', ({ take }) => { wantedTake = take; });
 listen('preview', ({ take, ms }) => {
   if (!draft || draft.key !== `take${take}`) return;
   draft.head = ms;

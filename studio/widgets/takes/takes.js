@@ -75,6 +75,7 @@ function hear(number, e) {
   if (heard === number || wanted === number) return silence();
   silence();
   wanted = number; show();
+  document.dispatchEvent(new CustomEvent('etude:hear', { detail: { take: number } }));
   ask(number, false);             // also when its sound is here: the roll shows its notes
   if (urls.get(number)) start(number);
 }
