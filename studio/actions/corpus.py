@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from engine.music.types import BadInput
-from studio.actions.editing import NOTHING_OPEN, locked_pair
+from studio.actions.written import NOTHING_OPEN, locked_pair
 from studio.state.session import Session
 
 if TYPE_CHECKING:

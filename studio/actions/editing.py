@@ -18,13 +18,13 @@ from engine.music.passes import MIN_SHARE, found_share
 from engine.music.types import AudioClip, BadInput, Performance, Score, Strength, Style
 from engine.progress import ProgressCallback, no_progress
 from engine.requests import PerformRequest
+from studio.actions.written import NOTHING_OPEN, locked_pair, written_pair
 from studio.service.shared_engine import SharedEngine
 from studio.state.session import FIELDS, Controls, Grid, NoteEdit, Reference, Session, replay
 
 Change = Callable[[Session], Session]
 DEFAULT = "Default"
 BORROWED = "The human's style"
-NOTHING_OPEN = "No score is open yet: choose an example or open a MIDI or MusicXML file first."
 
 
 def style_of(shared: SharedEngine, session: Session, controls: Controls) -> Style:
@@ -288,48 +288,13 @@ def export(
     if kind == "locked":
         return f"{name}-score-locked.mid", write_midi_locked(*locked_pair(session))
     if kind == "musicxml":
-        return f"{name}.musicxml", save_musicxml(edited(session.score, session.rendered))
+        return f"{name}.musicxml", save_musicxml(edited(*written_pair(session)))
     if kind in EXPORTS or kind == ALL:
         played = session.score, session.performance, session.alignment
         if kind == ALL:
             return f"{name}-data.zip", export_all(*played, name)
         return f"{name}{EXPORTS[kind].ending}", EXPORTS[kind].make(*played)
     return f"{name}.{kind}", audio_bytes(sound(shared, session, piano, step), kind)
-
-
-def locked_pair(session: Session) -> tuple[Score, Performance]:
-    """Score and performance, note for note, with the visitor's deletions and additions in both.
-
-    An added note is written on the nearest 1/24 of a quarter to where it is played.
-    """
-    assert session.score is not None
-    assert session.grid is not None
-    score, (ids, performance) = session.score, session.arrays()
-    if not len(ids):
-        raise BadInput("Every note has been deleted, so there is nothing to save; undo, or reset the edits.")
-    n = len(score)
-    added = ids > n
-    onset = np.round(session.grid.quarter_at(performance.onset_sec) * 24) / 24
-    end = np.round(session.grid.quarter_at(performance.onset_sec + performance.duration_sec) * 24) / 24
-    index = np.where(added, 0, ids - 1)
-
-    def pick(name: str, for_added: np.ndarray | float = 0) -> np.ndarray:
-        return np.where(added, for_added, getattr(score, name)[index])
-
-    onset_quarter = pick("onset_quarter", np.maximum(onset, score.measures.onset_quarter[0]))
-    order = np.lexsort((performance.pitch, onset_quarter))
-    marks = np.where(added[:, None], 0, score.marks.table[index])[order]
-    written = replace(
-        score,
-        onset_quarter=onset_quarter[order],
-        duration_quarter=pick("duration_quarter", np.maximum(end - onset, 1 / 24))[order],
-        pitch=performance.pitch[order],
-        spelling=pick("spelling", (performance.pitch * 7 + 5) % 12 - 5)[order],
-        staff=pick("staff")[order], voice=pick("voice")[order], grace=pick("grace", False)[order],
-        marks=replace(score.marks, table=marks),
-    )  # fmt: skip
-    played = replace(performance, **{name: getattr(performance, name)[order] for name in FIELDS})
-    return written, played
 
 
 def safe_name(title: str) -> str:

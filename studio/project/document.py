@@ -4,6 +4,7 @@
     document.json       open piece, history, takes, renders, reference, settings
     pieces/N.json       one piece each: edits, pedal, style, human performance, pins (studio.project.pieces)
     scores/N.json, performances/N.json, prompts/N.flac, renders/N.flac    each once (studio.project.music)
+    documents/N.json    the MusicXML files that the scores were read from, zlib and base64
 
 Saving a project that was just opened gives the same bytes.
 """

@@ -4,9 +4,12 @@ many pieces, takes and renders use it.
 
 from __future__ import annotations
 
+import base64
+import binascii
+import hashlib
 import io
 from collections.abc import Collection, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -39,6 +42,7 @@ from studio.state.session import Grid
 MAX_NOTES = 40_000  # of a performance: those of the score and those that the visitor added
 MOST_SEC = 200_000.0  # the slowest style of the longest score
 MAX_PEDAL = 400_000
+MAX_DOCUMENT = 4_000_000  # base64 characters of a compressed MusicXML file; a larger one is not kept
 _INT16 = 32_767
 _PERFORMANCE: Limits = {
     "onset_sec": (-60, MOST_SEC, np.float64),
@@ -56,8 +60,21 @@ class MemberWriter:
         self._names: dict[str, str] = {}
 
     def score(self, score: Score) -> str:
-        """Store a score; return its member name."""
-        return self._put("scores", score.digest, lambda: written(score_table(score)), "json")
+        """Store a score, its MusicXML document as a member of its own; return its member name."""
+        document = self._document(score.document)
+        return self._put(
+            "scores",
+            score.digest + document,
+            lambda: written(score_table(score) | ({"document": document} if document else {})),
+            "json",
+        )
+
+    def _document(self, document: bytes) -> str:
+        """Store a compressed MusicXML file, shared by the scores that were edited from it; "" for none."""
+        coded = base64.b64encode(document).decode("ascii")
+        if not 0 < len(coded) <= MAX_DOCUMENT:
+            return ""
+        return self._put("documents", hashlib.sha256(document).hexdigest(), lambda: written(coded), "json")
 
     def performance(self, performance: Performance) -> str:
         """Store a performance; return its member name."""
@@ -100,7 +117,13 @@ class MemberReader:
 
     def score(self, name: object) -> Score:
         """A score by its member's name."""
-        return self._once(name, "scores", lambda data: read_score(parse(data)))
+        return self._once(name, "scores", lambda data: self._with_document(parse(data)))
+
+    def _with_document(self, table: object) -> Score:
+        """The score of a table with its document; older projects have none."""
+        score = read_score(table)
+        name = keyed(table).get("document", "")
+        return replace(score, document=self._once(name, "documents", read_document)) if name else score
 
     def performance(self, name: object) -> Performance:
         """A performance by its member's name."""
@@ -109,6 +132,14 @@ class MemberReader:
     def prompt_samples(self, name: object) -> NDArray[np.int16]:
         """A prompt's sound, (num_samples,) int16, by its member's name."""
         return self._once(name, "prompts", lambda data: read_flac(data, LONGEST_SEC + 0.01))
+
+
+def read_document(data: bytes) -> bytes:
+    """A compressed MusicXML file from its member; its contents are checked when it is saved. Raises Damaged."""
+    try:
+        return base64.b64decode(text(parse(data), "document", MAX_DOCUMENT), validate=True)
+    except binascii.Error as error:
+        raise Damaged("it is not base64") from error
 
 
 # ---- scores and performances ----

@@ -110,7 +110,7 @@ def same(a: object, b: object, name: str = "") -> None:
         return  # the votes of a visit stand once, with the piece on the stand
     if hasattr(a, "__dataclass_fields__"):
         for f in fields(a):  # type: ignore[arg-type]
-            if f.name not in ("rev", "docs", "family", "document"):  # renumbered, or not stored in a project
+            if f.name not in ("rev", "docs", "family"):  # renumbered
                 same(getattr(a, f.name), getattr(b, f.name), f"{name}.{f.name}")
     elif isinstance(a, np.ndarray):
         assert isinstance(b, np.ndarray)

@@ -7,7 +7,6 @@ marks were changed is not patched, but rewritten as a whole.
 
 from __future__ import annotations
 
-import contextlib
 import zlib
 from collections import Counter, defaultdict
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from engine.music.io.write_musicxml import write_musicxml
 from engine.music.io.written import Page, score_of
 from engine.music.io.xml_scan import scan_xml
 from engine.music.score_bytes import score_from_bytes
-from engine.music.types import Score
+from engine.music.types import BadInput, Score
 
 _GRID = 10_080  # times are compared in these parts of a quarter
 
@@ -44,16 +43,12 @@ def saved(score: Score) -> bytes:
 
 
 def saved_bytes(data: bytes) -> bytes:
-    """`saved` for a score as bytes with an untrusted document. Raises BadInput."""
-    score = score_from_bytes(data)
-    if score.document:
-        with contextlib.suppress(CannotPatch):  # `saved` handles it
-            scan_xml(document_of(score))
-    return saved(score)
+    """`saved` for a score as bytes."""
+    return saved(score_from_bytes(data))
 
 
 def document_of(score: Score) -> bytes:
-    """The source file of the score. Raises CannotPatch if it is damaged or too large."""
+    """The source file of the score, scanned as an untrusted file. Raises CannotPatch if it is damaged or too large."""
     unpack = zlib.decompressobj()
     try:
         data = unpack.decompress(score.document, SCORE_BYTES)
@@ -61,6 +56,11 @@ def document_of(score: Score) -> bytes:
         raise CannotPatch("the kept document is damaged") from error
     if not unpack.eof:
         raise CannotPatch("the kept document is too large")
+    try:
+        if scan_xml(data) != "musicxml":
+            raise CannotPatch("the kept document is no MusicXML")
+    except BadInput as error:
+        raise CannotPatch("the kept document is refused") from error
     return data
 
 

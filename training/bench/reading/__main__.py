@@ -14,10 +14,8 @@ import argparse
 import hashlib
 import json
 import re
-import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,6 +27,7 @@ from training.bench.reading.mido_facts import mido_facts
 from training.bench.reading.music21_facts import music21_bar_facts, music21_facts
 from training.bench.reading.table import Row, table
 from training.bench.reading.verovio_facts import verovio_facts
+from training.bench.timing import at_most
 
 KINDS = {
     ".xml": "MusicXML", ".musicxml": "MusicXML", ".mxl": "MusicXML", ".mei": "MEI", ".krn": "kern",
@@ -129,7 +128,7 @@ def _other(path: Path, kept: Path, read: Callable[[Path], Facts]) -> Facts | str
     if not kept.exists():
         kept.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with _at_most(SECONDS):
+            with at_most(SECONDS):
                 text = read(path).as_json()
         except Exception as error:  # whatever the other reader raises
             text = json.dumps({"error": f"{type(error).__name__}: {error}"[:200]})
@@ -158,22 +157,6 @@ def _row(path: Path, ours: Facts | str, other: Facts | str) -> Row:
         found = Comparison({"notes": f"refused: {ours}"}, ("notes",), told=not crash) if other.notes else None
         return Row(kind, path, found, refused=ours)
     return Row(kind, path, compare(ours, other))
-
-
-@contextmanager
-def _at_most(seconds: float) -> Iterator[None]:
-    """Context that raises TimeoutError after `seconds` of processor time."""
-
-    def end(*_: object) -> None:
-        raise TimeoutError(f"no answer within {seconds:g} s")
-
-    before = signal.signal(signal.SIGPROF, end)
-    signal.setitimer(signal.ITIMER_PROF, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.signal(signal.SIGPROF, before)
 
 
 if __name__ == "__main__":
