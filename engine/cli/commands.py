@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 SCORE_SUFFIXES = (".musicxml", ".xml", ".mxl", ".krn", ".mei", ".abc", ".mid", ".midi")
 PAGES = {".mei": "mei", ".svg": "svg", ".html": "html", ".htm": "html"}  # further output formats of `convert`
 FORMAT_OF_SUFFIX = {".mid": "midi", ".midi": "midi", ".musicxml": "musicxml", ".xml": "musicxml"}
-LOOSE_VELOCITY = 64  # of a converted note without a dynamic mark
 
 
 class CommandProgress(Protocol):
@@ -87,7 +86,8 @@ def wanted_style(
     if arguments.style_from is not None:
         base = engine.style_from(score, open_performance_file(arguments.style_from))
     z = parse_z(arguments.z) if arguments.z is not None else ()
-    plain = arguments.no_ornaments or arguments.format == "locked"  # the locked form has one note for each written note
+    note_for_note = arguments.format in ("locked", "played")
+    plain = arguments.no_ornaments or note_for_note
     return engine.style(z, base, strength, arguments.seed, arguments.freedom, not plain)
 
 
@@ -183,8 +183,7 @@ def curves(arguments: argparse.Namespace, progress: CommandProgress) -> dict[str
 
 
 def convert(arguments: argparse.Namespace, progress: CommandProgress) -> dict[str, Any]:
-    from engine.music.expression import deadpan
-    from engine.music.io.midi import write_midi_locked
+    from engine.music.io.midi import write_midi_as_written
     from engine.untrusted.saving import save_musicxml
 
     kind = (FORMAT_OF_SUFFIX | PAGES).get(arguments.output.suffix.lower())
@@ -204,9 +203,7 @@ def convert(arguments: argparse.Namespace, progress: CommandProgress) -> dict[st
     elif kind == "musicxml":
         files = {arguments.output: save_musicxml(score)}
     else:
-        written = score.marks["written_velocity"]
-        velocity = np.where(written > 0, written, LOOSE_VELOCITY)
-        files = {arguments.output: write_midi_locked(score, replace(deadpan(score), velocity=velocity))}
+        files = {arguments.output: write_midi_as_written(score)}
     for path, data in files.items():
         check_output(path, [arguments.input])
         write_output(path, data)

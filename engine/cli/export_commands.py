@@ -18,8 +18,9 @@ from engine.files import (
 from engine.music.remarks import to_json
 from engine.music.types import Alignment, BadInput, Performance, Score
 
-KINDS = ("notes", "beats", "match", "sv-beats", "sv-tempo", "sv-notes", "labels", "all")
-_OF_ENDING = {".match": "match", ".txt": "labels", ".zip": "all"}
+PLAYED = "musicxml"  # MusicXML as played
+KINDS = ("notes", "beats", "match", "sv-beats", "sv-tempo", "sv-notes", "labels", PLAYED, "all")
+_OF_ENDING = {".match": "match", ".txt": "labels", ".zip": "all", ".musicxml": PLAYED, ".xml": PLAYED}
 
 
 def add_commands(add: Any) -> None:
@@ -31,7 +32,8 @@ def add_commands(add: Any) -> None:
     p.add_argument(
         "--as", dest="kind", choices=KINDS, metavar="KIND",
         help="notes, beats: CSV; match; sv-beats, sv-tempo, sv-notes: Sonic Visualiser layers (.svl); labels: "
-        "Audacity; all: a zip of them; by default from OUT's ending (.match, .txt, .zip)",
+        "Audacity; musicxml: the score as played; all: a zip of the others; by default from OUT's ending (.match, "
+        ".txt, .musicxml, .zip)",
     )  # fmt: skip
 
 
@@ -46,9 +48,13 @@ def export(arguments: argparse.Namespace, progress: CommandProgress) -> dict[str
     check_output(out, [p for p in (arguments.performance, arguments.score) if p])
     score, performance, alignment = _opened(arguments, progress)
     from engine.measures.exports import EXPORTS, export_all
+    from engine.music.document.as_played import note_for_note
+    from engine.untrusted.saving import save_as_played
 
     progress.stage("Writing")
-    if kind == "all":
+    if kind == PLAYED:
+        data = save_as_played(score, note_for_note(score, performance, alignment))
+    elif kind == "all":
         data = export_all(score, performance, alignment, out.stem)
     else:
         data = EXPORTS[kind].make(score, performance, alignment)

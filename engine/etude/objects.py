@@ -46,19 +46,31 @@ class Score(types.Score):
 
     @classmethod
     def open(cls, path: str | Path) -> Score:
-        """Read MusicXML, .mxl, MIDI, Humdrum kern, MEI, or the score of a match file. Raises BadInput."""
+        """Read MusicXML, .mxl, MIDI, Humdrum kern, MEI, ABC, or the score of a match file. Raises BadInput."""
         path = Path(path)
         return cls.of(open_match_file(path)[0] if path.suffix.lower() == ".match" else open_score_file(path))
 
     def save(self, path: str | Path) -> Path:
-        """Write MusicXML, or deadpan MIDI, by the file's ending. Raises BadInput."""
-        from engine.music.expression import deadpan
-        from engine.music.io.midi import write_midi_locked
-        from engine.music.io.write_musicxml import write_musicxml
+        """Write MusicXML, MEI, MIDI as written or a page to print (.html), by the file's ending. Raises BadInput.
 
-        midi = lambda: write_midi_locked(self, deadpan(self))  # noqa: E731
-        xml = lambda: write_musicxml(self)  # noqa: E731
-        return _save(path, {".musicxml": xml, ".xml": xml, ".mid": midi, ".midi": midi})
+        A score that was read from MusicXML is saved into that document: only bars with changed notes differ.
+        """
+        from engine.music.document.pages import print_page
+        from engine.music.io.midi import write_midi_as_written
+        from engine.untrusted.saving import save_mei, save_musicxml, save_svg
+
+        midi = lambda: write_midi_as_written(self)  # noqa: E731
+        xml = lambda: save_musicxml(self)  # noqa: E731
+        page = lambda: print_page(self, save_svg(self))  # noqa: E731
+        return _save(path, {
+            ".musicxml": xml, ".xml": xml, ".mei": lambda: save_mei(self), ".mid": midi, ".midi": midi, ".html": page,
+        })  # fmt: skip
+
+    def to_svg(self) -> list[str]:
+        """The engraved A4 pages as SVG, without external resources. Raises BadInput if engraving fails."""
+        from engine.untrusted.saving import save_svg
+
+        return save_svg(self)
 
     @property
     def key(self) -> str:
@@ -145,7 +157,10 @@ class Performance(types.Performance):
         return midi
 
     def save(self, path: str | Path) -> Path:
-        """Write MIDI as played, or a match file if the score is known. Raises BadInput."""
+        """Write MIDI as played; if the score is known, also a match file or MusicXML as played. Raises BadInput.
+
+        MusicXML as played has `<sound tempo>` at every beat, the velocity, attack and release of each note, and pedal.
+        """
         from engine.music.io.midi import write_midi
 
         def match() -> bytes:
@@ -154,8 +169,15 @@ class Performance(types.Performance):
             score, alignment = self.pair()
             return write_match(score, self, alignment)
 
+        def played() -> bytes:
+            from engine.music.document.as_played import note_for_note
+            from engine.untrusted.saving import save_as_played
+
+            score, alignment = self.pair()
+            return save_as_played(score, note_for_note(score, self, alignment))
+
         midi = lambda: write_midi(self)  # noqa: E731
-        return _save(path, {".mid": midi, ".midi": midi, ".match": match})
+        return _save(path, {".mid": midi, ".midi": midi, ".match": match, ".musicxml": played, ".xml": played})
 
     def pair(self) -> tuple[types.Score, types.Alignment]:
         """Its score and alignment. Raises BadInput if the score is unknown."""

@@ -22,7 +22,7 @@ from studio.service.shared_engine import SharedEngine
 WORK = (
     writing.compose, writing.compose_passage, writing.continue_piece, writing.infill, writing.edit_section,
     playing.perform, playing.preview, playing.render,
-    listening.metrics, listening.transcribe, listening.export,
+    listening.metrics, listening.transcribe, listening.export, listening.convert,
 )  # fmt: skip
 LISTINGS = (listings.list_styles, listings.list_prompts, listings.list_conditions)
 AT_ONCE = 4  # concurrent calls; the shared engine admits one performance, one composition and one render at a time

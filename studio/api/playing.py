@@ -30,26 +30,28 @@ from studio.service.shared_engine import SharedEngine
 
 def perform(
     shared: SharedEngine, score: Upload | str, style: str = "Default", sliders: list[float] | None = None,
-    strength: float = 1.0, seed: int = 0, like: Upload | str | None = None, form: Literal["midi", "locked"] = "midi",
-    voice: bool = False,
+    strength: float = 1.0, seed: int = 0, like: Upload | str | None = None,
+    form: Literal["midi", "locked", "played"] = "midi", voice: bool = False,
 ) -> tuple[Answer, dict]:  # fmt: skip
-    """Perform a score like a pianist. Returns the performance (MIDI) and its settings.
+    """Perform a score like a pianist. Returns the performance (MIDI, or MusicXML as played) and its settings.
 
     Args:
-        score: MusicXML, .mxl, MIDI, kern or MEI; an uploaded file, or a data: URI with base64
+        score: MusicXML, .mxl, MIDI, kern, MEI or ABC; an uploaded file, or a data: URI with base64
         style: a name from list_styles
         sliders: up to nine numbers from -3 to 3 in the order of list_styles; 0 keeps the style's value
         strength: amount of expression, from 0 (as written) to 1.5 (exaggerated); 1 is the pianist's
         seed: the same seed and settings give the same notes
         like: a MIDI performance of the same score to take the style from; style is ignored then
-        form: midi (times in milliseconds), or locked (aligned with the score's bars, one tempo per beat)
+        form: midi (times in milliseconds), locked (aligned with the score's bars, one tempo per beat), or played
+            (MusicXML with the tempo, dynamics, attack, release and pedal of the performance)
         voice: whether a song's voice is played; if not, a remark names the part that is left out
     """
     from engine.music.io.midi import write_midi, write_midi_locked
+    from engine.untrusted.saving import save_as_played
 
     moved = _sliders(shared, sliders)
     much, number = as_number(strength, "The strength", 0, 1.5), as_whole(seed, "The seed", 0, MAX_SEED)
-    kind = as_text(form, "form", ("midi", "locked"))
+    kind = as_text(form, "form", ("midi", "locked", "played"))
     opened, step = as_score(score, as_yes_or_no(voice, "voice")), time_limit()
     base = None
     if like not in (None, ""):
@@ -57,14 +59,17 @@ def perform(
         base = shared.style_from(opened, human, shared.align(opened, human, step))
     chosen = style_of(shared, style, moved, much, number, base)
     played = shared.perform(PerformRequest(opened, chosen), step)
-    data = write_midi(played) if kind == "midi" else write_midi_locked(opened, played)
+    if kind == "played":
+        data = save_as_played(opened, played, lambda: step(0.0))
+    else:
+        data = write_midi(played) if kind == "midi" else write_midi_locked(opened, played)
     about = {
         "notes": len(played), "duration_sec": round(played.end_sec, 3), "seed": number,
         "style": "borrowed" if base is not None else style, "z": [round(v, 6) for v in chosen.z],
         "strength": much, "form": kind, "weights": {"pianist": weights("pianist")},
         "remarks": to_json(opened.remarks),
     }  # fmt: skip
-    return given(f"performance-{number}.mid", data), about
+    return given(f"performance-{number}.{'musicxml' if kind == 'played' else 'mid'}", data), about
 
 
 def preview(

@@ -145,7 +145,7 @@ def continue_piece(
     """Continue a score after its last note. Returns score (MusicXML), performance (MIDI) and settings.
 
     Args:
-        score: MusicXML, .mxl, MIDI, kern or MEI; an uploaded file, or a data: URI with base64
+        score: MusicXML, .mxl, MIDI, kern, MEI or ABC; an uploaded file, or a data: URI with base64
         notes: approximate number of notes to add, 8 to 2048; ignored if bars is given
         bars: exact number of bars to add, 1 to 128; 0 uses notes
         seed: the same seed and settings give the same notes
@@ -165,7 +165,7 @@ def infill(
     """Rewrite some bars of a score. Returns score (MusicXML), performance (MIDI) and settings.
 
     Args:
-        score: MusicXML, .mxl, MIDI, kern or MEI; an uploaded file, or a data: URI with base64
+        score: MusicXML, .mxl, MIDI, kern, MEI or ABC; an uploaded file, or a data: URI with base64
         first_bar: first bar to rewrite, by its printed number
         last_bar: last bar to rewrite, by its printed number
         staff: both, or only the upper or the lower one
@@ -192,7 +192,7 @@ def edit_section(
     """Change one section of a score with a form. Returns score (MusicXML), performance (MIDI) and settings.
 
     Args:
-        score: MusicXML, .mxl, MIDI, kern or MEI; an uploaded file, or a data: URI with base64
+        score: MusicXML, .mxl, MIDI, kern, MEI or ABC; an uploaded file, or a data: URI with base64
         form: the sections of the score, such as "A8 A'8 B8 A8"; each bar belongs to one
         section: number of the section, from 1
         action: recompose for new music, vary for a new ending and then a new staff, move for another place

@@ -24,7 +24,7 @@ _SONG = ROOT / "tests" / "data" / "reading" / "v1-voice-and-piano.musicxml"
 SONG = "data:application/xml;base64," + base64.b64encode(_SONG.read_bytes()).decode()
 NAMES = (
     "compose", "compose_passage", "continue_piece", "infill", "edit_section", "perform", "preview", "render", "metrics",
-    "transcribe", "export", "list_styles", "list_prompts", "list_conditions",
+    "transcribe", "export", "convert", "list_styles", "list_prompts", "list_conditions",
 )  # fmt: skip
 
 
@@ -153,6 +153,22 @@ def test_a_performance_is_exported(client: Client, piece: Path, tmp_path: Path) 
     assert about["matched"] == len(little_piece())
     with pytest.raises(AppError, match="does not contain its score"):
         client.predict(performance=handle_file(played), kind="beats", api_name="/export")
+
+
+def test_a_score_is_converted_and_written_as_played(client: Client, piece: Path) -> None:
+    same, about = client.predict(score=handle_file(piece), api_name="/convert")
+    assert Path(same).read_bytes() == piece.read_bytes()
+    assert about["notes"] == len(little_piece())
+    for form, begins in (("mei", b"<?xml"), ("svg", b"PK"), ("html", b"<!DOCTYPE html>"), ("midi", b"MThd")):
+        made, _ = client.predict(score=handle_file(piece), form=form, api_name="/convert")
+        assert Path(made).read_bytes().startswith(begins)
+    tune = "data:text/plain;base64," + base64.b64encode(b"X:1\nK:D\nDFAd|\n").decode()
+    assert client.predict(score=tune, form="mei", api_name="/convert")[1]["notes"] == 4
+    played, about = client.predict(score=handle_file(piece), form="played", api_name="/perform")
+    assert open_score(Path(played).read_bytes(), "played.musicxml").pitch.tolist() == little_piece().pitch.tolist()
+    assert Path(played).read_text().count("<sound tempo=") > 2
+    with pytest.raises(AppError, match='form is "pdf"; the choices are musicxml, mei, svg, html, midi'):
+        client.predict(score=handle_file(piece), form="pdf", api_name="/convert")
 
 
 def test_lists(client: Client) -> None:

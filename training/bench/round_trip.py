@@ -2,8 +2,8 @@
 
 Opens every MusicXML file below the folders and saves it four times: unchanged; with a note of the middle raised by a
 semitone; with that note removed; with a note added to its bar. A repeated bar is edited in every pass. Counts the files
-that are identical to the byte, those in which only the bars of the edited note differ, and those that are rewritten as
-a whole, with the reason.
+that are identical to the byte, those in which only the bars of the edited note differ (of two parts in unison either
+may change), and those that are rewritten as a whole, with the reason.
 """
 
 from __future__ import annotations
@@ -173,7 +173,9 @@ def _result(document: bytes, new: Score, places: set[tuple[int, int]]) -> str:
     if made == document:
         return "kept" if not places else "elsewhere"
     changed = changed_bars(document, made)
-    return "kept" if changed is not None and changed <= places else "elsewhere"
+    if changed is None or len(changed) > len(places):
+        return "elsewhere"
+    return "kept" if {bar for _, bar in changed} <= {bar for _, bar in places} else "elsewhere"
 
 
 def changed_bars(one: bytes, two: bytes) -> set[tuple[int, int]] | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from engine.music.document.patch import saved
 from engine.music.document.unfold import unfold
-from engine.music.expression import beat_times
+from engine.music.expression import beat_times, decode_expression, encode_expression, in_written_order
 from engine.music.io.musicxml_page import number, page_of
 from engine.music.io.written import Page, score_of
-from engine.music.types import BadInput, Performance, Score
+from engine.music.types import Alignment, BadInput, Performance, Score
 
 FORTE = 90  # velocity of 100 per cent
 _FINEST = 480  # divisions of a quarter at least
@@ -85,6 +85,25 @@ def musicxml_as_played(score: Score, performance: Performance) -> bytes:
     _write_events(root, page, _events(page, score, clock, performance))
     tree = root.getroottree()
     return etree.tostring(tree, xml_declaration=True, encoding=tree.docinfo.encoding or "UTF-8")
+
+
+def note_for_note(score: Score, performance: Performance, alignment: Alignment) -> Performance:
+    """An aligned performance as one note for each note of the score, at its own times.
+
+    Notes of the score that are not played get the tempo and touch of their neighbours; other played notes are omitted.
+    Raises BadInput if fewer than two onsets are matched.
+    """
+    try:
+        whole = in_written_order(score, decode_expression(score, encode_expression(score, performance, alignment)))
+    except ValueError as error:
+        raise BadInput("Too little of the score is found in this performance; open a performance of it.") from error
+    rows, played = alignment.score_index, alignment.performance_index
+    shift = float(np.median(performance.onset_sec[played] - whole.onset_sec[rows]))
+    columns = {"onset_sec": whole.onset_sec + shift, "duration_sec": whole.duration_sec, "velocity": whole.velocity}
+    columns = {name: np.array(values) for name, values in columns.items()}
+    for name, values in columns.items():
+        values[rows] = getattr(performance, name)[played]
+    return replace(whole, **columns, pedal_sec=performance.pedal_sec, pedal_value=performance.pedal_value)
 
 
 def _document(score: Score) -> tuple[Any, Page, list[int]]:

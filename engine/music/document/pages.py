@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import html
+import io
 import json
+import zipfile
 from typing import Any
 
 from engine.music.document.patch import saved
@@ -56,3 +58,12 @@ def print_page(score: Score, pages: list[str]) -> bytes:
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
         f"<style>{_STYLE}</style></head><body><h1>{title}</h1><h2>{composer}</h2>{''.join(pages)}</body></html>"
     ).encode()
+
+
+def zipped_pages(pages: list[str]) -> bytes:
+    """Engraved pages as a zip file of page-1.svg, page-2.svg ..."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for k, page in enumerate(pages, 1):
+            archive.writestr(f"page-{k}.svg", page)
+    return out.getvalue()

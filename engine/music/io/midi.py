@@ -22,6 +22,7 @@ _PERFORMED_GRID = 12  # divisions of a quarter for rounding a live recording rea
 _MIN_QUARTER = 1 / 32  # minimum length of a written note
 _GUESSED = Remark(1, "notes", "from here on this is a live recording, so its bars and note values are a guess")
 _TICKS_PER_SECOND = 1000  # of write_midi
+_LOOSE_VELOCITY = 64  # of a note without a dynamic mark
 _LOCKED_TICKS = 480  # per quarter, of write_midi_locked
 _NAMELESS = (
     "piano",
@@ -167,6 +168,14 @@ def write_midi(performance: Performance) -> bytes:
     return _dump(
         performance, _TICKS_PER_SECOND // 2, onset, end, pedal, np.array([0]), np.array([500_000]), [], [], tracks
     )
+
+
+def write_midi_as_written(score: Score) -> bytes:
+    """A score as `write_midi_locked`, performed exactly as written; notes without a dynamic mark have velocity 64."""
+    from engine.music.expression import deadpan
+
+    written = score.marks["written_velocity"]
+    return write_midi_locked(score, replace(deadpan(score), velocity=np.where(written > 0, written, _LOOSE_VELOCITY)))
 
 
 def write_midi_locked(score: Score, performance: Performance) -> bytes:

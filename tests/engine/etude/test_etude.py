@@ -76,6 +76,17 @@ def test_a_performance_is_saved_and_opened(performance: etude.Performance, tmp_p
     assert len(path.read_text().splitlines()) == len(beats)
 
 
+def test_notation_of_a_score_and_of_a_performance(
+    score: etude.Score, performance: etude.Performance, tmp_path: Path
+) -> None:
+    assert b"<mei" in score.save(tmp_path / "piece.mei").read_bytes()
+    assert score.to_svg()[0].startswith("<svg")
+    played = performance.save(tmp_path / "played.musicxml").read_bytes()
+    assert played.count(b"attack=") == (~score.grace).sum()
+    original = Path("tests/data/bach_prelude_868.musicxml").resolve()
+    assert etude.Score.open(original).save(tmp_path / "same.musicxml").read_bytes() == original.read_bytes()
+
+
 def test_pandas(score: etude.Score, performance: etude.Performance) -> None:
     notes = score.to_pandas()
     assert notes.pitch.tolist() == score.pitch.tolist()

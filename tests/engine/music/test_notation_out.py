@@ -11,10 +11,10 @@ from lxml import etree
 
 from engine.cli.etude import main
 from engine.files import open_score_file
-from engine.music.document.as_played import musicxml_as_played
+from engine.music.document.as_played import musicxml_as_played, note_for_note
 from engine.music.expression import deadpan
 from engine.music.io.read_musicxml import read_mei, read_musicxml
-from engine.music.types import BadInput, Performance, Score
+from engine.music.types import Alignment, BadInput, Performance, Score
 
 DATA = Path(__file__).parents[2] / "data"
 TUNE = b"X:1\nT:Tune\nC:Trad.\nM:6/8\nL:1/8\nQ:3/8=100\nK:D\n|:DFA dAF|GBd g2f|e3 c2A|d6:|\n\nX:2\nT:Other\nK:C\nC|\n"
@@ -93,6 +93,22 @@ def test_a_notation_program_reads_the_performance_back() -> None:
     again = read_musicxml(document)
     assert (again.pitch == score.pitch).all()
     assert np.allclose(again.onset_quarter, score.onset_quarter)
+
+
+def test_a_human_performance_becomes_one_note_for_each_written_note() -> None:
+    score = open_score_file(DATA / "bach_prelude_868.musicxml")
+    performance = lively(score)
+    played = np.delete(np.arange(len(score)), [5, 40])  # two notes are left out, and one is added in front
+    human = replace(performance, **{
+        k: np.concatenate([getattr(performance, k)[:1], getattr(performance, k)[played]])
+        for k in ("onset_sec", "duration_sec", "pitch", "velocity")
+    })  # fmt: skip
+    made = note_for_note(score, human, Alignment(played, np.arange(1, len(played) + 1)))
+    assert len(made) == len(score)
+    assert (made.onset_sec[played] == performance.onset_sec[played]).all()
+    assert (made.velocity[played] == performance.velocity[played]).all()
+    assert np.abs(made.onset_sec[[5, 40]] - performance.onset_sec[[5, 40]]).max() < 0.2
+    assert musicxml_as_played(score, made).count(b"attack=") > 0.9 * len(score)
 
 
 def test_repeats_are_written_out_so_that_each_playing_has_its_own_times() -> None:
