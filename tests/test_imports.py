@@ -89,6 +89,7 @@ LAYERS = {
 EVERYWHERE = ("engine.limits", "engine.progress", "engine.cache")  # any module may read these
 MODULE_ROWS = {
     "studio.shell.help": "studio.shell.layout",
+    "studio.shell.export_menu": "studio.shell.layout",
     "studio.shell.welcome": "studio.shell.layout",
     "studio.shell.open_events": "studio.panels",  # the panel of projects opens files in the same way
 }

@@ -1,4 +1,4 @@
-"""Saving a score as MusicXML, MEI or SVG in a child process, because the patched document is untrusted."""
+"""Saving a score as MusicXML, MEI, SVG or PDF in a child process, because the patched document is untrusted."""
 
 from __future__ import annotations
 
@@ -42,3 +42,8 @@ def save_svg(score: Score, check: Callable[[], None] | None = None) -> list[str]
     """A score as engraved A4 pages in SVG without external resources. Raises BadInput if engraving fails."""
     pages = json.loads(call_apart("engine.music.document.pages:svg", score_to_bytes(score), ENGRAVING, check))
     return [clean_svg(page) for page in pages]
+
+
+def save_pdf(score: Score, check: Callable[[], None] | None = None) -> bytes:
+    """A score as a PDF file of A4 pages with title and composer. Raises BadInput if engraving fails."""
+    return call_apart("engine.music.document.pdf:pdf", score_to_bytes(score), ENGRAVING, check)

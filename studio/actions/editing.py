@@ -273,12 +273,12 @@ def export(
 ) -> tuple[str, bytes]:
     """An exported file: its name and its bytes.
 
-    kind  midi, locked, musicxml, wav, flac, one of `engine.measures.exports.EXPORTS`, or its ALL
+    kind  midi, locked, musicxml, played, pdf, wav, flac, one of `engine.measures.exports.EXPORTS`, or its ALL
     """
     from engine.measures.exports import ALL, EXPORTS, export_all
     from engine.music.edition import edited
     from engine.music.io.midi import write_midi, write_midi_locked
-    from engine.untrusted.saving import save_musicxml
+    from engine.untrusted.saving import save_as_played, save_musicxml, save_pdf
 
     if session.score is None or session.rendered is None:
         raise BadInput(NOTHING_OPEN)
@@ -289,6 +289,11 @@ def export(
         return f"{name}-score-locked.mid", write_midi_locked(*locked_pair(session))
     if kind == "musicxml":
         return f"{name}.musicxml", save_musicxml(edited(*written_pair(session)))
+    if kind == "played":
+        return f"{name}-as-played.musicxml", save_as_played(*locked_pair(session), lambda: step(0.0))
+    if kind == "pdf":
+        page = replace(edited(*written_pair(session)), title=session.title)
+        return f"{name}.pdf", save_pdf(page, lambda: step(0.0))
     if kind in EXPORTS or kind == ALL:
         played = session.score, session.performance, session.alignment
         if kind == ALL:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import gradio as gr
 
 from engine.limits import MAX_SEED, VISIT_SEC
-from engine.measures.exports import ALL, EXPORTS
 from engine.models.pianist.style import character
 from engine.music.types import DEFAULT_FREEDOM
 from studio.actions.document import Document
@@ -17,6 +16,7 @@ from studio.panels.compose.layout import ComposePanel, build_compose
 from studio.panels.models.layout import ModelsPanel, build_models
 from studio.panels.render.layout import RenderPanel, build_render
 from studio.service.shared_engine import SharedEngine
+from studio.shell.export_menu import build_export, build_opener
 from studio.shell.help import Help, build_help
 from studio.shell.welcome import Welcome, build_welcome
 from studio.state.examples import EMPTY, EXAMPLES, FIRST
@@ -37,7 +37,6 @@ LENSES = {
     "sound": "Sound",
     "versions": "Versions",
     "corpus": "Corpus",
-    "data": "Data",
     "help": "Help",
 }  # tabs of the dock under the roll, in order
 
@@ -126,7 +125,8 @@ def build(shared: SharedEngine) -> Page:
             size="md",
             min_width=90,
         )
-        save_project = gr.Button("Save project", elem_id="save-project", size="md", min_width=120)
+        opener = build_opener()
+    export = build_export(opener)
     welcome = build_welcome()
     with gr.Row(elem_id="work"):
         with gr.Column(scale=4, min_width=560, elem_id="stage"):
@@ -136,30 +136,30 @@ def build(shared: SharedEngine) -> Page:
                 score = ScoreView(elem_id="score")
             roll = PianoRoll(elem_id="roll")
             dock = _dock()
-            piano, downloads = _take_away(shared)
+            piano = _take_away(shared)
         with gr.Column(scale=1, min_width=330, elem_id="panel"), gr.Tabs(elem_id="desk", selected="perform") as tabs:
             with gr.Tab("Compose", id="compose", elem_id="compose-tab", render_children=True):
                 compose = build_compose(shared)
                 models = build_models(shared)
             with gr.Tab("Perform", id="perform", elem_id="perform-tab"):
                 style = _style(shared)
-                strengths, human, discard = _strength(), _human(), _edits()
+                strengths, human, (discard, with_voice) = _strength(), _human(), _edits()
             with gr.Tab("Render", id="render", elem_id="render-tab", render_children=True):
                 render = build_render(shared)
             with gr.Tab("Compare", id="compare", elem_id="compare-tab", render_children=True) as compare_tab:
                 compare_panel = build_compare(shared)
     return Page(
-        document=document, example=example, open_file=open_file, save_project=save_project,
+        document=document, example=example, open_file=open_file, save_project=export.save_project,
         welcome=welcome, tabs=tabs,
         form=form, roll=roll, strengths=strengths,
-        piano=piano, downloads=downloads | dock.pop("data"), discard=discard, compose=compose, models=models,
+        piano=piano, downloads=export.downloads, discard=discard, with_voice=with_voice, compose=compose, models=models,
         render=render, takes=takes, score=score,
         compare_tab=compare_tab, compare_panel=compare_panel, **dock, **style, **human,
     )  # fmt: skip
 
 
 def _dock() -> dict:
-    """What stands under the roll, one at a time: the curves, renders, compared performances, corpus, data, help."""
+    """What stands under the roll, one at a time: the curves, renders, compared performances, corpus, help."""
     with gr.Tabs(elem_id="dock", selected="curves") as dock:
         tabs = {}
 
@@ -174,18 +174,6 @@ def _dock() -> dict:
         tab("versions")
         with tab("corpus"):
             corpus = gr.HTML(elem_id="corpus")
-        with tab("data"):
-            gr.HTML("<p class='hint'>The open piece and its performance, for other programs.</p>", elem_id="data-word")
-            with gr.Row(elem_id="data-row"):
-                labels = {**{kind: export.label for kind, export in EXPORTS.items()}, ALL: "All of them, zip"}
-                data = {
-                    kind: gr.Button(label, size="sm", min_width=150, elem_id=f"save-{kind}", elem_classes=OF_PIECE)
-                    for kind, label in labels.items()
-                }
-            with_voice = gr.Checkbox(
-                False, label="Play a song's voice too", info="Holds for the next file that you open.",
-                elem_id="with-voice",
-            )  # fmt: skip
         with tab("help"):
             help_box = build_help()
             gr.HTML(_credits(), elem_id="credits")
@@ -195,26 +183,17 @@ def _dock() -> dict:
     compare = build_stage(dock)
     return {
         "dock": dock, "dock_tabs": tabs, "curves": curves, "listen": listen, "compare": compare, "corpus": corpus,
-        "data": data, "with_voice": with_voice, "help_box": help_box,
+        "help_box": help_box,
     }  # fmt: skip
 
 
-def _take_away(shared: SharedEngine) -> tuple[gr.Dropdown, dict[str, gr.Button]]:
+def _take_away(shared: SharedEngine) -> gr.Dropdown:
     with gr.Row(elem_id="take-away", equal_height=True):
         pianos = shared.pianos
-        piano = gr.Dropdown(
+        return gr.Dropdown(
             [(label, name) for name, label in pianos.items()], value=next(iter(pianos), None),
             label="Piano", show_label=False, container=False, filterable=False, elem_id="piano", min_width=220, scale=2,
         )  # fmt: skip
-        gr.HTML("<span class='hint'>Download</span>", elem_id="download-word")
-        downloads = {
-            kind: gr.Button(label, size="sm", min_width=70, elem_id=f"save-{kind}", elem_classes=OF_PIECE, scale=1)
-            for kind, label in (
-                ("midi", "MIDI"), ("locked", "MIDI for notation"), ("musicxml", "MusicXML"),
-                ("wav", "WAV"), ("flac", "FLAC"),
-            )
-        }  # fmt: skip
-    return piano, downloads
 
 
 def _style(shared: SharedEngine) -> dict:
@@ -299,9 +278,14 @@ def _human() -> dict:
     }  # fmt: skip
 
 
-def _edits() -> gr.Button:
+def _edits() -> tuple[gr.Button, gr.Checkbox]:
     with gr.Row():
-        return gr.Button("Discard my edits", size="sm", elem_id="discard")
+        discard = gr.Button("Discard my edits", size="sm", elem_id="discard")
+    with_voice = gr.Checkbox(
+        False, label="Play a song's voice too", info="Holds for the next file that you open.",
+        elem_id="with-voice",
+    )  # fmt: skip
+    return discard, with_voice
 
 
 def _credits() -> str:

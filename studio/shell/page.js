@@ -56,6 +56,36 @@
       }
     }
   }).observe(document.body, { childList: true, subtree: true });
+  // The Export menu: opens under its button, closes with a choice, Escape or a press elsewhere.
+  const menu = () => document.querySelector('#export-menu'), opener = () => document.querySelector('#export');
+  const openMenu = open => {
+    if (open) document.body.dataset.export = 'open'; else delete document.body.dataset.export;
+    opener().setAttribute('aria-expanded', open);
+    if (open) menu().querySelector('button').focus({ focusVisible: true });
+  };
+  const labelled = setInterval(() => {
+    if (!opener()) return;
+    clearInterval(labelled);
+    opener().setAttribute('aria-expanded', false); opener().setAttribute('aria-controls', 'export-menu');
+    menu().setAttribute('role', 'group'); menu().setAttribute('aria-label', 'Export');
+  }, 200);
+  document.addEventListener('click', e => {
+    if (!e.target.closest) return;
+    if (e.target.closest('#export')) return openMenu(!document.body.dataset.export);
+    if (!document.body.dataset.export) return;
+    const chosen = e.target.closest('#export-menu button');
+    if (chosen) opener().focus();
+    if (chosen || !e.target.closest('#export-menu')) openMenu(false);
+  });
+  document.addEventListener('keydown', e => {
+    if (!document.body.dataset.export) return;
+    const entries = [...menu().querySelectorAll('button')].filter(b => b.offsetParent), at = entries.indexOf(document.activeElement);
+    const next = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: -1 }[e.key];
+    if (e.key !== 'Escape' && (next === undefined || at < 0)) return;
+    e.preventDefault(); e.stopPropagation();
+    if (e.key === 'Escape') { openMenu(false); opener().focus(); } else entries.at(next % entries.length).focus();
+  }, true);
+  document.addEventListener('focusin', e => { if (document.body.dataset.export && !e.target.closest('#export-menu, #export')) openMenu(false); });
   // The dock under the roll shows what the panel is about; a widget may ask for its own place in it.
   const dock = name => { const b = document.querySelector(`#dock-${name}-button`); if (b && b.getAttribute('aria-selected') !== 'true') b.click(); };
   document.addEventListener('etude:dock', e => dock(e.detail));

@@ -85,22 +85,29 @@ def test_open_drag_hear_edit_undo_download(visitor: Visitor) -> None:
 def test_every_download(visitor: Visitor) -> None:
     visitor.open(SHORT)
     names = {}
-    for kind in ("midi", "locked", "musicxml", "wav", "flac"):
+    for kind in ("midi", "locked", "musicxml", "played", "pdf", "wav", "flac"):
         names[kind], data = visitor.download(kind)
         assert len(data) > 200, kind
-        if kind in ("wav", "flac"):
+        if kind == "pdf":
+            assert data.startswith(b"%PDF-")
+        elif kind in ("wav", "flac"):
             samples, _ = soundfile.read(io.BytesIO(data))
             assert np.abs(samples).max() > 0.01
         else:
             assert len(open_score(data, names[kind])) == visitor.count()
+    visitor.page.locator("#export").press("Enter")  # by keyboard: opened, an entry chosen with an arrow key, closed
+    visitor.page.keyboard.press("ArrowDown")
+    assert visitor.page.evaluate("document.activeElement.id") == "save-musicxml"
+    visitor.page.keyboard.press("Escape")
+    assert visitor.page.evaluate("document.activeElement.id") == "export"
+    assert visitor.page.locator("#export-menu").is_hidden()
     assert names["midi"] == "Chopin-Prelude-op-28-no-7.mid"
-    assert len(set(names.values())) == 5
+    assert len(set(names.values())) == 7
 
 
 def test_data_for_other_programs_and_a_match_file_opened(visitor: Visitor) -> None:
     visitor.open(SHORT)
     count = visitor.count()
-    visitor.lens("Data")
     made = {kind: visitor.download(kind) for kind in ("notes", "sv-tempo", "match", "all")}
     assert made["notes"][0] == "Chopin-Prelude-op-28-no-7-notes.csv"
     assert len(made["notes"][1].decode("utf-8-sig").splitlines()) == count + 1
@@ -258,7 +265,6 @@ def test_a_file_is_refused_or_opened_with_its_remarks(visitor: Visitor) -> None:
     lines = remarks.locator("li").all_inner_texts()
     assert lines[0] == "Bar 1: this part is left out; the keyboard part is played (part “Voice”)."
     assert lines[1].startswith("To play the voice as well")
-    visitor.lens("Data")
     page.locator("#with-voice input").check()
     doc = visitor.data("doc")
     upload.set_input_files([])

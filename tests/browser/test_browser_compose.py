@@ -115,7 +115,7 @@ def test_continue_hear_a_take_and_cancel(visitor: Visitor) -> None:
     fill(visitor, "continue-bars", 4)
     fill(visitor, "compose-takes", 1)
     write(visitor, "continue")
-    visitor.page.locator("#save-midi").click()
+    visitor.export("midi")
     visitor.page.locator(".toast-body", has_text="The roll shows a take").wait_for()
     visitor.page.locator("#continue").click()
     visitor.page.keyboard.press("Escape")

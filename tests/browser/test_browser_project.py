@@ -30,9 +30,7 @@ def edit(visitor: Visitor) -> None:
 
 
 def save(visitor: Visitor) -> tuple[str, bytes]:
-    with visitor.page.expect_download(timeout=LONG) as waiting:
-        visitor.page.locator("#save-project").click()
-    return waiting.value.suggested_filename, Path(waiting.value.path()).read_bytes()
+    return visitor.download("project")
 
 
 def open_file(visitor: Visitor, name: str, data: bytes) -> None:

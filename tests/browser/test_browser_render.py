@@ -102,10 +102,8 @@ def test_render_switch_blind_save(visitor: Visitor) -> None:
     assert "of 1 right" in visitor.page.locator("#listen .tally").inner_text()
     visitor.page.locator("#listen .blind-open").click()
 
-    with visitor.page.expect_download(timeout=1000 * PATIENCE_SEC) as waiting:
-        visitor.page.locator("#listen .save[data-kind=flac]").click()
-    assert waiting.value.suggested_filename == "Chopin-Prelude-op-28-no-7-render-1.flac"
-    data = Path(waiting.value.path()).read_bytes()
+    name, data = visitor.download("render-flac")
+    assert name == "Chopin-Prelude-op-28-no-7-render-1.flac"
     sound, rate = soundfile.read(io.BytesIO(data))
     assert rate == 48000
     assert sound.ndim == 2, "the reference is stereo, so is the rendering"

@@ -20,7 +20,7 @@ SHIFT = """() => new Promise((done) => {
         .observe({ type: 'layout-shift', buffered: true });
     setTimeout(() => done(sum), 1500);
 })"""
-PARTS = ["#roll canvas.roll", "#curves canvas", "#roll .play", "#save-midi", "#save-flac", "#panel", "#dock", "#open"]
+PARTS = ["#roll canvas.roll", "#curves canvas", "#roll .play", "#export", "#piano", "#panel", "#dock", "#open"]
 
 
 def lens_data(visitor: Visitor) -> dict[str, str]:
@@ -36,7 +36,7 @@ def test_nothing_of_the_page_scrolls(browser: Browser, address: str, size: tuple
         page.get_by_role("tab", name=side, exact=True).click()
         whole = page.evaluate("[document.documentElement.scrollHeight, document.documentElement.scrollWidth]")
         assert whole == [size[1], size[0]], side
-    for lens in ("Sound", "Versions", "Corpus", "Data", "Help", "Curves"):
+    for lens in ("Sound", "Versions", "Corpus", "Help", "Curves"):
         visitor.lens(lens)
         page.wait_for_timeout(100)
         assert page.evaluate(ON_SCREEN, [p for p in PARTS if "curves" not in p]) == [], lens

@@ -148,9 +148,14 @@ class Visitor:
         self.wait(f"d.take !== '{take}'")
         return time.perf_counter() - began
 
+    def export(self, kind: str) -> None:
+        """Choose an entry of the Export menu."""
+        self.page.locator("#export").click()
+        self.page.locator(f"#save-{kind}").click()
+
     def download(self, kind: str) -> tuple[str, bytes]:
         with self.page.expect_download(timeout=1000 * PATIENCE_SEC) as waiting:
-            self.page.locator(f"#save-{kind}").click()
+            self.export(kind)
         return waiting.value.suggested_filename, Path(waiting.value.path()).read_bytes()
 
     def performance(self) -> Performance:

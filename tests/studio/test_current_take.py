@@ -44,7 +44,7 @@ def test_whatever_acts_on_the_piece_waits_while_a_take_is_shown(page: gr.Blocks)
     assert held == {
         "start-phone", "render", "compare-pin", "compare-play", "compare-files", "compare-example", "human-example",
         "human-file", "continue", "infill-bars", "infill-notes", "models-vary", "models-play", "render-bars",
-        "save-midi", "save-locked", "save-musicxml", "save-wav", "save-flac",
+        "save-midi", "save-locked", "save-musicxml", "save-played", "save-pdf", "save-wav", "save-flac",
         *(f"save-{kind}" for kind in (*EXPORTS, ALL)),
     }  # fmt: skip
     for sentence in SHOWN.values():
