@@ -56,6 +56,7 @@ from engine.music.types import (
     AudioClip,
     BadInput,
     Expression,
+    NoteStrength,
     Performance,
     Score,
     Strength,
@@ -214,8 +215,9 @@ class Engine:
         if len(z) != size:
             raise BadInput(f"This style has {len(z)} values, this pianist has {size}; make one with Engine.style.")
         if request.keep is None:
-            x = self._channels(score, z, style, progress=progress)
-            played = with_pedal_marks(score, self._decode(score, x, style))
+            x = self._channels_over_time(request, z, progress)
+            strength = style.strength if request.curve is None else request.curve.strengths(score, style.strength)
+            played = with_pedal_marks(score, self._decode(score, x, strength))
             return with_ornaments(score, played) if style.ornaments else played
         if request.edited_from is not None:
             return self._perform_edit(request.edited_from, request.keep, score, z, style, progress)
@@ -228,7 +230,7 @@ class Engine:
         """Perform the notes that are not `known` (n,) again; all others stay exactly as in `keep`."""
         old = self.expression(score, keep)
         x = self._channels(score, z, style, to_channels(old), known, progress)
-        kept = splice(score, keep, self._decode(score, x, style, steady=False), known)
+        kept = splice(score, keep, self._decode(score, x, style.strength, steady=False), known)
         return replace(kept, pedal_sec=keep.pedal_sec, pedal_value=keep.pedal_value)  # the pedal is unchanged
 
     def _perform_edit(
@@ -252,7 +254,7 @@ class Engine:
         rows = np.flatnonzero(known)
         heard = self.expression(new, carried, Alignment(rows, rows))
         x = self._channels(new, z, style, to_channels(heard), known, progress)
-        fresh = self._decode(new, x, style)
+        fresh = self._decode(new, x, style.strength)
         return splice(new, replace(carried, pitch=new.pitch), fresh, known)
 
     def expression(self, score: Score, performance: Performance, alignment: Alignment | None = None) -> Expression:
@@ -369,11 +371,27 @@ class Engine:
             raise BadInput(f'There is no method "{profile}"; choose {", ".join(self.profiles)}.')
         return self.fitted
 
-    def _decode(self, score: Score, x: NDArray, style: Style, steady: bool = True) -> Performance:
+    def _decode(self, score: Score, x: NDArray, strength: Strength | NoteStrength, steady: bool = True) -> Performance:
         """Decode the model's channels to a performance and enforce the marks of single notes."""
-        expression = apply_strength(with_marks(score, from_channels(x)), style.strength)
+        expression = apply_strength(with_marks(score, from_channels(x)), strength)
         performance = in_written_order(score, decode_expression(score, expression))
         return steady_pedal(performance) if steady else performance
+
+    def _channels_over_time(
+        self, request: PerformRequest, z: NDArray, progress: ProgressCallback | None
+    ) -> NDArray[np.float32]:
+        """Channel values (n, 8) of a score in style z, moved along the request's curve if it has one."""
+        score, style, curve = request.score, request.style, request.curve
+        if curve is None:
+            return self._channels(score, z, style, progress=progress)
+        points = len(np.unique(curve.axes, axis=0))
+
+        def performed(axes: NDArray, before: float) -> NDArray[np.float32]:
+            there = moved(axes, z, self.pianist.sliders, len(z))
+            step = progress and (lambda share: progress(before + share / points))
+            return self._channels(score, np.asarray(there), style, progress=step)
+
+        return curve.channels(score, performed)
 
     def _channels(
         self, score: Score, z: NDArray, style: Style, known_x: NDArray | None = None,

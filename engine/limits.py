@@ -41,6 +41,7 @@ PERFORMANCE_SEC = 3600.0
 COMPOSED_NOTES, COMPOSED_BARS, COMPOSED_TAKES = 2048, 128, 4  # at a time
 REQUEST_NOTES, REQUEST_BARS, REQUEST_TAKES = 4000, 400, 8  # at a time, from the command line and Python
 PASSAGE_NOTES = 256  # of a passage by XMVAE, ECPT or MT
+MAX_CURVE_POINTS = 32  # breakpoints of a style over time
 MIN_VARIED = 8  # minimum notes of a passage that XMVAE varies
 MAX_Z_P = 3  # deviations by which a direction of z_p moves XMVAE's playing
 KEPT_TAKES = 12

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from engine.compose.form import Form, parse_form
 from engine.limits import MAX_Z_P, MIN_VARIED, PASSAGE_NOTES, REQUEST_BARS, REQUEST_NOTES, REQUEST_TAKES
 from engine.models.composer.conditions import TOP_P, Conditions
+from engine.models.pianist.style_curve import StyleCurve
 from engine.music.types import BadInput, Performance, Score, Style
 
 if TYPE_CHECKING:
@@ -254,6 +255,7 @@ class PerformRequest:
 
     keep         a performance whose notes are kept exactly; requires either `redo` or `edited_from`
     redo         (n,) flags: the notes of `score` to perform again; `keep` is a performance of `score`
+    curve        style over time, added to `style`; for a whole performance only
     edited_from  the score that `keep` is a performance of; notes that it shares with `score` keep their performance
     """
 
@@ -262,12 +264,17 @@ class PerformRequest:
     keep: Performance | None = None
     redo: NDArray[np.bool_] | None = None
     edited_from: Score | None = None
+    curve: StyleCurve | None = None
 
     def check(self) -> PerformRequest:
         """Return the request. Raises BadInput if the kept performance does not fit the score."""
         ways = (self.redo is not None) + (self.edited_from is not None)
         if ways != (self.keep is not None):
             raise ValueError("keep and redo go together, or keep and edited_from: what to keep, and what it plays")
+        if self.curve is not None:
+            if self.keep is not None:
+                raise ValueError("a style curve applies to a whole performance, not to some of its notes")
+            self.curve.check(self.score)
         kept, old = self.keep, self.edited_from or self.score
         if kept is not None and (len(kept) < len(old) or (self.redo is not None and len(self.redo) != len(old))):
             raise BadInput(

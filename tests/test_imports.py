@@ -42,7 +42,7 @@ LAYERS = {
     "engine.checkpoints": "engine.music engine.tokens engine.models*",
     "engine.sound.transcribe": "engine.music engine.models.transcriber engine.checkpoints",
     "engine.compose.form": "engine.music",
-    "engine.requests": "engine.music engine.sound engine.models.composer engine.compose.form",
+    "engine.requests": "engine.music engine.sound engine.models.composer engine.models.pianist engine.compose.form",
     "engine.protocol": "engine.music engine.sound engine.models.pianist engine.requests",
     "engine.compose": "engine.music* engine.tokens engine.models.nn engine.models.composer engine.compose.form "
     "engine.measures.form engine.requests",

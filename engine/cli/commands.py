@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from engine.files import check_output, open_performance_file, open_score_file, write_output
+from engine.files import check_output, open_performance_file, open_score_file, read_input, write_output
 from engine.limits import MAX_SEED
 from engine.music.remarks import remark_lines, to_json
 from engine.music.types import AudioClip, BadInput, Score, Strength, Style
 
 if TYPE_CHECKING:
     from engine.engine import Engine
+    from engine.models.pianist.style_curve import StyleCurve
 
 SCORE_SUFFIXES = (".musicxml", ".xml", ".mxl", ".krn", ".mei", ".abc", ".mid", ".midi")
 PAGES = {".mei": "mei", ".svg": "svg", ".html": "html", ".htm": "html"}  # further output formats of `convert`
@@ -91,13 +92,25 @@ def wanted_style(
     return engine.style(z, base, strength, arguments.seed, arguments.freedom, not plain)
 
 
+def open_curve(path: Path | None) -> StyleCurve | None:
+    """The style curve of a CSV file; None without one. Raises BadInput."""
+    from engine.models.pianist.style_curve import parse_curve
+
+    if path is None:
+        return None
+    try:
+        return parse_curve(read_input(path).decode("utf-8"))
+    except UnicodeDecodeError:
+        raise BadInput(f'"{path.name}" is not text in UTF-8; export the style curve as CSV, UTF-8.') from None
+
+
 def perform(arguments: argparse.Namespace, progress: CommandProgress) -> dict[str, Any]:
     from engine.music.io.midi import write_midi, write_midi_locked
     from engine.requests import PerformRequest
     from engine.untrusted.saving import save_as_played, save_musicxml
 
     out = arguments.output
-    given = [arguments.score] + ([arguments.style_from] if arguments.style_from else [])
+    given = [p for p in (arguments.score, arguments.style_from, arguments.style_curve) if p]
     check_output(out, given)
     kind = arguments.format or FORMAT_OF_SUFFIX.get(out.suffix.lower())
     if kind is None:
@@ -106,8 +119,11 @@ def perform(arguments: argparse.Namespace, progress: CommandProgress) -> dict[st
         raise BadInput(f"The seed is {arguments.seed}; 0 to {MAX_SEED} is accepted.")
     preset = find_preset(arguments.checkpoints, arguments.style) if arguments.style is not None else ()
     strength = parse_strength(arguments.strength)
+    curve = open_curve(arguments.style_curve)
     progress.stage("Reading")
     score = open_score_file(arguments.score, progress.note, arguments.with_voice)
+    if curve is not None:
+        curve.check(score)
     progress.stage("Loading")
     from engine.engine import Engine  # imported here, so that an unreadable file is refused before torch is imported
 
@@ -115,7 +131,7 @@ def perform(arguments: argparse.Namespace, progress: CommandProgress) -> dict[st
     progress.stage("Style")
     style = wanted_style(engine, arguments, score, preset, strength)
     progress.stage("Performing")
-    performance = engine.perform(PerformRequest(score, style), progress=progress.share)
+    performance = engine.perform(PerformRequest(score, style, curve=curve), progress=progress.share)
     if kind == "musicxml":
         progress.note("MusicXML contains the written score; tempo and touch are in MIDI and in --format played.")
         data = save_musicxml(score)
@@ -129,7 +145,7 @@ def perform(arguments: argparse.Namespace, progress: CommandProgress) -> dict[st
         "output": str(out), "format": kind, "notes": len(score), "duration_sec": round(performance.end_sec, 3),
         "style": named, "z": list(style.z), "strength": vars(style.strength), "seed": style.seed,
         "freedom": style.freedom, "ornaments": style.ornaments,
-        "remarks": to_json(score.remarks),
+        "remarks": to_json(score.remarks), **({"style_curve": str(arguments.style_curve)} if curve else {}),
     }  # fmt: skip
 
 

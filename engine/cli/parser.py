@@ -20,6 +20,7 @@ EXAMPLES = """examples:
   etude perform fugue.musicxml -o fugue.mid
   etude perform fugue.musicxml -o fugue.mid --style WangA --seed 3
   etude perform fugue.musicxml -o fugue.mid --z 0.5,1,0,-1 --strength tempo=1.2,pedal=0
+  etude perform fugue.musicxml -o rising.mid --style-curve rising.csv
   etude perform fugue.musicxml -o like-hers.mid --style-from her-fugue.mid
   etude perform fugue.musicxml -o for-the-daw.mid --format locked
   etude preview fugue.mid -o fugue.wav
@@ -99,6 +100,10 @@ def build_parser(*families: Callable[[Any], None]) -> argparse.ArgumentParser:
     base.add_argument("--style", metavar="NAME", help="a style of `etude styles`")
     base.add_argument("--style-from", type=Path, metavar="PERF.mid", help="the style of this performance of SCORE")
     p.add_argument("--z", metavar="V,V,...", help="style sliders in the order of `etude styles`, added to the style")
+    p.add_argument(
+        "--style-curve", type=Path, metavar="FILE.csv",
+        help="sliders and strengths over the bars: a column bar, and columns such as tempo or strength.velocity.lower",
+    )  # fmt: skip
     p.add_argument("--strength", default="1", metavar="S", help="0 to 1.5 for all, or tempo=1.2,timing=1,...")
     p.add_argument(
         "--freedom", type=float, default=DEFAULT_FREEDOM, metavar="F",

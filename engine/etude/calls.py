@@ -15,6 +15,7 @@ from engine.progress import ProgressCallback
 
 if TYPE_CHECKING:
     from engine.engine import Engine
+    from engine.models.pianist.style_curve import StyleCurve
     from engine.sound.prompts import Prompt
 
 
@@ -64,7 +65,8 @@ def compose(
 def perform(
     score: types.Score, style: str | types.Performance = "Default", *, tempo: float = 0.0, rubato: float = 0.0,
     loudness: float = 0.0, contrast: float = 0.0, articulation: float = 0.0, spread: float = 0.0, voicing: float = 0.0,
-    lead: float = 0.0, pedal: float = 0.0, strength: float | Strength = 1.0, seed: int = 0,
+    lead: float = 0.0, pedal: float = 0.0, strength: float | Strength = 1.0,
+    curve: Mapping[str, Mapping[float, float]] | str | Path | None = None, seed: int = 0,
     progress: ProgressCallback | None = None,
 ) -> Performance:  # fmt: skip
     """Perform a score; note i of the performance is note i of the score.
@@ -72,6 +74,8 @@ def perform(
     style             a name of `styles()`, or a performance of the same score to take the style from
     tempo ... pedal   the nine sliders, in standard deviations of human pianists, -3 to 3, added to the style
     strength          0 deadpan, 1 as modelled, up to 1.5; one number, or a Strength for each kind of expression
+    curve             sliders and strengths over the bars, added to the style: {"tempo": {1: 0, 8: 1.5}}, or a CSV file;
+                      names as in `engine.models.pianist.style_curve.curve_of`
     seed              the same seed and settings give the same notes
     Raises BadInput for an unknown style or an invalid value.
     """
@@ -85,7 +89,17 @@ def perform(
     }  # fmt: skip
     much = strength if isinstance(strength, Strength) else Strength(*[strength] * 5)
     wanted = engine.style([sliders[axis.name] for axis in AXES], base, much, seed)
-    return Performance.of(engine.perform(PerformRequest(score, wanted), progress), Score.of(score))
+    request = PerformRequest(score, wanted, curve=None if curve is None else _curve(curve))
+    return Performance.of(engine.perform(request, progress), Score.of(score))
+
+
+def _curve(curve: Mapping[str, Mapping[float, float]] | str | Path) -> StyleCurve:
+    from engine.files import read_input
+    from engine.models.pianist.style_curve import curve_of, parse_curve
+
+    if isinstance(curve, Mapping):
+        return curve_of(curve)
+    return parse_curve(read_input(Path(curve)).decode("utf-8", "replace"))
 
 
 def _named(name: str) -> tuple[float, ...]:

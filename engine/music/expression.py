@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.music.passes import left_out, measure_of
-from engine.music.types import PEDAL_SAMPLES, Alignment, Expression, Performance, Score, Strength
+from engine.music.types import PEDAL_SAMPLES, Alignment, Expression, NoteStrength, Performance, Score, Strength
 
 BeatUnit = Literal["musical", "denominator", "quarter"]
 MIN_DURATION_SEC, MAX_DURATION_SEC = 0.01, 30.0
@@ -341,20 +341,24 @@ def deadpan(score: Score, bpm: float | None = None, velocity: float = 64.0) -> P
     )
 
 
-def apply_strength(expression: Expression, strength: Strength) -> Expression:
+def apply_strength(expression: Expression, strength: Strength | NoteStrength) -> Expression:
     """Scale each kind of expression: 0 is deadpan (steady mean tempo, on the grid, one loudness, full lengths, dry).
 
     Tempo scales about its median in log2, velocity about its mean, articulation about full length, pedal in depth.
     """
     log_period = np.log2(expression.beat_period)
     centre = np.median(log_period)
-    mean = expression.velocity.mean()
+    mean, pedal = expression.velocity.mean(), strength.pedal
+    if isinstance(strength, NoteStrength):
+        count = np.maximum(np.bincount(strength.group), 1)
+        mean = (np.bincount(strength.group, expression.velocity) / count)[strength.group]
+        pedal = strength.pedal[:, None]
     return Expression(
         np.exp2(centre + strength.tempo * (log_period - centre)),
         expression.timing_sec * strength.timing,
         np.clip(mean + strength.velocity * (expression.velocity - mean), 1, 127),
         expression.articulation_log2 * strength.articulation,
-        np.clip(expression.pedal * strength.pedal, 0, 127),
+        np.clip(expression.pedal * pedal, 0, 127),
         expression.played,
     )
 

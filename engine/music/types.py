@@ -376,6 +376,21 @@ class Strength:
                 raise BadInput(f"Strength of {f.name} is {value:g}; 0 to 1.5 (0 to 150 %) is accepted.")
 
 
+@dataclass(frozen=True, eq=False)
+class NoteStrength:
+    """A Strength for each note, (n,) each.
+
+    group  (n,) velocity scales about the mean of the notes of a group
+    """
+
+    tempo: NDArray[np.float64]
+    timing: NDArray[np.float64]
+    velocity: NDArray[np.float64]
+    articulation: NDArray[np.float64]
+    pedal: NDArray[np.float64]
+    group: NDArray[np.int64]
+
+
 DEFAULT_FREEDOM = 0.3
 
 

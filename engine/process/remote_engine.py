@@ -150,7 +150,8 @@ class RemoteEngine:
 
     def perform(self, request: PerformRequest, progress: ProgressCallback | None = None) -> Performance:
         """Perform a score, or some of its notes."""
-        limit = self._limit(LEAST_SEC + NOTE_SEC * len(request.score))
+        points = 1 if request.curve is None else len(request.curve.bar)
+        limit = self._limit(LEAST_SEC + NOTE_SEC * len(request.score) * points)
         return self.models.call("perform", request, limit_sec=limit, progress=progress)
 
     def align(self, score: Score, performance: Performance, progress: ProgressCallback | None = None) -> Alignment:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from engine.limits import MAX_SEED
+from engine.models.pianist.style_curve import MAX_CSV, parse_curve
 from engine.music.remarks import to_json
 from engine.music.types import AudioClip, BadInput, Strength, Style
 from engine.requests import PerformRequest, RenderRequest
@@ -31,7 +32,7 @@ from studio.service.shared_engine import SharedEngine
 def perform(
     shared: SharedEngine, score: Upload | str, style: str = "Default", sliders: list[float] | None = None,
     strength: float = 1.0, seed: int = 0, like: Upload | str | None = None,
-    form: Literal["midi", "locked", "played"] = "midi", voice: bool = False,
+    form: Literal["midi", "locked", "played"] = "midi", voice: bool = False, curve: str = "",
 ) -> tuple[Answer, dict]:  # fmt: skip
     """Perform a score like a pianist. Returns the performance (MIDI, or MusicXML as played) and its settings.
 
@@ -44,6 +45,8 @@ def perform(
         like: a MIDI performance of the same score to take the style from; style is ignored then
         form: midi (times in milliseconds), locked (aligned with the score's bars, one tempo per beat), or played
             (MusicXML with the tempo, dynamics, attack, release and pedal of the performance)
+        curve: sliders and strengths over the bars, as CSV text with a column bar, such as "bar,tempo,strength.lower"
+            and lines below it; printed bar numbers, linear between the lines, added to the style; empty for none
         voice: whether a song's voice is played; if not, a remark names the part that is left out
     """
     from engine.music.io.midi import write_midi, write_midi_locked
@@ -58,7 +61,8 @@ def perform(
         human = as_performance(like, "The performance in like")
         base = shared.style_from(opened, human, shared.align(opened, human, step))
     chosen = style_of(shared, style, moved, much, number, base)
-    played = shared.perform(PerformRequest(opened, chosen), step)
+    path = parse_curve(curve) if as_text(curve, "The curve", empty="", most=MAX_CSV) else None
+    played = shared.perform(PerformRequest(opened, chosen, curve=path), step)
     if kind == "played":
         data = save_as_played(opened, played, lambda: step(0.0))
     else:

@@ -42,12 +42,14 @@ class Answer(TypedDict):
     meta: dict
 
 
-def as_text(value: Any, what: str, known: Sequence[str] = (), empty: str | None = None) -> str:
-    """A short text, one of `known` if there are any (upper or lower case); `empty` replaces a missing one."""
+def as_text(value: Any, what: str, known: Sequence[str] = (), empty: str | None = None, most: int = 100) -> str:
+    """A text of up to `most` characters, one of `known` if there are any (upper or lower case); `empty` replaces a
+    missing one.
+    """
     if value in (None, "") and empty is not None:
         return empty
-    if not isinstance(value, str) or len(value) > 100:
-        raise BadInput(f"{what} is not a short text; send a string.")
+    if not isinstance(value, str) or len(value) > most:
+        raise BadInput(f"{what} is not a text of up to {most} characters; send a string.")
     by_lower = {name.lower(): name for name in known}
     if known and value.lower() not in by_lower:
         listed = ", ".join(known) if len(known) <= 12 else f"{', '.join(known[:10])} and {len(known) - 10} more"

@@ -175,7 +175,7 @@ class SharedEngine:
         if request.redo is not None:
             with self.pianist.turn(step):
                 return make()
-        old = [item.digest for item in (request.edited_from, request.keep) if item is not None]
+        old = [item.digest for item in (request.edited_from, request.keep, request.curve) if item is not None]
         key = ("perform", *old, request.score.digest, request.style)
         return self._performances.recall_in_turn(key, make, self.pianist, step)
 

@@ -164,7 +164,8 @@ def test_a_score_is_converted_and_written_as_played(client: Client, piece: Path)
         assert Path(made).read_bytes().startswith(begins)
     tune = "data:text/plain;base64," + base64.b64encode(b"X:1\nK:D\nDFAd|\n").decode()
     assert client.predict(score=tune, form="mei", api_name="/convert")[1]["notes"] == 4
-    played, about = client.predict(score=handle_file(piece), form="played", api_name="/perform")
+    sent = {"score": handle_file(piece), "form": "played", "curve": "bar,tempo,strength.lower\n1,0,0.5\n2,1,"}
+    played, about = client.predict(**sent, api_name="/perform")
     assert open_score(Path(played).read_bytes(), "played.musicxml").pitch.tolist() == little_piece().pitch.tolist()
     assert Path(played).read_text().count("<sound tempo=") > 2
     with pytest.raises(AppError, match='form is "pdf"; the choices are musicxml, mei, svg, html, midi'):
@@ -188,6 +189,7 @@ def test_lists(client: Client) -> None:
         ("compose_passage", {"model": "bach"}, 'The weights of the model "bach" are not installed'),
         ("compose", {"seed": True}, "The seed is True"),
         ("perform", {"score": None}, "not a file that was uploaded"),
+        ("perform", {"score": SONG, "curve": "bar,speed\n1,1"}, 'a column "speed"; the columns are'),
         ("perform", {"score": {"path": "/etc/passwd"}}, "not a file that was uploaded"),
         ("perform", {"score": "data:;base64,!!!!"}, "not valid base64"),
         ("perform", {"score": "x" * 1000}, "is not a file"),
