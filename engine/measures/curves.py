@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +27,20 @@ UPPER, LOWER, HUMAN = "#e8590c", "#1c7ed6", "#868e96"
 GRID = "rgba(128,128,128,.22)"
 MAX_BAR_LABELS = 20
 _ARTICULATION_TICKS = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0)
+
+
+@dataclass(frozen=True)
+class OtherLine:
+    """Another performance of the score, drawn as a line in every panel: notes are averaged beat by beat.
+
+    colour, dash  as CSS and Plotly name them; "" for the page's own
+    """
+
+    name: str
+    performance: Performance
+    alignment: Alignment
+    colour: str = ""
+    dash: str = ""
 
 
 def curves_figure(
@@ -53,14 +69,18 @@ def curve_lenses(
     reference: Performance | None = None,
     reference_alignment: Alignment | None = None,
     alignment: Alignment | None = None,
+    others: Sequence[OtherLine] = (),
 ) -> list[dict[str, Any]]:
     """Return the panels of `curves_figure` as plain data over written time, for a view with its own time axis.
 
     One entry per panel: name, label, unit, digits; low, high (log10 of the values if `log`), zero (the value of the
-    reference line or None), ticks [[value, text], ...]; lines [{who, dots, q (k,) quarters, y (k,)}, ...], a human
-    performance first. Arguments and errors as for `curves_figure`.
+    reference line or None), ticks [[value, text], ...]; lines [{who, dots, q (k,) quarters, y (k,)}, ...], `others`
+    first, with their colour and dash, then a human performance. Arguments and errors as for `curves_figure`.
     """
     traces = _all_traces(score, performance, reference, reference_alignment, alignment)
+    beside = [(line, _traces(score, line.performance, line.alignment, human=True)) for line in others]
+    traces += [trace for _, theirs in beside for trace in theirs]
+    own = len(traces) - sum(len(theirs) for _, theirs in beside)
     layout = panels_layout(score, traces)
     lenses = []
     for row, (name, _) in enumerate(PANELS):
@@ -72,9 +92,10 @@ def curve_lenses(
                 "q": _quarters(score, t["x"]).tolist(),
                 "y": np.asarray(t["y"]).tolist(),
             }
-            for t in traces
+            for t in traces[:own]
             if t["yaxis"] == ("y" if row == 0 else f"y{row + 1}")
         ]
+        lines = [_line(score, line, theirs[row]) for line, theirs in beside] + lines
         log = axis.get("type") == "log"
         low, high = axis.get("range") or _velocity_range(traces)
         texts = axis.get("ticktext") if log else None
@@ -85,6 +106,16 @@ def curve_lenses(
             "ticks": [[v, texts[k] if texts else f"{v:g}"] for k, v in enumerate(values)], "lines": lines,
         })  # fmt: skip
     return lenses
+
+
+def _line(score: Score, line: OtherLine, trace: dict[str, Any]) -> dict[str, Any]:
+    """One panel of another performance as a line; the values of one beat are averaged."""
+    x, y = np.asarray(trace["x"], float), np.asarray(trace["y"], float)
+    if trace["mode"] == "markers":
+        beat, group = np.unique(np.floor(x), return_inverse=True)
+        x, y = beat + 0.5, np.round(np.bincount(group, y) / np.bincount(group), 2)
+    q = _quarters(score, x).tolist()
+    return {"who": line.name, "dots": False, "q": q, "y": y.tolist(), "colour": line.colour, "dash": line.dash}
 
 
 def _all_traces(

@@ -1,6 +1,6 @@
 """Comparison of performances of the open score: the present one, the human one, pins and renders.
 
-No gradio here. Each has a key: "now", "human", "pin3", "render2".
+No gradio here. Each has a key: "now", "human", "pin3", "version2", "render2". Versions are drawn once they are ticked.
 """
 
 from __future__ import annotations
@@ -22,15 +22,32 @@ from studio.actions.document import Document
 from studio.actions.editing import Change
 from studio.actions.rendering import Render, aligned_grid
 from studio.service.shared_engine import SharedEngine
+from studio.state import versions
 from studio.state.pins import Pin
 from studio.state.session import Controls, Grid, Session
 
-NOW, HUMAN = "now", "human"
+NOW, HUMAN, VERSION = "now", "human", "version"
 
 
 def entries(document: Document) -> list[Entry]:
     """All entries that can be compared with the present piece, the first of them marked as drawn."""
     session = document.session
+    found = _of_session(session)
+    for render in document.renders.kept if found or session.rendered is not None else ():
+        if render.doc == session.doc and render.made:
+            name = f"Render {render.number}: {render.request.prompt.name}"
+            found.append((f"render{render.number}", name, render.performance, render.alignment, render))
+    return _coloured(found, session.comparison.left_out, session.grid)
+
+
+def drawn_pins(session: Session) -> list[Entry]:
+    """The pins and versions whose curves are drawn, in the colours that they have among all entries."""
+    drawn = _coloured(_of_session(session), session.comparison.left_out, session.grid)
+    return [entry for entry in drawn if entry.drawn and entry.key.startswith(("pin", VERSION))]
+
+
+def _of_session(session: Session) -> list[tuple[str, str, Performance, Alignment, Render | None]]:
+    """Key, name, performance and alignment of the present performance, the human one and the pins."""
     if session.score is None or session.rendered is None:
         return []
     found: list[tuple[str, str, Performance, Alignment, Render | None]] = []
@@ -41,11 +58,13 @@ def entries(document: Document) -> list[Entry]:
         r = session.reference
         found.append((HUMAN, r.name, r.performance, r.alignment, None))
     found += [(f"pin{pin.number}", pin.name, pin.performance, pin.alignment, None) for pin in pins(session)]
-    for render in document.renders.kept:
-        if render.doc == session.doc and render.made:
-            name = f"Render {render.number}: {render.request.prompt.name}"
-            found.append((f"render{render.number}", name, render.performance, render.alignment, render))
-    return _coloured(found, session.comparison.left_out, session.grid)
+    known = {performance.digest for _, _, performance, _, _ in found}
+    for version in session.versions:
+        shown = session if version.number == session.version else versions.flipped(version.number)(session)
+        if shown.performance.digest not in known:
+            name = f"Version {version.number}: {version.name}"
+            found.append((f"{VERSION}{version.number}", name, shown.performance, shown.alignment, None))
+    return found
 
 
 def pins(session: Session) -> list[Pin]:
@@ -60,7 +79,7 @@ def _coloured(found: list, left_out: frozenset[str], now: Grid | None) -> list[E
     taken: set[int] = set()
     out = []
     for k, (key, name, performance, alignment, render) in enumerate(found):
-        slot, drawn = k % MOST, key not in left_out and len(taken) < MOST
+        slot, drawn = k % MOST, (key in left_out) == key.startswith(VERSION) and len(taken) < MOST
         if drawn:
             slot = slot if slot not in taken else min(set(range(MOST)) - taken)
             taken.add(slot)
@@ -201,7 +220,8 @@ def left_out(key: object, out: bool) -> Callable[[Session], Session]:
     """Hide one performance in curves and table, or show it again."""
 
     def change(now: Session) -> Session:
-        kept = now.comparison.left_out - {str(key)} | ({str(key)} if out else set())
+        listed = out != str(key).startswith(VERSION)
+        kept = now.comparison.left_out - {str(key)} | ({str(key)} if listed else set())
         return replace(now, comparison=replace(now.comparison, left_out=frozenset(list(kept)[:100])))
 
     return change

@@ -20,6 +20,7 @@ from engine.progress import ProgressCallback, no_progress
 from engine.requests import PerformRequest
 from studio.actions.written import NOTHING_OPEN, locked_pair, written_pair
 from studio.service.shared_engine import SharedEngine
+from studio.state import versions
 from studio.state.session import FIELDS, Controls, Grid, NoteEdit, Reference, Session, replay
 
 Change = Callable[[Session], Session]
@@ -97,7 +98,9 @@ def restyle(shared: SharedEngine, session: Session, controls: Controls, step: Pr
     def change(now: Session) -> Session:
         if now.doc != doc:  # another piece was opened during the performance
             return now
-        return replay(replace(now, controls=controls, style=style), rendered, grid)
+        before = versions.with_present(now)
+        after = replay(replace(before, controls=controls, style=style), rendered, grid)
+        return versions.appended(after, versions.name_of(controls))
 
     return change
 
@@ -122,15 +125,17 @@ def reperform(
     def change(now: Session) -> Session:
         if now.doc != doc or now.take != take:
             raise BadInput("The performance changed meanwhile; select the notes again.")
+        now = versions.with_present(now)
         assert now.rendered is not None
         columns = {name: np.where(redo, getattr(played, name), getattr(now.rendered, name)) for name in FIELDS}
         rendered = replace(now.rendered, **columns)
         edits = {i: e for i, e in now.edits.items() if i > n or not redo[i - 1]}
         back = frozenset(i for i in now.deleted if not redo[i - 1])
-        return replace(
+        after = replace(
             now, rendered=rendered, grid=grid_of(score, rendered), edits=MappingProxyType(edits), deleted=back,
             take=now.take + 1,
         )  # fmt: skip
+        return versions.appended(after, versions.AGAIN)
 
     return change
 

@@ -7,13 +7,17 @@ import time
 
 import numpy as np
 
-from engine.measures.curves import curve_lenses
+from engine.measures.curves import OtherLine, curve_lenses
+from engine.measures.side_by_side_figures import COLOURS, DASHES
 from engine.music.expression import beat_quarters
 from engine.music.remarks import LEFT_OUT, remark_lines
+from engine.music.types import Alignment
+from studio.actions.comparing import drawn_pins
 from studio.service.jobs import Job
 from studio.state.session import NoteEdit, Session, Take
+from studio.state.versions import other, with_present
 
-PLAY_VOICE = "To play the voice as well, tick “Play a song's voice too” under Data and open the file again."
+PLAY_VOICE = "To play the voice as well, tick “Play a song's voice too” at the end of Perform and open the file again."
 
 
 def _row(note: NoteEdit) -> list[int]:
@@ -30,6 +34,7 @@ def roll_document(session: Session) -> str:
     past, future  titles of the pieces before and after this one, the nearest of each; null for none
     past_own, future_own  whether these are versions of this piece: a take was accepted between them
     family        which renders belong to the piece, see Session
+    versions      [[number, name], ...] of the performance; version: the present one; pair: Before and Now, 0 for none
     """
     history = {
         "past": session.past[-1].title if session.past else None,
@@ -41,7 +46,7 @@ def roll_document(session: Session) -> str:
         empty = {"id": 0, "n": 0, "notes": [], "base": {}, "grid": [[0, 1], [0, 1000]], "pedal": [], "own_pedal": False}
         return json.dumps({**empty, **history})
     assert session.grid is not None
-    n = len(session.rendered)
+    n, kept = len(session.rendered), with_present(session)
     notes, base = [], {}
     for i in range(1, n + 1):
         note = session.base(i)
@@ -60,6 +65,9 @@ def roll_document(session: Session) -> str:
             "grid": [session.grid.quarter.round(4).tolist(), (1000 * session.grid.sec).round(1).tolist()],
             "pedal": [[round(1000 * a), max(round(1000 * a) + 1, round(1000 * b))] for a, b in session.pedal_spans()],
             "own_pedal": session.pedal is not None,
+            "versions": [[version.number, version.name] for version in kept.versions],
+            "version": kept.version,
+            "pair": kept.pair,
             **history,
         },
         separators=(",", ":"),
@@ -164,7 +172,10 @@ def sound_value(session: Session, path: str | None, note: str = "") -> dict:
 
 
 def curves(session: Session, show_human: bool) -> str:
-    """The four curves of the present performance, as one JSON string: doc and lenses, see curve_lenses."""
+    """The four curves of the present performance, as one JSON string: doc and lenses, see curve_lenses.
+
+    Beside it the human performance, the version of Before or Now, and the pins that are drawn.
+    """
     assert session.score is not None
     human = session.reference if show_human else None
     lenses = curve_lenses(
@@ -173,8 +184,20 @@ def curves(session: Session, show_human: bool) -> str:
         human.performance if human else None,
         human.alignment if human else None,
         alignment=session.alignment,
+        others=_other_lines(session),
     )
     return json.dumps({"doc": session.doc, "lenses": lenses}, separators=(",", ":"))
+
+
+def _other_lines(session: Session) -> list[OtherLine]:
+    lines, version = [], other(session)
+    if version is not None:
+        name = "before" if version.number == session.pair[0] else "after"
+        lines.append(OtherLine(name, version.rendered, Alignment.identity(len(version.rendered)), dash="dash"))
+    for entry in drawn_pins(session):
+        colour, dash = COLOURS[entry.slot], DASHES[entry.slot]
+        lines.append(OtherLine(entry.name, entry.performance, entry.alignment, colour, dash))
+    return lines
 
 
 NO_CURVES = json.dumps({"doc": 0, "lenses": []})

@@ -11,7 +11,7 @@ from engine.models.pianist.style import character
 from engine.music.types import DEFAULT_FREEDOM
 from studio.actions.document import Document
 from studio.actions.editing import BORROWED, DEFAULT
-from studio.panels.compare.layout import ComparePanel, CompareStage, build_compare, build_stage
+from studio.panels.compare.layout import ComparePanel, CompareStage, build_compare, build_more, build_stage
 from studio.panels.compose.layout import ComposePanel, build_compose
 from studio.panels.models.layout import ModelsPanel, build_models
 from studio.panels.render.layout import RenderPanel, build_render
@@ -167,8 +167,7 @@ def _dock() -> dict:
             tabs[name] = gr.Tab(LENSES[name], id=name, elem_id=f"dock-{name}", render_children=True)
             return tabs[name]
 
-        with tab("curves"), gr.Column(elem_id="curves-box"):
-            curves = Lens(elem_id="curves")
+        tab("curves")
         with tab("sound"):
             gr.HTML("<p class='hint'>No render yet: press Render in the Render panel.</p>", elem_id="no-render")
         tab("versions")
@@ -177,12 +176,17 @@ def _dock() -> dict:
         with tab("help"):
             help_box = build_help()
             gr.HTML(_credits(), elem_id="credits")
-    # Gradio creates a tab's children when the tab is first opened; these two take part before, so they stand beside
-    # the tabs and studio.css shows them with theirs.
+    # Gradio creates a tab's children when the tab is first opened; these take part before, so they stand beside the
+    # tabs and studio.css shows them with theirs. Curves and Versions share the lens.
     listen = Listen(elem_id="listen")
-    compare = build_stage(dock)
+    compare = build_stage()
+    with gr.Column(elem_id="curves-box"):
+        curves = Lens(elem_id="curves")
+    with gr.Column(elem_id="compare-more"):
+        worm, tables = build_more()
     return {
-        "dock": dock, "dock_tabs": tabs, "curves": curves, "listen": listen, "compare": compare, "corpus": corpus,
+        "dock": dock, "dock_tabs": tabs, "curves": curves, "listen": listen, "corpus": corpus,
+        "compare": CompareStage(dock, compare, curves, worm, tables),
         "help_box": help_box,
     }  # fmt: skip
 

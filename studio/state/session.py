@@ -131,6 +131,21 @@ class Take:
 
 
 @dataclass(frozen=True)
+class Version:
+    """One performance of the piece, made by one gesture: a slider, a pianist, a seed, bars played again.
+
+    number  its id in the piece, from 1
+    """
+
+    number: int
+    name: str
+    controls: Controls
+    style: Style
+    rendered: Performance
+    grid: Grid
+
+
+@dataclass(frozen=True)
 class Session:
     """Everything about one visitor's piece; see the module's docstring for note ids.
 
@@ -144,6 +159,8 @@ class Session:
     form            sections over the bars of the score, as `engine.compose.form.parse_form` reads them; "" for none
     locked          indices of sections that must not change
     comparison      pinned performances and votes of listeners; see studio.state.pins
+    versions        performances of this piece, oldest first; see studio.state.versions
+    version, pair   number of the present one; of the two that Before and Now switch between, 0 for none
     """
 
     score: Score | None = None
@@ -169,6 +186,9 @@ class Session:
     form: str = ""
     locked: frozenset[int] = frozenset()
     comparison: Comparison = Comparison()
+    versions: tuple[Version, ...] = ()
+    version: int = 0
+    pair: tuple[int, int] = (0, 0)
 
     @property
     def edited(self) -> int:

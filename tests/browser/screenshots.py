@@ -55,7 +55,7 @@ def compare(visitor: Visitor) -> None:
         visitor.page.wait_for_function(
             f"() => +document.querySelector('#compare .compare')?.dataset.entries >= {number + 2}"
         )
-    visitor.page.locator("#compare-curves .legendtext").nth(3).wait_for()
+    visitor.page.locator("#curves .legend span").nth(3).wait_for()
 
 
 SIDES = {"Compose": compose, "Perform": perform, "Render": render, "Compare": compare}

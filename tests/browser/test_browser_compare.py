@@ -56,8 +56,9 @@ def compared(visitor: Visitor) -> Visitor:
 
 def test_switching_keeps_the_musical_moment_and_a_vote_is_blind(compared: Visitor) -> None:
     visitor, page = compared, compared.page
-    page.locator("#compare-curves .js-plotly-plot .legendtext").first.wait_for(timeout=1000 * PATIENCE_SEC)
-    assert page.locator("#compare-curves .legendtext").count() == 3
+    page.wait_for_function("+document.querySelector('#curves canvas').dataset.lines === 4")  # before, two pins, now
+    assert page.locator("#curves .legend span").count() == 4
+    page.locator("#compare-worm .js-plotly-plot .slider-container").first.wait_for(timeout=1000 * PATIENCE_SEC)
     assert page.locator("#compare-worm .slider-container").count() == 1
     assert page.locator("#compare-tables table").count() == 2
     rows = download(visitor, "#compare-save")
@@ -88,9 +89,12 @@ def test_switching_keeps_the_musical_moment_and_a_vote_is_blind(compared: Visito
     page.locator("#study-begin").click()
     until(visitor, lambda d: d["study"] != "")
     assert page.locator("#compare .entries [aria-checked=true]").count() == 0, "nothing gives A away"
-    curves, names = "#curves, #compare-curves, #compare-tables", "#compare .entries, #roll canvas.roll, #roll .clock"
+    curves, names = "#curves, #compare-worm, #compare-tables", "#compare .entries, #roll canvas.roll, #roll .clock"
     telling = page.locator(f"{curves}, {names}").all()
     assert not any(found.is_visible() for found in telling), "no curve, name or note gives A away"
+    card = page.locator("#compare-box").bounding_box()
+    assert card
+    assert (card["x"], card["y"], card["width"], card["height"]) == (0, 0, 1440, 1000), "the study covers the page"
     for k in (0, 1):
         page.locator("#compare .heard button").nth(k).click()
         until(visitor, lambda d, k=k: d.get("listened") == str(k + 1) and d["playing"] == "true")

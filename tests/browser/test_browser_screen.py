@@ -132,6 +132,34 @@ def test_a_slider_while_playing_leaves_no_silence(visitor: Visitor) -> None:
     page.wait_for_function("[...document.querySelectorAll('#roll audio')].every(a => a.paused)")
 
 
+def test_versions_are_flipped_at_the_same_bar(visitor: Visitor) -> None:
+    page = visitor.page
+    visitor.open(SHORT)
+    visitor.wait_for_sound()
+    assert page.locator("#roll .was").is_disabled(), "there is no version before the first"
+    visitor.drag_slider("axis-tempo", 0.15)
+    visitor.wait("d.versions === '2' && d.version === '2'")
+    page.wait_for_function("document.querySelector('#curves canvas').dataset.lines === '2'")
+    visitor.wait_for_sound()
+    page.locator("#roll .play").click()
+    page.wait_for_function("document.querySelector('#roll audio').currentTime > 1")
+    clock = page.locator("#roll .clock").inner_text().split(" / ")[1]
+    take = visitor.data("take")
+    page.locator("#roll .was").click()
+    visitor.wait(f"d.version === '1' && d.take !== '{take}'")
+    assert page.locator("#axis-tempo input[type=number]").input_value() == "0", "the panel shows the version's style"
+    assert page.locator("#roll .clock").inner_text().split(" / ")[1] != clock
+    visitor.wait_for_sound()
+    assert page.evaluate("[...document.querySelectorAll('#roll audio')].some((a) => !a.paused)"), "it plays on"
+    assert page.evaluate("document.querySelector('#roll audio').currentTime") > 0.4, "from the same bar"
+    page.locator("#roll .tabs button").nth(1).click()
+    visitor.wait("d.version === '2'")
+    visitor.canvas.focus()
+    page.keyboard.press("b")
+    visitor.wait("d.version === '1'")
+    page.keyboard.press("Escape")
+
+
 def test_a_new_take_is_shown_and_played_under_its_title(visitor: Visitor) -> None:
     page = visitor.page
     visitor.open(SHORT)

@@ -21,7 +21,7 @@ from studio.actions.document import Document
 from studio.actions.passages import begin_passage_study, compose_for_study
 from studio.actions.study import answered, begin_study, votes_csv, with_vote
 from studio.gradio_compat.event_data import event_data
-from studio.page.answers import FIRST_WAIT, NEXT_WAIT, PRIVATE, Shown, show_refusals
+from studio.page.answers import FIRST_WAIT, NEXT_WAIT, PRIVATE, Shown, drawn_curves, show_refusals
 from studio.page.values import field_number
 from studio.panels.perform.events import PREVIEW_FLAC_SEC
 from studio.service.jobs import Job
@@ -181,8 +181,8 @@ def connect_view(page: Page, shared: SharedEngine) -> None:
     stage.view.keep(keep, inputs, stage.view, **PRIVATE)
     stage.view.drop(drop, inputs, stage.view, **PRIVATE)
 
-    def draw(document: Document, piano: Any) -> Shown:
-        from engine.measures.side_by_side_figures import stacked_figure, worm_figure
+    def draw(document: Document, piano: Any, human: bool) -> Shown:
+        from engine.measures.side_by_side_figures import worm_figure
 
         session, found = document.session, comparing.entries(document)
         if session.score is None:
@@ -190,15 +190,16 @@ def connect_view(page: Page, shared: SharedEngine) -> None:
         tag = state_of(session, found, str(piano))["tag"]
         shapes, slots, refused = comparing.shapes(session, [e for e in found if e.drawn])
         if not shapes:
-            return {stage.view: drawn_value(session, tag, refused), stage.curves: None, stage.worm: None}
+            return {stage.view: drawn_value(tag, refused), stage.worm: None}
         return {
-            stage.view: drawn_value(session, tag, refused),
-            stage.curves: stacked_figure(session.score, shapes, slots),
+            stage.view: drawn_value(tag, refused),
+            stage.curves: drawn_curves(session, human),
             stage.worm: worm_figure(session.score, shapes, slots),
             stage.tables: f"<div class='compared'>{tables_html(session.score, shapes)}</div>",
         }
 
-    stage.view.draw(draw, inputs, [stage.view, stage.curves, stage.worm, stage.tables], **PRIVATE)
+    outputs = [stage.view, stage.curves, stage.worm, stage.tables]
+    stage.view.draw(draw, [*inputs, page.human_show], outputs, **PRIVATE)
 
     def hear(event: gr.EventData, document: Document, piano: Any) -> dict:
         name = str(event_data(event).get("sound", ""))[:80]

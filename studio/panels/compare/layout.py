@@ -11,6 +11,7 @@ from studio.actions.editing import DEFAULT
 from studio.actions.study import QUESTIONS
 from studio.service.shared_engine import SharedEngine
 from studio.widgets.compare.compare import CompareView
+from studio.widgets.lens.lens import Lens
 from studio.widgets.roll.roll import OF_PIECE
 
 MIDI_FILES = [".mid", ".midi"]
@@ -43,7 +44,7 @@ class CompareStage:
 
     dock: gr.Tabs
     view: CompareView
-    curves: gr.Plot
+    curves: Lens
     worm: gr.Plot
     tables: gr.HTML
 
@@ -53,14 +54,15 @@ def build_compare(shared: SharedEngine) -> ComparePanel:
     return ComparePanel(**_performances(), **_study(bool(shared.paper_models)))
 
 
-def build_stage(dock: gr.Tabs) -> CompareStage:
-    """Lay the results out, inside their tab of the dock."""
+def build_stage() -> CompareView:
+    """The list of performances and the study, above the curves."""
     with gr.Column(elem_id="compare-box"):
-        view = CompareView(elem_id="compare")
-        curves = gr.Plot(show_label=False, elem_id="compare-curves", container=False)
-        worm = gr.Plot(show_label=False, elem_id="compare-worm", container=False)
-        tables = gr.HTML(elem_id="compare-tables")
-    return CompareStage(dock, view, curves, worm, tables)
+        return CompareView(elem_id="compare")
+
+
+def build_more() -> tuple[gr.Plot, gr.HTML]:
+    """The paths and the tables, under the curves."""
+    return gr.Plot(show_label=False, elem_id="compare-worm", container=False), gr.HTML(elem_id="compare-tables")
 
 
 def _performances() -> dict:

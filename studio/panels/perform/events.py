@@ -37,6 +37,7 @@ from studio.page.answers import (
     begin,
     drawn_curves,
     human_controls,
+    panel_values,
     progress,
     redraw,
     show_refusals,
@@ -50,6 +51,7 @@ from studio.shell.layout import Page
 from studio.state import history
 from studio.state.examples import EXAMPLES
 from studio.state.session import Session
+from studio.state.versions import flipped
 
 PREVIEW_FLAC_SEC = 90  # longer previews are sent as FLAC, half the bytes; shorter ones as WAV, which needs no encoding
 NOT_DONE = "Not done"
@@ -65,6 +67,7 @@ def connect(page: Page, shared: SharedEngine) -> None:
     connect_jobs(page)
     connect_style(page, shared)
     connect_roll(page, shared)
+    connect_versions(page)
     connect_human(page, shared)
     connect_downloads(page, shared)
 
@@ -235,6 +238,25 @@ def connect_roll(page: Page, shared: SharedEngine) -> None:
         return begin(page, document, "play", "Playing the selection", work)
 
     page.roll.reperform(reperform, [page.document, page.human_show], page.outputs, **PRIVATE)
+
+
+def connect_versions(page: Page) -> None:
+    """Going back to a version of the performance: at once, since its notes are kept."""
+
+    @show_refusals(page)
+    def flip(event: gr.EventData, document: Document, show: bool) -> Shown:
+        data = event_data(event)
+        number = data.get("version")
+        if data.get("doc") != document.session.doc or type(number) is not int:
+            raise BadInput("Another piece has been opened; choose one of its versions.")
+        document.jobs.stop("play")
+        document.jobs.stop("sound")
+        session = document.update(flipped(number))
+        name = next(version.name for version in session.versions if version.number == number)
+        shown = redraw(page, session, show, note=f"Version {number}: {name}")
+        return {**shown, **panel_values(page, session.controls)}
+
+    page.roll.flip(flip, [page.document, page.human_show], page.outputs, **PRIVATE)
 
 
 def connect_human(page: Page, shared: SharedEngine) -> None:

@@ -3,7 +3,7 @@
 // 'drop', 'vote', 'leave'. The parts are joined and run once; part 1 is the player of studio/listen.
 const WHO = 'compare', MOST_SAMPLES = 25 * 60 * RATE, TAIL_BEATS = 12;
 let state = { doc: 0, entries: [], bars: [], tag: '', votes: 0, room: 8 };
-let problem = false, working = 0, drawnTag = '', drawing = -Infinity, beats = null, place = null;
+let problem = false, working = 0, drawnTag = '', drawing = -Infinity, place = null;
 const asked = new Map();          // sound -> when it was asked for
 const refusedSounds = new Set();
 const yardstick = () => state.entries.map(e => sounds.get(e.sound)).find(s => s && s.n) || [...sounds.values()].find(s => s.n);
@@ -21,7 +21,7 @@ function receive(value) {
   if (news.result) showResult(news.result);
   if (news.refused) { say(news.refused, true); if (news.missing) { refusedSounds.add(news.missing); if (wanted === news.missing) wanted = ''; } }
   else if (news.said !== undefined) say(news.said);
-  if (news.drawn) { drawing = -Infinity; drawnTag = news.drawn; beats = news.beats; setTimeout(needles, 300); }
+  if (news.drawn) { drawing = -Infinity; drawnTag = news.drawn; setTimeout(needles, 300); }
   if (news.wait) setTimeout(() => want(news.wait, true), 300);
   if (value.audio && value.audio.url) receiveAudio(news, value.audio.url);
   draw(); show();
@@ -84,7 +84,8 @@ const NS = 'http://www.w3.org/2000/svg';
 function swatch(entry) {
   const svg = document.createElementNS(NS, 'svg'), line = document.createElementNS(NS, 'line');
   const dashes = { solid: '', dash: '7 4', dot: '2 3', dashdot: '7 3 2 3', longdash: '11 4', longdashdot: '11 3 2 3' };
-  for (const [k, v] of Object.entries({ x1: 0, x2: 26, y1: 4, y2: 4, stroke: entry.colour, 'stroke-width': 3, 'stroke-dasharray': dashes[entry.dash] ?? entry.dash.replaceAll('px', '') })) line.setAttribute(k, v);
+  line.style.stroke = entry.colour;
+  for (const [k, v] of Object.entries({ x1: 0, x2: 26, y1: 4, y2: 4, 'stroke-width': 3, 'stroke-dasharray': dashes[entry.dash] ?? entry.dash.replaceAll('px', '') })) line.setAttribute(k, v);
   svg.append(line); svg.setAttribute('aria-hidden', 'true'); svg.setAttribute('viewBox', '0 0 26 8');
   return svg;
 }
@@ -178,11 +179,7 @@ function sheetOver(gd) {
 let moved = false;                // whether the paths show where the music is, or where their slider is
 function needles() {
   if (place === null || !visible()) return;
-  const curves = plotOf('compare-curves'), worm = plotOf('compare-worm');
-  if (curves && beats && beats[0].length > 1) {
-    const { xaxis, height, margin } = curves._fullLayout, x = xaxis.l2p(between(place, beats[0], beats[1])) + xaxis._offset, pen = sheetOver(curves);
-    pen.fillStyle = '#e11d48'; if (x >= xaxis._offset && x <= xaxis._offset + xaxis._length) pen.fillRect(x - .75, margin.t, 1.5, height - margin.t - margin.b);
-  }
+  const worm = plotOf('compare-worm');
   if (worm) drawWorm(worm);
 }
 function drawWorm(gd) {

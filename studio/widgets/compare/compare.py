@@ -10,16 +10,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from engine.measures.side_by_side import beats_of
 from engine.measures.side_by_side_figures import COLOURS, DASHES
 from studio.actions.compared import Entry, Study
-from studio.actions.comparing import grid_of_entry
+from studio.actions.comparing import HUMAN, NOW, grid_of_entry
 from studio.actions.document import Document
 from studio.actions.study import LETTERS, QUESTIONS, tally
 from studio.service.jobs import Job
 from studio.state.pins import MAX_PINS, Vote
 from studio.state.session import Session
 from studio.widgets.listen.player import Player, grid_rows, news_of
+
+
+OF_LENS = {NOW: "var(--curve-now)", HUMAN: "var(--curve-human)"}  # colours that the curves have without comparing
 
 
 class CompareView(Player):
@@ -37,8 +39,9 @@ def state_of(session: Session, found: list[Entry], piano: str) -> dict[str, Any]
     """
     rows = [
         {
-            "key": e.key, "name": e.name, "drawn": e.drawn, "sound": e.sound_id(piano), "colour": COLOURS[e.slot],
-            "dash": DASHES[e.slot], "pin": e.key.startswith("pin"),
+            "key": e.key, "name": e.name, "drawn": e.drawn, "sound": e.sound_id(piano),
+            "colour": OF_LENS.get(e.key, COLOURS[e.slot]), "dash": "solid" if e.key in OF_LENS else DASHES[e.slot],
+            "pin": e.key.startswith("pin"),
         }
         for e in found
     ]  # fmt: skip
@@ -63,11 +66,9 @@ def working(job: Job) -> dict:
     return {"news": news_of(job={"id": job.number, "text": job.doing, "share": round(job.share, 2)})}
 
 
-def drawn_value(session: Session, tag: str, refused: str) -> dict:
-    """The curves have been drawn. beats: [[quarter, ...], [beat, ...]], for the needle."""
-    assert session.score is not None
-    beats = [column.round(3).tolist() for column in beats_of(session.score)]
-    return {"news": news_of(drawn=tag, beats=beats, refused=refused)}
+def drawn_value(tag: str, refused: str) -> dict:
+    """The curves have been drawn."""
+    return {"news": news_of(drawn=tag, refused=refused)}
 
 
 def sound_value(session: Session, entry: Entry, name: str, from_sec: float, path: Path) -> dict:

@@ -8,8 +8,9 @@ function receiveStudy(next) {
   if (!next && study) for (const key of [...sounds.keys()]) if (key.startsWith('study')) sounds.delete(key);
   study = next; ranked = ''; listened = new Set();
   if (study) document.body.dataset.study = 'blind'; else delete document.body.dataset.study;
+  $('.compare').classList.toggle('studying', !!study);
   looped = passageOf(study ? [study.from, study.to] : passage);
-  if (study) { heard = ''; quarter = study.from; $('.result').hidden = true; release(); for (const [, id] of study.heard) want(id); $('.study').scrollIntoView({ block: 'nearest' }); }
+  if (study) { heard = ''; quarter = study.from; $('.result').hidden = true; release(); for (const [, id] of study.heard) want(id); setTimeout(() => { const first = $('.heard button'); if (study && first) first.focus(); }, 60); }
   else heard = state.entries.length ? state.entries[0].sound : '';
   buildStudy();
 }

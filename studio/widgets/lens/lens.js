@@ -21,15 +21,15 @@ function readTheme() {
   ink = {
     back: css('--background-fill-primary', '#fff'), line: css('--border-color-primary', '#ddd'), faint: css('--body-text-color-subdued', '#777'),
     text: css('--body-text-color', '#222'), head: css('--playhead', '#e11d48'), pianist: css('--curve-now', '#e8590c'), notes: css('--curve-now', '#e8590c'),
-    'upper staff': css('--curve-now', '#e8590c'), 'lower staff': css('--curve-lower', '#1c7ed6'), human: css('--curve-human', '#868e96'),
+    'upper staff': css('--curve-now', '#e8590c'), 'lower staff': css('--curve-lower', '#1c7ed6'), human: css('--curve-human', '#868e96'), before: css('--curve-human', '#868e96'), after: css('--curve-human', '#868e96'),
   };
 }
 function describe() {                    // legend, and the same for a screen reader
   const l = lens(), names = new Map();
-  if (l) for (const line of l.lines) names.set(line.who, line.dots);
-  $('.legend').replaceChildren(...[...names].map(([who, dots]) => {
+  if (l) for (const line of l.lines) names.set(line.who, line);
+  $('.legend').replaceChildren(...[...names].map(([who, line]) => {
     const made = document.createElement('span');
-    made.textContent = who; made.className = dots ? 'dots' : ''; made.style.setProperty('--swatch', ink[who] || ink.pianist);
+    made.textContent = who; made.className = line.dots ? 'dots' : ''; made.style.setProperty('--swatch', colourOf(line)); made.title = who;
     return made;
   }));
   cv.dataset.lens = l ? l.name : ''; cv.dataset.lines = l ? l.lines.length : 0;
@@ -67,8 +67,11 @@ function drawBars(w, h) {
   ctx.fillStyle = ink.line;
   for (const [quarter] of bars) { const x = X(quarter); if (x >= axis.keyW && x <= w) ctx.fillRect(x, 0, 1, h); }
 }
+const colourOf = line => line.colour || ink[line.who] || ink.pianist;
+const DASHES = { dash: [7, 4], dot: [2, 3], dashdot: [7, 3, 2, 3], longdash: [11, 4], longdashdot: [11, 3, 2, 3] };
+const dashOf = line => DASHES[line.dash] || (/px/.test(line.dash || '') ? line.dash.split(' ').map(parseFloat) : []);
 function drawLine(l, line, w) {
-  ctx.strokeStyle = ink[line.who] || ink.pianist; ctx.lineWidth = line.who === 'human' ? 1.5 : 2; ctx.lineJoin = 'round'; ctx.beginPath();
+  ctx.strokeStyle = colourOf(line); ctx.lineWidth = line.who === 'human' || 'dash' in line ? 1.5 : 2; ctx.lineJoin = 'round'; ctx.setLineDash(dashOf(line)); ctx.beginPath();
   let begun = false, points = 0;
   for (let k = 0; k < line.q.length; k++) {
     const x = X(line.q[k]);
@@ -77,7 +80,7 @@ function drawLine(l, line, w) {
     begun = true; points += 1;
     if (x > w) break;
   }
-  ctx.stroke();
+  ctx.stroke(); ctx.setLineDash([]);
   return points;
 }
 function drawDots(l, line, w) {

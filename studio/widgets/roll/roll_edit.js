@@ -1,4 +1,4 @@
-// The piano roll, part 6 of 6: edits by mouse, touch and keyboard. Every change is a patch; undo is the inverse patch.
+// The piano roll, part 7 of 7: edits by mouse, touch and keyboard. Every change is a patch; undo is the inverse patch.
 const row = n => [n.id, n.pitch, Math.round(n.on), Math.round(n.dur), n.vel];
 const spansOf = list => list.map(([a, b]) => [Math.round(a), Math.max(Math.round(a) + 1, Math.round(b))]);
 
@@ -252,7 +252,7 @@ cv.addEventListener('keydown', e => {
     k === 'n' ? () => neighbour(1) : k === 'p' ? () => neighbour(-1) :
     k === 'v' ? () => setTool('select') : k === 'd' ? () => setTool('draw') :
     k === 'l' ? toggleLoop : k === 't' ? toggleTable :
-    k === 'g' ? toggleScore : k === 'r' ? reperform :
+    k === 'g' ? toggleScore : k === 'b' ? flipPair : k === 'r' ? reperform :
     k === '+' || k === '=' ? () => zoom(1.3) : k === '-' ? () => zoom(1 / 1.3) : k === 'f' ? () => fit(true) :
     k === '?' ? () => $('.help').click() :
     k === 'home' ? () => { seek(0); scrollTo(0); } : k === 'end' ? () => scrollTo(endMs()) : null;

@@ -1,4 +1,4 @@
-// The piano roll, part 2 of 6: what Python sends, and the sound.
+// The piano roll, part 2 of 7: what Python sends, and the sound.
 let soundTag = '', soundGrid = null;     // "doc.take.rev" of the notes that the player's sound was made of
 let resume = null, wantPlay = false;     // a musical position, quarters, to go on from when new sound comes
 let settleTimer = 0, asked = 0, freshest = 0;
@@ -92,7 +92,7 @@ function receiveNotes(value) {
   pedal = next.pedal; ownPedal = next.own_pedal;
   const moved = take !== value.take;
   if (!same) shelve(doc.id);
-  doc = { id: next.id, n: next.n, past: next.past, future: next.future, past_own: next.past_own, future_own: next.future_own, family: next.family, grid: next.grid, pianistPedal: ownPedal ? (same ? doc.pianistPedal : []) : pedal };
+  doc = { id: next.id, n: next.n, past: next.past, future: next.future, past_own: next.past_own, future_own: next.future_own, family: next.family, versions: next.versions, version: next.version, pair: next.pair, grid: next.grid, pianistPedal: ownPedal ? (same ? doc.pianistPedal : []) : pedal };
   take = value.take; freshest = value.rev; arrived = true; document.body.dataset.piece = next.id ? 'here' : 'none';
   if (same) {
     if (moved) backToPiece();
@@ -108,9 +108,9 @@ function receiveNotes(value) {
   }
   for (const id of notes.keys()) nextId = Math.max(nextId, id + 1);
   if (stay) keepOnScreen(stay);
-  mapImage = null;
+  mapImage = null; going = 0;
   refreshTable();
-  showButtons();
+  showButtons(); showVersions();
   asked = 0;      // any sound asked for before was that of other notes
   settle(60);
 }
