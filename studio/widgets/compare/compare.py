@@ -20,7 +20,6 @@ from studio.state.pins import MAX_PINS, Vote
 from studio.state.session import Session
 from studio.widgets.listen.player import Player, grid_rows, news_of
 
-
 OF_LENS = {NOW: "var(--curve-now)", HUMAN: "var(--curve-human)"}  # colours that the curves have without comparing
 
 
