@@ -75,6 +75,7 @@ from engine.requests import (
 
 if TYPE_CHECKING:  # imported where used: importing scipy.signal alone takes 0.7 s of CPU time
     from engine.compose.passages import PaperModels
+    from engine.render.ddsp import DdspRenderer
     from engine.render.fitted import FittedRenderer
     from engine.render.physical import PhysicalRenderer
     from engine.render.rendering import Renderer
@@ -308,6 +309,13 @@ class Engine:
         return PhysicalRenderer(self.sound, self.checkpoints)
 
     @cached_property
+    def ddsp(self) -> DdspRenderer:
+        """DDSP-Piano fitted to the prompt. Raises BundleError on use if the checkpoint is missing or damaged."""
+        from engine.render.ddsp import DdspRenderer
+
+        return DdspRenderer(self.sound, self.checkpoints)
+
+    @cached_property
     def renderer(self) -> Renderer:
         """The codec model. Raises BundleError if a checkpoint is missing or damaged."""
         from engine.render.rendering import Renderer
@@ -367,6 +375,8 @@ class Engine:
             return self.renderer
         if profile == "physical":
             return self.physical
+        if profile == "ddsp" and profile in self.profiles:
+            return self.ddsp
         if profile != "fitted":
             raise BadInput(f'There is no method "{profile}"; choose {", ".join(self.profiles)}.')
         return self.fitted

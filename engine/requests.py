@@ -21,8 +21,8 @@ from engine.music.types import BadInput, Performance, Score, Style
 if TYPE_CHECKING:
     from engine.sound.prompts import Prompt
 
-# methods that fit an instrument to the prompt, and their versions: no weights, nothing drawn, the prompt's notes needed
-FITTED_METHODS = {"fitted": "fitted-2", "physical": "physical-1"}
+# methods that fit an instrument to the prompt, and their versions: nothing drawn, the prompt's notes needed
+FITTED_METHODS = {"fitted": "fitted-2", "physical": "physical-1", "ddsp": "ddsp-1"}
 
 
 @dataclass(frozen=True)
@@ -287,7 +287,7 @@ class PerformRequest:
 class RenderRequest:
     """Render a performance with the sound of a prompt.
 
-    temperature  0 takes the likeliest sound, 1 samples as trained, up to 1.5; the fitted and the physical piano accept
+    temperature  0 takes the likeliest sound, 1 samples as trained, up to 1.5; methods that fit an instrument accept
                  only 1
     span         (start, end) in seconds of the performance; the end None is two seconds after the last release
     part         the span in words, for lists

@@ -39,6 +39,7 @@ LAYERS = {
     "engine.models.midi_valle": "engine.tokens engine.models.nn",
     "engine.models.tagger": "engine.music engine.tokens engine.models.nn engine.measures.form",
     "engine.models.transcriber": "",
+    "engine.models.ddsp_piano": "",
     "engine.checkpoints": "engine.music engine.tokens engine.models*",
     "engine.sound.transcribe": "engine.music engine.models.transcriber engine.checkpoints",
     "engine.compose.form": "engine.music",

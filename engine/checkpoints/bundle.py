@@ -22,6 +22,7 @@ from engine.models.composer.conditions import COMPOSERS
 from engine.models.composer.numpy_network import Weights
 from engine.models.composer.piece_prior import PRIOR_COLUMNS, Prior
 from engine.models.composer.plan_prior import PlanPrior, PlanPriorConfig
+from engine.models.ddsp_piano.network import DdspPiano, DdspPianoConfig
 from engine.models.expected.base import Base
 from engine.models.expected.nets import LinearTempo, LinearTouch, TempoNet, TempoShape, TouchNet, TouchShape
 from engine.models.expected.performance import Amplitude, ExpectedPerformance, Scale, known_features, tensors_of
@@ -273,6 +274,24 @@ def open_transcriber(folder: Path) -> TranscriberBundle:
         model = Transcriber(TranscriberConfig(**config["model"]))
         model.load_state_dict(tensors)
     return TranscriberBundle(model.eval(), config["weights_sha256"][:12], config)
+
+
+@dataclass(frozen=True)
+class DdspPianoBundle:
+    """A loaded DDSP-Piano: model in evaluation mode, float32; digest and config as of the others."""
+
+    model: DdspPiano
+    digest: str
+    config: dict
+
+
+def open_ddsp_piano(folder: Path) -> DdspPianoBundle:
+    """Load a DDSP-Piano's folder. Raises BundleError as open_pianist does."""
+    config, tensors = read_folder(folder, "ddsp-piano")
+    with fits(folder):
+        model = DdspPiano(DdspPianoConfig(**config["model"]))
+        model.load_state_dict(tensors)
+    return DdspPianoBundle(model.eval(), config["weights_sha256"][:12], config)
 
 
 def grammar_digest() -> str:

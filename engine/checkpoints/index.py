@@ -19,7 +19,7 @@ CHECKPOINTS = Path(_NAMED).absolute() if _NAMED else Path(__file__).resolve().pa
 IMPORTED_KINDS = ("midi-valle", "piano-encodec")
 EXPECTED = "expected-v2"
 PIANIST, COMPOSER, CODEC, RENDERER = "pianist-v1", "composer-v2", "piano-codec-v2", "renderer-v3"
-TAGGER, TRANSCRIBER = "phrase-tagger-v1", "transcriber-v1"
+TAGGER, TRANSCRIBER, DDSP_PIANO = "phrase-tagger-v1", "transcriber-v1", "ddsp-piano-v1"
 PAPER_MODELS = {"xmvae": "xmvae-v1", "ecpt": "ecpt-v1", "mt": "mt-v1"}  # systems of the XMVAE paper
 
 
@@ -75,8 +75,10 @@ def weights_here(checkpoints: Path = CHECKPOINTS) -> dict[str, str]:
 
 def profiles(checkpoints: Path) -> tuple[str, ...]:
     """The methods of rendering: "fitted" (the default), "product" (the codec model), "paper" (MIDI-VALLE) once the
-    published weights have been imported, and "physical" (modal strings)."""
-    return ("fitted", "product", *(("paper",) if are_imported(checkpoints / "imported") else ()), "physical")
+    published weights have been imported, "physical" (modal strings), and "ddsp" (DDSP-Piano) where its weights are."""
+    paper = ("paper",) if are_imported(checkpoints / "imported") else ()
+    ddsp = ("ddsp",) if (checkpoints / DDSP_PIANO / "config.json").exists() else ()
+    return ("fitted", "product", *paper, "physical", *ddsp)
 
 
 def xmvae_directions(checkpoints: Path) -> tuple[str, ...]:

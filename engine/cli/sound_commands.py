@@ -38,9 +38,11 @@ def add_commands(add: Any) -> None:
     )
     p.add_argument("--to", dest="end", type=float, metavar="SEC")
     p.add_argument(
-        "--method", "--profile", dest="profile", choices=("fitted", "product", "paper", "physical"), default="fitted",
+        "--method", "--profile", dest="profile", default="fitted",
+        choices=("fitted", "product", "paper", "physical", "ddsp"),
         help="fitted: a sampled piano fitted to the reference (default); product: Étude's codec model; paper: "
-        "MIDI-VALLE as published, if its weights were imported; physical: modal strings in the reference's room",
+        "MIDI-VALLE as published, if its weights were imported; physical: modal strings in the reference's room; "
+        "ddsp: DDSP-Piano in it",
     )  # fmt: skip
     p.add_argument(
         "--temperature", type=float, default=1.0, metavar="T", help="sampling temperature, 0 to 1.5 (default 1)"

@@ -132,7 +132,7 @@ def render(
     """The sound of a performance on the piano of a recording.
 
     prompt  a name of `prompts()`, a sound file or an AudioClip of 3 s or more, of which the first 6 s are used
-    method  "fitted", "product", "paper" or "physical", see docs/models.md
+    method  "fitted", "product", "paper", "physical" or "ddsp", see docs/models.md
     """
     from engine.requests import FITTED_METHODS, RenderRequest
 

@@ -30,19 +30,15 @@ UNHEARD_DB = -60.0  # of the loudest band of the dry sound: a band below gives n
 SMOOTH = np.array([0.25, 0.5, 0.25])
 EARLY_SEC = 0.015  # of the noise that widens the direct sound
 MIDDLE_SEED, SIDE_SEED, EARLY_SEED, NOISE_SEED, SIDE_NOISE_SEED = 1, 2, 3, 4, 5
-FITTED_CANDIDATES = (
-    "grand",
-    "upright",
-    "player",
-    "strings",
-)  # the first of those available unless another is clearly nearer
 PENALTY_DB = 0.5  # by which another piano must be nearer: the error of six seconds says little about other music
 
 
 class Pianos(Protocol):
-    """Dry pianos that can be fitted, and the loudness that they are brought to: `Preview`, `ModalPiano`."""
+    """Dry pianos that can be fitted, and the loudness of the result: `Preview`, `ModalPiano`, `DdspPianos`."""
 
-    def available(self) -> dict[str, str]: ...
+    def candidates(self) -> tuple[str, ...]:
+        """The pianos that a fit tries: the first is taken unless another is clearly nearer."""
+        ...
 
     def preview(self, performance: Performance, piano: str = "grand") -> AudioClip: ...
 
@@ -56,7 +52,7 @@ class Pianos(Protocol):
 class Instrument:
     """A sampled piano fitted to a recording.
 
-    piano      a name of `Pianos.available`
+    piano      one of `Pianos.candidates`
     colours    envelopes of groups of notes against that of all
     gain_db    (COUNT,) spectral envelope: dB by which each band of the dry piano and its echoes is raised
     noise      (1 or 2, num_samples) the recording's steady noise, to be repeated; None where it has none
@@ -89,7 +85,7 @@ def fit_instrument(
     seed       another seed has other echoes of the same room
     """
     wanted, count = energies(recording), len(recording)
-    plain = {piano: played(preview, notes, piano, count) for piano in FITTED_CANDIDATES if piano in preview.available()}
+    plain = {piano: played(preview, notes, piano, count) for piano in preview.candidates()}
     piano = nearest_piano(wanted, {name: energies(dry) for name, dry in plain.items()})
     tuning, velocity = fit_tuning(recording, plain[piano], notes), fit_velocity(recording, plain[piano], notes)
     strokes = velocity.played(notes)
@@ -240,7 +236,7 @@ def unfitted(preview: Pianos, recording: NDArray[np.float32], image: Image | Non
     """
     keys = np.arange(36, 97)
     scale = Performance(0.1 * np.arange(len(keys)), np.full(len(keys), 0.5), keys, np.full(len(keys), 64))
-    piano = next(name for name in FITTED_CANDIDATES if name in preview.available())
+    piano = preview.candidates()[0]
     dry = played(preview, scale, piano, round(0.1 * len(keys) * SAMPLE_RATE))
     gain = envelope(energies(recording), energies(dry))
     gain = 0.5 * (gain - gain.mean())

@@ -27,9 +27,9 @@ class ModalPiano:
     def __init__(self, preview: Preview | None = None) -> None:
         self._preview = preview or Preview()
 
-    def available(self) -> dict[str, str]:
+    def candidates(self) -> tuple[str, ...]:
         """One piano."""
-        return {"strings": "Modal strings (physical model)"}
+        return ("strings",)
 
     def preview(self, performance: Performance, piano: str = "grand") -> AudioClip:
         """The sampled preview, whose loudness renders have."""

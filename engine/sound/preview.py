@@ -96,6 +96,11 @@ class Preview:
         """The pianos whose SoundFont is on this computer: name to label."""
         return {name: piano.label for name, piano in PIANOS.items() if any(f.exists() for f in piano.files)}
 
+    def candidates(self) -> tuple[str, ...]:
+        """The pianos that may be fitted to a recording: the first is taken unless another is clearly nearer."""
+        here = self.available()
+        return tuple(name for name in ("grand", "upright", "player") if name in here)
+
     def load(self, piano: str = "grand") -> None:
         """Load a piano in advance. Raises BadInput like preview."""
         Room(SAMPLE_RATE)

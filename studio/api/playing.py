@@ -112,7 +112,7 @@ def render(
         start_sec: start of the part to render, seconds of the performance
         end_sec: end of the part to render; 0 is the end of the performance
         profile: fitted (a sampled piano fitted to the recording), product (Étude's codec model), paper where
-            MIDI-VALLE's weights have been imported, or physical (modal strings)
+            MIDI-VALLE's weights have been imported, physical (modal strings), or ddsp (DDSP-Piano)
         form: wav or flac
     """
     from engine.render.provenance import describe_render

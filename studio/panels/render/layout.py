@@ -21,6 +21,7 @@ PROFILES = {
     "product": "Étude codec model",
     "paper": "MIDI-VALLE (published weights)",
     "physical": "More: physical model",
+    "ddsp": "More: DDSP-Piano",
 }
 
 

@@ -24,6 +24,7 @@ from engine.checkpoints.bundle import BundleError, open_codec
 from engine.checkpoints.importing import open_encodec
 from engine.engine import Engine
 from engine.music.types import BadInput
+from engine.render.ddsp import DdspRenderer
 from engine.render.physical import PhysicalRenderer
 from engine.sound.players import players
 from engine.sound.preview import Preview
@@ -69,6 +70,8 @@ def rows_of_recordings(material: Material, renderers: dict[str, Rendering], code
         rows[NAMES.get(name, name)] = lambda r, renderer=renderer: renderer.render(r.notes, r.prompt)
     physical = PhysicalRenderer()
     rows["physical model"] = lambda r: physical.render(r.notes, r.prompt)
+    ddsp = DdspRenderer()
+    rows["DDSP-Piano"] = lambda r: ddsp.render(r.notes, r.prompt)
     return rows
 
 

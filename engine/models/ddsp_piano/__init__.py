@@ -1,0 +1,1 @@
+"""DDSP-Piano: notes to the curves of an additive synthesiser, and those to sound."""

@@ -1,0 +1,152 @@
+"""DDSP-Piano as a method of Render: its strings and noise in the room, envelope and image of the prompt.
+
+The fit and the filters are those of the fitted piano; the networks of `engine.models.ddsp_piano` make the dry sound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.checkpoints.index import CHECKPOINTS, DDSP_PIANO
+from engine.music.dampers import damped_sec
+from engine.music.types import AudioClip, BadInput, Performance
+from engine.render.fitted import FittedRenderer
+from engine.requests import FITTED_METHODS
+from engine.sound.preview import Preview
+from engine.sound.recording import StreamResampler
+
+if TYPE_CHECKING:
+    from engine.models.ddsp_piano.network import DdspPiano
+
+RATE = 32000  # Hz, of the dry sound
+FRAME_RATE, FRAMES = 250, 500  # frames a second; frames of a step
+LEAD = 125  # frames of silence before the piece: the networks begin unsettled
+RELEASE = 250  # frames that a note sounds after its end
+GAIN = 4.0  # the networks are quiet; this is about the level of the sampled grand
+CANDIDATES = (0, 4, 9)  # pianos of which the nearest to the prompt is taken
+
+
+class DdspPianos:
+    """The ten pianos behind the interface of `engine.render.fit.Pianos`. Raises BundleError without the checkpoint."""
+
+    def __init__(self, preview: Preview | None = None, checkpoints: Path = CHECKPOINTS) -> None:
+        self._preview, self._checkpoints = preview or Preview(), checkpoints
+
+    @cached_property
+    def model(self) -> DdspPiano:
+        """The networks, in evaluation mode."""
+        from engine.checkpoints.bundle import open_ddsp_piano
+
+        return open_ddsp_piano(self._checkpoints / DDSP_PIANO).model
+
+    def candidates(self) -> tuple[str, ...]:
+        """The pianos that a fit tries, three of the ten."""
+        return tuple(f"ddsp-{i}" for i in CANDIDATES)
+
+    def preview(self, performance: Performance, piano: str = "grand") -> AudioClip:
+        """The sampled preview, whose loudness renders have."""
+        return self._preview.preview(performance, "grand")
+
+    def dry(
+        self, performance: Performance, piano: str, samples: int, cents: NDArray[np.float64] | None = None,
+        chunk: int = 2 * RATE,
+    ) -> Iterator[NDArray[np.float32]]:  # fmt: skip
+        """The first `samples` samples at 32 kHz, in parts of `chunk`; nothing above 8 kHz.
+
+        cents  (128,) by which each key is tuned away from the model's own tuning
+        """
+        from engine.models.ddsp_piano.synthesis import HOP, LATENCY, SAMPLE_RATE
+
+        number = piano_number(piano)
+        waiting, skip, made = np.zeros(0, np.float32), (LEAD * HOP + LATENCY) * RATE // SAMPLE_RATE, 0
+        resampler = StreamResampler(SAMPLE_RATE, RATE, 1)
+        for part in self._at_16_khz(performance, number, samples, cents):
+            waiting = np.concatenate([waiting, resampler.push(GAIN * part)])
+            cut = min(skip, len(waiting))
+            waiting, skip = waiting[cut:], skip - cut
+            while len(waiting) >= chunk and made + chunk <= samples:
+                yield waiting[:chunk]
+                waiting, made = waiting[chunk:], made + chunk
+        waiting = np.concatenate([waiting, resampler.finish()])[skip:]
+        while made < samples:
+            count = min(chunk, samples - made)
+            yield np.pad(waiting[:count], (0, max(0, count - len(waiting))))
+            waiting, made = waiting[count:], made + count
+
+    def _at_16_khz(
+        self, performance: Performance, piano: int, samples: int, cents: NDArray[np.float64] | None
+    ) -> Iterator[NDArray[np.float32]]:
+        import torch
+
+        from engine.models.ddsp_piano.network import PianoStream
+        from engine.models.ddsp_piano.synthesis import Synthesiser
+
+        tables = voice_tables(performance, -(-samples * FRAME_RATE // RATE), self.model.config.voices)
+        stream = PianoStream(self.model, piano)
+        synthesiser = Synthesiser(self.model, piano, None if cents is None else torch.from_numpy(cents).float())
+        count = len(tables[0])
+        for start in range(0, count, FRAMES):
+            part = (torch.from_numpy(t[start : start + FRAMES]) for t in tables)
+            last = start + FRAMES >= count
+            yield synthesiser.push(stream.push(*part, last=last), last).numpy()
+
+
+def voice_tables(
+    performance: Performance, frames: int, voices: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """What the networks are given: (F, voices, 2) pitch and onset velocity of each voice, (F, 4) pedal events,
+    (F, voices) pitches that a note keeps for a second after its end. F: LEAD and at most `frames`.
+
+    A note takes the voice that has been free longest. Where all sound, the highest pitches win.
+    """
+    onset = LEAD + np.round(performance.onset_sec * FRAME_RATE).astype(int)
+    damped = damped_sec(performance, max(performance.end_sec, 0.0) + 2.0)
+    end = np.maximum(LEAD + np.round(damped * FRAME_RATE).astype(int), onset + 1)
+    total = LEAD + min(frames, max(0, int(end.max(initial=0)) + RELEASE - LEAD) + 1)
+    notes = np.zeros((total, voices, 2), np.float32)
+    extended = np.zeros((total, voices), np.float32)
+    free = np.zeros(voices, int)  # frame from which each voice is free
+    key = np.zeros(voices, int)
+    for i in np.lexsort((-performance.pitch, onset)):
+        first, pitch = int(onset[i]), int(performance.pitch[i])
+        if not 0 <= first < total:
+            continue
+        voice = int(free.argmin())
+        if free[voice] > first:
+            voice = int(key.argmin())
+            if key[voice] >= pitch:
+                continue
+        notes[first:, voice], extended[first:, voice] = 0, 0
+        notes[first : end[i], voice, 0] = pitch
+        notes[first : first + 2, voice, 1] = performance.velocity[i] / 127
+        extended[first : end[i] + RELEASE, voice] = pitch
+        free[voice], key[voice] = int(end[i]), pitch
+    pedal = np.zeros((total, 4), np.float32)
+    at = LEAD + np.round(performance.pedal_sec * FRAME_RATE).astype(int)
+    here = (at >= 0) & (at < total)
+    pedal[at[here], 0] = (performance.pedal_value[here] + 1) / 128
+    return notes, pedal, extended
+
+
+def piano_number(name: str) -> int:
+    """Index of a piano by its name. Raises BadInput for an unknown one."""
+    number = name.removeprefix("ddsp-")
+    if not (name.startswith("ddsp-") and number.isdecimal() and int(number) < 10):
+        raise BadInput(f'There is no DDSP-Piano "{name}"; choose ddsp-0 to ddsp-9.')
+    return int(number)
+
+
+class DdspRenderer(FittedRenderer):
+    """DDSP-Piano fitted to the prompt."""
+
+    profile = "ddsp"
+    digest = FITTED_METHODS["ddsp"]
+
+    def __init__(self, preview: Preview | None = None, checkpoints: Path = CHECKPOINTS) -> None:
+        super().__init__(DdspPianos(preview, checkpoints), checkpoints)
