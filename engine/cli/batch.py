@@ -23,9 +23,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from engine.cli.commands import SCORE_SUFFIXES, CommandProgress
 from engine.cli.parser import build_parser, join_negative
-from engine.cli.progress import TerminalProgress
+from engine.cli.performances import SCORE_SUFFIXES
+from engine.cli.progress import CommandProgress, TerminalProgress
 from engine.cli.tasks import Line, Task
 from engine.files import open_performance_file, write_output
 from engine.measures.side_by_side import MOST

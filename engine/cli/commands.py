@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from engine.cli.performances import SCORE_SUFFIXES, open_played
+from engine.cli.progress import CommandProgress
 from engine.files import check_output, open_performance_file, open_score_file, read_input, write_output
 from engine.limits import MAX_SEED
 from engine.music.remarks import remark_lines, to_json
@@ -18,19 +20,8 @@ if TYPE_CHECKING:
     from engine.engine import Engine
     from engine.models.pianist.style_curve import StyleCurve
 
-SCORE_SUFFIXES = (".musicxml", ".xml", ".mxl", ".krn", ".mei", ".abc", ".mid", ".midi")
 PAGES = {".mei": "mei", ".svg": "svg", ".html": "html", ".htm": "html"}  # further output formats of `convert`
 FORMAT_OF_SUFFIX = {".mid": "midi", ".midi": "midi", ".musicxml": "musicxml", ".xml": "musicxml"}
-
-
-class CommandProgress(Protocol):
-    """Progress display of a command: stage and finished share."""
-
-    def stage(self, name: str) -> None: ...
-
-    def share(self, done: float) -> None: ...
-
-    def note(self, sentence: str) -> None: ...
 
 
 def parse_z(text: str) -> tuple[float, ...]:
@@ -183,8 +174,8 @@ def curves(arguments: argparse.Namespace, progress: CommandProgress) -> dict[str
     check_output(arguments.output, given)
     progress.stage("Reading")
     score = open_score_file(arguments.score, progress.note)
-    performance = open_performance_file(arguments.performance)
-    reference = open_performance_file(arguments.reference) if arguments.reference else None
+    performance = open_played(arguments.performance, progress)
+    reference = open_played(arguments.reference, progress) if arguments.reference else None
     progress.stage("Aligning")
     found = align(score, performance, progress.share)
     theirs = align(score, reference, progress.share) if reference is not None else None

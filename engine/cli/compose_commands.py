@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.cli.commands import FORMAT_OF_SUFFIX, CommandProgress, find_preset
+from engine.cli.commands import FORMAT_OF_SUFFIX, find_preset
+from engine.cli.progress import CommandProgress
 from engine.compose.form import NAMED, parse_form
 from engine.files import check_output, open_score_file, write_output
 from engine.limits import MAX_SEED

@@ -6,12 +6,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from engine.cli.commands import CommandProgress
+from engine.cli.performances import open_played
+from engine.cli.progress import CommandProgress
 from engine.files import (
     check_input,
     check_output,
     open_match_file,
-    open_performance_file,
     open_score_file,
     write_output,
 )
@@ -26,7 +26,9 @@ _OF_ENDING = {".match": "match", ".txt": "labels", ".zip": "all", ".musicxml": P
 def add_commands(add: Any) -> None:
     """Add the command to the parser; `add` is that of `parser.build_parser`."""
     p = add("export", export, "Export a performance of a score as a table, or for another program.")
-    p.add_argument("performance", type=Path, metavar="PERF", help="MIDI, or a match file, which contains its score")
+    p.add_argument(
+        "performance", type=Path, metavar="PERF", help="MIDI, a recording, or a match file, which contains its score"
+    )
     p.add_argument("--score", type=Path, metavar="SCORE", help="the performed score")
     p.add_argument("-o", "--output", type=Path, required=True, metavar="OUT")
     p.add_argument(
@@ -69,7 +71,7 @@ def _opened(arguments: argparse.Namespace, progress: CommandProgress) -> tuple[S
     """Score, performance and alignment; those of a match file, unless another score is named."""
     is_match = arguments.performance.suffix.lower() == ".match"
     if not is_match and arguments.score is None:
-        raise BadInput("A MIDI file does not contain its score; name it with --score.")
+        raise BadInput("MIDI and sound files do not contain their score; name it with --score.")
     progress.stage("Reading")
     if is_match and arguments.score is None:
         return open_match_file(arguments.performance)
@@ -77,6 +79,6 @@ def _opened(arguments: argparse.Namespace, progress: CommandProgress) -> tuple[S
 
     score = open_score_file(arguments.score, progress.note)
     path = arguments.performance
-    performance = open_match_file(path)[1] if is_match else open_performance_file(path)
+    performance = open_match_file(path)[1] if is_match else open_played(path, progress)
     progress.stage("Aligning")
     return score, performance, align(score, performance, progress.share)

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from engine.cli.commands import CommandProgress
+from engine.cli.progress import CommandProgress
 from engine.files import check_output, open_performance_file, write_output
 from engine.music.types import BadInput, Performance
 

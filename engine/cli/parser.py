@@ -25,7 +25,8 @@ EXAMPLES = """examples:
   etude perform fugue.musicxml -o for-the-daw.mid --format locked
   etude preview fugue.mid -o fugue.wav
   etude curves fugue.mid --score fugue.musicxml -o fugue.html
-  etude compare fugue.musicxml mine.mid hers.mid his.mid -o three.html --csv three.csv
+  etude compare fugue.musicxml mine.mid hers.mp3 his.flac -o three.html --csv three.csv
+  etude compare fugue.musicxml performances/ -o all.html --bars bars.csv
   etude export fugue.mid --score fugue.musicxml -o fugue-notes.csv --as notes
   etude export fugue.mid --score fugue.musicxml -o fugue.match
   etude render fugue.mid --prompt goldberg -o fugue.wav

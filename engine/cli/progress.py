@@ -3,6 +3,17 @@
 from __future__ import annotations
 
 import sys
+from typing import Protocol
+
+
+class CommandProgress(Protocol):
+    """Progress display of a command: stage and finished share."""
+
+    def stage(self, name: str) -> None: ...
+
+    def share(self, done: float) -> None: ...
+
+    def note(self, sentence: str) -> None: ...
 
 
 class TerminalProgress:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from engine.cli.commands import CommandProgress
 from engine.cli.compose_commands import add_options, checked_outputs, conditions, finish, loaded, note_progress, top_p
+from engine.cli.progress import CommandProgress
 from engine.compose.form import parse_form
 from engine.compose.sections import move_section, recomposing, varying
 from engine.files import open_score_file

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.cli.commands import CommandProgress
+from engine.cli.progress import CommandProgress
 from engine.files import check_input, check_output, open_performance_file, read_input, write_output
 from engine.limits import MAX_SEED
 from engine.music.types import AudioClip, BadInput

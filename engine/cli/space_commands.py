@@ -11,7 +11,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from engine.cli.commands import CommandProgress
+from engine.cli.progress import CommandProgress
 from engine.music.types import BadInput
 
 # Files of the app, without tests, training and history. The Hub refuses binary files in plain git.

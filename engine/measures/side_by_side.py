@@ -248,7 +248,7 @@ def tables_html(score: Score, shapes: Sequence[Shape]) -> str:
          [figure_text(c[m.name], m.digits) for c in columns])
         for m in MEASURES
     ]  # fmt: skip
-    first = _table("Measured", [html.escape(shape.name) for shape in shapes], rows)
+    first = html_table("Measured", [html.escape(shape.name) for shape in shapes], rows)
     if len(shapes) < 2:
         return first
     pairs = [
@@ -257,10 +257,10 @@ def tables_html(score: Score, shapes: Sequence[Shape]) -> str:
         for a in agreements(shapes)
     ]  # fmt: skip
     heads = [*(name.capitalize() for name in AGREEMENTS), "Notes in both"]
-    return first + _table("Agreement of pairs, Pearson’s r", heads, pairs)
+    return first + html_table("Agreement of pairs, Pearson’s r", heads, pairs)
 
 
-def _table(caption: str, heads: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> str:
+def html_table(caption: str, heads: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> str:
     """An HTML table whose rows are named, from HTML."""
     head = "".join(f'<th scope="col">{text}</th>' for text in heads)
     body = "".join(
@@ -275,13 +275,16 @@ def _table(caption: str, heads: Sequence[str], rows: Sequence[tuple[str, Sequenc
 CSV_HEADER = ("kind", "performance", "other", "measure", "unit", "value")  # of table_rows
 
 
-def table_rows(score: Score, shapes: Sequence[Shape]) -> list[tuple[object, ...]]:
-    """The same for a CSV file, one value a row: kind, performance, other performance, measure, unit, value."""
+def table_rows(score: Score, shapes: Sequence[Shape], pairs: bool = True) -> list[tuple[object, ...]]:
+    """The same for a CSV file, one value a row: kind, performance, other performance, measure, unit, value.
+
+    pairs  include the agreement of each pair
+    """
     rows: list[tuple[object, ...]] = []
     for shape in shapes:
         found = measures_of(score, shape)
         rows += [("measure", shape.name, "", m.name, m.unit, _plain(found[m.name])) for m in MEASURES]
-    for a in agreements(shapes):
+    for a in agreements(shapes) if pairs else ():
         rows += [("agreement", a.first, a.second, name, "r", _plain(getattr(a, name))) for name in AGREEMENTS]
         rows.append(("agreement", a.first, a.second, "shared", "notes", a.shared))
     return rows

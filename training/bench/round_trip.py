@@ -52,20 +52,21 @@ def main() -> None:
     for folder in args.folder:
         if not folder.exists():
             parser.error(f"{folder} does not exist; give a folder with MusicXML files.")
-    trips, refused = [], 0
+    trips: list[Trip] = []
+    others = 0
     try:
         for k, (path, data) in enumerate(files(args.folder), 1):
             print(f"\r{k} {path.name[:60]:60}", end="", file=sys.stderr, flush=True)
             trip = trip_of(path, data)
             if trip is None:
-                refused += 1
+                others += 1
                 continue
             trips.append(trip)
             if args.list and set(trip.results.values()) != {"kept"}:
                 print(f"\n{path}: {trip.results}", flush=True)
     except KeyboardInterrupt:
         print("\nstopped; the table has the files so far", file=sys.stderr)
-    print(f"\n{table(trips)}\n{refused} files are refused by the reader")
+    print(f"\n{table(trips)}\n{others} XML files are no MusicXML, or are refused by the reader")
 
 
 def files(folders: Sequence[Path]) -> Iterator[tuple[Path, bytes]]:
