@@ -291,7 +291,7 @@ def export(
     if kind == "midi":
         return f"{name}.mid", write_midi(session.performance)
     if kind == "locked":
-        return f"{name}-score-locked.mid", write_midi_locked(*locked_pair(session))
+        return f"{name}-for-notation.mid", write_midi_locked(*locked_pair(session))
     if kind == "musicxml":
         return f"{name}.musicxml", save_musicxml(edited(*written_pair(session)))
     if kind == "played":

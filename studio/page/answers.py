@@ -23,6 +23,7 @@ from studio.shell.layout import Page, preset_names
 from studio.state.examples import EMPTY, EXAMPLES, MINE
 from studio.state.session import Controls, Session
 from studio.widgets.form.form import form_value
+from studio.widgets.pianists.pianists import cards_value
 from studio.widgets.score.score import score_address
 from studio.widgets.takes.takes import strip_value
 
@@ -179,6 +180,7 @@ def human_controls(page: Page, session: Session, shared: SharedEngine, controls:
     names = preset_names(shared, has)
     example = EXAMPLES.get(session.example)
     return {
+        page.pianists: cards_value(shared.presets, actions.DEFAULT),
         page.human_text: session.reference.name if session.reference else "None yet",
         page.human_style: gr.update(interactive=has),
         page.human_remove: gr.update(interactive=has),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import gradio as gr
 
 from engine.limits import MAX_SEED, VISIT_SEC
-from engine.models.pianist.style import character
+from engine.models.pianist.style import Axis, character
 from engine.music.types import DEFAULT_FREEDOM
 from studio.actions.document import Document
 from studio.actions.editing import BORROWED, DEFAULT
@@ -23,14 +23,16 @@ from studio.state.examples import EMPTY, EXAMPLES, FIRST
 from studio.widgets.form.form import FormStrip
 from studio.widgets.lens.lens import Lens
 from studio.widgets.listen.listen import Listen
+from studio.widgets.pianists.pianists import PianistCards
 from studio.widgets.roll.roll import OF_PIECE, PianoRoll
 from studio.widgets.score.score import ScoreView
 from studio.widgets.takes.takes import TakeStrip
 
+MORE_AXES = ("spread", "voicing", "lead")  # folded away
 STRENGTHS = ("Tempo", "Timing", "Velocity", "Articulation", "Pedal")
 OPEN_FILES = [".musicxml", ".xml", ".mxl", ".mid", ".midi", ".krn", ".mei", ".abc", ".match", ".etude"]
 MIDI_FILES = [".mid", ".midi"]
-PIANISTS = "Default, or a competitor of the Piano-e-Competition; type a name or a trait to search"
+PIANISTS = "of the Piano-e-Competition; type a name or a trait"
 SIDES = ("compose", "perform", "render", "compare")  # tabs of the panel, in order
 LENSES = {
     "curves": "Curves",
@@ -59,6 +61,7 @@ class Page:
     form: FormStrip
     roll: PianoRoll
     curves: Lens
+    pianists: PianistCards
     preset: gr.Dropdown
     second: gr.Dropdown
     blend: gr.Slider
@@ -98,7 +101,7 @@ class Page:
     @property
     def outputs(self) -> list:
         """All components that a job's answer may change."""
-        human = [self.human_text, self.human_style, self.human_remove, self.human_example]
+        human = [self.human_text, self.human_style, self.human_remove, self.human_example, self.pianists]
         return [self.roll, self.form, self.takes, self.score, self.curves, self.example, *human, *self.controls]
 
 
@@ -201,10 +204,12 @@ def _take_away(shared: SharedEngine) -> gr.Dropdown:
 
 
 def _style(shared: SharedEngine) -> dict:
+    units = dict(zip(shared.axes, shared.units, strict=True))
     names = [DEFAULT]  # the others are added with the first piece: reading them loads the model
     with gr.Column(elem_classes="card"):
-        gr.HTML("<h2>Style</h2>", elem_classes="heading")
-        preset = gr.Dropdown(names, value=DEFAULT, label="Pianist", info=PIANISTS, elem_id="preset")
+        gr.HTML("<h2>Play it like…</h2><p class='hint'>Point at one to hear two bars.</p>", elem_classes="heading")
+        pianists = PianistCards(elem_id="pianists")
+        preset = gr.Dropdown(names, value=DEFAULT, label="All pianists", info=PIANISTS, elem_id="preset")
         with gr.Accordion("Blend with a second pianist", open=False):
             second = gr.Dropdown(names, value=DEFAULT, label="Second pianist", filterable=False, elem_id="second")
             blend = gr.Slider(0, 1, 0, step=0.01, label="Blend", info="first ⟷ second", elem_id="blend", buttons=[])
@@ -212,27 +217,31 @@ def _style(shared: SharedEngine) -> dict:
             0, 100, 100 * DEFAULT_FREEDOM, step=1, label="Freedom, %", info="as most pianists ⟷ individual",
             elem_id="freedom", elem_classes="axis", buttons=[],
         )  # fmt: skip
-        axes = tuple(
-            gr.Slider(
-                -3, 3, 0, step=0.05, label=axis.label, info=f"{axis.low} ⟷ {axis.high}; 1 is {unit}",
-                elem_id=f"axis-{axis.name}", elem_classes="axis", buttons=[],
-            )
-            for axis, unit in zip(shared.axes, shared.units, strict=True)
-        )  # fmt: skip
+        made = {axis: _axis(axis, unit) for axis, unit in units.items() if axis.name not in MORE_AXES}
+        with gr.Accordion("More sliders", open=False):
+            made |= {axis: _axis(axis, unit) for axis, unit in units.items() if axis.name in MORE_AXES}
         with gr.Row(elem_id="seed-row", equal_height=True):
             seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=MAX_SEED, elem_id="seed", min_width=90)
             dice = gr.Button("Randomise seed", elem_id="dice", min_width=90, size="sm")
             reset = gr.Button("Reset style", elem_id="reset", min_width=90, size="sm")
     return {
+        "pianists": pianists,
         "preset": preset,
         "second": second,
         "blend": blend,
-        "axes": axes,
+        "axes": tuple(made[axis] for axis in shared.axes),
         "freedom": freedom,
         "seed": seed,
         "dice": dice,
         "reset": reset,
     }
+
+
+def _axis(axis: Axis, unit: str) -> gr.Slider:
+    return gr.Slider(
+        -3, 3, 0, step=0.05, label=axis.label, info=f"{axis.low} ⟷ {axis.high}; 1 is {unit}",
+        elem_id=f"axis-{axis.name}", elem_classes="axis", buttons=[],
+    )  # fmt: skip
 
 
 def _strength() -> tuple[gr.Slider, ...]:

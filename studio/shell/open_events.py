@@ -33,7 +33,7 @@ def opening(
 
     def work(job: Job) -> Callable[[], Shown]:
         score, title, human = read(job)
-        job.begin("Playing")
+        job.begin("Performing")
         shared.await_models(job)
         opened = actions.open_piece(shared, document.session, score, title, controls, example, job.step)
         opened = replace(opened, reference=human)

@@ -355,7 +355,7 @@ def test_long_work_shows_its_share_and_can_be_cancelled(visitor: Visitor) -> Non
     value = number.input_value()
     assert float(value) < 0
     visitor.drag(at[2], at[3])
-    page.wait_for_function("document.querySelector('#roll .what').textContent.startsWith('Playing')")
+    page.wait_for_function("document.querySelector('#roll .what').textContent.startsWith('Performing')")
     cancel.click()
     page.wait_for_function(f"document.querySelector('#axis-tempo input[type=number]').value === '{value}'")
     assert int(visitor.data("take")) == take + 1

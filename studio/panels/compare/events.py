@@ -100,7 +100,7 @@ def connect_pins(page: Page, shared: SharedEngine) -> None:
         def work(session: Session, job: Job) -> actions.Change:
             return comparing.pin_pianist(shared, session, preset, number, job.step)
 
-        return begin(document, piano, "Playing", work)
+        return begin(document, piano, "Performing", work)
 
     panel.play.click(play, [*inputs, panel.pianist, panel.seed], outputs, **PRIVATE)
 

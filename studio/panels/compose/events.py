@@ -118,7 +118,7 @@ def connect_writing(page: Page, shared: SharedEngine) -> None:
         def first_piece(job: Job) -> Session | None:  # on an empty page the take is opened at once
             if document.session.score is not None:
                 return None
-            job.begin("Playing")
+            job.begin("Performing")
             number = document.session.takes[-request.takes].number
             change = composing.accept(shared, document.session, number, controls, job.step)
             return document.update(job.unless_stopped(change))
@@ -283,7 +283,7 @@ def connect_takes(page: Page, shared: SharedEngine) -> None:
                 shown[page.roll] = {"draft": take_draft(opened, take, start_sec, alone, session.doc)}
             return lambda: shown
 
-        return begin(page, document, "audition", "Playing the take", work)
+        return begin(page, document, "audition", "Performing the take", work)
 
     page.takes.preview(preview, inputs, page.outputs, **PRIVATE)
 
@@ -299,7 +299,7 @@ def connect_takes(page: Page, shared: SharedEngine) -> None:
             note = f"Take {number} accepted. {len(session.score or ()):,} notes"
             return lambda: turned(page, shared, session, show, note)
 
-        return begin(page, document, "open", "Playing", work)
+        return begin(page, document, "open", "Performing", work)
 
     page.takes.accept(accept, inputs, page.outputs, **PRIVATE)
 

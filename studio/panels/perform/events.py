@@ -45,6 +45,7 @@ from studio.page.answers import (
     without_borrowed,
 )
 from studio.page.wire import job_state, roll_value, sound_value
+from studio.panels.perform.pianist_events import connect_pianists
 from studio.service.jobs import Job
 from studio.service.shared_engine import SharedEngine
 from studio.shell.layout import Page
@@ -136,7 +137,7 @@ def restyling(page: Page, shared: SharedEngine) -> Callable[..., Shown]:
             return lambda: redraw(page, session, show, note=kept_edits(session))
 
         document.jobs.stop("sound")  # its notes are about to be replaced
-        return begin(page, document, "play", "Playing", work)
+        return begin(page, document, "play", "Performing", work)
 
     return restyle
 
@@ -145,6 +146,7 @@ def connect_style(page: Page, shared: SharedEngine) -> None:
     """Events of sliders, presets and seed: perform again and keep the visitor's edits."""
     inputs = [page.document, page.human_show, *page.controls]
     restyle = restyling(page, shared)
+    connect_pianists(page, shared, {"fn": restyle, "inputs": inputs, "outputs": page.outputs, **PRIVATE})
     sliders = [page.blend, page.freedom, *page.axes, *page.strengths]
     menus = [page.preset, page.second]
     gr.on(
@@ -235,7 +237,7 @@ def connect_roll(page: Page, shared: SharedEngine) -> None:
             note = "The selection was performed again; the rest is unchanged"
             return lambda: redraw(page, session, show, note=note)
 
-        return begin(page, document, "play", "Playing the selection", work)
+        return begin(page, document, "play", "Performing the selection again", work)
 
     page.roll.reperform(reperform, [page.document, page.human_show], page.outputs, **PRIVATE)
 

@@ -1,0 +1,1 @@
+"""Cards of pianists, with their measured character and two bars to hear."""
