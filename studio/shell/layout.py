@@ -36,9 +36,9 @@ PIANISTS = "of the Piano-e-Competition; type a name or a trait"
 SIDES = ("compose", "perform", "render", "compare")  # tabs of the panel, in order
 LENSES = {
     "curves": "Curves",
-    "sound": "Sound",
+    "sound": "Spectrum",
     "versions": "Versions",
-    "corpus": "Corpus",
+    "corpus": "How usual",
     "help": "Help",
 }  # tabs of the dock under the roll, in order
 
@@ -147,7 +147,7 @@ def build(shared: SharedEngine) -> Page:
             with gr.Tab("Perform", id="perform", elem_id="perform-tab"):
                 style = _style(shared)
                 strengths, human, (discard, with_voice) = _strength(), _human(), _edits()
-            with gr.Tab("Render", id="render", elem_id="render-tab", render_children=True):
+            with gr.Tab("Sound", id="render", elem_id="render-tab", render_children=True):
                 render = build_render(shared)
             with gr.Tab("Compare", id="compare", elem_id="compare-tab", render_children=True) as compare_tab:
                 compare_panel = build_compare(shared)
@@ -172,7 +172,10 @@ def _dock() -> dict:
 
         tab("curves")
         with tab("sound"):
-            gr.HTML("<p class='hint'>No render yet: press Render in the Render panel.</p>", elem_id="no-render")
+            gr.HTML(
+                "<p class='hint'>No render yet: choose a reference under Sound and press Render.</p>",
+                elem_id="no-render",
+            )
         tab("versions")
         with tab("corpus"):
             corpus = gr.HTML(elem_id="corpus")

@@ -47,6 +47,25 @@
     const side = document.querySelector('#desk [role=tab][aria-selected=true]');
     try { for (const kept of [sessionStorage, localStorage]) kept.setItem('etude-side', side.id.split('-')[0]); } catch { /* no storage here */ }
   });
+  // A notice is titled by the server's word for it; Gradio writes its own.
+  new MutationObserver(changes => {
+    for (const { addedNodes } of changes) for (const made of addedNodes) {
+      const title = made.querySelector && made.querySelector('.toast-title');
+      if (title && title.textContent.trim() === 'Error') title.textContent = 'Not done';
+    }
+  }).observe(document.body, { childList: true, subtree: true });
+  // The score is open where it fits, until the visitor closes it.
+  const fold = () => document.querySelector('#score-box > button');
+  const unfold = setInterval(() => {
+    if (!fold()) return;
+    clearInterval(unfold);
+    let kept = ''; try { kept = localStorage.getItem('etude-score') || ''; } catch { /* no storage here */ }
+    if (innerWidth >= 1300 && innerHeight >= 840 && kept !== 'closed' && !fold().classList.contains('open')) fold().click();
+    document.addEventListener('click', e => {
+      if (!e.target.closest || !fold() || e.target.closest('button') !== fold()) return;
+      setTimeout(() => { try { localStorage.setItem('etude-score', fold().classList.contains('open') ? 'open' : 'closed'); } catch { /* no storage here */ } }, 50);
+    });
+  }, 100);
   // A chart that Gradio removed stays in memory while it listens to window resizes.
   new MutationObserver(changes => {
     for (const { removedNodes } of changes) for (const gone of removedNodes) {

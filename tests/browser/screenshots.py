@@ -58,7 +58,7 @@ def compare(visitor: Visitor) -> None:
     visitor.page.locator("#curves .legend span").nth(3).wait_for()
 
 
-SIDES = {"Compose": compose, "Perform": perform, "Render": render, "Compare": compare}
+SIDES = {"Compose": compose, "Perform": perform, "Sound": render, "Compare": compare}
 
 
 def main() -> None:

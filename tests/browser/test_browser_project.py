@@ -51,7 +51,7 @@ def drop_file(visitor: Visitor, name: str, data: bytes) -> None:
 
 def render_two_bars(visitor: Visitor) -> None:
     page = visitor.page
-    page.get_by_role("tab", name="Render").click()
+    page.get_by_role("tab", name="Sound").click()
     page.locator("#render-part input").click()
     page.get_by_role("option", name="These bars").click()
     page.locator("#render-first input").fill("1")
@@ -77,7 +77,7 @@ def test_a_project_is_saved_opened_and_refused(visitor: Visitor, browser: Browse
     open_file(other, name, data)
     expect(other.page.locator("#roll .title")).to_have_text(project.session.title, timeout=LONG)
     other.wait(f"+d.count === {len(project.session.performance)}")
-    other.page.get_by_role("tab", name="Render").click()
+    other.page.get_by_role("tab", name="Sound").click()
     expect(other.page.locator("#render-seed input")).to_have_value("11", timeout=LONG)
     other.page.wait_for_function(
         "() => document.querySelector('#listen .listen').dataset.whole === 'true'", timeout=LONG
@@ -108,7 +108,7 @@ def test_work_is_back_after_a_reload(visitor: Visitor) -> None:
     assert page.locator("#back-bar").count() == 0
     visitor.open(SHORT)
     edit(visitor)
-    page.get_by_role("tab", name="Render").click()
+    page.get_by_role("tab", name="Sound").click()
     page.locator("#render-prompt input").click()
     page.get_by_role("option", name="A recording of my own").click()
     page.locator("#render-own input[type=file]").first.set_input_files(str(FOLDER / "goldberg.flac"))
@@ -116,11 +116,11 @@ def test_work_is_back_after_a_reload(visitor: Visitor) -> None:
     pitches = visitor.performance().pitch.tolist()  # the server has seen the edit; it need not have been written yet
     page.reload(wait_until="domcontentloaded")
     expect(page.locator("#back-word")).to_contain_text("Welcome back", timeout=LONG)
-    expect(page.get_by_role("tab", name="Render")).to_have_attribute("aria-selected", "true", timeout=LONG)
+    expect(page.get_by_role("tab", name="Sound")).to_have_attribute("aria-selected", "true", timeout=LONG)
     expect(page.locator("#roll .title")).to_have_text(SHORT, timeout=LONG)
     visitor.wait("+d.count > 0")
     assert visitor.performance().pitch.tolist() == pitches
-    page.get_by_role("tab", name="Render").click()
+    page.get_by_role("tab", name="Sound").click()
     expect(page.locator("#render-prompt input")).to_have_value("goldberg.flac (yours)", timeout=LONG)
     page.locator("#back-afresh").click()
     expect(page.locator("#roll .title")).to_contain_text("Fugue", timeout=LONG)

@@ -35,7 +35,7 @@ def until(visitor: Visitor, true: Callable[[State], bool], seconds: float = PATI
 
 
 def panel(visitor: Visitor) -> None:
-    visitor.page.get_by_role("tab", name="Render").click()
+    visitor.page.get_by_role("tab", name="Sound").click()
     visitor.page.locator("#render").wait_for()
 
 
@@ -76,7 +76,7 @@ def test_render_switch_blind_save(visitor: Visitor) -> None:
     assert visitor.page.locator("#listen canvas").is_visible(), "the player comes by itself"
     visitor.lens("Versions")
     expect(visitor.page.locator("#compare .entries")).to_contain_text("Render 1", timeout=30_000)
-    visitor.lens("Sound")
+    visitor.lens("Spectrum")
     assert int(visitor.page.locator("#listen canvas").get_attribute("data-drawn") or 0) > 100
 
     if player(visitor)["playing"] == "false":  # on a busy machine the sound may have ended

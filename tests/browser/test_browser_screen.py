@@ -29,21 +29,22 @@ def lens_data(visitor: Visitor) -> dict[str, str]:
 
 @pytest.mark.parametrize("size", [(1280, 720), (1440, 900)], ids=["1280", "1440"])
 def test_nothing_of_the_page_scrolls(browser: Browser, address: str, size: tuple[int, int]) -> None:
-    visitor = visit(browser, address, viewport={"width": size[0], "height": size[1]})
+    visitor = visit(browser, address, score=True, viewport={"width": size[0], "height": size[1]})
     page = visitor.page
     assert page.evaluate(SHIFT) < 0.1, "the page is laid out before it is shown"
-    for side in ("Compose", "Perform", "Render", "Compare"):
+    for side in ("Compose", "Perform", "Sound", "Compare"):
         page.get_by_role("tab", name=side, exact=True).click()
         whole = page.evaluate("[document.documentElement.scrollHeight, document.documentElement.scrollWidth]")
         assert whole == [size[1], size[0]], side
-    for lens in ("Sound", "Versions", "Corpus", "Help", "Curves"):
+    for lens in ("Spectrum", "Versions", "How usual", "Help", "Curves"):
         visitor.lens(lens)
         page.wait_for_timeout(100)
         assert page.evaluate(ON_SCREEN, [p for p in PARTS if "curves" not in p]) == [], lens
     assert page.evaluate(ON_SCREEN, PARTS) == []
+    assert page.locator("#score .paper").is_visible() == (size[0] >= 1300), "the score is open where it fits"
     roll = page.locator("#roll canvas.roll").bounding_box()
     assert roll
-    assert roll["height"] >= 200, "the roll is the largest part"
+    assert roll["height"] >= 150, "the roll is the largest part"
     assert visitor.errors == []
     page.context.close()
 
@@ -160,6 +161,32 @@ def test_versions_are_flipped_at_the_same_bar(visitor: Visitor) -> None:
     page.keyboard.press("Escape")
 
 
+def test_a_card_plays_two_bars_and_is_a_choice(visitor: Visitor) -> None:
+    page = visitor.page
+    visitor.open(SHORT)
+    visitor.wait_for_sound()
+    cards = page.locator("#pianists .cards button")
+    assert cards.count() == 8
+    assert cards.first.get_attribute("aria-checked") == "true"
+    cards.nth(3).hover()
+    page.wait_for_function("document.querySelector('#pianists audio').currentTime > 0.1")
+    assert page.evaluate("document.querySelector('#pianists audio').volume") < 0.7, "softly"
+    page.mouse.move(2, 2)
+    page.wait_for_function("document.querySelector('#pianists audio').paused")
+    page.locator("#roll .play").click()
+    cards.nth(4).hover()
+    page.wait_for_timeout(1500)
+    assert page.evaluate("document.querySelector('#pianists audio').paused"), "never over the piece"
+    cards.nth(4).click()
+    visitor.wait("d.version === '2'")
+    page.wait_for_function("document.querySelectorAll('#pianists .cards button')[4].ariaChecked === 'true'")
+    name = cards.nth(4).locator(".name").inner_text()
+    assert page.locator("#preset input").input_value().startswith(name)
+    assert name in page.locator("#roll .tabs button").nth(1).inner_text()
+    visitor.canvas.focus()
+    page.keyboard.press("Escape")
+
+
 def test_a_new_take_is_shown_and_played_under_its_title(visitor: Visitor) -> None:
     page = visitor.page
     visitor.open(SHORT)
@@ -202,4 +229,4 @@ def test_the_palette_of_selected_bars(visitor: Visitor) -> None:
     palette.get_by_role("button", name="New idea").click()
     page.locator("#takes .take").first.wait_for()
     assert page.locator("#infill-first input").input_value() == bar.removeprefix("Bar ")
-    assert "Filled in" in page.locator("#takes .take .name").first.inner_text()
+    assert "Re-imagined" in page.locator("#takes .take .name").first.inner_text()

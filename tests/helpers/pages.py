@@ -169,10 +169,15 @@ class Visitor:
         return np.asarray(samples), rate
 
 
-def visit(browser: Browser, address: str, **context: object) -> Visitor:
-    """Open the page as a new visitor, and wait for the first example. SLOW_BROWSER=6 slows it down so often."""
+def visit(browser: Browser, address: str, score: bool = False, **context: object) -> Visitor:
+    """Open the page as a new visitor, and wait for the first example. SLOW_BROWSER=6 slows it down so often.
+
+    score  whether the engraved score may open by itself, as it does on a large screen
+    """
     page = browser.new_context(**{"viewport": {"width": 1440, "height": 1000}, **context}).new_page()  # type: ignore[arg-type]
     page.set_default_timeout(1000 * PATIENCE_SEC)
+    if not score:  # engraving costs time
+        page.add_init_script("if (!localStorage.getItem('etude-score')) localStorage.setItem('etude-score', 'closed')")
     visitor = Visitor(page)
     page.on("pageerror", lambda e: visitor.errors.append(str(e)))
     page.on(

@@ -137,7 +137,7 @@ def _how() -> dict:
         with gr.Row(elem_id="compose-seed-row"):
             seed = _open_number("Seed", "new each time", "compose-seed")
             dice = gr.Button("Randomise seed", elem_id="compose-dice", min_width=90, size="sm")
-        with gr.Accordion("Sampling", open=False):
+        with gr.Accordion("Variety", open=False):
             temperature = gr.Slider(
                 0.5,
                 1.5,
@@ -207,9 +207,11 @@ def _actions() -> dict:
                 min_width=130,
             )  # fmt: skip
         with gr.Row():
-            fill_bars = gr.Button("Infill bars", size="sm", elem_id="infill-bars", elem_classes=OF_PIECE, min_width=110)
+            fill_bars = gr.Button(
+                "Re-imagine bars", size="sm", elem_id="infill-bars", elem_classes=OF_PIECE, min_width=110
+            )
             fill_notes = gr.Button(
-                "Infill selected notes", size="sm", elem_id="infill-notes", elem_classes=OF_PIECE, min_width=110
+                "Re-imagine notes", size="sm", elem_id="infill-notes", elem_classes=OF_PIECE, min_width=110
             )
     return {
         "form": form, "letters": letters, "length": length, "unit": unit, "compose": compose,

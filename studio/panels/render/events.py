@@ -68,7 +68,7 @@ def as_request(document: Document, prompt: Prompt, values: tuple, profiles: tupl
     """The request to render the open piece. values: from RenderPanel.settings, checked here."""
     listen, part, first, last, temperature, seed, profile = values
     if part not in PARTS or profile not in profiles:
-        raise BadInput("A menu of the Render panel could not be read; reload the page.")
+        raise BadInput("A menu of the Sound panel could not be read; reload the page.")
     span, words = (0.0, None), "the whole piece"
     if part == PARTS[1]:
         a, b = (int(field_number(v, "A bar number", -MAX_BAR, MAX_BAR)) for v in (first, last))

@@ -123,7 +123,7 @@ def _how(shared: SharedEngine) -> dict:
     with gr.Column(elem_classes=["card", "fields"]):
         with gr.Row():
             part = gr.Dropdown(
-                list(PARTS), value=PARTS[0], label="Render", filterable=False, elem_id="render-part", min_width=140,
+                list(PARTS), value=PARTS[0], label="Part", filterable=False, elem_id="render-part", min_width=140,
                 scale=2,
             )  # fmt: skip
             first_bar = gr.Number(1, label="From bar", precision=0, elem_id="render-first", min_width=60)

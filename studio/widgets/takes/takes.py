@@ -16,7 +16,7 @@ from studio.state.session import Session
 from studio.widgets.takes.picture import figures, picture
 
 _HERE = Path(__file__).parent
-KINDS = {"compose": "Composed", "continue": "Continued", "infill": "Filled in"}
+KINDS = {"compose": "Composed", "continue": "Continued", "infill": "Re-imagined"}
 
 
 class TakesData(GradioModel):
