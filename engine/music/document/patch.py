@@ -232,8 +232,11 @@ class _Patch:
     def _homes(self) -> dict[int, tuple[int, int]]:
         """Target of new notes for each staff of the Score: (part, staff of the part)."""
         votes: dict[int, Counter] = {1: Counter(), 2: Counter()}
+        self.hands: dict[tuple[int, int], int] = {}  # of each (part, staff)
         for row, heads in enumerate(self.page.heads):
-            votes[2 if self.old.staff[row] == 2 else 1][heads[0][1].part, heads[0][1].staff] += 1
+            hand, place = 2 if self.old.staff[row] == 2 else 1, (heads[0][1].part, heads[0][1].staff)
+            votes[hand][place] += 1
+            self.hands[place] = hand
         home = {hand: count.most_common(1)[0][0] for hand, count in votes.items() if count}
         for hand, other in ((1, 2), (2, 1)):
             if hand not in home:
@@ -263,7 +266,9 @@ class _Patch:
         return first
 
     def _add(self, gone: dict[tuple[int, int, int], int], editor: Any) -> None:
-        """Write the new notes: a staff of a bar with only new notes is replaced, others are extended note by note."""
+        """Write the new notes: a bar in which a hand has only new notes gets the layout of `write_musicxml`, others are
+        extended note by note.
+        """
         pieces, turns = self._pieces(), Counter(self.order)
         kept: Counter = Counter()
         for bar, found in enumerate(self.page.bars):
@@ -277,7 +282,8 @@ class _Patch:
                 raise OnePlaying("a repeated bar was changed in one of its playings only")
             part, staff = self.home[hand]
             target = editor(part, bar)
-            if kept[part, staff, bar] == gone.get((part, staff, bar), 0):
+            mine = [place for place, its in {**self.hands, (part, staff): hand}.items() if its == hand]
+            if all(kept[(*place, bar)] == gone.get((*place, bar), 0) for place in mine):
                 written = written or etree.fromstring(write_musicxml(self.new)).findall("part/measure")
                 divisions = Fraction(written[0].findtext("attributes/divisions"))
                 target.replace_staff(staff, written[self.order.index(bar)], hand, divisions)

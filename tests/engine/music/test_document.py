@@ -158,6 +158,22 @@ def test_new_notes_go_into_chords_rests_and_a_voice_of_their_own() -> None:
     assert sharp.find("accidental") is None  # F#4 is in the key, the new natural is an octave above
 
 
+def test_a_note_in_an_empty_bar_of_one_part_leaves_the_other_parts() -> None:
+    part = SONG[SONG.index(b'  <part id="P1">') : SONG.index(b"</score-partwise>")]
+    rests = b"<note><rest/><duration>8</duration><voice>1</voice></note>"
+    empty = part[: part.index(b"<note><pitch><step>F")] + rests + part[part.index(b"<barline") :]
+    parts = b"".join(
+        b'<score-part id="P%d"><part-name>Violin</part-name></score-part>' % k for k in (2, 3)
+    )  # fmt: skip
+    second, third = (empty.replace(b"P1", b"P%d" % k) for k in (2, 3))
+    both = SONG.replace(b"</part-list>", parts + b"</part-list>").replace(part, second + third + part)
+    score = read_musicxml(both)
+    new = with_notes(score, [(4, 1, 96, 0, int(score.staff[0]))])
+    made = patched(both, new)
+    assert same_notes(made, new)
+    assert changed(both, made) == [1]
+
+
 def test_bars_are_added_at_the_end() -> None:
     score = read_musicxml(SONG)
     m = score.measures
