@@ -159,19 +159,23 @@ def test_new_notes_go_into_chords_rests_and_a_voice_of_their_own() -> None:
 
 
 def test_a_note_in_an_empty_bar_of_one_part_leaves_the_other_parts() -> None:
-    part = SONG[SONG.index(b'  <part id="P1">') : SONG.index(b"</score-partwise>")]
-    rests = b"<note><rest/><duration>8</duration><voice>1</voice></note>"
-    empty = part[: part.index(b"<note><pitch><step>F")] + rests + part[part.index(b"<barline") :]
-    parts = b"".join(
-        b'<score-part id="P%d"><part-name>Violin</part-name></score-part>' % k for k in (2, 3)
-    )  # fmt: skip
-    second, third = (empty.replace(b"P1", b"P%d" % k) for k in (2, 3))
-    both = SONG.replace(b"</part-list>", parts + b"</part-list>").replace(part, second + third + part)
-    score = read_musicxml(both)
-    new = with_notes(score, [(4, 1, 96, 0, int(score.staff[0]))])
-    made = patched(both, new)
+    head = SONG[SONG.index(b"<attributes>") : SONG.index(b"</attributes>") + len(b"</attributes>")]
+    duration = b"<duration>8</duration><voice>1</voice>"
+    low = b"<note><pitch><step>G</step><octave>3</octave></pitch>" + duration + b"</note>"
+    chord = b"<note><chord/><pitch><step>D</step><octave>4</octave></pitch>" + duration + b"</note>"
+    rest = b"<note><rest/>" + duration + b"</note>"
+    names, parts = b"", b""
+    for name, first, second in ((b"P1", low, low), (b"P2", rest, low), (b"P3", low + chord, rest)):
+        names += b'<score-part id="%s"><part-name>Violin</part-name></score-part>' % name
+        parts += b'<part id="%s"><measure number="1">%s%s</measure>' % (name, head, first)
+        parts += b'<measure number="2">%s</measure></part>' % second
+    duo = b"<score-partwise><part-list>%s</part-list>%s</score-partwise>" % (names, parts)
+    score = read_musicxml(duo)
+    assert sorted(score.staff.tolist()) == [1, 1, 2, 2, 2]  # the last two are one hand, most of it in the third
+    new = with_notes(score, [(4, 1, 40, 4, 2)])
+    made = patched(duo, new)
     assert same_notes(made, new)
-    assert changed(both, made) == [1]
+    assert changed(duo, made) == [5]
 
 
 def test_bars_are_added_at_the_end() -> None:
