@@ -60,8 +60,13 @@ def test_render_switch_blind_save(visitor: Visitor) -> None:
     assert visitor.page.locator("#listen .listen").is_hidden(), "who never renders never sees it"
     visitor.lens("Versions")
     panel(visitor)
-    choose(visitor, "render-prompt", gallery()["goldberg"].name)
-    expect(visitor.page.locator("#render-credit")).to_contain_text("Ishizaka")
+    script = "document.addEventListener('etude:sounds', e => { window.played = e.detail.by; })"
+    visitor.page.evaluate(script)
+    tile = visitor.page.locator("#gallery button", has_text=gallery()["goldberg"].name)
+    tile.click()
+    expect(visitor.page.locator("#render-credit")).to_contain_text("Ishizaka", timeout=1000 * PATIENCE_SEC)
+    expect(tile).to_have_attribute("aria-checked", "true")
+    visitor.page.wait_for_function("window.played === 'tried'")
     choose(visitor, "render-part", "These bars")
     number(visitor, "render-first", 1)
     number(visitor, "render-last", 3)
@@ -140,6 +145,15 @@ def test_cancel_and_a_recording_of_ones_own(visitor: Visitor) -> None:
     visitor.page.locator(".toast-body", has_text="no recording yet").wait_for()
     visitor.page.locator("#render-recording input[type=file]").set_input_files(FOLDER / "prelude-c.flac")
     visitor.page.locator("#render-recording button[aria-label*=lay]").first.wait_for()
+    window = visitor.page.locator("#render-window canvas")
+    window.scroll_into_view_if_needed()
+    box = window.bounding_box()
+    assert box
+    y = box["y"] + 30
+    visitor.drag((box["x"] + 0.3 * box["width"], y), (box["x"] + 0.5 * box["width"], y))
+    begins = visitor.page.locator("#render-start input")
+    expect(begins).not_to_have_value("0", timeout=1000 * PATIENCE_SEC)
+    assert 1.5 < float(begins.input_value()) < 2.5, "the window begins where it was dragged to"
     visitor.page.locator("#render").click()
     until(visitor, lambda d: int(d.get("made") or 0) > 0)
     pressed = time.perf_counter()

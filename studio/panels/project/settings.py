@@ -34,7 +34,7 @@ def recording(page: Page) -> list:
 
 def changes(page: Page) -> list:
     """The events that change the settings."""
-    heard = [page.render.recording.change, page.render.own_midi_path.change]
+    heard = [page.render.prompt.change, page.render.recording.change, page.render.own_midi_path.change]
     heard += [button.click for button in (page.render.render, page.compose.compose, page.compose.go_on)]
     for component in (*components(page).values(), page.render.start, page.render.seconds):
         if isinstance(component, gr.Slider):

@@ -26,6 +26,7 @@ from studio.project.apart import audio_apart
 from studio.service.jobs import Job
 from studio.service.shared_engine import SharedEngine
 from studio.shell.layout import Page
+from studio.widgets.gallery.gallery import wave_value
 from studio.widgets.listen.listen import began, compared_sound, part_of, prompt_sound, refusal, saved, state_of
 
 MORE_WAIT = 0.4  # seconds that a request for more sound waits
@@ -121,7 +122,38 @@ def connect_panel(page: Page, shared: SharedEngine) -> None:
         put(path, actions.audio_bytes(prompt.clip, "wav"))
         return {page.listen: prompt_sound(prompt, path)}
 
-    panel.hear.click(hear, [page.document, *panel.asked_of_prompt], [page.listen, page.roll], **PRIVATE)
+    heard = {"fn": hear, "inputs": [page.document, *panel.asked_of_prompt], "outputs": [page.listen, page.roll]}
+    panel.hear.click(**heard, **PRIVATE)
+
+    def tile(event: gr.EventData) -> Any:
+        key = event_data(event).get("key")
+        return (key, *chosen(key)) if key in gallery() else gr.skip()
+
+    panel.tiles.choose(tile, None, [panel.prompt, panel.credit, panel.own], **PRIVATE).then(**heard, **PRIVATE)
+    connect_window(page, heard)
+
+
+def connect_window(page: Page, heard: dict[str, Any]) -> None:
+    """Events of the window over one's own recording. heard: the event that plays the excerpt."""
+    panel = page.render
+
+    def opened(recording: Any) -> dict:
+        try:
+            return wave_value(audio_apart(Path(str(recording)).read_bytes()) if recording else None)
+        except (BadInput, OSError):
+            return wave_value(None)  # Render says why it cannot be read
+
+    def pick(event: gr.EventData) -> Any:
+        data = event_data(event)
+        try:
+            start = field_number(data.get("start"), "The beginning of the excerpt", 0, 60, 0)
+            return start, field_number(data.get("seconds"), "The length of the excerpt", 3, 10, 6)
+        except BadInput:
+            return gr.skip()
+
+    panel.recording.change(opened, panel.recording, panel.window, **PRIVATE)
+    panel.recording.change(lambda: (0, 6), None, [panel.start, panel.seconds], **PRIVATE)
+    panel.window.pick(pick, None, [panel.start, panel.seconds], **PRIVATE).then(**heard, **PRIVATE)
 
 
 def connect_player(page: Page, shared: SharedEngine) -> None:

@@ -11,6 +11,7 @@ from engine.limits import MAX_SEED
 from engine.requests import FITTED_METHODS
 from engine.sound.prompts import LONGEST_SEC, SHORTEST_SEC, about_gallery
 from studio.service.shared_engine import SharedEngine
+from studio.widgets.gallery.gallery import ExcerptWindow, GalleryTiles, tiles_value
 from studio.widgets.roll.roll import OF_PIECE
 
 OWN, KEPT = "own", "kept"  # a recording opened here; one from a project
@@ -29,6 +30,8 @@ PROFILES = {
 class RenderPanel:
     """Every component of the panel."""
 
+    tiles: GalleryTiles
+    window: ExcerptWindow
     prompt: gr.Dropdown
     credit: gr.HTML
     hear: gr.Button
@@ -85,6 +88,10 @@ def credit_line(key: str) -> str:
 def _sound_like() -> dict:
     first = next(iter(about_gallery()), OWN)
     with gr.Column(elem_classes=["card", "fields"]):
+        gr.HTML(
+            "<h2>Sound like…</h2><p class='hint'>A press chooses a recording and plays it.</p>", elem_classes="words"
+        )
+        tiles = GalleryTiles(tiles_value(), elem_id="gallery")
         prompt = gr.Dropdown(
             prompt_menu(), value=first, label="Reference recording", filterable=False, elem_id="render-prompt"
         )
@@ -96,6 +103,7 @@ def _sound_like() -> dict:
                 sources=["upload", "microphone"], type="filepath", label="Recording", show_label=False,
                 elem_id="render-recording", buttons=[],
             )  # fmt: skip
+            window = ExcerptWindow(elem_id="render-window")
             with gr.Row():
                 start = gr.Number(0, label="Start, s", minimum=0, step=0.5, elem_id="render-start", min_width=90)
                 seconds = gr.Number(
@@ -113,6 +121,7 @@ def _sound_like() -> dict:
                 False, label="Transcribe it first (about 30 s)", elem_id="render-listen", container=False
             )
     return {
+        "tiles": tiles, "window": window,
         "prompt": prompt, "credit": credit, "hear": hear, "own": own, "recording": recording, "start": start,
         "seconds": seconds, "own_midi": own_midi, "own_midi_name": own_midi_name, "own_midi_path": own_midi_path,
         "listen": listen,

@@ -22,7 +22,7 @@ function receive(value) {
   else if (news.state) { if (asking === news.state.number) asking = 0; ask(); }
   show();
 }
-let problem = '';
+let problem = '', triedName = '';     // the name of the recording that was played last
 let stand = { doc: 0, family: null };        // which piece is on the roll
 const belongs = r => stand.family === null || r.about.family === stand.family;
 on('clock', ({ doc, family }) => {           // renders are shown with their piece
@@ -80,7 +80,8 @@ async function receiveAudio(news, url) {
   let samples;
   try { samples = await fetched(url); } catch { asking = 0; return setTimeout(ask, 500); }
   if (news.of === 'tried') {
-    const again = live && live.key === 'tried';
+    const again = live && live.key === 'tried' && triedName === news.name;
+    triedName = news.name;
     if (live) hush();
     sounds.delete('tried');
     if (!again) { const s = sound('tried'); append(s, 0, samples); s.over = true; begin('tried', 0); }
@@ -216,7 +217,7 @@ on('changed', ({ same }) => {
   release(); show();
 });
 document.addEventListener('pointerdown', e => {       // opening the sound card takes a moment: do it while Python begins
-  if (element.isConnected && e.target.closest && e.target.closest('#render, #render-hear')) wake();
+  if (element.isConnected && e.target.closest && e.target.closest('#render, #render-hear, #gallery, #render-window')) wake();
 });
 $('.play').onclick = () => toggle();
 $('.halt').onclick = () => { wanted = ''; trigger('halt', { render: current }); $('.status').textContent = 'Cancelling…'; };

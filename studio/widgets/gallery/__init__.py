@@ -1,0 +1,1 @@
+"""Tiles of reference recordings, and the window that cuts an excerpt from one's own."""
