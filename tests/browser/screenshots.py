@@ -55,7 +55,7 @@ def compare(visitor: Visitor) -> None:
         visitor.page.wait_for_function(
             f"() => +document.querySelector('#compare .compare')?.dataset.entries >= {number + 2}"
         )
-    visitor.page.locator("#curves .legend span").nth(3).wait_for()
+    visitor.page.locator("#compare-tables .measured").first.wait_for()
 
 
 SIDES = {"Compose": compose, "Perform": perform, "Sound": render, "Compare": compare}
@@ -64,7 +64,7 @@ SIDES = {"Compose": compose, "Perform": perform, "Sound": render, "Compare": com
 def main() -> None:
     """Take all screenshots."""
     with nullcontext(sys.argv[1]) if len(sys.argv) > 1 else serving() as address, chromium() as browser:
-        visitor = visit(browser, f"{address}?__theme=light")
+        visitor = visit(browser, f"{address}?__theme=light", score=True, viewport={"width": 1440, "height": 900})
         visitor.wait_for_sound(120)
         for side, use in SIDES.items():
             visitor.page.get_by_role("tab", name=side, exact=True).first.click()
