@@ -19,14 +19,24 @@ MAX_BYTES = 250_000
 
 
 def save(page: Page, name: str) -> Path:
-    """Save a screenshot as docs/images/panel-NAME.png."""
-    path = ROOT / "docs" / "images" / f"panel-{name}.png"
+    """Save a screenshot as docs/images/NAME.png."""
+    path = ROOT / "docs" / "images" / f"{name}.png"
     picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
     for colours in (128, 64, 32, 16):
         picture.quantize(colours, dither=Image.Dither.NONE).save(path, optimize=True)
         if path.stat().st_size < MAX_BYTES:
             break
     return path
+
+
+def whole(visitor: Visitor) -> None:
+    """The page while it plays, with the version before in the curves."""
+    visitor.page.locator("#start-close").click()
+    visitor.drag_slider("axis-rubato", 0.85)
+    visitor.wait_for_sound(120)
+    visitor.canvas.focus()
+    visitor.page.keyboard.press("Space")
+    visitor.page.wait_for_function("document.querySelector('#roll audio').currentTime > 6")
 
 
 def compose(visitor: Visitor) -> None:
@@ -66,11 +76,14 @@ def main() -> None:
     with nullcontext(sys.argv[1]) if len(sys.argv) > 1 else serving() as address, chromium() as browser:
         visitor = visit(browser, f"{address}?__theme=light", score=True, viewport={"width": 1440, "height": 900})
         visitor.wait_for_sound(120)
+        whole(visitor)
+        print(save(visitor.page, "screenshot").name)
+        visitor.page.keyboard.press("Escape")
         for side, use in SIDES.items():
             visitor.page.get_by_role("tab", name=side, exact=True).first.click()
             use(visitor)
             visitor.page.wait_for_timeout(4000)
-            path = save(visitor.page, side.lower())
+            path = save(visitor.page, f"panel-{side.lower()}")
             print(path.name, path.stat().st_size)
 
 
