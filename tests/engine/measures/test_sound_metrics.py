@@ -184,11 +184,13 @@ def test_clicks_and_steps_at_seams_are_detected() -> None:
     sound, at = noise(60.0), np.arange(1, 58) * 1.0
     plain = seam_test(AudioClip(sound, 32000), at)
     assert 0.35 < plain.together < 0.65
+    assert plain.rare < 0.15
     for sec in at:
         sound[int(sec * 32000)] += 2.0
         sound[int(sec * 32000) : int((sec + 0.15) * 32000)] *= 3
     marred = seam_test(AudioClip(sound, 32000), at)
     assert marred.auc["click"] > 0.95
+    assert marred.rare > 0.7
     assert marred.auc["loudness step"] > 0.95
     assert auc(np.array([2.0, 3.0]), np.array([1.0, 2.0])) == 0.875
     with pytest.raises(BadInput, match="at least 5"):

@@ -96,7 +96,6 @@ def measure(
         "frechet": lambda: frechet_table(material, renderers, codec, 10.0 if quick else 30.0, say, quick),
         "fidelity": lambda: fidelity_table(material, first, 1 if quick else 3, 3.0 if quick else 8.0, say),
         "prompts": lambda: prompt_table(material, first, 1 if quick else 2, 4.0 if quick else 7.0, say, quick),
-        "seams": lambda: seams_table(material, first, 20.0 if quick else 600.0, say),
     }
     out.mkdir(parents=True, exist_ok=True)
     tables: dict[str, list[ReportTable]] = {}
@@ -112,6 +111,10 @@ def measure(
             rows = rows_of_recordings(material, renderers, codec)
             tables[name] = recordings_table(material.data, name, rows, most, say, out, again or None, without, resume)
             tables[name].append(fitted_table(read_all(material.data, name, most), Preview()))
+        elif name == "seams":
+            long = 20.0 if quick else 600.0
+            streams = {**renderers, "DDSP-Piano": DdspRenderer()}
+            tables[name] = [seams_table(material, NAMES.get(n, n), r, long, say) for n, r in streams.items()]
         else:
             tables[name] = [work[job]() for job in (("codec", "use") if name == "codec" else (name,))]
         say(f"{name}: {time.process_time() - started:.0f} s of one core")

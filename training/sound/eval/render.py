@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import resource
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -324,21 +326,24 @@ def _distance(a: np.ndarray, b: np.ndarray) -> str:
         return "too little sound"
 
 
-def seams_table(material: Material, r: Rendering, seconds: float, say: Say) -> ReportTable:
-    """One long rendering: detectability of its seams, drift, speed."""
+def seams_table(material: Material, name: str, r: Rendering, seconds: float, say: Say) -> ReportTable:
+    """One long rendering: detectability of its seams, drift, speed, memory."""
     window = 16.0 if seconds > 60 else 5.0
     piece = material.long_performance(seconds, window)
     prompt = next(iter(material.prompts().values()))
-    say(f"seams: rendering {seconds:g} s")
+    say(f"seams: {name}, rendering {seconds:g} s")
     start, cpu, parts, first = time.perf_counter(), time.process_time(), [], 0.0
+    memory: list[float] = []  # megabytes after each part, without the parts
     for clip in r.render_stream(piece, prompt):
         first = first or time.perf_counter() - start
-        parts.append(clip)
+        parts.append(clip.mono())
+        memory.append(_memory_mb() - sum(p.samples.nbytes for p in parts) / 1e6)
     wall, cpu = time.perf_counter() - start, time.process_time() - cpu
     sound = AudioClip.joined(parts)
-    found = seam_test(sound, np.cumsum([len(p.samples) for p in parts])[:-1] / 32000)
+    rate = sound.sample_rate
+    found = seam_test(sound, np.cumsum([len(p.samples) for p in parts])[:-1] / rate)
     ends = [(0.0, window), (seconds - window, window)]
-    cuts = [AudioClip(sound.samples[int(a * 32000) : int((a + n) * 32000)], 32000) for a, n in ends]
+    cuts = [AudioClip(sound.samples[int(a * rate) : int((a + n) * rate)], rate) for a, n in ends]
     from training.sound.eval.material import part
 
     bias = [
@@ -348,14 +353,16 @@ def seams_table(material: Material, r: Rendering, seconds: float, say: Say) -> R
     rows += [
         ["AUC, all together", found.together],
         ["seams", float(found.seams)],
+        ["seams with more flux than 95 % of other moments", found.rare],
         ["drift from start to end, ms", bias[1] - bias[0]],
-        ["length error, s", abs(len(sound.samples) - wanted_samples(piece)) / 32000],
+        ["length error, s", abs(len(sound.samples) / rate - wanted_samples(piece) / 32000)],
         ["real-time factor (wall)", wall / sound.duration_sec],
         ["real-time factor (one core)", cpu / sound.duration_sec],
         ["first sound, s", first],
+        ["memory: last part against a quarter of the way, MB", memory[-1] - memory[len(memory) // 4]],
     ]
     return ReportTable(
-        f"One rendering of {seconds / 60:.1f} minutes",
+        f"One rendering of {seconds / 60:.1f} minutes: {name}",
         ("measure", "value"),
         rows,
         [
@@ -363,6 +370,11 @@ def seams_table(material: Material, r: Rendering, seconds: float, say: Say) -> R
             "repeated at the end."
         ],
     )
+
+
+def _memory_mb() -> float:
+    """Resident memory of this process, megabytes."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 1e6
 
 
 def picture_sounds(material: Material, r: Rendering) -> dict[str, AudioClip]:
