@@ -2,7 +2,7 @@
 let soundTag = '', soundGrid = null;     // "doc.take.rev" of the notes that the player's sound was made of
 let resume = null, wantPlay = false;     // a musical position, quarters, to go on from when new sound comes
 let settleTimer = 0, asked = 0, freshest = 0;
-const SOON = 60000;                      // milliseconds in which a piece that was asked for begins to play by itself
+const SOON = 180000;                     // milliseconds in which a piece that was asked for begins to play by itself
 let soon = -SOON;                        // when it was asked for
 const PATIENCE = 8000;                   // milliseconds until an unanswered question is asked again
 const sent = [];                         // patches that Python may not have seen yet: [{rev, patch}]
