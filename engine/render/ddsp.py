@@ -137,7 +137,7 @@ def voice_tables(
             voice = int(key.argmin())
             if key[voice] >= pitch:
                 continue
-        notes[first:, voice], extended[first:, voice] = 0, 0
+        notes[first : free[voice], voice], extended[first : free[voice] + RELEASE, voice] = 0, 0  # cut off the last one
         notes[first : end[i], voice, 0] = pitch
         notes[first : first + 2, voice, 1] = performance.velocity[i] / 127
         extended[first : end[i] + RELEASE, voice] = pitch

@@ -24,9 +24,8 @@ class Synthesiser:
 
     def __init__(self, model: DdspPiano, piano: int, cents: Tensor | None = None, seed: int = 0) -> None:
         config = model.config
-        self._model, self._piano, self._cents = model, piano, cents
         self._phase = torch.zeros(config.voices, 2, config.partials, dtype=torch.float64)  # turns, at the next frame
-        self._order = torch.arange(1, config.partials + 1, dtype=torch.float64)
+        self._of_key = _turns_of_keys(model, piano, cents)
         self._random = torch.Generator().manual_seed(seed)
         self._left: Curves | None = None
         taps = 2 * (config.noise_bands - 1)
@@ -49,19 +48,14 @@ class Synthesiser:
 
     def _strings(self, curves: Curves) -> Tensor:
         """(64 (G - 1),) sum of the partials."""
-        # the tables are of 128 pitches: pitches are whole numbers
-        keys = torch.arange(128.0)
-        hz = self._model.strings_hz(keys, self._piano, self._cents).double()
-        stretch = (1 + self._model.inharmonicity(keys, self._piano).double()[:, None] * self._order**2).sqrt()
-        of_key = hz[:, :, None] * self._order * stretch[:, None] / SAMPLE_RATE  # turns a sample, (128, 2, K)
-        key = curves.pitch.long()
-        below = of_key[:, 0] < 0.5
+        key = curves.pitch.long()  # a whole number
+        below = self._of_key[:, 0] < 0.5
         share = curves.partials * below[key]
         share = share / share.sum(-1, keepdim=True).clamp(min=1e-7)
         level = (share * (curves.amplitude * (curves.pitch > 0))[..., None] / 2).float()
         sound = torch.zeros(len(key) - 1, HOP)
         for voice in range(key.shape[1]):
-            turns = of_key[key[:, voice]]  # (G, 2, K)
+            turns = self._of_key[key[:, voice]]  # (G, 2, K)
             # linear from frame to frame: samples 0 to 63 of a frame advance by its sum
             rise = turns[1:] - turns[:-1]
             steps = HOP * turns[:-1] + rise * ((HOP - 1) / 2)
@@ -105,3 +99,11 @@ class Synthesiser:
 
 
 _FIELDS = ("pitch", "amplitude", "partials", "noise")
+
+
+@torch.inference_mode()
+def _turns_of_keys(model: DdspPiano, piano: int, cents: Tensor | None) -> Tensor:
+    """(128, 2, K) turns a sample of the partials of both strings of each key."""
+    keys, order = torch.arange(128.0), torch.arange(1, model.config.partials + 1, dtype=torch.float64)
+    stretch = (1 + model.inharmonicity(keys, piano).double()[:, None] * order**2).sqrt()
+    return model.strings_hz(keys, piano, cents).double()[:, :, None] * order * stretch[:, None] / SAMPLE_RATE
