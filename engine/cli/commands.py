@@ -18,7 +18,6 @@ from engine.music.types import AudioClip, BadInput, Score, Strength, Style
 
 if TYPE_CHECKING:
     from engine.engine import Engine
-    from engine.models.pianist.style_curve import StyleCurve
 
 PAGES = {".mei": "mei", ".svg": "svg", ".html": "html", ".htm": "html"}  # further output formats of `convert`
 FORMAT_OF_SUFFIX = {".mid": "midi", ".midi": "midi", ".musicxml": "musicxml", ".xml": "musicxml"}
@@ -83,19 +82,8 @@ def wanted_style(
     return engine.style(z, base, strength, arguments.seed, arguments.freedom, not plain)
 
 
-def open_curve(path: Path | None) -> StyleCurve | None:
-    """The style curve of a CSV file; None without one. Raises BadInput."""
-    from engine.models.pianist.style_curve import parse_curve
-
-    if path is None:
-        return None
-    try:
-        return parse_curve(read_input(path).decode("utf-8"))
-    except UnicodeDecodeError:
-        raise BadInput(f'"{path.name}" is not text in UTF-8; export the style curve as CSV, UTF-8.') from None
-
-
 def perform(arguments: argparse.Namespace, progress: CommandProgress) -> dict[str, Any]:
+    from engine.models.pianist.style_curve import read_curve
     from engine.music.io.midi import write_midi, write_midi_locked
     from engine.requests import PerformRequest
     from engine.untrusted.saving import save_as_played, save_musicxml
@@ -110,7 +98,7 @@ def perform(arguments: argparse.Namespace, progress: CommandProgress) -> dict[st
         raise BadInput(f"The seed is {arguments.seed}; 0 to {MAX_SEED} is accepted.")
     preset = find_preset(arguments.checkpoints, arguments.style) if arguments.style is not None else ()
     strength = parse_strength(arguments.strength)
-    curve = open_curve(arguments.style_curve)
+    curve = read_curve(read_input(arguments.style_curve)) if arguments.style_curve else None
     progress.stage("Reading")
     score = open_score_file(arguments.score, progress.note, arguments.with_voice)
     if curve is not None:

@@ -95,11 +95,11 @@ def perform(
 
 def _curve(curve: Mapping[str, Mapping[float, float]] | str | Path) -> StyleCurve:
     from engine.files import read_input
-    from engine.models.pianist.style_curve import curve_of, parse_curve
+    from engine.models.pianist.style_curve import curve_of, read_curve
 
     if isinstance(curve, Mapping):
         return curve_of(curve)
-    return parse_curve(read_input(Path(curve)).decode("utf-8", "replace"))
+    return read_curve(read_input(Path(curve)))
 
 
 def _named(name: str) -> tuple[float, ...]:

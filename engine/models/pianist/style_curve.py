@@ -158,6 +158,14 @@ def parse_curve(text: str) -> StyleCurve:
     return curve_of(columns)
 
 
+def read_curve(data: bytes) -> StyleCurve:
+    """The curve of a CSV file's bytes, see `parse_curve`. Raises BadInput."""
+    try:
+        return parse_curve(data.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise BadInput("The style curve is not text in UTF-8; export it as CSV, UTF-8.") from None
+
+
 def _number(cell: str, line: int, name: str) -> float:
     try:
         value = float(cell.rstrip("%")) / (100 if cell.endswith("%") else 1)
