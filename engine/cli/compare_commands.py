@@ -79,9 +79,10 @@ def compare(arguments: argparse.Namespace, progress: CommandProgress) -> dict[st
     progress.stage("Measuring")
     shapes = [shape_of(score, p) for p in found.played]
     title = score.title or score_file.stem
+    of_bars = bands(score, found.played, shapes) if many or arguments.bars else ()
     if many:
-        group = groups_of(score, found.played, shapes, progress)
-        write_output(arguments.output, many_page(score, found.played, shapes, group, found.refused, title).encode())
+        group = groups_of(score, found.played, of_bars[0], progress)
+        write_output(arguments.output, many_page(score, of_bars, shapes, group, found.refused, title).encode())
         rows = [*table_rows(score, shapes, pairs=False), *group_rows(group)]
     else:
         write_output(arguments.output, page(score, shapes, title).encode())
@@ -90,9 +91,7 @@ def compare(arguments: argparse.Namespace, progress: CommandProgress) -> dict[st
         write_output(arguments.csv, csv_text(CSV_HEADER, rows))
     if arguments.bars:
         names = [shape.name for shape in shapes]
-        write_output(
-            arguments.bars, csv_text(band_columns(names), band_rows(score, bands(score, found.played, shapes)))
-        )
+        write_output(arguments.bars, csv_text(band_columns(names), band_rows(score, of_bars)))
     left = [
         replace(r, text=f"{r.text} ({p.name})") for p in found.played for r in repeat_remarks(score, p.alignment)
     ]  # fmt: skip

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from engine.cli.progress import CommandProgress
-from engine.measures.bands import bands, bands_figure, clusters
+from engine.measures.bands import Band, bands_figure, clusters
 from engine.measures.side_by_side import MEASURES, Played, Shape, figure_text, html_table, measures_of
 from engine.models.pianist.style import AXES, character
 from engine.music.types import BadInput, BundleError, Score
@@ -38,12 +38,12 @@ class Place:
 
 
 def groups_of(
-    score: Score, played: Sequence[Played], shapes: Sequence[Shape], progress: CommandProgress
+    score: Score, played: Sequence[Played], tempo: Band, progress: CommandProgress
 ) -> list[Place]:  # fmt: skip
     """Group and style of each performance; a style needs the Pianist's checkpoint and half of the notes."""
     from engine.engine import Engine
 
-    group = clusters(bands(score, played, shapes)[0])
+    group = clusters(tempo)
     progress.stage("Styles")
     styles: list[tuple[float, ...]] = []
     try:
@@ -71,11 +71,10 @@ def group_rows(places: Sequence[Place]) -> list[tuple[object, ...]]:
 
 
 def many_page(
-    score: Score, played: Sequence[Played], shapes: Sequence[Shape], places: Sequence[Place],
+    score: Score, found: Sequence[Band], shapes: Sequence[Shape], places: Sequence[Place],
     refused: Sequence[tuple[str, str]], title: str,
 ) -> str:  # fmt: skip
     """A whole HTML page that needs no network: bands over the bars, and a row for each performance."""
-    found = bands(score, played, shapes)
     names = [shape.name for shape in shapes]
     figure = bands_figure(score, names, found).to_html(full_html=False, include_plotlyjs=True)
     measured = []
