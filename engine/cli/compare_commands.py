@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.cli.many_performances import group_rows, groups_of, html_page, many_page
-from engine.cli.performances import open_played, score_and_performances
+from engine.cli.performances import open_played, score_and_performances, transcript_of
 from engine.cli.progress import CommandProgress
 from engine.files import check_input, check_output, open_score_file, write_output
 from engine.measures.bands import MOST_MANY, band_columns, band_rows, bands
@@ -43,7 +43,7 @@ def add_commands(add: Any) -> None:
     p.add_argument("--bars", type=Path, metavar="OUT.csv", help="also write the curves bar by bar, with mean and SD")
     p.add_argument(
         "--transcripts", type=Path, metavar="FOLDER",
-        help="keep the notes of recordings here as MIDI, and read them from here the next time",
+        help="keep the notes of recordings here as MIDI, and read them from here the next time; a folder a piece",
     )  # fmt: skip
 
 
@@ -116,7 +116,8 @@ def _aligned(
     refused: list[tuple[str, str]] = []
     for k, (name, path) in enumerate(zip(_names(files), files, strict=True)):
         try:
-            performance = open_played(path, progress, transcripts)
+            kept = None if transcripts is None else transcript_of(path, name, transcripts)
+            performance = open_played(path, progress, kept)
             progress.stage("Aligning")
             alignment = align(score, performance, partial(_share, progress, k, len(files)))
             share = found_share(score, alignment)

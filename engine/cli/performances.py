@@ -54,14 +54,22 @@ def _inside(folder: Path, score: Path) -> list[Path]:
     return found
 
 
-def open_played(path: Path, progress: CommandProgress, transcripts: Path | None = None) -> Performance:
+def transcript_of(path: Path, name: str, folder: Path) -> Path:
+    """The MIDI file in a folder that keeps the notes of a recording.
+
+    name  the recording's name among the others: equal file names in two folders have two transcripts
+    """
+    parts = [part for part in Path(name).with_name(path.stem).parts if part not in (Path(name).anchor, "..")]
+    return folder / f"{'-'.join(parts)}{path.suffix.lower().replace('.', '-')}.mid"
+
+
+def open_played(path: Path, progress: CommandProgress, kept: Path | None = None) -> Performance:
     """A performance from MIDI or from a recording. Raises BadInput.
 
-    transcripts  folder for the notes of recordings as MIDI, which are read again if newer than the recording
+    kept  MIDI file for the notes of a recording, which is read again if it is newer than the recording
     """
     if not is_recording(path):
         return open_performance_file(path)
-    kept = None if transcripts is None else transcripts / f"{path.stem}{path.suffix.lower().replace('.', '-')}.mid"
     if kept is not None and kept.is_file() and path.is_file() and kept.stat().st_mtime >= path.stat().st_mtime:
         return open_performance_file(kept)
     from engine.music.io.midi import write_midi

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.cli.performances import score_and_performances
+from engine.cli.performances import score_and_performances, transcript_of
 from engine.measures.bands import Band, bands, clusters, silhouette
 from engine.measures.side_by_side import Played, shape_of
 from engine.music.expression import deadpan
@@ -99,6 +99,13 @@ def test_a_recording_is_transcribed_once_and_compared(folder: Path, capsys: pyte
     kept.write_bytes(write_midi(deadpan(short, bpm=90)))  # in place of a second transcription
     again = json.loads(run(command, capsys)[1])["performances"]
     assert again[0]["tempo"] == pytest.approx(90, rel=0.02)
+
+
+def test_equal_file_names_have_two_transcripts() -> None:
+    names = ("one/01.mp3", "two/01.mp3", "/three/01.mp3", "../01.mp3")
+    assert [transcript_of(Path(name), name, Path("notes")).name for name in names] == [
+        "one-01-mp3.mid", "two-01-mp3.mid", "three-01-mp3.mid", "01-mp3.mid",
+    ]  # fmt: skip
 
 
 def test_too_small_a_share_is_refused_in_a_sentence(folder: Path, capsys: pytest.CaptureFixture) -> None:
