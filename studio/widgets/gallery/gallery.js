@@ -19,24 +19,14 @@ function receive(value) {
     words.className = 'name'; words.textContent = name;
     made.append(wave(peaks), words);
     made.onclick = () => { took = name; trigger('choose', { key }); mark(); };
-    made.onkeydown = e => {
-      const step = { ArrowLeft: -1, ArrowUp: -2, ArrowRight: 1, ArrowDown: 2 }[e.key], all = [...box.children];
-      if (!step) return;
-      e.preventDefault();
-      const next = all[all.indexOf(made) + step];
-      if (next) next.focus({ focusVisible: true });
-    };
+    made.onkeydown = arrowKeys;
     return made;
   }));
   mark();
 }
 function mark() {                         // the menu under the tiles holds the choice
-  const menu = document.querySelector('#render-prompt input'), now = (menu && menu.value) || took, all = [...box.children];
-  for (const [k, b] of all.entries()) {
-    const on = b.dataset.name === now;
-    b.setAttribute('aria-checked', on);
-    b.tabIndex = on || (!k && !all.some(other => other.dataset.name === now)) ? 0 : -1;
-  }
+  const menu = document.querySelector('#render-prompt input');
+  check([...box.children], (menu && menu.value) || took);
 }
 let last = null;
 function viewed() {
@@ -45,6 +35,6 @@ function viewed() {
   if (now !== last) { last = now; took = ''; mark(); }
 }
 document.addEventListener('etude:view', viewed);
-setInterval(() => { if (element.isConnected && element.offsetParent) viewed(); }, 400);
+const polling = setInterval(() => { if (!element.isConnected) clearInterval(polling); else if (element.offsetParent) viewed(); }, 400);
 watch('value', () => receive(props.value));
 receive(props.value);

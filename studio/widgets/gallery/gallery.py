@@ -36,6 +36,7 @@ class WaveData(GradioModel):
 
 class _Widget(gr.HTML):
     part: str
+    scripts: tuple[str, ...]
 
     def __init__(self, value: dict | None = None, *, elem_id: str | None = None, render: bool = True):
         own = _HERE / self.part
@@ -43,7 +44,7 @@ class _Widget(gr.HTML):
             value=value,
             html_template=own.with_suffix(".html").read_text(encoding="utf-8"),
             css_template=own.with_suffix(".css").read_text(encoding="utf-8"),
-            js_on_load=own.with_suffix(".js").read_text(encoding="utf-8"),
+            js_on_load="\n".join((_HERE / script).read_text(encoding="utf-8") for script in self.scripts),
             apply_default_css=False,
             elem_id=elem_id,
             render=render,
@@ -58,7 +59,7 @@ class GalleryTiles(_Widget):
     """The tiles."""
 
     data_model = TilesData
-    part = "gallery"
+    part, scripts = "gallery", ("../radios.js", "gallery.js")
 
     def postprocess(self, value: dict | TilesData | None) -> TilesData | None:
         """A dictionary of TilesData's fields."""
@@ -73,7 +74,7 @@ class ExcerptWindow(_Widget):
     """The window."""
 
     data_model = WaveData
-    part = "excerpt"
+    part, scripts = "excerpt", ("excerpt.js",)
 
     def postprocess(self, value: dict | WaveData | None) -> WaveData | None:
         """A dictionary of WaveData's fields."""

@@ -26,12 +26,8 @@ function build() {
     made.onfocus = () => { if (made.matches(':focus-visible')) point(p.name); };
     made.onblur = hush;
     made.onkeydown = e => {
-      const step = { ArrowLeft: -1, ArrowUp: -2, ArrowRight: 1, ArrowDown: 2 }[e.key], all = [...box.children];
       if (e.key === 'Escape' && pointed) { e.stopPropagation(); return hush(); }
-      if (!step) return;
-      e.preventDefault();
-      const next = all[all.indexOf(made) + step];
-      if (next) next.focus({ focusVisible: true });
+      arrowKeys(e);
     };
     return made;
   }));
@@ -42,11 +38,8 @@ function chosen() {                       // the menu under the cards holds the 
   return shown ? shown.value.split(' · ')[0] : '';
 }
 function mark() {
-  const now = chosen() || took;
-  for (const [k, b] of [...box.children].entries()) {
-    const on = b.dataset.name === now;
-    b.setAttribute('aria-checked', on);
-    b.tabIndex = on || (!k && ![...box.children].some(other => other.dataset.name === now)) ? 0 : -1;
+  check([...box.children], chosen() || took);
+  for (const b of box.children) {
     b.classList.toggle('heard', b.dataset.name === pointed && !audio.paused);
     b.classList.toggle('coming', b.dataset.name === pointed && audio.paused);
   }

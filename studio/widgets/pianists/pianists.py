@@ -16,6 +16,7 @@ from gradio.data_classes import FileData, GradioModel
 from engine.models.pianist.style import character
 
 _HERE = Path(__file__).parent
+PARTS = ("../radios.js", "pianists.js")
 MAX_CARDS = 8
 
 
@@ -42,7 +43,7 @@ class PianistCards(gr.HTML):
             value=value,
             html_template=(_HERE / "pianists.html").read_text(encoding="utf-8"),
             css_template=(_HERE / "pianists.css").read_text(encoding="utf-8"),
-            js_on_load=(_HERE / "pianists.js").read_text(encoding="utf-8"),
+            js_on_load="\n".join((_HERE / part).read_text(encoding="utf-8") for part in PARTS),
             apply_default_css=False,
             elem_id=elem_id,
             render=render,
