@@ -13,7 +13,7 @@ from engine.files import put
 from engine.limits import MAX_SEED
 from engine.music.types import BadInput, BundleError, Performance
 from engine.requests import FITTED_METHODS, RenderRequest
-from engine.sound.prompts import Prompt, gallery, prepare_prompt
+from engine.sound.prompts import LONGEST_SEC, SHORTEST_SEC, Prompt, gallery, prepare_prompt
 from engine.untrusted.scores import open_performance
 from studio.actions import editing as actions
 from studio.actions.document import Document
@@ -59,10 +59,15 @@ def as_prompt(values: tuple, own: Prompt | None = None) -> Prompt:
         path = Path(str(midi))
         notes = open_performance(path.read_bytes(), path.name)
     file = Path(str(recording))
-    return prepare_prompt(
-        audio_apart(file.read_bytes()), field_number(start, "The beginning of the excerpt", 0, 60, 0),
-        field_number(seconds, "The length of the excerpt", 3, 10, 6), notes, file.name[:60],
-    )  # fmt: skip
+    return prepare_prompt(audio_apart(file.read_bytes()), *as_excerpt(start, seconds), notes, file.name[:60])
+
+
+def as_excerpt(start: Any, seconds: Any) -> tuple[float, float]:
+    """Start and length of an excerpt of a recording, seconds. Raises BadInput."""
+    return (
+        field_number(start, "The beginning of the excerpt", 0, 60, 0),
+        field_number(seconds, "The length of the excerpt", SHORTEST_SEC, LONGEST_SEC, 6),
+    )
 
 
 def as_request(document: Document, prompt: Prompt, values: tuple, profiles: tuple[str, ...]) -> RenderRequest:
@@ -146,8 +151,7 @@ def connect_window(page: Page, heard: dict[str, Any]) -> None:
     def pick(event: gr.EventData) -> Any:
         data = event_data(event)
         try:
-            start = field_number(data.get("start"), "The beginning of the excerpt", 0, 60, 0)
-            return start, field_number(data.get("seconds"), "The length of the excerpt", 3, 10, 6)
+            return as_excerpt(data.get("start"), data.get("seconds"))
         except BadInput:
             return gr.skip()
 
