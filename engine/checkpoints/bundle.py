@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -38,6 +39,7 @@ from engine.models.transcriber.network import Transcriber, TranscriberConfig
 from engine.music.types import BundleError
 from engine.tokens.composer_tokens import FIELD_SIZES, METERS, NOTE_TICKS, Written
 
+M = TypeVar("M", bound=torch.nn.Module)
 FORMAT_VERSION = 1
 PLAN_WEIGHTS = "plan_prior."  # name prefix of the weights of a Composer's prior over plans
 
@@ -259,39 +261,31 @@ def open_renderer(folder: Path, codec: CodecBundle) -> RendererBundle:
 
 
 @dataclass(frozen=True)
-class TranscriberBundle:
-    """A loaded transcriber: model in evaluation mode, float32; digest and config as of the others."""
+class ModelBundle(Generic[M]):
+    """A loaded network, in evaluation mode, float32; digest and config as in PianistBundle."""
 
-    model: Transcriber
+    model: M
     digest: str
     config: dict
 
 
-def open_transcriber(folder: Path) -> TranscriberBundle:
+def _open_model(folder: Path, kind: str, make: Callable[[dict], M]) -> ModelBundle[M]:
+    """Load a folder whose weights are all one network's. make: the network of its configuration."""
+    config, tensors = read_folder(folder, kind)
+    with fits(folder):
+        model = make(config["model"])
+        model.load_state_dict(tensors)
+    return ModelBundle(model.eval(), config["weights_sha256"][:12], config)
+
+
+def open_transcriber(folder: Path) -> ModelBundle[Transcriber]:
     """Load a transcriber's folder. Raises BundleError as open_pianist does."""
-    config, tensors = read_folder(folder, "transcriber")
-    with fits(folder):
-        model = Transcriber(TranscriberConfig(**config["model"]))
-        model.load_state_dict(tensors)
-    return TranscriberBundle(model.eval(), config["weights_sha256"][:12], config)
+    return _open_model(folder, "transcriber", lambda shape: Transcriber(TranscriberConfig(**shape)))
 
 
-@dataclass(frozen=True)
-class DdspPianoBundle:
-    """A loaded DDSP-Piano: model in evaluation mode, float32; digest and config as of the others."""
-
-    model: DdspPiano
-    digest: str
-    config: dict
-
-
-def open_ddsp_piano(folder: Path) -> DdspPianoBundle:
+def open_ddsp_piano(folder: Path) -> ModelBundle[DdspPiano]:
     """Load a DDSP-Piano's folder. Raises BundleError as open_pianist does."""
-    config, tensors = read_folder(folder, "ddsp-piano")
-    with fits(folder):
-        model = DdspPiano(DdspPianoConfig(**config["model"]))
-        model.load_state_dict(tensors)
-    return DdspPianoBundle(model.eval(), config["weights_sha256"][:12], config)
+    return _open_model(folder, "ddsp-piano", lambda shape: DdspPiano(DdspPianoConfig(**shape)))
 
 
 def grammar_digest() -> str:
