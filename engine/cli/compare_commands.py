@@ -79,7 +79,7 @@ def compare(arguments: argparse.Namespace, progress: CommandProgress) -> dict[st
     progress.stage("Measuring")
     shapes = [shape_of(score, p) for p in found.played]
     title = score.title or score_file.stem
-    of_bars = bands(score, found.played, shapes) if many or arguments.bars else ()
+    of_bars = bands(score, found.played, shapes)
     if many:
         group = groups_of(score, found.played, of_bars[0], progress)
         write_output(arguments.output, many_page(score, of_bars, shapes, group, found.refused, title).encode())
