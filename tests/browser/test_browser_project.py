@@ -17,7 +17,9 @@ LONG = 1000 * PATIENCE_SEC
 
 
 def title(visitor: Visitor) -> str:
-    return visitor.page.locator("#roll .title").inner_text()
+    shown = visitor.page.locator("#roll .title")
+    shown.wait_for()  # the page is hidden until it is laid out, and hidden text reads as none
+    return shown.inner_text()
 
 
 def edit(visitor: Visitor) -> None:
