@@ -14,7 +14,6 @@ import pytest
 
 from engine.music.io.engrave import WIDTHS, clean_svg, engrave_here, engraving_from_bytes, engraving_to_bytes
 from engine.music.types import BadInput, Marks, Measures, Score
-from engine.process.reader_pool import borrow_child
 from engine.untrusted.engrave import engrave
 from engine.untrusted.scores import open_score
 
@@ -119,23 +118,7 @@ def test_nothing_of_a_real_page_is_lost() -> None:
         assert re.sub(r"\s", "", rules[0][0]) == re.sub(r"\s", "", rules[1][0]) != ""
 
 
-def test_the_work_can_be_stopped_and_the_next_score_is_engraved() -> None:
-    """An exception of the check goes on, at once or as soon as the child answers."""
-
-    def stopping() -> Callable[[], None]:
-        def check() -> None:
-            raise KeyboardInterrupt
-
-        return check
-
-    with borrow_child() as child:  # one that has yet to do its imports, so that there is something to wait for
-        child.stop()
-    with pytest.raises(KeyboardInterrupt):
-        engrave(piece(PIECES[0]), check=stopping())
-    assert len(engrave(a_tie()).pages) == 1
-
-
-def test_a_score_that_takes_too_long_is_a_sentence() -> None:
+def many_notes() -> Score:
     """Sixty thousand notes: seconds of computing more than are given."""
     n = 60_000
     bars = n // 16
@@ -146,6 +129,23 @@ def test_a_score_that_takes_too_long_is_a_sentence() -> None:
         1 + np.arange(bars),
     )  # fmt: skip
     staff = np.where(pitch < 60, 2, 1)
-    long = Score(onset, np.full(n, 0.25), pitch, np.zeros(n), staff, staff, np.zeros(n, bool), Marks.none(n), measures)
+    return Score(onset, np.full(n, 0.25), pitch, np.zeros(n), staff, staff, np.zeros(n, bool), Marks.none(n), measures)
+
+
+def test_the_work_can_be_stopped_and_the_next_score_is_engraved() -> None:
+    """An exception of the check goes on, at once or as soon as the child answers."""
+
+    def stopping() -> Callable[[], None]:
+        def check() -> None:
+            raise KeyboardInterrupt
+
+        return check
+
+    with pytest.raises(KeyboardInterrupt):
+        engrave(many_notes(), check=stopping())
+    assert len(engrave(a_tie()).pages) == 1
+
+
+def test_a_score_that_takes_too_long_is_a_sentence() -> None:
     with pytest.raises(BadInput, match="Engraving this score takes"):
-        engrave(long)
+        engrave(many_notes())
