@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -44,7 +45,8 @@ def serving(port: int = 0, state_folder: str = "", **variables: str) -> Iterator
     own = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}  # the app's choice, not the tests'
     state = tempfile.TemporaryDirectory(prefix="etude-state-")  # not the developer's state folder
     environment = {**own, "PYTHONUNBUFFERED": "1", "ETUDE_STATE_DIR": state_folder or state.name, **variables}
-    server = subprocess.Popen([sys.executable, "app.py", "--port", str(port)], cwd=ROOT, env=environment)
+    command = [sys.executable, "-X", "faulthandler", "app.py", "--port", str(port)]
+    server = subprocess.Popen(command, cwd=ROOT, env=environment)
     url = f"http://127.0.0.1:{port}/"
     try:
         until = time.monotonic() + 180
@@ -59,7 +61,11 @@ def serving(port: int = 0, state_folder: str = "", **variables: str) -> Iterator
         yield url
     finally:
         server.terminate()
-        server.wait(20)
+        try:
+            server.wait(20)
+        except subprocess.TimeoutExpired:
+            server.send_signal(signal.SIGABRT)  # prints where each of its threads is
+            raise
         state.cleanup()
 
 
