@@ -5,8 +5,10 @@ from __future__ import annotations
 import atexit
 import os
 import signal
+import sys
 import threading
 import time
+import traceback
 from pathlib import Path
 
 import gradio as gr
@@ -39,6 +41,8 @@ from studio.shell.welcome_events import connect_welcome
 
 _HERE = Path(__file__).parent
 LAST_WAIT = 0.5  # seconds for pending answers when the server ends
+LOOK_SEC = 0.2  # seconds between two looks at the signals received
+END_SEC = 15.0  # a server that has not written its work by then is ended
 
 
 def build_studio(shared: SharedEngine, autosaver: Autosaver) -> gr.Blocks:
@@ -104,26 +108,29 @@ def launch_studio(shared: SharedEngine, host: str = "127.0.0.1", port: int = 786
 def _serve(demo: gr.Blocks, autosaver: Autosaver) -> None:
     """Serve until SIGTERM or Ctrl-C; pending autosaves are written before the process ends."""
     told: list[int] = []
-
-    def stop(number: int, _: object) -> None:
-        if not told:  # only the first signal counts
-            told.append(number)
-            raise KeyboardInterrupt
-
     both = (signal.SIGTERM, signal.SIGINT)
     for number in both:
-        signal.signal(number, stop)
-    try:
-        while True:
-            time.sleep(3600)
-    except KeyboardInterrupt:
-        autosaver.flush()
+        signal.signal(number, lambda number, _: told.append(number))
+    while not told:
+        time.sleep(LOOK_SEC)  # short: a signal that reaches another thread does not wake this one
+    threading.Thread(target=_end_late, args=(threading.get_ident(),), daemon=True).start()
+    autosaver.flush()
     stop_accepting(demo)
     time.sleep(LAST_WAIT)
     autosaver.flush()  # changes made meanwhile
     VISITS.close()
     signal.signal(told[0], signal.SIG_DFL)
     os.kill(os.getpid(), told[0])
+
+
+def _end_late(main_thread: int) -> None:
+    """End the process if it has not ended after `END_SEC`, and print where it waits."""
+    time.sleep(END_SEC)
+    where = "".join(traceback.format_stack(sys._current_frames()[main_thread]))
+    print(
+        f"Étude: the server did not end within {END_SEC:.0f} s, so it is ended now. It was here:\n{where}", flush=True
+    )
+    os._exit(1)
 
 
 def _warm(shared: SharedEngine) -> None:
