@@ -38,6 +38,7 @@ _RULE, _CSS_COMMENT = re.compile(r"([^{}]*)\{([^{}]*)\}"), re.compile(r"/\*.*?\*
 _ID = re.compile(r"[A-Za-z][\w-]*", re.ASCII)
 # Metronome marks: SMuFL's private characters need a music font, which no page has; Unicode's need none.
 _UNIT = re.compile(r'<tspan font-family="[^"]*" font-size="(\d+)px">([\ueca2-\uecab\uecb7 ]+)</tspan>')
+_AFTER_WORDS = re.compile(r"([^\s>](?:</tspan>)+(?:<tspan[^>]*>)+)(?=[\u2669\u266a\U0001d15d-\U0001d162])")
 _UNIT_SIZE = 0.8  # Unicode's notes are larger than SMuFL's at one font size
 _UNICODE_NOTES = str.maketrans({
     "\ueca2": "\U0001d15d", "\ueca3": "\U0001d15e", "\ueca5": "\u2669", "\ueca7": "\u266a", "\ueca9": "\U0001d161",
@@ -114,17 +115,19 @@ def engrave_here(score: Score, width: int) -> Engraving:
 
 
 def plain_notes(page: str) -> str:
-    """An SVG page of verovio with the note values of its metronome marks in Unicode characters.
+    """An SVG page of verovio with the note values of its metronome marks in Unicode characters, a space before them.
 
     >>> plain_notes('<tspan font-family="Leipzig" font-size="720px">\ueca5 \uecb7</tspan>')
     '<tspan font-size="576px">♩.</tspan>'
+    >>> plain_notes('<tspan>Lento</tspan><tspan><tspan font-family="L" font-size="10px">\ueca5</tspan></tspan>')
+    '<tspan>Lento</tspan><tspan><tspan font-size="8px">\\xa0♩</tspan></tspan>'
     """
 
     def unicode(found: re.Match[str]) -> str:
         size = round(int(found[1]) * _UNIT_SIZE)
         return f'<tspan font-size="{size}px">{found[2].replace(" ", "").translate(_UNICODE_NOTES)}</tspan>'
 
-    return _UNIT.sub(unicode, page)
+    return _AFTER_WORDS.sub("\\1\u00a0", _UNIT.sub(unicode, page))
 
 
 def clean_svg(page: str) -> str:
