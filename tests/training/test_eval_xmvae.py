@@ -10,17 +10,24 @@ import numpy as np
 import pytest
 import torch
 
+from engine.checkpoints.index import CHECKPOINTS, PAPER_MODELS
 from engine.measures.corpora import Measured, measure_pieces
 from engine.measures.sanity import Originality
+from engine.models.xmvae import music_transformer
 from engine.models.xmvae.code_prior import CodePrior, PriorConfig
 from engine.models.xmvae.music_transformer import MtConfig, MusicTransformer
 from engine.models.xmvae.network import XMVAE, XMVAEConfig
 from engine.music.expression import deadpan
 from engine.music.types import Performance
+from engine.tokens import events
 from training.core.corpora import QUARTER, Nasap
 from training.xmvae import eval as eval_xmvae
+from training.xmvae import likelihood, prepare
 from training.xmvae import reference_metrics as metrics
 from training.xmvae.generate import keep, load, paper, passage, real_passages, save
+from training.xmvae.segments import FORMAT, PERFORMANCE, BeatCorpus, collate
+from training.xmvae.systems import find
+from training.xmvae.train_baselines import collate_events
 
 NOTES = 600
 
@@ -153,13 +160,14 @@ def runs(tmp_path_factory) -> Path:
 
 
 def test_runs_of_the_paper_profile_are_sampled_once(runs, tmp_path):
-    for name in ("XMVAE paper", "MT"):
-        first = paper(name, runs, tmp_path, 1)
+    for name, writes in (("XMVAE paper", True), ("MT", False)):
+        system = find(name, runs, tmp_path)
+        first = paper(system, name, tmp_path, 1)
         assert len(first) == 1
-        assert all(isinstance(p, Performance) and s is None for p, s in first)
-        assert [p.digest for p, _ in paper(name, runs, tmp_path, 1)] == [p.digest for p, _ in first]
+        assert all(isinstance(p, Performance) and (s is not None) == writes for p, s in first)
+        assert [p.digest for p, _ in paper(system, name, tmp_path, 1)] == [p.digest for p, _ in first]
     with pytest.raises(FileNotFoundError, match=r"ECPT: there is no .*ecpt/config\.json"):
-        paper("ECPT", runs, tmp_path, 2)
+        find("ECPT", runs, tmp_path)
 
 
 def shifted(m: Measured, **by: float) -> Measured:
@@ -204,6 +212,43 @@ def test_the_order_of_systems_is_one_sentence_each(some):
     assert "largest mean overlap 0.00" in "\n".join(eval_xmvae.order_of_systems(far, some))
 
 
+@pytest.fixture(scope="module")
+def pack(data, tmp_path_factory) -> Path:
+    """The performances in the tokens of XMVAE."""
+    path = tmp_path_factory.mktemp("pack") / "xmvae.npz"
+    played, refused = prepare.performances(data / "aligned" / "nasap-aligned.npz", 0)
+    assert not refused
+    np.savez_compressed(path, format=FORMAT, **played.columns())
+    return path
+
+
+def test_held_out_nats_are_those_of_the_training_losses(pack, runs, tmp_path):
+    data = likelihood.held_out(BeatCorpus(pack, PERFORMANCE, "validation"))
+    mt = likelihood.measure(find("MT", runs, tmp_path), data)
+    batch = collate_events(data.segments)
+    mean = music_transformer.losses(find("MT", runs, tmp_path).model, batch)["loss"]  # type: ignore[arg-type]
+    assert mt.total.sum() == pytest.approx(mean.item() * int((batch["events"][:, 1:] != events.PAD).sum()), rel=1e-4)
+    assert np.isnan(mt.score).all()
+    system = find("XMVAE paper", runs, tmp_path)
+    found = likelihood.measure(system, data)
+    assert found.total == pytest.approx(found.score + found.performance)
+    b = collate(data.segments)
+    codes = system.model.encode_score(b, system.model.scope(b)).codes  # type: ignore[union-attr]
+    nats = likelihood.prior_nats(system.prior, codes, b["pad"])
+    ends = int((~b["pad"]).sum()) + len(data.segments)
+    assert nats.sum().item() == pytest.approx(system.prior.loss(codes, b["pad"]).item() * ends, rel=1e-4)
+    assert (found.score > nats.detach().double().numpy()).all()
+
+
+def test_intervals_of_nats_are_paired_by_composition():
+    data = likelihood.HeldOut([], np.array(["a", "a", "b"]), np.array([10, 10, 20]))
+    one = likelihood.per_note(np.array([30.0, 30.0, 40.0]), data)
+    assert one.mean == pytest.approx(2.5)
+    assert (one.low, one.high) == pytest.approx((2.0, 3.0))
+    same = likelihood.per_note(np.array([30.0, 30.0, 40.0]), data, np.array([20.0, 20.0, 20.0]))
+    assert same.low == same.high == same.mean == pytest.approx(1.0)
+
+
 def test_known_passages_count_passages_not_pieces(data):
     rng = np.random.default_rng(0)
     known, new = rng.integers(40, 80, 30), rng.integers(40, 80, 60)
@@ -221,21 +266,28 @@ def test_faults_of_a_composed_score(data):
     assert len(deadpan(short)) == 32
 
 
-def test_the_whole_evaluation(data, runs, tmp_path, monkeypatch, capsys):
-    """Two samples of the shipped bundles, one of each run that is there."""
-    out = tmp_path / "eval"
-    command = f"eval --data {data} --runs {runs} --out {out} --samples 2 --passages 2 --read-back 1"
+def test_the_whole_evaluation(data, runs, pack, tmp_path, monkeypatch, capsys):
+    """Two samples of the product's checkpoints, one of each run that is there."""
+    out, checkpoints = tmp_path / "eval", tmp_path / "checkpoints"
+    checkpoints.mkdir()
+    for folder in CHECKPOINTS.iterdir():
+        if folder.name not in PAPER_MODELS.values():  # those are sampled from the tiny runs
+            (checkpoints / folder.name).symlink_to(folder)
+    command = f"eval --data {data} --runs {runs} --out {out} --samples 2 --passages 2 --read-back 1 --paper-samples 1"
+    command += f" --checkpoints {checkpoints} --pack {pack} --segments 2"
     monkeypatch.setattr(sys, "argv", command.split())
     eval_xmvae.main()
     said = capsys.readouterr()
-    for words in ("figures to reach", "XMVAE product, from scratch", "Pianist on the same passages",
+    for words in ("figures to reach", "Étude Composer and Pianist, from scratch", "Pianist on the same passages",
                   "published: XMVAE", "XMVAE paper (7 steps)", "MT (7 steps)", "of 16 reached"):  # fmt: skip
         assert words.lower() in said.out.lower()
     assert "Skipped ECPT: there is no" in said.err
     made = json.loads((out / "eval.json").read_text())
     assert len(made["product"]["targets"]) == 16
     assert made["product"]["sanity"]["faults"] == {}
-    assert set(made["paper"]["systems"]) == {"XMVAE product", "XMVAE paper", "MT"}
+    own = {"Étude Composer and Pianist", "XMVAE paper", "MT"}
+    assert set(made["paper"]["systems"]) == own | {"XMVAE paper, with the Pianist"}
+    assert set(made["paper"]["nats"]) == {"XMVAE paper", "MT"}
     assert (out / "eval.md").read_text().startswith("## The product from scratch: 2 samples")
     monkeypatch.setattr(sys, "argv", ["eval", "--data", str(tmp_path / "nothing")])
     with pytest.raises(SystemExit, match="eval_xmvae: "):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -128,7 +128,7 @@ def without_piece(x: NDArray, piece: ArrayLike) -> tuple[NDArray[np.float64], ND
     return x[rows] - others, rows
 
 
-def table(header: tuple[str, ...], rows: list[tuple[object, ...]]) -> str:
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """A markdown table.
 
     >>> print(table(("a", "b"), [(1, 0.5)]))

@@ -16,25 +16,18 @@ import numpy as np
 import torch
 
 from engine.checkpoints.bundle import ComposerBundle, PianistBundle
+from engine.compose.engraved_passage import engraved
 from engine.engine import Engine
 from engine.measures.performance_metrics import SEGMENT
 from engine.music.excerpts import excerpt
 from engine.music.types import MARK_NAMES, Marks, Measures, Performance, Score, Style
 from engine.requests import ComposeRequest, PerformRequest
+from engine.tokens.decode import decode
 from training.core.corpora import Nasap
+from training.xmvae.systems import PAPER_RUNS, Trained
 
 Piece = tuple[Performance, Score | None]
 _KEPT_EVERY = 25  # samples between two writes of the file
-
-# row of the paper's table -> (kind, folder of the run, folder of its prior)
-PAPER_RUNS = {
-    "XMVAE paper": ("xmvae", "xmvae", "xmvae-prior"),
-    "without beat attention": ("xmvae", "no-beat", "no-beat-prior"),
-    "without SubToken": ("xmvae", "no-subtoken", "no-subtoken-prior"),
-    "without pretraining": ("xmvae", "no-pretraining", "no-pretraining-prior"),
-    "MT": ("baseline", "mt", ""),
-    "ECPT": ("baseline", "ecpt", ""),
-}
 
 
 def save(path: Path, pieces: Iterable[Piece], about: dict) -> None:
@@ -191,41 +184,44 @@ def pianist(engine: Engine, folder: Path, passages: list[tuple[Score, Performanc
     )  # fmt: skip
 
 
-def paper(name: str, runs: Path, folder: Path, count: int, seed: int = 0) -> list[Piece]:
-    """Performances of a row of PAPER_RUNS. Raises FileNotFoundError, with one sentence, if its run is missing."""
-    kind, run, prior = PAPER_RUNS[name]
-    for needed in [run] + ([prior] if prior else []):
-        for file in ("config.json", "last.pt"):
-            if not (runs / needed / file).exists():
-                raise FileNotFoundError(f"{name}: there is no {runs / needed / file}")
-    path = folder / f"{run}.npz"
-    configs = [json.loads((runs / r / "config.json").read_text()) for r in (run, prior) if r]
-    about = {"run": [{k: c[k] for k in ("model", "step", "pack")} for c in configs], "seed": seed, "count": count}
+def paper(system: Trained, name: str, folder: Path, count: int, seed: int = 0) -> list[Piece]:
+    """Passages of a row of PAPER_RUNS as its model plays them; MT writes no score."""
+    path = folder / f"{PAPER_RUNS[name][1]}.npz"
+    about = system.about | {"seed": seed, "count": count, "scores": 1}
     pieces: list[Piece] = load(path, about)
     if not pieces:
         torch.manual_seed(seed)
-        pieces = [(p, None) for p in _draw(kind, runs / run, runs / prior if prior else None, count, seed)]
+        pieces = _draw(system, count, seed)
         save(path, pieces, about)
         print(f"{path.name}: {count}")
     return pieces
 
 
-def steps_of(name: str, runs: Path) -> int:
-    """Training steps of a run of PAPER_RUNS."""
-    return int(json.loads((runs / PAPER_RUNS[name][1] / "config.json").read_text())["step"])
+def played_by_the_product(engine: Engine, name: str, folder: Path, pieces: list[Piece], seed: int = 0) -> list[Piece]:
+    """The scores of `paper` with the Pianist's performance, like those of the product: random styles, given tempo."""
+    scores = [s for _, s in pieces if s is not None and len(s)]
+    about = recipe(engine.pianist) | {"seed": seed, "scores": [s.digest for s in scores[:3]], "count": len(scores)}
+    return keep(
+        folder / f"{PAPER_RUNS[name][1]}-pianist.npz", about, len(scores),
+        lambda i: (
+            engine.perform(PerformRequest(scores[i], any_style(engine, seed * 100_000 + i, tempo=False))),
+            scores[i],
+        ),
+    )  # fmt: skip
 
 
-def _draw(kind: str, run: Path, prior: Path | None, count: int, seed: int) -> list[Performance]:
-    if kind == "xmvae":
-        from engine.models.xmvae import xmvae
-        from training.xmvae.train_prior import load_prior, load_xmvae
+def _draw(system: Trained, count: int, seed: int) -> list[Piece]:
+    from engine.models.xmvae import ecpt, music_transformer, xmvae
 
-        assert prior is not None
-        return xmvae.sample(load_xmvae(run), load_prior(prior), count, seed)
-    from engine.models.xmvae import ecpt, music_transformer
-    from training.xmvae.train_baselines import load as load_baseline
-
-    model = load_baseline(run)
-    if isinstance(model, ecpt.Ecpt):
-        return ecpt.sample(model, count, seed)
-    return music_transformer.sample(model, count, seed)
+    if isinstance(system.model, xmvae.XMVAE):
+        assert system.prior is not None
+        rows = xmvae.sample_tokens(system.model, system.prior, count, seed)
+    elif isinstance(system.model, ecpt.Ecpt):
+        rows = ecpt.sample_segments(system.model, count, seed)
+    else:
+        return [(p, None) for p in music_transformer.sample(system.model, count, seed)]
+    pieces = []
+    for row in rows:
+        whole = decode(row)
+        pieces.append((whole.performance, engraved(whole.score, whole.performance, "")))
+    return pieces

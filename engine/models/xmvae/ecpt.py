@@ -223,17 +223,25 @@ def sample_tokens(
     return torch.stack(out, dim=1)
 
 
+def sample_segments(
+    model: Ecpt, n: int, seed: int, notes: int = 256, temperature: tuple[float, ...] = TEMPERATURE,
+    top_p: tuple[float, ...] = TOP_P, batch: int = 64,
+) -> list[np.ndarray]:  # fmt: skip
+    """n segments of `sample_tokens` without padding, (T, 8) each, `batch` at a time."""
+    model.eval()
+    out = []
+    for k, at in enumerate(range(0, n, batch)):
+        tokens = sample_tokens(model, min(batch, n - at), seed + 7919 * k, notes, temperature, top_p)
+        out += [played(row) for row in tokens.cpu().numpy()]
+    return out
+
+
 def sample(
     model: Ecpt, n: int, seed: int, notes: int = 256, temperature: tuple[float, ...] = TEMPERATURE,
     top_p: tuple[float, ...] = TOP_P, batch: int = 64,
 ) -> list[Performance]:  # fmt: skip
     """n performances of `notes` notes each from scratch, `batch` at a time."""
-    model.eval()
-    out = []
-    for k, at in enumerate(range(0, n, batch)):
-        tokens = sample_tokens(model, min(batch, n - at), seed + 7919 * k, notes, temperature, top_p)
-        out += [decode(played(row)).performance for row in tokens.cpu().numpy()]
-    return out
+    return [decode(row).performance for row in sample_segments(model, n, seed, notes, temperature, top_p, batch)]
 
 
 def played(tokens: np.ndarray) -> np.ndarray:
