@@ -44,7 +44,7 @@ from engine.models.expected.performance import ExpectedValues
 from engine.models.pianist.features import score_features
 from engine.models.pianist.pianist import from_channels, to_channels
 from engine.models.pianist.sampling import EncodedScore, encode_style, mix
-from engine.models.pianist.style import AXES, Axis, moved
+from engine.models.pianist.style import AXES, Axis, z_from_sliders
 from engine.music.expression import apply_strength, decode_expression, encode_expression, in_written_order, steady_pedal
 from engine.music.io.alignment import align, kept_notes
 from engine.music.ornaments import with_ornaments
@@ -199,7 +199,7 @@ class Engine:
         freedom: float = DEFAULT_FREEDOM, ornaments: bool = False,
     ) -> Style:  # fmt: skip
         """A Style: the latent `base` (Default when empty), moved by the sliders `z_axes` (standard deviations each)."""
-        z = moved(z_axes, base, self.pianist.sliders, self.pianist.model.config.style_size)
+        z = z_from_sliders(z_axes, base, self.pianist.sliders, self.pianist.model.config.style_size)
         if seed < 0:
             raise BadInput(f"The seed is {seed}; use a whole number from 0.")
         return Style(z, strength, int(seed), float(freedom), ornaments)
@@ -397,7 +397,7 @@ class Engine:
         points = len(np.unique(curve.axes, axis=0))
 
         def performed(axes: NDArray, before: float) -> NDArray[np.float32]:
-            there = moved(axes, z, self.pianist.sliders, len(z))
+            there = z_from_sliders(axes, z, self.pianist.sliders, len(z))
             step = progress and (lambda share: progress(before + share / points))
             return self._channels(score, np.asarray(there), style, progress=step)
 

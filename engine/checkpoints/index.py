@@ -28,7 +28,7 @@ class Styles:
     """The available styles.
 
     presets  name -> z_p, "Default" first
-    sliders  (9, 9), see `engine.models.pianist.style.moved`
+    sliders  (9, 9), see `engine.models.pianist.style.z_from_sliders`
     size     dimensions of a style
     deviation  (9,) one deviation of each axis in the unit of its descriptor, see `style.units`
     """

@@ -1,4 +1,4 @@
-"""A written score from tokens, which know beats and nothing of bars, keys or staves: those are estimated here."""
+"""Convert tokens to a written score. Tokens contain beats only; bars, keys and staves are estimated."""
 
 from __future__ import annotations
 

@@ -147,7 +147,7 @@ class _Piece:
             send_notes(self.on_note, self.take, self.rows[inside], self.measures)
 
     def _copy(self, k: int, source: int) -> None:
-        """Take over the bars of section `source` as section k, transposed as it asks; a longer one is filled later."""
+        """Copy the bars of section `source` to section k, with its transposition; further bars are composed later."""
         form, section = self.form, self.form.sections[k]
         begin = form.starts[source]
         bars = min(section.bars, form.sections[source].bars)

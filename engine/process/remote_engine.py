@@ -22,7 +22,7 @@ from engine.checkpoints.index import (
     xmvae_directions,
 )
 from engine.models.composer.conditions import COMPOSERS, KEYS, METER_NAMES, PERIODS
-from engine.models.pianist.style import AXES, Axis, moved
+from engine.models.pianist.style import AXES, Axis, z_from_sliders
 from engine.music.types import DEFAULT_FREEDOM, Alignment, AudioClip, BadInput, Performance, Score, Strength, Style
 from engine.process.client import GRACE_SEC, MEMORY_BYTES, Worker
 from engine.progress import NoteCallback, ProgressCallback
@@ -120,7 +120,7 @@ class RemoteEngine:
         freedom: float = DEFAULT_FREEDOM, ornaments: bool = False,
     ) -> Style:  # fmt: skip
         """A Style: the latent `base` (Default when empty), moved by the sliders `z_axes` (standard deviations each)."""
-        z = moved(z_axes, base, self._known.sliders, self._known.size)
+        z = z_from_sliders(z_axes, base, self._known.sliders, self._known.size)
         if seed < 0:
             raise BadInput(f"The seed is {seed}; use a whole number from 0.")
         return Style(z, strength, int(seed), float(freedom), ornaments)

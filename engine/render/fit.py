@@ -198,7 +198,8 @@ def middle_response(gain: NDArray[np.float64], echo: NDArray[np.float64]) -> NDA
 def side_response(
     middle: NDArray[np.float64], gain: NDArray[np.float64], room: RoomFit, image: Image, seed: int
 ) -> NDArray[np.float64]:
-    """(taps,) the side channel: what leans to one side, echoes of its own, and a spread of the direct sound."""
+    """Impulse response (taps,) of the side channel: the panned part, decorrelated echoes, the width of the direct
+    sound."""
     width = np.array(image.width)
     wet = 10 ** (room.wet_db / 10)
     share = np.minimum(width * (1 + wet), wet)  # of the echoes, whose side has no more than their middle

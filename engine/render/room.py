@@ -37,7 +37,7 @@ class RoomFit:
 
 
 def usual_room() -> RoomFit:
-    """What is assumed where nothing can be fitted."""
+    """The default room, used where the fit fails."""
     return RoomFit(np.full(COUNT, USUAL_T60_SEC), np.full(COUNT, USUAL_WET_DB), 0.01)
 
 

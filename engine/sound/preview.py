@@ -50,6 +50,7 @@ class Piano:
     credit: str
 
 
+FITTED_CANDIDATES = ("grand", "upright", "player")  # names in PIANOS that Render may fit to a recording
 PIANOS: dict[str, Piano] = {
     "grand": Piano(
         "Grand piano (Yamaha C3)",
@@ -99,7 +100,7 @@ class Preview:
     def candidates(self) -> tuple[str, ...]:
         """The pianos that may be fitted to a recording: the first is taken unless another is clearly nearer."""
         here = self.available()
-        return tuple(name for name in ("grand", "upright", "player") if name in here)
+        return tuple(name for name in FITTED_CANDIDATES if name in here)
 
     def load(self, piano: str = "grand") -> None:
         """Load a piano in advance. Raises BadInput like preview."""

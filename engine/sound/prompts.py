@@ -28,7 +28,7 @@ from engine.sound.stereo import Image, measure_image
 
 SAMPLE_RATE = 32_000
 SHORTEST_SEC, LONGEST_SEC = 3.0, 10.0
-MAX_PEAK = 0.89  # -1 dBFS: a prompt with high peaks gets a lower level than LEVEL_DB
+PROMPT_MAX_PEAK = 0.89  # -1 dBFS: a prompt with high peaks gets a lower level than LEVEL_DB
 MAX_GAIN_DB = 36.0  # maximum gain, against amplified hiss
 MAX_CLIPPED = 0.01  # share of samples at full scale
 EDGE_SEC = 0.005  # fade at both ends
@@ -158,7 +158,7 @@ def gallery() -> Mapping[str, Prompt]:
 
 
 def about_gallery() -> dict[str, dict[str, Any]]:
-    """What prompts.json says of each prompt: file, name, kind ("recording" or "sampled"), credit, notes, pedal."""
+    """Entries of prompts.json by prompt name: file, name, kind ("recording" or "sampled"), credit, notes, pedal."""
     path = FOLDER / "prompts.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
@@ -194,11 +194,11 @@ def _waiting(samples: NDArray[np.float32], rate: int) -> int:
 
 
 def _levelled(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The excerpt at LEVEL_DB: gated, with peaks under MAX_PEAK."""
+    """The excerpt at LEVEL_DB: gated, with peaks under PROMPT_MAX_PEAK."""
     samples = samples - samples.mean(dtype=np.float64)
     mean_db = sounding_db(_frames_db(samples, SAMPLE_RATE))
     gain = 10 ** (min(LEVEL_DB - mean_db, MAX_GAIN_DB) / 20)
-    return (samples * min(gain, MAX_PEAK / np.abs(samples).max())).astype(np.float32)
+    return (samples * min(gain, PROMPT_MAX_PEAK / np.abs(samples).max())).astype(np.float32)
 
 
 def _faded(samples: NDArray[np.float32]) -> NDArray[np.float32]:

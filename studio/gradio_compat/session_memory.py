@@ -25,7 +25,7 @@ from gradio.blocks import Block, Blocks
 from gradio.components import State
 from gradio.state_holder import SessionState
 
-from studio.gradio_compat.sessions import documents
+from studio.gradio_compat.visit_eviction import documents
 
 FORGET_SEC = 30.0  # after a page disconnects; if it reconnects in time, it finds its visit
 _open: Counter[str] = Counter()  # open connections of pages, by session name

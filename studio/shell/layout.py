@@ -162,7 +162,7 @@ def build(shared: SharedEngine) -> Page:
 
 
 def _dock() -> dict:
-    """What stands under the roll, one at a time: the curves, renders, compared performances, corpus, help."""
+    """The views under the roll, one at a time: the curves, renders, compared performances, corpus, help."""
     with gr.Tabs(elem_id="dock", selected="curves") as dock:
         tabs = {}
 

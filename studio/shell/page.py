@@ -22,9 +22,9 @@ from studio.gradio_compat.fetch import fetch_nothing
 from studio.gradio_compat.one_file import one_file_a_request
 from studio.gradio_compat.server import LAUNCH_OPTIONS, stop_accepting
 from studio.gradio_compat.session_memory import slim_sessions
-from studio.gradio_compat.sessions import forget_safely
 from studio.gradio_compat.unload import connect_leaving
 from studio.gradio_compat.uploads import RequestGuard
+from studio.gradio_compat.visit_eviction import forget_safely
 from studio.panels.compare.events import connect_compare
 from studio.panels.compose.events import connect_compose
 from studio.panels.compose.form_events import connect_form

@@ -12,8 +12,8 @@ import pytest
 from gradio.state_holder import StateHolder
 
 from studio.actions.document import Document
-from studio.gradio_compat import sessions
-from studio.gradio_compat.sessions import documents, forget_safely
+from studio.gradio_compat import visit_eviction
+from studio.gradio_compat.visit_eviction import documents, forget_safely
 from studio.project.store import Autosaver, SessionStore, new_token
 from studio.service.visit_folders import VisitFolders
 from tests.helpers.pages import ROOT
@@ -52,7 +52,7 @@ def test_invented_names_do_not_end_a_visit(holder: StateHolder, tmp_path: Path) 
 def test_what_is_forgotten_is_idle_kept_and_closed(
     holder: StateHolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sessions, "VISITS_OVER", 2)
+    monkeypatch.setattr(visit_eviction, "VISITS_OVER", 2)
     autosaver, tokens = (
         Autosaver(SessionStore(tmp_path), lambda document: b"work", wait_sec=60),
         [new_token() for _ in range(12)],
@@ -68,7 +68,7 @@ def test_what_is_forgotten_is_idle_kept_and_closed(
     visit(holder, "3")
     assert "2" not in holder.session_data
     assert not opened[2][1].exists(), "what is forgotten is closed"
-    past = datetime.datetime.now() - datetime.timedelta(seconds=sessions.VISIT_IDLE_SEC + 60)
+    past = datetime.datetime.now() - datetime.timedelta(seconds=visit_eviction.VISIT_IDLE_SEC + 60)
     holder.time_last_used.update(dict.fromkeys(holder.session_data, past))
     autosaver.attend(visit(holder, "new"), tokens[7])
     assert "1" not in holder.session_data, "the longest idle one with nothing unwritten"

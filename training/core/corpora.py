@@ -15,7 +15,18 @@ MATCH, UNPLAYED, INSERTED = 0, 1, 2
 
 
 class Nasap:
-    """The note-aligned (n)ASAP corpus, `nasap-aligned.npz`: performance i by `load(i)`."""
+    """The note-aligned (n)ASAP corpus, `nasap-aligned.npz`: performance i by `load(i)`.
+
+    Performance i has the rows note_ptr[i]:note_ptr[i+1], in score order, and the pedal events
+    pedal_ptr[i]:pedal_ptr[i+1]. One value a performance: id, work, split ("train", "validation"), robust (0 or 1).
+
+    onset, duration, position  score time, 10,080 a quarter; position counts from the beginning of the bar
+    bar, ts_num, ts_den, fifths, pitch, voice, staff, grace  of the score, repeats unfolded as played
+    label           0 played as written, 1 not played, 2 inserted by the player
+    p_onset_diff    performed onset minus that of the previous row, 1/960 s
+    p_duration      1/960 s; velocity 1..127; pedal 0..127 at the onset
+    pedal_time_diff, pedal_value  sustain events, 1/960 s from event to event
+    """
 
     def __init__(self, path: str | Path):
         with np.load(path) as z:

@@ -30,8 +30,9 @@ class ReturnGuide:
         self._bar = before.bar[self._order]
 
     def returning(self, bar: int, own: Sequence[Note]) -> list[Note]:
-        """Where the notes of the referenced bar would stand in `bar`, by (tick, pitch); [] without one. They are found
-        among the given notes and the take's `own`.
+        """Notes of the referenced bar, shifted to `bar`, sorted by (tick, pitch); [] if `bar` has no reference.
+
+        They are looked up among the given notes and the take's `own`.
         """
         source = self.source(bar)
         if source < 0:
@@ -78,7 +79,7 @@ def worn_out(run: int) -> bool:
 
 
 def figure_ends(notes: Sequence[Note], run: int, tick: int) -> int | None:
-    """The pitch that would go on with a figure once too often at this tick; None when nothing is forbidden."""
+    """The forbidden pitch at this tick: it would repeat the figure more than MAX_ROUNDS times. None if none is."""
     if run < (MAX_ROUNDS - 1) * FIGURE + FIGURE // 2 or len(notes) <= FIGURE:
         return None
     before = notes[-FIGURE]

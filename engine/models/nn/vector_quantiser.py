@@ -68,7 +68,7 @@ class VectorQuantiser(nn.Module):
                     if not self.moved:
                         self._begin(u[valid])
                     codes = self.nearest(u)
-                    self._move(u[valid], codes[valid])
+                    self._update_codebook(u[valid], codes[valid])
             else:
                 codes = self.nearest(u)
             z = self.codebook[codes]
@@ -89,7 +89,7 @@ class VectorQuantiser(nn.Module):
         self.count.fill_(len(u) / self.num_codes)
         self.total.copy_(self.codebook * self.count[:, None])
 
-    def _move(self, u: Tensor, codes: Tensor) -> None:
+    def _update_codebook(self, u: Tensor, codes: Tensor) -> None:
         count = _everywhere(torch.bincount(codes, minlength=self.num_codes).float())
         total = _everywhere(torch.zeros_like(self.total).index_add_(0, codes, u))
         self.count.lerp_(count, 1 - self.decay)

@@ -63,7 +63,7 @@ def units(deviation: NDArray) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def moved(z_axes: Sequence[float], base: Sequence[float], sliders: NDArray, size: int) -> tuple[float, ...]:
+def z_from_sliders(z_axes: Sequence[float], base: Sequence[float], sliders: NDArray, size: int) -> tuple[float, ...]:
     """z of `size` numbers: `base` (zeros when empty), moved by sliders (standard deviations each).
 
     sliders  (9, 9): row a is the change of the first nine numbers per deviation of slider a

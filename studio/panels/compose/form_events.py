@@ -79,7 +79,7 @@ def connect_form(page: Page, shared: SharedEngine) -> None:
 
 
 def _named(event: gr.EventData, document: Document, field: str) -> Any:
-    """A field of an event of the strip. Raises BadInput when another piece is on the stand by now."""
+    """A field of an event of the strip. Raises BadInput if another piece has been opened."""
     data = event_data(event)
     if data.get("doc") != document.session.doc:
         raise BadInput("Another piece is on the roll by now; choose the section again.")
