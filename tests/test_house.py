@@ -87,6 +87,23 @@ def test_every_command_that_is_written_down_exists(path: Path) -> None:
         assert file.with_suffix(".py").is_file() or (file / "__main__.py").is_file(), module
 
 
+NAME = re.compile(r"`([\w/]+\.(?:py|js|json))`((?:,? (?:and )?`[A-Za-z_][\w.]*`)+)")
+
+
+def test_names_in_the_architecture_document_stand_in_their_files() -> None:
+    """Each `path` that is followed by `names`: the file exists and has the names."""
+    found = NAME.findall((ROOT / "docs" / "architecture.md").read_text(encoding="utf-8"))
+    assert len(found) > 15
+    files = [file for folder in ("engine", "studio", "training") for file in (ROOT / folder).rglob("*.*")]
+    for path, names in found:
+        texts = [f.read_text(encoding="utf-8") for f in files if f"/{f.relative_to(ROOT)}".endswith(f"/{path}")]
+        assert texts, f"docs/architecture.md: there is no {path}"
+        for name in re.findall(r"`([\w.]+)`", names):
+            if name.endswith((".py", ".js")):
+                break  # the next file of a list
+            assert any(name.rsplit(".", 1)[-1] in text for text in texts), f"docs/architecture.md: no {name} in {path}"
+
+
 def test_console_command_is_installed() -> None:
     command = Path(sys.executable).with_name("etude")
     done = subprocess.run([command, "--help"], capture_output=True, text=True, timeout=60)

@@ -260,7 +260,7 @@ def test_ten_closed_tabs(server: Server, soak_report: Reporter) -> None:
     worst = max(s or 999.0 for s in heard)
     soak_report(
         16, "tab closed in the middle of a render, 10 times; its network cut, once",
-        asked="stopped within 5 s (cut: within 30, since nobody tells), slot free, memory back",
+        asked="stopped within 5 s (after a network cut within 30), slot free, memory back",
         found=f"stopped after at most {max(stopped):.1f} s, the next render sounded after {worst:.1f} s "
         f"(with nobody before it {alone:.1f} s); after a cut {cut:.1f} s; memory {growth:+.0%}",
         passed=max(stopped) < 5 and worst < alone + 5 and cut < alone + 30 and growth < 0.1,
