@@ -289,9 +289,15 @@ def _carried_reference(reference: Reference | None, new_of: NDArray) -> Referenc
 def accept(
     shared: SharedEngine, session: Session, number: object, controls: Controls, step: ProgressCallback = no_progress
 ) -> Change:
-    """Replace the piece by a take; undo restores the piece."""
+    """Open a take in the place of the piece; undo restores the piece."""
     opened = played(shared, session, take_of(session, number), controls, step)
-    return lambda now: history.replaced(now, opened, same_family=True)
+    return lambda now: history.replaced(history.all_past(now), opened, same_family=True)
+
+
+def opened_before(session: Session, number: object) -> int:
+    """The document in which a take has been opened before; 0 for none."""
+    score = take_of(session, number).score
+    return next((piece.doc for piece in history.kin(session) if piece.score is score), 0)
 
 
 def dismiss(session: Session, number: object) -> Session:

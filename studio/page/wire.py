@@ -14,7 +14,7 @@ from engine.music.remarks import LEFT_OUT, remark_lines
 from engine.music.types import Alignment
 from studio.actions.comparing import drawn_pins
 from studio.service.jobs import Job
-from studio.state.session import NoteEdit, Session, Take
+from studio.state.session import Grid, NoteEdit, Session, Take
 from studio.state.versions import other, with_present
 
 PLAY_VOICE = "To play the voice as well, tick “Play a song's voice too” at the end of Perform and open the file again."
@@ -62,7 +62,7 @@ def roll_document(session: Session) -> str:
             "n": n,
             "notes": notes,
             "base": base,
-            "grid": [session.grid.quarter.round(4).tolist(), (1000 * session.grid.sec).round(1).tolist()],
+            "grid": grid_rows(session.grid),
             "pedal": [[round(1000 * a), max(round(1000 * a) + 1, round(1000 * b))] for a, b in session.pedal_spans()],
             "own_pedal": session.pedal is not None,
             "versions": [[version.number, version.name] for version in kept.versions],
@@ -72,6 +72,11 @@ def roll_document(session: Session) -> str:
         },
         separators=(",", ":"),
     )
+
+
+def grid_rows(grid: Grid) -> list[list[float]]:
+    """[[quarter, ...], [ms, ...]]: times of the beats."""
+    return [grid.quarter.round(4).tolist(), (1000 * grid.sec).round(1).tolist()]
 
 
 def roll_score(session: Session) -> str:
@@ -151,6 +156,7 @@ def take_draft(opened: Session, take: Take, start_sec: float, alone: bool, doc: 
 
     title  of a take that is shown alone
     doc    the open piece; once another is open, the roll drops this draft
+    grid   times of its beats, as in roll_document
     """
     p = opened.in_score_order()
     staff = np.where(take.score.staff > 0, take.score.staff, np.where(take.score.pitch >= 60, 1, 2))
@@ -161,7 +167,7 @@ def take_draft(opened: Session, take: Take, start_sec: float, alone: bool, doc: 
         if alone or take.fresh[i]
     ]
     head = {"key": f"take{take.number}", "title": take.title, "alone": alone, "running": False, "doc": doc}
-    head |= {"start": round(1000 * start_sec), "from": 0}
+    head |= {"start": round(1000 * start_sec), "from": 0, "grid": grid_rows(opened.grid) if opened.grid else None}
     return json.dumps({**head, "rows": rows}, separators=(",", ":"))
 
 

@@ -1,4 +1,4 @@
-"""Undo and redo of whole pieces: opening a piece or accepting a take pushes the previous one.
+"""Undo and redo of whole pieces: opening a piece or a take pushes the previous one.
 
 Edits of notes are undone in the browser (studio/widgets/roll/roll_edit.js); after the last one, pieces follow. A
 restored piece keeps its document number, by which the browser finds its own undo steps.
@@ -62,6 +62,31 @@ def forward(now: Session) -> Session:
     return replace(
         after, past=past, future=now.future[1:], docs=now.docs, takes=now.takes, since=now.since, comparison=comparison
     )
+
+
+def kin(session: Session) -> list[Session]:
+    """The pieces of the present one's family in the order in which they were opened: itself and its opened takes."""
+    pieces = (*session.past, session, *session.future)
+    return sorted((p for p in pieces if p.family == session.family and p.score is not None), key=lambda p: p.doc)
+
+
+def gone_to(now: Session, doc: int) -> Session:
+    """Another piece of the family, with its edits; undo returns to the present one. Raises BadInput if it is gone."""
+    wanted = next((piece for piece in kin(now) if piece.doc == doc and doc != now.doc), None)
+    if wanted is None:
+        raise BadInput("That piece is no longer kept; choose another tab.")
+    rest = all_past(now)
+    past = tuple(piece for piece in rest.past if piece.doc != doc)
+    past = past if now.score is None else (*past, alone(now))[-KEPT:]
+    comparison = wanted.comparison.with_votes_of(now.comparison)
+    return replace(
+        wanted, past=past, future=(), docs=now.docs, takes=now.takes, since=now.since, comparison=comparison
+    )
+
+
+def all_past(session: Session) -> Session:
+    """The pieces for redo become pieces for undo, so that opening a take loses none of them."""
+    return replace(session, past=(*session.past, *reversed(session.future)), future=())
 
 
 def went_on(session: Session) -> Session:

@@ -210,6 +210,25 @@ def test_a_new_take_is_shown_and_played_under_its_title(visitor: Visitor) -> Non
     page.wait_for_function("document.querySelector('#takes audio').paused")
     assert page.locator("#roll .title").inner_text() == SHORT
 
+    tabs, piece = page.locator("#roll .of-takes button"), visitor.data("doc")
+    assert tabs.all_inner_texts() == ["Piece", "Take 1"]
+    visitor.wait_for_sound()
+    page.locator("#roll .play").click()
+    page.wait_for_function("document.querySelector('#roll audio').currentTime > 1.5")
+    heard = page.evaluate("document.querySelector('#roll audio').currentTime")
+    tabs.nth(1).click()
+    visitor.wait(f"d.doc !== '{piece}'")
+    assert page.locator("#roll .title").inner_text().startswith("Composition in ")
+    visitor.wait_for_sound()
+    assert page.evaluate("!document.querySelector('#roll audio').paused"), "it plays on"
+    page.locator("#roll .play").click()
+    tabs.nth(0).click()
+    visitor.wait(f"d.doc === '{piece}'")
+    visitor.wait_for_sound()
+    assert page.evaluate("document.querySelector('#roll audio').currentTime") > heard, "at the bar where the take was"
+    assert tabs.nth(0).get_attribute("aria-checked") == "true"
+    page.keyboard.press("Escape")
+
 
 def test_the_palette_of_selected_bars(visitor: Visitor) -> None:
     page = visitor.page

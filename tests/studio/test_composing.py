@@ -258,6 +258,32 @@ def test_history_finds_each_piece_as_it_was_left(shared: SharedEngine, composed:
     assert third.future == ()
 
 
+def tabs_shown(session: Session) -> list[tuple[str, int, bool]]:
+    """The roll's tabs: name, document, whether it is open."""
+    return [(tab["name"], tab["doc"], tab["here"]) for tab in json.loads(strip_value(session)["tabs"])]
+
+
+def test_tabs_go_between_the_piece_and_its_takes(shared: SharedEngine, opened: Session) -> None:
+    assert tabs_shown(opened) == [], "no takes, no tabs"
+    written = composing.compose(shared, ComposeRequest(notes=8, takes=2, seed=3), unheard)(opened)
+    piece = written.doc
+    assert tabs_shown(written) == [("Piece", piece, True), ("Take 1", 0, False), ("Take 2", 0, False)]
+    one = composing.accept(shared, written, 1, Controls())(written)
+    edited = actions.edit([], [2], False)(one)
+    two = composing.accept(shared, edited, 2, Controls())(edited)
+    assert tabs_shown(two) == [("Piece", piece, False), ("Take 1", one.doc, False), ("Take 2", two.doc, True)]
+    assert composing.opened_before(two, 1) == one.doc
+    again = history.gone_to(two, one.doc)
+    assert (again.doc, again.deleted) == (one.doc, {2}), "a take keeps its edits"
+    assert tabs_shown(again) == [("Piece", piece, False), ("Take 1", one.doc, True), ("Take 2", two.doc, False)]
+    assert history.back(again).doc == two.doc, "undo goes back to the tab before"
+    home = history.gone_to(history.back(again), piece)
+    assert home.doc == piece
+    assert {p.doc for p in history.kin(home)} == {piece, one.doc, two.doc}, "none is lost"
+    with pytest.raises(BadInput, match="no longer kept"):
+        history.gone_to(home, 999)
+
+
 def test_takes_are_kept_but_not_forever(composed: Session) -> None:
     many = composed
     for _ in range(20):

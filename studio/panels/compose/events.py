@@ -226,7 +226,7 @@ def writing(
                 **redraw(page, shown, show, score=True, note=f"{shown.title}. {note} above the roll"),
                 **human_controls(page, shown, shared, shown.controls),
             }
-        told = f"{note} above the roll: play, then accept"
+        told = f"{note} above the roll, and on its tabs"
         return lambda: {page.takes: strip_value(session), page.roll: {"note": told}}
 
     return begin(page, document, "compose", text, work, about=about)
@@ -258,7 +258,7 @@ def connect_selection(page: Page, panel: ComposePanel) -> None:
 
 
 def connect_takes(page: Page, shared: SharedEngine) -> None:
-    """Events of a take: preview, accept, discard."""
+    """Events of a take: preview, opening it or another piece of its family, discard."""
     inputs = [page.document, page.human_show, page.piano, *page.controls]
 
     def named(event: gr.EventData) -> Any:
@@ -288,20 +288,29 @@ def connect_takes(page: Page, shared: SharedEngine) -> None:
     page.takes.preview(preview, inputs, page.outputs, **PRIVATE)
 
     @show_refusals(page)
-    def accept(event: gr.EventData, document: Document, show: bool, piano: str, *values: Any) -> Shown:
-        number = composing.take_of(document.session, named(event)).number
+    def hop(event: gr.EventData, document: Document, show: bool, piano: str, *values: Any) -> Shown:
+        data = event_data(event)
+        if data.get("from") != document.session.doc:
+            raise BadInput("Another piece has been opened; choose one of its tabs.")
+        number = data.get("take")
+        doc = composing.opened_before(document.session, number) if number else data.get("doc")
+        if doc:
+            session = document.update(lambda now: history.gone_to(now, doc))
+            document.jobs.stop("play", "human", "sound")
+            return turned(page, shared, session, show, f"{session.title or 'The piece'}, as you left it")
+        number = composing.take_of(document.session, number).number
         controls = without_borrowed(as_controls(values, len(shared.axes)))
 
         def work(job: Job) -> Callable[[], Shown]:
             change = composing.accept(shared, document.session, number, controls, job.step)
             session = document.update(job.unless_stopped(change))
             document.jobs.stop("play", "human", "sound")
-            note = f"Take {number} accepted. {len(session.score or ()):,} notes"
+            note = f"Take {number}. {len(session.score or ()):,} notes"
             return lambda: turned(page, shared, session, show, note)
 
         return begin(page, document, "open", "Performing", work)
 
-    page.takes.accept(accept, inputs, page.outputs, **PRIVATE)
+    page.roll.hop(hop, inputs, page.outputs, **PRIVATE)
 
     @show_refusals(page)
     def dismiss(event: gr.EventData, document: Document) -> Shown:

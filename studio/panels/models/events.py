@@ -112,6 +112,6 @@ def _start(
         shared.await_models(job)
         session = document.update(job.unless_stopped(write(job.step)))
         note = f"{takes} takes are above the roll" if takes > 1 else "The take is above the roll"
-        return lambda: {page.takes: strip_value(session), page.roll: {"note": f"{note}: play, then accept"}}
+        return lambda: {page.takes: strip_value(session), page.roll: {"note": f"{note}, and on its tabs"}}
 
     return begin(page, document, "compose", "Composing", work)

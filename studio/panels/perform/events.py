@@ -58,7 +58,6 @@ PREVIEW_FLAC_SEC = 90  # longer previews are sent as FLAC, half the bytes; short
 NOT_DONE = "Not done"
 GONE = "Not done: this visit has expired on the server. Reload the page to restore your saved work"
 SHOWN = {
-    "take": "The roll shows a take, not the piece: press Accept to use it, or Escape to go back to the piece.",
     "writing": "The roll shows a draft, not the piece: wait until it is done, or press Cancel.",
 }
 

@@ -45,7 +45,7 @@ function draw() {
   if (!l || !axis || axis.doc !== data.doc) {
     cv.dataset.drawn = '';
     ctx.font = '13px system-ui, sans-serif'; ctx.textAlign = 'center'; ctx.textBaseline = 'middle'; ctx.fillStyle = ink.faint;
-    return ctx.fillText(document.body.dataset.piece === 'none' ? 'No piece is open' : axis && !axis.doc && data.doc ? 'Accept the take to see its curves' : 'Drawing the curves…', w / 2, h / 2);
+    return ctx.fillText(document.body.dataset.piece === 'none' ? 'No piece is open' : axis && !axis.doc && data.doc ? 'Open the take to see its curves' : 'Drawing the curves…', w / 2, h / 2);
   }
   ctx.save(); ctx.beginPath(); ctx.rect(axis.keyW, 0, w - axis.keyW, h); ctx.clip();
   drawBars(w, h);

@@ -3,7 +3,8 @@
 Its value goes one way, from Python to the page. User actions come back as events: `roll.edit` (a patch), `roll.settle`
 (edits have stopped: send sound), `roll.reperform` (perform the selected notes again), `roll.waiting` (poll a job),
 `roll.collect` (fetch its result), `roll.cancel`, `roll.refused` (show a refusal), `roll.history` (undo or redo to
-another piece), `roll.chosen` (selection), `roll.flip` (show another version of the performance).
+another piece), `roll.chosen` (selection), `roll.flip` (show another version of the performance), `roll.hop` (open a
+take, or another piece of its family).
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from gradio.data_classes import FileData, GradioModel
 
 _HERE = Path(__file__).parent
 PARTS = (
-    "../axis.js", "roll_view.js", "roll_sound.js", "roll_draft.js", "roll_loop.js", "roll_versions.js", "roll_table.js",
-    "roll_edit.js",
+    "../axis.js", "roll_view.js", "roll_sound.js", "roll_draft.js", "roll_loop.js", "roll_versions.js", "roll_takes.js",
+    "roll_table.js", "roll_edit.js",
 )  # fmt: skip
 OF_PIECE = "of-piece"  # CSS class of a button that acts on the piece; roll_draft.js disables it while a draft is shown
 

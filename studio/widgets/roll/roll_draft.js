@@ -1,4 +1,4 @@
-// The piano roll, part 3 of 7: notes that the composer is writing or a take that is heard, the pieces before and after
+// The piano roll, part 3 of 8: notes that the composer is writing or a take that is heard, the pieces before and after
 // this one, and what the roll shares with the engraved page and the takes.
 
 // ---- a draft: drawn, not edited; the piece is under it, or hidden when the draft stands alone ----
@@ -9,7 +9,7 @@ function receiveDraft(next) {
   if (ended.has(next.key) || (next.doc && next.doc !== doc.id)) return;      // over, or of a piece that has gone
   if (next.key.startsWith('take') && next.key !== `take${wantedTake}`) return;
   if (!draft || draft.key !== next.key) {
-    draft = { key: next.key, title: next.title || '', alone: next.alone, running: next.running, rows: [], start: next.start, end: 0, head: -1 };
+    draft = { key: next.key, title: next.title || '', grid: next.grid || null, alone: next.alone, running: next.running, rows: [], start: next.start, end: 0, head: -1 };
     if (!audio.paused) quiet();
     const from = next.rows.length ? Math.min(...next.rows.map(r => r[1])) : next.start;
     if (draft.alone) scrollTo(next.start ? next.start - 0.1 * (width() - KEY_W) / view.pxPerMs : 0); else if (X(from) > width() - 80 || X(from) < KEY_W) scrollTo(from - 0.3 * (width() - KEY_W) / view.pxPerMs);
@@ -35,7 +35,7 @@ function sayDraft() {      // what is shown has its own title
   $('.shown').hidden = !draft || draft.running;
   if (draft && draft.alone && draft.title) { titled = true; $('.title').textContent = draft.title; $('.composer').textContent = ''; }
   else if (titled) { titled = false; showTitle(); }
-  showButtons(); showPalette();
+  showButtons(); showPalette(); showVersions();
 }
 function drawDraft(w) {
   const h = rowH(), pad = h > 6 ? 1 : 0;
@@ -52,12 +52,14 @@ function mapDraft(y, s) {
   ctx.fillStyle = ink.accent;
   for (const [take, on, dur, pitch] of draft.rows) if (!take) ctx.fillRect(KEY_W + on * s, y + 3 + (view.hi - pitch) * step, Math.max(1, dur * s), 1.2);
 }
+function openShown(then) { openTake(+draft.key.slice(4), then); }
 // What acts on the piece waits while the roll shows something else.
 function holdBack(e) {
   if (!element.isConnected) return document.removeEventListener('click', holdBack, true);
   if (!draft || !(e.target.closest && e.target.closest('.of-piece'))) return;
   e.preventDefault(); e.stopImmediatePropagation();
-  trigger('refused', { shown: draft.running ? 'writing' : 'take' });
+  if (draft.running) return trigger('refused', { shown: 'writing' });
+  openShown(() => e.target.click());       // a take that is shown becomes the piece, then the press goes on
 }
 document.addEventListener('click', holdBack, true);
 function draftHead() { return draft && draft.head >= 0 ? draft.start + draft.head : -1; }

@@ -1,4 +1,4 @@
-// The piano roll, part 7 of 7: edits by mouse, touch and keyboard. Every change is a patch; undo is the inverse patch.
+// The piano roll, part 8 of 8: edits by mouse, touch and keyboard. Every change is a patch; undo is the inverse patch.
 const row = n => [n.id, n.pitch, Math.round(n.on), Math.round(n.dur), n.vel];
 const spansOf = list => list.map(([a, b]) => [Math.round(a), Math.max(Math.round(a) + 1, Math.round(b))]);
 
@@ -93,7 +93,7 @@ cv.addEventListener('pointerdown', e => {
   const x = e.offsetX, y = e.offsetY;
   cursor.shown = false;
   if (draft && draft.running && y < mapY()) return;
-  if (draft && y < mapY()) return leaveDraft();
+  if (draft && y < mapY()) return openShown();          // a take that is shown can be edited
   if (!doc.id) return;
   if (y >= mapY()) { drag = { kind: 'map' }; return mapTo(x); }
   if (x < KEY_W) { if (y > RULER_H && y < pedalY()) beep(clampPitch(P(y))); return; }

@@ -1,4 +1,4 @@
-// The piano roll, part 2 of 7: what Python sends, and the sound.
+// The piano roll, part 2 of 8: what Python sends, and the sound.
 let soundTag = '', soundGrid = null;     // "doc.take.rev" of the notes that the player's sound was made of
 let resume = null, wantPlay = false;     // a musical position, quarters, to go on from when new sound comes
 let settleTimer = 0, asked = 0, freshest = 0;
@@ -45,6 +45,7 @@ function receiveJob(job, answered) {
     else if (!answered && !job.refused) settle(200);
   } else if (known) settle(100);
   if (job.over) ended.add(`job${job.id}`);
+  if (job.over && (job.refused || job.kind === 'open') && hopping) { hopping = null; showVersions(); }
   if (job.over && job.kind === 'open' && !arrived) { arrived = true; document.body.dataset.piece = 'none'; say('Nothing is open'); }
   if (job.over && draft && draft.key === `job${job.id}` && (job.by || job.refused)) dropDraft();
   if (job.refused && job.id > lastRefused) { lastRefused = job.id; trigger('refused', { job: job.id }); }
@@ -83,9 +84,10 @@ function showTitle() {    // of the piece; textContent, never a template: anyone
 const fromRow = ([id, pitch, on, dur, vel]) => [id, { id, pitch, on, dur, vel }];
 function receiveNotes(value) {
   const next = JSON.parse(value.doc), same = next.id === doc.id, oldGrid = doc.grid, oldBase = base;
-  const stay = same && value.take !== take ? placeOnScreen() : null;
+  const stay = same && value.take !== take ? placeOnScreen() : null, { pxPerMs } = view;
+  const hopped = !same && hopping && next.family === doc.family ? hopping : null;
   if (same && (value.take < take || (value.take === take && value.rev <= freshest))) return;   // overtaken by a later answer, or come twice
-  hush(same);
+  hush(same || !!hopped, same);
   notes = new Map(next.notes.map(fromRow));
   base = new Map(next.notes.filter(row => row[0] <= next.n).map(fromRow));
   for (const [id, row] of Object.entries(next.base)) base.set(+id, fromRow([+id, ...row])[1]);
@@ -103,16 +105,21 @@ function receiveNotes(value) {
     rev = Math.max(rev, value.rev);
   } else {
     rev = value.rev; sel = new Set(); pedalSel = -1; answered(); unshelve(next.id, value.take); draft = null; sayDraft(); dropLoop(); sent.length = 0; nextId = next.n + 1;
-    dropComing(); audio.removeAttribute('src'); audio.load(); resume = null; wantPlay = next.id > 0 && performance.now() - soon < SOON; if (next.id) soon = -SOON; cursor.shown = false;
+    if (hopped) { wantPlay = hopped.playing; if (!outgoing) resume = hopped.quarter; }
+    else { dropComing(); audio.removeAttribute('src'); audio.load(); resume = null; wantPlay = next.id > 0 && performance.now() - soon < SOON; }
+    if (next.id) soon = -SOON; cursor.shown = false;
     readTheme(); fit(false);
+    if (hopped) landed(hopped, pxPerMs);
   }
   for (const id of notes.keys()) nextId = Math.max(nextId, id + 1);
   if (stay) keepOnScreen(stay);
   mapImage = null; going = 0;
+  if (!same) hopping = null;
   refreshTable();
   showButtons(); showVersions();
   asked = 0;      // any sound asked for before was that of other notes
   settle(60);
+  if (hopped && hopped.then) setTimeout(hopped.then);
 }
 function placeOnScreen() {    // the musical position that the eye is on: the playhead, or the middle of the roll
   const seen = ms => X(ms) >= KEY_W && X(ms) <= width(), ms = seen(playheadMs()) ? playheadMs() : T((KEY_W + width()) / 2);
@@ -155,9 +162,9 @@ let coming = null;           // {of, url}: the sound that will
 const FADE_MS = 120, TAKE_OVER_MS = 4000;
 const heardGrid = () => soundGrid || doc.grid;
 const soundQuarter = () => quarterAt(audio.currentTime * 1000, heardGrid());
-function hush(keepPlace) {   // the notes are about to differ from the sound
+function hush(keepPlace, same = keepPlace) {   // the notes are about to differ from the sound
   if (borrowed && keepPlace) resume = borrowed.quarter;
-  borrowed = null; share('changed', { same: keepPlace });
+  borrowed = null; share('changed', { same });
   const playing = !audio.paused;
   if (keepPlace && (soundTag || outgoing) && audio.src) {
     if (playing || resume === null) resume = soundQuarter();
@@ -179,6 +186,7 @@ function receiveSound(value) {
   if (of !== tag()) return settle(200);       // the sound of other notes: ask again
   if ((soundTag === of && audio.src === url) || (coming && coming.of === of && coming.url === url)) return;
   if (!audio.paused && (outgoing || soundTag === of)) return takeOver(of, url);
+  if (wantPlay && !soundTag && quarterHeard() !== null) resume = quarterHeard();      // a preview of the take goes on as the piece
   const at = soundTag === of ? audio.currentTime : resume === null ? 0 : Math.max(0, msAt(resume) / 1000);
   begin(of, url, at, wantPlay);
 }

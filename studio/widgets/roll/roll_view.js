@@ -1,7 +1,7 @@
-// The piano roll, part 1 of 7: what it holds, time, drawing. The parts are joined and run once per mount.
+// The piano roll, part 1 of 8: what it holds, time, drawing. The parts are joined and run once per mount.
 // Given by Gradio: element, trigger, props, watch. Events raised, in quotes so that Gradio makes a listener of
 // each: 'edit', 'settle', 'reperform', 'waiting', 'collect', 'cancel', 'refused', 'history',
-// 'chosen'.
+// 'chosen'; roll_versions.js and roll_takes.js name theirs.
 const KEY_W = 46, RULER_H = 24, PEDAL_H = 18, MAP_H = 26, EDGE = 6, SNAP_FREE = 10;
 let VEL_H = 60;            // pixels; less where the roll is low
 const NAMES = ['C', 'C♯', 'D', 'E♭', 'E', 'F', 'F♯', 'G', 'A♭', 'A', 'B♭', 'B'];

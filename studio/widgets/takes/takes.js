@@ -1,9 +1,9 @@
 // The strip of takes. Given by Gradio: element, trigger, props, watch. Events raised, in quotes so that Gradio makes a
-// listener of each: 'preview', 'accept', 'dismiss'. On `document` it tells the roll what is heard: etude:preview.
+// listener of each: 'preview', 'dismiss'. On `document` it tells the roll what is heard: etude:preview.
 const $ = selector => element.querySelector(selector);
 const audio = $('audio'), strip = $('.strip'), cards = $('.cards');
 const urls = new Map();           // number of a take -> where its sound is, '' when it has none
-let takes = [], heard = 0, wanted = 0, asked = 0, askedAt = 0;
+let takes = [], tabs = [], heard = 0, wanted = 0, asked = 0, askedAt = 0;
 let expecting = false;            // the visitor has asked for takes: the first of them is played when it comes
 const COMPOSING = '#compose, #continue, #infill-bars, #infill-notes, #models-compose, #models-vary, #form .recompose, #form .vary';
 const PATIENCE = 8000;            // milliseconds until a request without an answer is repeated
@@ -28,8 +28,8 @@ function card(take, place) {
   name.append(make('span', '', `${take.kind} ${place}`), make('span', 'seed', `seed ${take.seed}`));
   const play = button('play', '', `Preview take ${place}: ${take.figures}`, () => hear(take.number));
   play.innerHTML = PLAY;
-  const accept = button('accept', take.here ? 'On the roll' : 'Accept', `Accept take ${place}: replace the piece`, () => {
-    silence(); trigger('accept', { take: take.number });
+  const accept = button('accept', take.here ? 'On the roll' : 'Open', `Open take ${place} on the roll, where it can be edited and downloaded`, () => {
+    document.dispatchEvent(new CustomEvent('etude:open-take', { detail: { take: take.number } }));
   });
   const drop = button('drop', '✕', `Discard take ${place}`, () => { if (heard === take.number) silence(); trigger('dismiss', { take: take.number }); });
   const buttons = make('div', 'buttons');
@@ -42,7 +42,7 @@ function receive(value) {
   if (!value) return;
   if (value.takes) {
     const known = new Set(takes.map(t => t.number));
-    takes = JSON.parse(value.takes);
+    takes = JSON.parse(value.takes); tabs = value.tabs ? JSON.parse(value.tabs) : []; tellTabs();
     const fresh = takes.find(t => !known.has(t.number));
     cards.replaceChildren(...takes.map(t => card(t, t.number)));
     strip.hidden = !takes.length;
@@ -135,5 +135,10 @@ function toggled({ detail }) {    // the roll's Play, while it shows a take or t
   if (takes.some(t => t.number === number)) hear(number);
 }
 document.addEventListener('etude:takes', toggled);
+function tellTabs() {             // to the roll, which shows them on its upper edge
+  if (!element.isConnected) return document.removeEventListener('etude:tabs-wanted', tellTabs);
+  document.dispatchEvent(new CustomEvent('etude:tabs', { detail: tabs }));
+}
+document.addEventListener('etude:tabs-wanted', tellTabs);
 watch('value', () => receive(props.value));
 receive(props.value);

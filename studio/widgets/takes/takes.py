@@ -1,7 +1,11 @@
-"""The strip of takes: small pictures side by side, each with its sound and Accept. Like the roll, a plain gr.HTML.
+"""The strip of takes: small pictures side by side, each with its sound and Open. Like the roll, a plain gr.HTML.
 
-Its value goes one way, from Python to the page. Events: `strip.preview` (send the sound of a take), `strip.accept`,
-`strip.dismiss`; each names the take.
+Its value goes one way, from Python to the page. Events: `strip.preview` (send the sound of a take), `strip.dismiss`;
+each names the take. The roll shows the takes as tabs and opens them; both exchange CustomEvents on `document`:
+
+    etude:tabs       [{take, doc, name, title, here}]   to the roll, whenever the takes change
+    etude:tabs-wanted  {}                               from the roll: send etude:tabs
+    etude:open-take  {take}                             to the roll: open it in the place of the piece
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ from pathlib import Path
 import gradio as gr
 from gradio.data_classes import FileData, GradioModel
 
+from studio.state import history
 from studio.state.session import Session
 from studio.widgets.takes.picture import figures, picture
 
@@ -23,10 +28,12 @@ class TakesData(GradioModel):
     """Wire format.
 
     takes     all takes as one JSON string, "" to keep them
+    tabs      with it: the pieces and takes of the roll's tabs, see tab_list
     sound_of  the take that `audio` belongs to
     """
 
     takes: str = ""
+    tabs: str = ""
     sound_of: int = 0
     audio: FileData | None = None
 
@@ -74,7 +81,29 @@ def strip_value(session: Session) -> dict:
         for take in session.takes
         if take.family == session.family
     ]  # fmt: skip
-    return {"takes": json.dumps(cards, separators=(",", ":"))}
+    tabs = tab_list(session) if cards else []
+    return {"takes": json.dumps(cards, separators=(",", ":")), "tabs": json.dumps(tabs, separators=(",", ":"))}
+
+
+def tab_list(session: Session) -> list[dict]:
+    """The tabs of the roll: the piece that the takes are for, the present piece if it is no take, then all takes.
+
+    take, doc  number of the take, 0 for a piece; document in which it is open or has been, 0 for none
+    """
+    pieces, takes = history.kin(session), [take for take in session.takes if take.family == session.family]
+    opened = {id(take.score): 0 for take in takes}
+    opened |= {id(piece.score): piece.doc for piece in pieces if id(piece.score) in opened}
+    other = [piece for piece in pieces if id(piece.score) not in opened]
+    shown = [piece for piece in other if piece is other[0] or piece.doc == session.doc]
+    tabs = [
+        {"take": 0, "doc": piece.doc, "name": "Piece" if piece is other[0] else "Changed", "title": piece.title}
+        for piece in shown
+    ]
+    tabs += [
+        {"take": take.number, "doc": opened[id(take.score)], "name": f"Take {take.number}", "title": figures(take)}
+        for take in takes
+    ]
+    return [{**tab, "here": bool(session.doc) and tab["doc"] == session.doc} for tab in tabs]
 
 
 def strip_sound(number: int, path: str | None) -> dict:
