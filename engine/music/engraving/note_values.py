@@ -107,32 +107,46 @@ def note_values(start: Fraction, length: Fraction, pulse: Pulse | None = None) -
     >>> [(v.type, v.dots) for v in note_values(Fraction(0), Fraction(5, 2))]
     [('half', 0), ('eighth', 0)]
     """
+    out: list[NoteValue] = []
+    todo = [(start, length, pulse)]  # a stack, not recursion: a bar may last thousands of quarters
+    while todo:
+        at, size, beats = todo.pop()
+        first, beats = _first_head(at, size, beats)
+        if isinstance(first, NoteValue):
+            out.append(first)
+            if first.length < size:
+                todo.append((at + first.length, size - first.length, beats))
+        else:
+            todo += [(at + first, size - first, beats), (at, first, beats)]
+    return out
+
+
+def _first_head(start: Fraction, length: Fraction, pulse: Pulse | None) -> tuple[NoteValue | Fraction, Pulse | None]:
+    """The first head of a note, or the length at which it must be split before; and the pulse for its parts."""
     whole, binary = _single(length), _binary(length)
     if pulse is not None and binary and _binary(start):
-        at = start + pulse.offset
-        cut = _cut(at, length, pulse, bool(whole))
+        cut = _cut(start + pulse.offset, length, pulse, bool(whole))
         if cut:
-            return note_values(start, cut, pulse) + note_values(start + cut, length - cut, pulse)
+            return cut, pulse
     if whole:
-        return [whole]
+        return whole, None
     to_beat = Fraction(-(-start // 1)) - start or Fraction(1)
     if not binary and length > to_beat:
-        return note_values(start, to_beat) + note_values(start + to_beat, length - to_beat)
+        return to_beat, None
     if not binary and length > 1:
-        return note_values(start, Fraction(length // 1)) + note_values(start + length // 1, length % 1)
+        return Fraction(length // 1), None
     odd = length.denominator
     while odd % 2 == 0:
         odd //= 2
     if odd > 1 and odd not in _TUPLETS:
-        return [NoteValue(length, "")]
+        return NoteValue(length, ""), None
     actual, normal = _TUPLETS.get(odd, (1, 1))
     for k in range(len(TYPES)):
         head = Fraction(8, 2**k) * normal / actual
-        if head < length:
-            first = _single(head)
-            if first:
-                return [first, *note_values(start + head, length - head)]
-    return [NoteValue(length, "")]
+        first = _single(head) if head < length else None
+        if first:
+            return first, None
+    return NoteValue(length, ""), None
 
 
 def _binary(x: Fraction) -> bool:

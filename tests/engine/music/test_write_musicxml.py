@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.music.engraving.note_values import beam_states, note_values, tuplet_brackets
+from engine.music.engraving.note_values import Pulse, beam_states, note_values, tuplet_brackets
 from engine.music.io.midi import read_midi_score
 from engine.music.io.read_musicxml import read_musicxml
 from engine.music.io.write_musicxml import write_musicxml
@@ -202,3 +202,10 @@ def test_verovio_engraves_it(path: Path) -> None:
 def test_an_mxl_is_its_musicxml() -> None:
     inner = unpack_mxl((DATA / "bach_fugue_846.mxl").read_bytes())
     assert b"<score-partwise" in inner[:2000]
+
+
+def test_a_bar_of_thousands_of_quarters_is_written() -> None:
+    """Splitting a note into heads does not recurse."""
+    heads = note_values(Fraction(0), Fraction(16_387), Pulse.of(4, 4))
+    assert sum(h.length for h in heads) == 16_387
+    assert all(h.type and h.length <= 8 for h in heads)
