@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from engine.sound.prompts import Prompt
 
 # methods that fit an instrument to the prompt, and their versions: nothing drawn, the prompt's notes needed
-FITTED_METHODS = {"fitted": "fitted-2", "physical": "physical-1", "ddsp": "ddsp-1"}
+FITTED_METHODS = {"fitted": "fitted-2", "physical": "physical-1", "ddsp": "ddsp-2"}
 
 
 @dataclass(frozen=True)

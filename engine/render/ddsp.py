@@ -1,12 +1,14 @@
 """DDSP-Piano as a method of Render: its strings and noise in the room, envelope and image of the prompt.
 
-The fit and the filters are those of the fitted piano; the networks of `engine.models.ddsp_piano` make the dry sound up
-to 7.4 kHz, the sampled grand what is above.
+The fit and the filters are those of the fitted piano. The dry sound is that of the networks of
+`engine.models.ddsp_piano`, up to 8 kHz, together with the sampled grand from 500 Hz on, which is tuned to them. Both
+together are nearer to recordings than either alone (training/LOG.md).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +32,8 @@ RATE = 32000  # Hz, of the dry sound
 FRAME_RATE, FRAMES = 250, 500  # frames a second; frames of a step
 LEAD = 125  # frames of silence before the piece: the networks begin unsettled
 RELEASE = 250  # frames that a note sounds after its end
-CROSSOVER_HZ = 7400.0
+GRAND_HZ = 500.0  # the sampled grand plays along from here on
+GRAND_CENTS = -3.9 - 1.7 * (np.arange(128) - 64) / 12  # (128,) that bring its keys to the first piano's tuning
 GAIN = 4.0  # the networks are quiet; this is about the level of the sampled grand
 
 
@@ -59,64 +62,104 @@ class DdspPianos:
         self, performance: Performance, piano: str, samples: int, cents: NDArray[np.float64] | None = None,
         chunk: int = 2 * RATE,
     ) -> Iterator[NDArray[np.float32]]:  # fmt: skip
-        """The first `samples` samples at 32 kHz, in parts of `chunk`. The sampled grand plays what is above 7.4 kHz,
-        where the networks end.
+        """The first `samples` samples at 32 kHz, in parts of `chunk`. The sampled grand plays along above 500 Hz.
 
         cents  (128,) by which each key is tuned away from the model's own tuning
         """
+        for part in self.dry_groups([performance], piano, samples, cents, chunk):
+            yield part[0]
+
+    def dry_groups(
+        self, groups: list[Performance], piano: str, samples: int, cents: NDArray[np.float64] | None = None,
+        chunk: int = 2 * RATE,
+    ) -> Iterator[NDArray[np.float32]]:  # fmt: skip
+        """(groups, n) the same of groups of notes that sound together: the networks are given all notes at once."""
         chunk = max(1, chunk // BLOCK) * BLOCK  # as the sampler's parts
-        high_pass = butter(8, CROSSOVER_HZ, "highpass", fs=RATE, output="sos")
-        state = np.zeros((len(high_pass), 2))
-        low = self._low(performance, piano, samples, cents, chunk)
-        for part, sampled in zip(low, self._preview.dry(performance, "grand", samples, cents, chunk), strict=True):
-            above, state = sosfilt(high_pass, sampled, zi=state)
+        high_pass = butter(8, GRAND_HZ, "highpass", fs=RATE, output="sos")
+        state = np.zeros((len(high_pass), len(groups), 2))
+        low = self._low(groups, piano, samples, cents, chunk)
+        tuned = GRAND_CENTS if cents is None else GRAND_CENTS + cents
+        sampled = zip(*(self._preview.dry(g, "grand", samples, tuned, chunk) for g in groups), strict=True)
+        for part, high in zip(low, sampled, strict=True):
+            above, state = sosfilt(high_pass, np.stack(high), zi=state)
             yield part + above.astype(np.float32)
 
     def _low(
-        self, performance: Performance, piano: str, samples: int, cents: NDArray[np.float64] | None, chunk: int
+        self, groups: list[Performance], piano: str, samples: int, cents: NDArray[np.float64] | None, chunk: int
     ) -> Iterator[NDArray[np.float32]]:
-        """What the networks play, nothing above 8 kHz."""
+        """(groups, n) what the networks play, nothing above 8 kHz."""
         from engine.models.ddsp_piano.synthesis import HOP, LATENCY, SAMPLE_RATE
 
         number = piano_number(piano)
-        waiting, skip, made = np.zeros(0, np.float32), (LEAD * HOP + LATENCY) * RATE // SAMPLE_RATE, 0
-        resampler = StreamResampler(SAMPLE_RATE, RATE, 1)
-        for part in self._at_16_khz(performance, number, samples, cents):
-            waiting = np.concatenate([waiting, resampler.push(GAIN * part)])
-            cut = min(skip, len(waiting))
-            waiting, skip = waiting[cut:], skip - cut
-            while len(waiting) >= chunk and made + chunk <= samples:
-                yield waiting[:chunk]
-                waiting, made = waiting[chunk:], made + chunk
-        waiting = np.concatenate([waiting, resampler.finish()])[skip:]
+        waiting, skip, made = np.zeros((len(groups), 0), np.float32), (LEAD * HOP + LATENCY) * RATE // SAMPLE_RATE, 0
+        resamplers = [StreamResampler(SAMPLE_RATE, RATE, 1) for _ in groups]
+        for part in self._at_16_khz(groups, number, samples, cents):
+            ready = np.stack([r.push(GAIN * p) for r, p in zip(resamplers, part, strict=True)])
+            waiting = np.concatenate([waiting, ready], 1)
+            cut = min(skip, waiting.shape[1])
+            waiting, skip = waiting[:, cut:], skip - cut
+            while waiting.shape[1] >= chunk and made + chunk <= samples:
+                yield waiting[:, :chunk]
+                waiting, made = waiting[:, chunk:], made + chunk
+        waiting = np.concatenate([waiting, np.stack([r.finish() for r in resamplers])], 1)[:, skip:]
         while made < samples:
             count = min(chunk, samples - made)
-            yield np.pad(waiting[:count], (0, max(0, count - len(waiting))))
-            waiting, made = waiting[count:], made + count
+            yield np.pad(waiting[:, :count], ((0, 0), (0, max(0, count - waiting.shape[1]))))
+            waiting, made = waiting[:, count:], made + count
 
     def _at_16_khz(
-        self, performance: Performance, piano: int, samples: int, cents: NDArray[np.float64] | None
+        self, groups: list[Performance], piano: int, samples: int, cents: NDArray[np.float64] | None
     ) -> Iterator[NDArray[np.float32]]:
         import torch
 
         from engine.models.ddsp_piano.network import PianoStream
         from engine.models.ddsp_piano.synthesis import Synthesiser
 
-        tables = voice_tables(performance, -(-samples * FRAME_RATE // RATE), self.model.config.voices)
+        together, of_note = together_of(groups)
+        tables = voice_tables(together, -(-samples * FRAME_RATE // RATE), self.model.config.voices)
         stream = PianoStream(self.model, piano)
-        synthesiser = Synthesiser(self.model, piano, None if cents is None else torch.from_numpy(cents).float())
-        count = len(tables[0])
+        tuned = None if cents is None else torch.from_numpy(cents).float()
+        synthesiser = Synthesiser(self.model, piano, tuned, len(groups))
+        group = torch.from_numpy(np.append(of_note, 0)[tables.note])
+        count, out = len(tables.notes), 0
         for start in range(0, count, FRAMES):
-            part = (torch.from_numpy(t[start : start + FRAMES]) for t in tables)
+            part = (torch.from_numpy(t[start : start + FRAMES]) for t in (tables.notes, tables.pedal, tables.extended))
             last = start + FRAMES >= count
-            yield synthesiser.push(stream.push(*part, last=last), last).numpy()
+            curves = stream.push(*part, last=last)
+            end = out + len(curves.pitch)
+            yield synthesiser.push(curves, group[out:end], last).numpy()
+            out = end
 
 
-def voice_tables(
-    performance: Performance, frames: int, voices: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """What the networks are given: (F, voices, 2) pitch and onset velocity of each voice, (F, 4) pedal events,
-    (F, voices) pitches that a note keeps for a second after its end. F: LEAD and at most `frames`.
+def together_of(groups: list[Performance]) -> tuple[Performance, NDArray[np.int64]]:
+    """The notes of all groups, with the first one's pedal, and the group of each note."""
+    onset, duration, pitch, velocity = (
+        np.concatenate([getattr(g, name) for g in groups])
+        for name in ("onset_sec", "duration_sec", "pitch", "velocity")
+    )
+    of_note = np.repeat(np.arange(len(groups)), [len(g) for g in groups])
+    first = groups[0]
+    return Performance(onset, duration, pitch, velocity, first.pedal_sec, first.pedal_value), of_note
+
+
+@dataclass(frozen=True)
+class VoiceTables:
+    """What the networks and the synthesiser are given, of F frames and V voices.
+
+    notes     (F, V, 2) pitch and onset velocity
+    pedal     (F, 4) pedal events
+    extended  (F, V) pitches that a note keeps for a second after its end
+    note      (F, V) index of the note of these pitches, 0 where there is none
+    """
+
+    notes: NDArray[np.float32]
+    pedal: NDArray[np.float32]
+    extended: NDArray[np.float32]
+    note: NDArray[np.int64]
+
+
+def voice_tables(performance: Performance, frames: int, voices: int) -> VoiceTables:
+    """The voices of LEAD and at most `frames` frames.
 
     A note takes the voice that has been free longest. Where all sound, the highest pitches win.
     """
@@ -126,6 +169,7 @@ def voice_tables(
     total = LEAD + min(frames, max(0, int(end.max(initial=0)) + RELEASE - LEAD) + 1)
     notes = np.zeros((total, voices, 2), np.float32)
     extended = np.zeros((total, voices), np.float32)
+    note = np.zeros((total, voices), np.int64)
     free = np.zeros(voices, int)  # frame from which each voice is free
     key = np.zeros(voices, int)
     for i in np.lexsort((-performance.pitch, onset)):
@@ -140,13 +184,13 @@ def voice_tables(
         notes[first : free[voice], voice], extended[first : free[voice] + RELEASE, voice] = 0, 0  # cut off the last one
         notes[first : end[i], voice, 0] = pitch
         notes[first : first + 2, voice, 1] = performance.velocity[i] / 127
-        extended[first : end[i] + RELEASE, voice] = pitch
+        extended[first : end[i] + RELEASE, voice], note[first : end[i] + RELEASE, voice] = pitch, i
         free[voice], key[voice] = int(end[i]), pitch
     pedal = np.zeros((total, 4), np.float32)
     at = LEAD + np.round(performance.pedal_sec * FRAME_RATE).astype(int)
     here = (at >= 0) & (at < total)
     pedal[at[here], 0] = (performance.pedal_value[here] + 1) / 128
-    return notes, pedal, extended
+    return VoiceTables(notes, pedal, extended, note)
 
 
 def piano_number(name: str) -> int:

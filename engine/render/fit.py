@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,28 @@ class Pianos(Protocol):
         self, performance: Performance, piano: str, samples: int, cents: NDArray[np.float64] | None = None,
         chunk: int = 2 * SAMPLE_RATE,
     ) -> Iterator[NDArray[np.float32]]: ...  # fmt: skip
+
+
+@runtime_checkable
+class TogetherPianos(Protocol):
+    """Pianos that play several groups of notes at once with less work than one after the other."""
+
+    def dry_groups(
+        self, groups: list[Performance], piano: str, samples: int, cents: NDArray[np.float64] | None = None,
+        chunk: int = 2 * SAMPLE_RATE,
+    ) -> Iterator[NDArray[np.float32]]: ...  # fmt: skip
+
+
+def dry_groups(
+    pianos: Pianos, groups: list[Performance], piano: str, samples: int, cents: NDArray[np.float64] | None = None,
+    chunk: int = 2 * SAMPLE_RATE,
+) -> Iterator[NDArray[np.float32]]:  # fmt: skip
+    """Parts (groups, n) of the dry sounds of groups of notes that are played together; arguments as of `Pianos.dry`."""
+    if isinstance(pianos, TogetherPianos):
+        yield from pianos.dry_groups(groups, piano, samples, cents, chunk)
+        return
+    for several in zip(*(pianos.dry(group, piano, samples, cents, chunk) for group in groups), strict=True):
+        yield np.stack(several)
 
 
 @dataclass(frozen=True)
@@ -90,7 +112,8 @@ def fit_instrument(
     tuning, velocity = fit_tuning(recording, plain[piano], notes), fit_velocity(recording, plain[piano], notes)
     strokes = velocity.played(notes)
     boundary = float(np.median(strokes.velocity)) + 0.5
-    dry = [played(preview, group, piano, count, tuning) for group in groups(strokes, boundary)]
+    cents = tuning.of_keys()
+    dry = np.concatenate(list(dry_groups(preview, groups(strokes, boundary), piano, count, cents)), 1)
     of_groups = np.stack([energies(d) for d in dry])
     room = fit_room(wanted, of_groups.sum(0))
     heard = np.stack([g + in_room(g, room) for g in of_groups])

@@ -20,7 +20,7 @@ from engine.music.types import AudioClip, BadInput, Performance
 from engine.progress import ProgressCallback
 from engine.render.colours import groups
 from engine.render.filters import Convolver
-from engine.render.fit import Instrument, Pianos, colour_filters, fit_instrument, unfitted
+from engine.render.fit import Instrument, Pianos, colour_filters, dry_groups, fit_instrument, unfitted
 from engine.render.noise import noise_from
 from engine.render.rendering import FRAME_RATE, check_drawing, frame_span
 from engine.render.streaming import StreamingRenderer
@@ -101,12 +101,9 @@ class FittedRenderer(StreamingRenderer):
         if not colours.differ:
             yield from self.preview.dry(notes, instrument.piano, samples, cents, first)
             return
-        parts = [
-            self.preview.dry(group, instrument.piano, samples, cents, first)
-            for group in groups(notes, colours.boundary)
-        ]
+        parts = dry_groups(self.preview, groups(notes, colours.boundary), instrument.piano, samples, cents, first)
         filters = [Convolver(f[None]) for f in colour_filters(colours)]
-        for several in zip(*parts, strict=True):
+        for several in parts:
             yield np.sum([f.add(part)[0] for f, part in zip(filters, several, strict=True)], 0)
 
     def _stream(
