@@ -73,9 +73,10 @@ def curve_lenses(
 ) -> list[dict[str, Any]]:
     """Return the panels of `curves_figure` as plain data over written time, for a view with its own time axis.
 
-    One entry per panel: name, label, unit, digits; low, high (log10 of the values if `log`), zero (the value of the
-    reference line or None), ticks [[value, text], ...]; lines [{who, dots, q (k,) quarters, y (k,)}, ...], `others`
-    first, with their colour and dash, then a human performance. Arguments and errors as for `curves_figure`.
+    One entry per panel and one of the sustain pedal: name, label, unit, digits; low, high (log10 of the values if
+    `log`), zero (the value of the reference line or None), ticks [[value, text], ...]; lines [{who, dots, q (k,)
+    quarters, y (k,)}, ...], `others` first, with their colour and dash, then a human performance; step: a value holds
+    until the next. Arguments and errors as for `curves_figure`.
     """
     traces = _all_traces(score, performance, reference, reference_alignment, alignment)
     beside = [(line, _traces(score, line.performance, line.alignment, human=True)) for line in others]
@@ -105,7 +106,28 @@ def curve_lenses(
             "log": log, "zero": {"Timing": 0, "Articulation": 1}.get(name),
             "ticks": [[v, texts[k] if texts else f"{v:g}"] for k, v in enumerate(values)], "lines": lines,
         })  # fmt: skip
+    pedalled = [(line.name, line.performance, line.alignment, line.colour, line.dash) for line in others]
+    if reference is not None and reference_alignment is not None:
+        pedalled.append(("human", reference, reference_alignment, "", ""))
+    pedalled.append(("pianist", performance, alignment or Alignment.identity(len(score)), "", ""))
+    lenses.append({
+        "name": "pedal", "unit": "% down", "digits": 0, "low": -8, "high": 135, "log": False, "zero": None,
+        "ticks": [[0, "up"], [64, "half"], [127, "down"]], "lines": [_pedal_line(score, *one) for one in pedalled],
+    })  # fmt: skip
     return lenses
+
+
+def _pedal_line(
+    score: Score, who: str, performance: Performance, alignment: Alignment, colour: str, dash: str
+) -> dict[str, Any]:
+    """The sustain pedal over written time, controller values 0 to 127; up before the first event."""
+    quarter, group = np.unique(score.onset_quarter[alignment.score_index], return_inverse=True)
+    onset = np.bincount(group, performance.onset_sec[alignment.performance_index]) / np.bincount(group)
+    sec = np.append(np.maximum.accumulate(onset), max(onset.max(), performance.end_sec))
+    at = np.interp(performance.pedal_sec, sec, np.append(quarter, max(quarter[-1], score.measures.end_quarter)))
+    q = [round(float(min(quarter[0], 0.0)), 3), *np.round(at, 3).tolist()]
+    own = {} if not (colour or dash) else {"colour": colour, "dash": dash}
+    return {"who": who, "dots": False, "step": True, "q": q, "y": [0, *performance.pedal_value.tolist()], **own}
 
 
 def _line(score: Score, line: OtherLine, trace: dict[str, Any]) -> dict[str, Any]:

@@ -36,7 +36,7 @@ PIANISTS = "of the Piano-e-Competition; type a name or a trait"
 SIDES = ("compose", "perform", "render", "compare")  # tabs of the panel, in order
 LENSES = {
     "curves": "Curves",
-    "sound": "Spectrum",
+    "sound": "Renders",
     "versions": "Versions",
     "corpus": "How usual",
     "help": "Help",

@@ -81,7 +81,7 @@ def test_render_switch_blind_save(visitor: Visitor) -> None:
     assert visitor.page.locator("#listen canvas").is_visible(), "the player comes by itself"
     visitor.lens("Versions")
     expect(visitor.page.locator("#compare .entries")).to_contain_text("Render 1", timeout=30_000)
-    visitor.lens("Spectrum")
+    visitor.lens("Renders")
     assert int(visitor.page.locator("#listen canvas").get_attribute("data-drawn") or 0) > 100
 
     if player(visitor)["playing"] == "false":  # on a busy machine the sound may have ended

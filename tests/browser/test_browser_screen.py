@@ -36,7 +36,7 @@ def test_nothing_of_the_page_scrolls(browser: Browser, address: str, size: tuple
         page.get_by_role("tab", name=side, exact=True).click()
         whole = page.evaluate("[document.documentElement.scrollHeight, document.documentElement.scrollWidth]")
         assert whole == [size[1], size[0]], side
-    for lens in ("Spectrum", "Versions", "How usual", "Help", "Curves"):
+    for lens in ("Renders", "Versions", "How usual", "Help", "Curves"):
         visitor.lens(lens)
         page.wait_for_timeout(100)
         assert page.evaluate(ON_SCREEN, [p for p in PARTS if "curves" not in p]) == [], lens
@@ -73,6 +73,9 @@ def test_lens_and_roll_share_one_axis(visitor: Visitor) -> None:
     ms = view["t0"] + (300 - view["keyW"]) / view["pxPerMs"]
     assert page.evaluate("1000 * document.querySelector('#roll audio').currentTime") == pytest.approx(ms, abs=60)
 
+    for name in ("Pedal", "Spectrum", "Path"):
+        page.get_by_role("radio", name=name, exact=True).click()
+        page.wait_for_function("+document.querySelector('#curves canvas').dataset.drawn > 3")
     page.get_by_role("radio", name="Touch").click()
     page.wait_for_function("document.querySelector('#curves canvas').dataset.lens === 'articulation'")
     page.locator("#curves canvas").focus()

@@ -1,4 +1,4 @@
-// One curve of the performance, drawn on the roll's time axis: what stands above one another happens at one time.
+// The lens, part 3 of 3: one curve of the performance on the roll's time axis, and the choice between all of them.
 // Given by Gradio: element, trigger, props, watch.
 const $ = selector => element.querySelector(selector);
 const cv = $('canvas'), ctx = cv.getContext('2d'), told = $('.told');
@@ -25,14 +25,14 @@ function readTheme() {
   };
 }
 function describe() {                    // legend, and the same for a screen reader
-  const l = lens(), names = new Map();
+  const l = lens() || (chosen === 'path' ? data.lenses.find(one => one.name === 'tempo') : null), names = new Map();
   if (l) for (const line of l.lines) names.set(line.who, line);
   $('.legend').replaceChildren(...[...names].map(([who, line]) => {
     const made = document.createElement('span');
     made.textContent = who; made.className = line.dots ? 'dots' : ''; made.style.setProperty('--swatch', colourOf(line)); made.title = who;
     return made;
   }));
-  cv.dataset.lens = l ? l.name : ''; cv.dataset.lines = l ? l.lines.length : 0;
+  cv.dataset.lens = data.lenses.length ? chosen : ''; cv.dataset.lines = l ? l.lines.length : 0;
 }
 function paint() { if (!raf) raf = requestAnimationFrame(draw); }
 function draw() {
@@ -42,24 +42,36 @@ function draw() {
   if (cv.width !== Math.round(w * dpr) || cv.height !== Math.round(h * dpr)) { cv.width = Math.round(w * dpr); cv.height = Math.round(h * dpr); }
   ctx.setTransform(dpr, 0, 0, dpr, 0, 0);
   ctx.fillStyle = ink.back; ctx.fillRect(0, 0, w, h);
-  if (!l || !axis || axis.doc !== data.doc) {
-    cv.dataset.drawn = '';
-    ctx.font = '13px system-ui, sans-serif'; ctx.textAlign = 'center'; ctx.textBaseline = 'middle'; ctx.fillStyle = ink.faint;
-    return ctx.fillText(document.body.dataset.piece === 'none' ? 'No piece is open' : axis && !axis.doc && data.doc ? 'Open the take to see its curves' : 'Drawing the curves…', w / 2, h / 2);
-  }
+  cv.dataset.drawn = '';
+  if (!data.lenses.length || !axis || axis.doc !== data.doc)
+    return say(document.body.dataset.piece === 'none' ? 'No piece is open' : axis && !axis.doc && data.doc ? 'Open the take to see its curves' : 'Drawing the curves…', w, h);
   ctx.save(); ctx.beginPath(); ctx.rect(axis.keyW, 0, w - axis.keyW, h); ctx.clip();
+  const own = chosen === 'path' ? drawPath(w, h) : null;
+  if (chosen === 'path') { ctx.restore(); return own && labels(ticksOf(own.y0, own.y1).map(v => [own.py(v), v]), h); }
+  if (chosen === 'spectrum') drawSpectrum(w, h);
   drawBars(w, h);
-  for (const [value] of l.ticks) { ctx.fillStyle = ink.line; ctx.fillRect(axis.keyW, Math.round(Y(l, value)), w, value === l.zero ? 2 : 1); }
-  let points = 0;
-  for (const line of l.lines) points += line.dots ? drawDots(l, line, w) : drawLine(l, line, w);
+  const points = l ? drawCurves(l, w) : +cv.dataset.drawn;
   const head = axis.keyW + (axis.head - axis.t0) * axis.pxPerMs;
   ctx.fillStyle = ink.head; ctx.fillRect(head - .75, 0, 1.5, h);
   if (bar >= 0 && document.activeElement === cv) { ctx.strokeStyle = ink.text; ctx.setLineDash([3, 3]); ctx.strokeRect(X(axis.bars[bar][0]), 1, Math.max(3, (bar + 1 < axis.bars.length ? X(axis.bars[bar + 1][0]) : w) - X(axis.bars[bar][0])), h - 2); ctx.setLineDash([]); }
   ctx.restore();
+  labels(l ? l.ticks.map(([value, text]) => [Y(l, value), text]) : HZ.map(([hz, text]) => [h * shareOfHz(hz), text]), h);
+  cv.dataset.drawn = points; cv.dataset.head = Math.round(head);
+}
+function drawCurves(l, w) {
+  for (const [value] of l.ticks) { ctx.fillStyle = ink.line; ctx.fillRect(axis.keyW, Math.round(Y(l, value)), w, value === l.zero ? 2 : 1); }
+  let points = 0;
+  for (const line of l.lines) points += line.dots ? drawDots(l, line, w) : drawLine(l, line, w);
+  return points;
+}
+function say(text, w, h) {
+  ctx.font = '13px system-ui, sans-serif'; ctx.textAlign = 'center'; ctx.textBaseline = 'middle'; ctx.fillStyle = ink.faint;
+  ctx.fillText(text, w / 2, h / 2);
+}
+function labels(list, h) {               // of the vertical axis: [[y, text], ...]
   ctx.font = '10px system-ui, sans-serif'; ctx.textAlign = 'right'; ctx.textBaseline = 'middle'; ctx.fillStyle = ink.faint;
   let last = -99;
-  for (const [value, text] of l.ticks) { const y = Y(l, value); if (y > 4 && y < h - 4 && Math.abs(y - last) > 11) { ctx.fillText(text, axis.keyW - 5, y); last = y; } }
-  cv.dataset.drawn = points; cv.dataset.head = Math.round(head);
+  for (const [y, text] of list) if (y > 4 && y < h - 4 && Math.abs(y - last) > 11) { ctx.fillText(text, axis.keyW - 5, y); last = y; }
 }
 function drawBars(w, h) {
   const { bars } = axis;
@@ -76,10 +88,12 @@ function drawLine(l, line, w) {
   for (let k = 0; k < line.q.length; k++) {
     const x = X(line.q[k]);
     if (k + 1 < line.q.length && X(line.q[k + 1]) < axis.keyW) continue;
+    if (begun && line.step) ctx.lineTo(x, Y(l, line.y[k - 1]));
     if (begun) ctx.lineTo(x, Y(l, line.y[k])); else ctx.moveTo(x, Y(l, line.y[k]));
     begun = true; points += 1;
     if (x > w) break;
   }
+  if (begun && line.step) ctx.lineTo(w, Y(l, line.y[line.q.findLastIndex(q => X(q) <= w)]));
   ctx.stroke(); ctx.setLineDash([]);
   return points;
 }
@@ -99,30 +113,42 @@ function drawDots(l, line, w) {
 const barOf = quarter => barIndex(quarter, axis.bars);
 function valueAt(quarter, span) {        // the mean of each line near a place
   const l = lens();
+  if (!l) return '';
   return l.lines.map(line => {
+    if (line.step) { const k = line.q.findLastIndex(q => q <= quarter); return k < 0 ? '' : `${line.who} ${Math.round(line.y[k] / 1.27)} ${l.unit}`; }
     let sum = 0, n = 0;
     for (let k = 0; k < line.q.length; k++) if (Math.abs(line.q[k] - quarter) <= span) { sum += line.y[k]; n += 1; }
     return n ? `${line.who} ${(sum / n).toFixed(l.digits)} ${l.unit}` : '';
   }).filter(Boolean).join(', ');
 }
-function readOff(x) {
-  if (!axis || !lens() || !axis.bars.length || x < axis.keyW) { $('.readout').textContent = ''; return; }
+function readOff(x, y) {
+  const here = axis && data.lenses.length && axis.bars.length && x >= axis.keyW, show = text => { $('.readout').textContent = text; };
+  if (!here) return show('');
+  if (chosen === 'path') {
+    const [q, tempo, loud] = pathAt(x, y) || [];
+    return show(q === undefined ? '' : `bar ${axis.bars[barOf(q)][1]}: ${tempo.toFixed(0)} beats/min, velocity ${loud.toFixed(0)}`);
+  }
+  if (chosen === 'spectrum') return show(`bar ${axis.bars[barOf(quarterAt(x))][1]}: ${hzAt(y).toFixed(0)} Hz`);
   const quarter = quarterAt(x), span = Math.max(.3, Math.abs(quarterAt(x + NEAR) - quarter));
-  $('.readout').textContent = `bar ${axis.bars[barOf(quarter)][1]}: ${valueAt(quarter, span) || 'no note'}`;
+  show(`bar ${axis.bars[barOf(quarter)][1]}: ${valueAt(quarter, span) || 'no note'}`);
 }
 function toBar(k) {
-  if (!axis || !lens() || !axis.bars.length) return;
+  if (!axis || !data.lenses.length || !axis.bars.length) return;
   bar = Math.min(axis.bars.length - 1, Math.max(0, k));
   const from = axis.bars[bar][0], to = bar + 1 < axis.bars.length ? axis.bars[bar + 1][0] : from + 4;
-  told.textContent = `Bar ${axis.bars[bar][1]}: ${valueAt((from + to) / 2, (to - from) / 2) || 'no note'}`;
+  told.textContent = lens() ? `Bar ${axis.bars[bar][1]}: ${valueAt((from + to) / 2, (to - from) / 2) || 'no note'}` : `Bar ${axis.bars[bar][1]}`;
   const x = X(from);
   if (x < axis.keyW || x > cv.clientWidth - 40) tell('wheel', { x: axis.keyW, deltaX: 1.5 * (x - axis.keyW - 60), deltaY: 0, zoom: false, pitch: false });
   paint();
 }
 const tell = (name, detail) => document.dispatchEvent(new CustomEvent('etude:' + name, { detail }));
-cv.addEventListener('pointermove', e => readOff(e.offsetX));
+cv.addEventListener('pointermove', e => readOff(e.offsetX, e.offsetY));
 cv.addEventListener('pointerleave', () => { $('.readout').textContent = ''; });
-cv.addEventListener('click', e => { if (axis && axis.doc && e.offsetX > axis.keyW) tell('seek', { doc: axis.doc, quarter: quarterAt(e.offsetX) }); });
+cv.addEventListener('click', e => {
+  if (!axis || !axis.doc || e.offsetX <= axis.keyW) return;
+  const near = chosen === 'path' ? pathAt(e.offsetX, e.offsetY) : [quarterAt(e.offsetX)];
+  if (near) tell('seek', { doc: axis.doc, quarter: near[0] });
+});
 cv.addEventListener('wheel', e => {
   e.preventDefault();
   tell('wheel', { x: e.offsetX, deltaX: e.deltaX, deltaY: e.deltaY, zoom: e.ctrlKey || e.metaKey, pitch: false });

@@ -1,4 +1,4 @@
-"""The curves under the roll: one of tempo, dynamics, timing and touch at a time, on the roll's own time axis.
+"""The lens under the roll: tempo, dynamics, timing, touch, pedal, spectrum or path, on the roll's own time axis.
 
 A plain gr.HTML subclass, built like the roll. It exchanges CustomEvents on `document` with the roll:
 
@@ -6,6 +6,8 @@ A plain gr.HTML subclass, built like the roll. It exchanges CustomEvents on `doc
     etude:wheel  {x, deltaX, deltaY, zoom, pitch}             to the roll: scroll or zoom
     etude:axis   {}                                           to the roll: send etude:view
     etude:seek   {doc, quarter}                               to the roll
+    etude:spectrum-wanted {}                                  to the player of renders: send etude:spectrum
+    etude:spectrum {doc, key, data, n, from, grid}            from the player: the render that is heard, if any
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import gradio as gr
 from gradio.data_classes import GradioModel
 
 _HERE = Path(__file__).parent
-PARTS = ("../axis.js", "lens.js")
+PARTS = ("../axis.js", "../spectrum.js", "lens_sound.js", "lens_path.js", "lens.js")
 
 
 class LensData(GradioModel):

@@ -199,7 +199,12 @@ function showPlace() {
   $('.listen').dataset.at = Math.round(at);
 }
 
-// ---- with the roll ----
+// ---- with the roll and the lens ----
+on('spectrum-wanted', () => {     // of the render that is heard; the lens has the roll's own sound
+  const s = sounds.get(heard), r = renders.get(current), fits = s && r && s.grid && s.n && !testing && !heard.startsWith('preview');
+  const detail = fits ? { doc: r.about.doc, key: `${heard}.${s.n}`, data: s.data, n: s.n, from: s.from, grid: s.grid } : { doc: 0 };
+  document.dispatchEvent(new CustomEvent('etude:spectrum', { detail }));
+});
 function tellRoll() {
   const s = sounds.get(heard), r = renders.get(current);
   if (!s || !r || testing || !s.grid || live?.key === 'tried') return;

@@ -22,7 +22,7 @@ class Listen(Player):
     """The player of renders."""
 
     folder = Path(__file__).parent
-    parts = ("picture.js", "blind.js", "listen.js")
+    parts = ("../spectrum.js", "picture.js", "blind.js", "listen.js")
 
 
 def _state(render: Render, renders: Renders) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-// The piano roll, part 1 of 8: what it holds, time, drawing. The parts are joined and run once per mount.
+// The piano roll, part 1 of 9: what it holds, time, drawing. The parts are joined and run once per mount.
 // Given by Gradio: element, trigger, props, watch. Events raised, in quotes so that Gradio makes a listener of
 // each: 'edit', 'settle', 'reperform', 'waiting', 'collect', 'cancel', 'refused', 'history',
 // 'chosen'; roll_versions.js and roll_takes.js name theirs.
@@ -125,8 +125,8 @@ function draw() {
   // Lets an end-to-end test turn (ms, pitch) into a pixel without knowing the layout.
   cv.dataset.view = JSON.stringify({ ...view, keyW: KEY_W, rulerH: RULER_H, rowH: rowH(), pedalY: pedalY(), velY: velY(), velH: VEL_H });
   Object.assign(cv.dataset, { count: notes.size, selected: sel.size, rev, take, doc: doc.id, sound: soundTag, draft: draft ? draft.rows.length : 0, past: doc.past ?? '', future: doc.future ?? '', loop: loop ? loop.join(' ') : '', looping });
-  showClock(); tellAll();
-  share('view', { doc: alone ? 0 : doc.id, t0: view.t0, pxPerMs: view.pxPerMs, keyW: KEY_W, head: playheadMs(), grid: doc.grid, bars: score.bars });   // the lens draws on the same axis
+  showClock(); showEmpty(); tellAll();
+  share('view', { doc: alone ? 0 : doc.id, t0: view.t0, pxPerMs: view.pxPerMs, keyW: KEY_W, head: playheadMs(), grid: doc.grid, bars: score.bars, sound: soundTag ? { url: audio.src, grid: soundGrid } : null });   // the lens draws on the same axis
   if (!audio.paused) { follow(px); paint(); } else if (glide) paint();
 }
 // ---- light: the notes, keys and pedal that sound now ----
