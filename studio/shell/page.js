@@ -33,8 +33,14 @@
   });
   // A file dropped anywhere is opened like with Open…, except in the drop area for recordings.
   const ours = e => e.dataTransfer && [...e.dataTransfer.types].includes('Files') && !(e.target.closest && e.target.closest('#render-recording, input[type=file]'));
-  document.addEventListener('dragover', e => { if (ours(e)) e.preventDefault(); });
+  const showDrop = on => { if (on) document.body.dataset.drop = 'here'; else delete document.body.dataset.drop; };
+  let leaving = 0;
+  document.addEventListener('dragover', e => {
+    clearTimeout(leaving); leaving = setTimeout(() => showDrop(false), 400);      // a drag that ends outside the page reports nothing
+    showDrop(ours(e)); if (ours(e)) e.preventDefault();
+  });
   document.addEventListener('drop', e => {
+    showDrop(false);
     const input = document.querySelector('#top input[type=file]');
     if (!ours(e) || !input || !e.dataTransfer.files.length) return;
     e.preventDefault();
@@ -105,6 +111,17 @@
     if (e.key === 'Escape') { openMenu(false); opener().focus(); } else entries.at(next % entries.length).focus();
   }, true);
   document.addEventListener('focusin', e => { if (document.body.dataset.export && !e.target.closest('#export-menu, #export')) openMenu(false); });
+  // A phone shows one side at a time: the player, or a side of the panel. New takes bring the player back.
+  const side = name => { document.body.dataset.phone = name; };
+  const toPlayer = Object.assign(document.createElement('button'), { type: 'button', id: 'phone-player', textContent: 'Player' });
+  toPlayer.onclick = () => { side('player'); scrollTo(0, 0); };
+  document.querySelector('.gradio-container').append(toPlayer);
+  side('player');
+  document.addEventListener('click', e => {
+    if (e.isTrusted && e.target.closest && e.target.closest('#desk > .tab-wrapper [role=tab]')) { side('panel'); scrollTo(0, 0); }
+  });
+  document.addEventListener('etude:hear', () => side('player'));
+  document.addEventListener('etude:dock', () => side('player'));
   // The dock under the roll shows what the panel is about; a widget may ask for its own place in it.
   const dock = name => { const b = document.querySelector(`#dock-${name}-button`); if (b && b.getAttribute('aria-selected') !== 'true') b.click(); };
   document.addEventListener('etude:dock', e => dock(e.detail));

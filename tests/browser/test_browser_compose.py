@@ -11,6 +11,7 @@ from playwright.sync_api import Browser
 
 from engine.music.types import Score
 from engine.untrusted.scores import open_score
+from studio.panels.compose.layout import INTENTS
 from tests.helpers.pages import PATIENCE_SEC, SHORT, Visitor, leave_phone, visit_by_phone
 
 
@@ -189,6 +190,8 @@ def test_an_empty_page_is_composed_on_at_once(visitor: Visitor) -> None:
     visitor.page.get_by_role("option", name="An empty page").click()
     visitor.wait("d.doc === '0' && +d.count === 0")
     visitor.page.wait_for_function("document.querySelectorAll('#score svg').length === 0")
+    empty = visitor.page.locator("#roll .empty")
+    assert empty.locator("[data-intent]").all_inner_texts() == [i.capitalize() for i in INTENTS]
     panel(visitor)
     visitor.page.locator("#infill-bars").click()
     visitor.page.locator(".toast-body").first.wait_for()
@@ -196,6 +199,7 @@ def test_an_empty_page_is_composed_on_at_once(visitor: Visitor) -> None:
     fill(visitor, "compose-takes", 1)
     visitor.page.locator("#compose").click()
     visitor.wait("+d.count > 0")
+    assert empty.is_hidden()
     assert visitor.count() == len(written(visitor))
     visitor.wait_for_sound()
     visitor.page.locator("#roll .undo").click()
@@ -205,8 +209,13 @@ def test_an_empty_page_is_composed_on_at_once(visitor: Visitor) -> None:
 
 def test_phone(browser: Browser, address: str) -> None:
     visitor = visit_by_phone(browser, address)
+    page = visitor.page
+    assert page.locator("#perform-tab").is_hidden(), "the player first"
     panel(visitor)
+    assert page.locator("#roll canvas.roll").evaluate("e => getComputedStyle(e).visibility") == "hidden"
+    assert page.locator("#roll .play").is_visible(), "the bar at the bottom stays"
     fill(visitor, "compose-length", 16)
-    visitor.page.locator("#compose").click()
-    visitor.page.locator("#takes .take").first.wait_for()
+    page.locator("#compose").click()
+    page.locator("#takes .take").first.wait_for()  # new takes bring the player back
+    assert page.locator("#compose-tab").is_hidden()
     leave_phone(visitor)

@@ -1,4 +1,4 @@
-// The piano roll, part 2 of 8: what Python sends, and the sound.
+// The piano roll, part 2 of 9: what Python sends, and the sound.
 let soundTag = '', soundGrid = null;     // "doc.take.rev" of the notes that the player's sound was made of
 let resume = null, wantPlay = false;     // a musical position, quarters, to go on from when new sound comes
 let settleTimer = 0, asked = 0, freshest = 0;

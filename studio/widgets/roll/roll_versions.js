@@ -1,4 +1,4 @@
-// The piano roll, part 5 of 8: versions of the performance. Python makes one for each gesture; a press goes back to it,
+// The piano roll, part 5 of 9: versions of the performance. Python makes one for each gesture; a press goes back to it,
 // at the same bar, while it plays. Event raised, in quotes so that Gradio makes a listener of it: 'flip'.
 const FLIP_MS = 8000;         // until a request without an answer is given up
 let going = 0, goingAt = 0;   // the version that was asked for
@@ -8,6 +8,7 @@ function showVersions() {
   if (going && performance.now() - goingAt > FLIP_MS) going = 0;
   const shown = going || doc.version;
   box.hidden = !list.length && !takeTabs.length;
+  box.classList.toggle('single', list.length < 2 && !takeTabs.length);
   $('.pair').hidden = !list.length;
   fillTabs($('.tabs'), list.map(([number, name]) => [`${number}`, `${number} ${name}`, `Version ${number}: ${name}`]), key => flip(+key));
   markTabs($('.tabs'), `${shown}`, !!going);
