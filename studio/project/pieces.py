@@ -27,7 +27,8 @@ from studio.project.music import (
 )
 from studio.project.values import Damaged, column, keyed, listed, parse, real, rising, text, whole, written
 from studio.state.pins import KINDS, MAX_PINS, Comparison, Pin, Vote
-from studio.state.session import FIELDS, Controls, NoteEdit, Reference, Session, Take
+from studio.state.session import FIELDS, Controls, NoteEdit, Reference, Session, Take, Version
+from studio.state.versions import MAX_VERSIONS
 
 MAX_VOTES = 5_000
 MAX_COUNT = 10**9
@@ -54,19 +55,31 @@ class Pieces:
             "title": s.title, "example": s.example, "doc": self._doc(s.doc), "take": s.take, "family": s.family,
             "score": None if s.score is None else archive.score(s.score),
             "rendered": None if s.rendered is None else archive.performance(s.rendered), "grid": grid_table(s.grid),
-            "controls": {f.name: _plain(getattr(s.controls, f.name)) for f in fields(Controls)},
-            "style": {
-                "z": list(s.style.z), "seed": s.style.seed, "freedom": s.style.freedom,
-                "strength": {f.name: float(getattr(s.style.strength, f.name)) for f in fields(Strength)},
-            },
+            "controls": _controls_table(s.controls), "style": _style_table(s.style),
             "edits": [
                 [i, e.pitch, e.onset_sec, e.duration_sec, e.velocity, [name for name in FIELDS if name in e.own]]
                 for i, e in s.edits.items()
             ],
             "deleted": sorted(s.deleted), "pedal": None if s.pedal is None else [list(span) for span in s.pedal],
             "reference": reference_table(s.reference, archive), "comparison": _comparison(s.comparison, archive, votes),
-            "form": s.form, "locked": sorted(s.locked),
+            "form": s.form, "locked": sorted(s.locked), "version": s.version, "pair": list(s.pair),
+            "versions": [
+                {
+                    "number": v.number, "name": v.name, "rendered": archive.performance(v.rendered),
+                    "grid": grid_table(v.grid), "controls": _controls_table(v.controls), "style": _style_table(v.style),
+                }
+                for v in s.versions
+            ],
         }  # fmt: skip
+
+
+def _controls_table(controls: Controls) -> dict[str, Any]:
+    return {f.name: _plain(getattr(controls, f.name)) for f in fields(Controls)}
+
+
+def _style_table(style: Style) -> dict[str, Any]:
+    strength = {f.name: float(getattr(style.strength, f.name)) for f in fields(Strength)}
+    return {"z": list(style.z), "seed": style.seed, "freedom": style.freedom, "strength": strength}
 
 
 def _plain(value: object) -> object:
@@ -147,7 +160,29 @@ def _session(table: object, archive: MemberReader) -> Session:
         bare, score=score, rendered=rendered, grid=read_grid(t["grid"]), edits=edits,
         deleted=frozenset(deleted.tolist()), pedal=_pedal(t["pedal"]),
         reference=read_reference(t["reference"], score, archive), comparison=comparison,
-        form=str(form or ""), locked=frozenset(locked.tolist()),
+        form=str(form or ""), locked=frozenset(locked.tolist()), **_versions(t, score, archive),
+    )  # fmt: skip
+
+
+def _versions(table: Mapping[str, Any], score: Score, archive: MemberReader) -> dict[str, Any]:
+    """The fields of a Session that concern its versions; older projects have none."""
+    kept = tuple(_version(row, score, archive) for row in listed(table.get("versions", []), MAX_VERSIONS, "versions"))
+    numbers = [version.number for version in kept]
+    if numbers:
+        rising(np.array(numbers), "versions", strictly=True)
+    pair = column(table.get("pair", [0, 0]), "pair", 0, MAX_COUNT, np.int64, 2).tolist()
+    shown = whole(table.get("version", 0), "version", 0, MAX_COUNT)
+    return {"versions": kept, "version": shown if shown in numbers else 0, "pair": tuple(pair)}
+
+
+def _version(table: object, score: Score, archive: MemberReader) -> Version:
+    t = keyed(table, "number", "name", "rendered", "grid", "controls", "style")
+    rendered, grid = archive.performance(t["rendered"]), read_grid(t["grid"])
+    if len(rendered) != len(score):
+        raise Damaged("a version plays other notes than those that are written")
+    return Version(
+        whole(t["number"], "number", 1, MAX_COUNT), text(t["name"], "name"), _controls(t["controls"]),
+        _style(t["style"]), rendered, grid,
     )  # fmt: skip
 
 

@@ -23,7 +23,7 @@ import pytest
 
 from engine.files import write_aside
 from engine.limits import KEPT_FRESH_SEC
-from engine.music.types import BadInput, Marks, Measures, Performance, Score
+from engine.music.types import BadInput, Marks, Measures, Performance, Score, Style
 from studio.actions.document import Document
 from studio.page.answers import with_warning
 from studio.project import store as project_store
@@ -31,7 +31,8 @@ from studio.project.container import MAX_ENTRIES, looks_like_project, pack, unpa
 from studio.project.document import Project, project_of, read_project, write_project
 from studio.project.store import Autosaver, SessionStore, new_token, state_folder
 from studio.service.retention import Retention
-from studio.state.session import Grid, NoteEdit, Session
+from studio.state.session import Controls, Grid, NoteEdit, Session
+from studio.state.versions import appended, flipped, with_present
 
 
 def a_session(title: str = "Four notes", velocity: int = 64) -> Session:
@@ -95,6 +96,29 @@ def test_it_opens(saved: bytes) -> None:
     assert looks_like_project(saved, "x.zip")
     assert looks_like_project(b"", "mine.etude")
     assert not looks_like_project(zipped({"META-INF/container.xml": b""}), "x.mxl")
+
+
+def test_versions_are_kept_and_checked() -> None:
+    first = with_present(a_session())
+    louder = replace(first.performance, velocity=np.full(4, 90))
+    second = replace(first, rendered=louder, controls=Controls(axes=(1.0, 0.5)), style=Style(seed=4))
+    data = write_project(Project(appended(second, "louder")))[0]
+    session = read_project(data).session
+    assert [(v.number, v.name) for v in session.versions] == [(1, "Default"), (2, "louder")]
+    assert (session.version, session.pair) == (2, (1, 2))
+    assert session.versions[1].rendered is session.rendered, "the present performance is its version"
+    assert session.versions[1].controls.axes == (1.0, 0.5)
+    assert session.versions[1].style.seed == 4
+    assert np.array_equal(session.versions[0].grid.sec, first.versions[0].grid.sec)
+    assert write_project(read_project(data))[0] == data
+    back = flipped(1)(session)
+    assert back.rendered is session.versions[0].rendered
+    assert back.edits[2].velocity == 90
+    old = changed(data, "pieces/1.json", lambda t: [t.pop(name) for name in ("versions", "version", "pair")])
+    assert read_project(old).session.versions == (), "a project from before there were versions"
+    wrong = changed(data, "pieces/1.json", lambda t: t["versions"][0].update(number=2))
+    with pytest.raises(BadInput, match="does not rise"):
+        read_project(wrong)
 
 
 # ---- test 20 of the bar: damaged in every way, and more
