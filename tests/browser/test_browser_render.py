@@ -150,6 +150,8 @@ def test_cancel_and_a_recording_of_ones_own(visitor: Visitor) -> None:
     box = window.bounding_box()
     assert box
     y = box["y"] + 30
+    expect(visitor.page.locator("#render-recording .waveform-container")).to_be_hidden()  # one waveform, not two
+    expect(visitor.page.locator("#render-recording [aria-label^=Trim]")).to_be_hidden()
     visitor.drag((box["x"] + 0.3 * box["width"], y), (box["x"] + 0.5 * box["width"], y))
     begins = visitor.page.locator("#render-start input")
     expect(begins).not_to_have_value("0", timeout=1000 * PATIENCE_SEC)
