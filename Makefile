@@ -25,6 +25,7 @@ setup: .venv/.test
 check: .venv/.test
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m pyright
+	if command -v node > /dev/null; then node --test tests/page/*.test.mjs; fi
 
 bench: .venv/.test
 	$(PYTHON) -m training.bench
