@@ -34,6 +34,7 @@ def mb(size: int) -> str:
             f"{L.READ_SECONDS} s of computing", f"{L.READ_MEMORY_BYTES / 1e9:.1f} GB",
         ]),
         ("performance with edits", [f"{L.PERFORMANCE_NOTES:,} notes", {3600: "one hour"}[round(L.PERFORMANCE_SEC)]]),
+        ("comparison", [f"recording of up to {mb(L.AUDIO_BYTES)}", f"and {NUMBERS[round(L.COMPARED_SEC)]}"]),
         ("style over time", [f"{L.MAX_CURVE_POINTS} breakpoints"]),
         ("composing", [
             f"to {L.COMPOSED_NOTES:,} notes", f"1 to {L.COMPOSED_BARS} bars", f"{L.COMPOSED_TAKES} takes",

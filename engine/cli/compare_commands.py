@@ -26,7 +26,7 @@ from engine.measures.side_by_side import (
     table_rows,
     tables_html,
 )
-from engine.music.passes import MIN_SHARE, found_share, repeat_remarks
+from engine.music.passes import check_found, repeat_remarks
 from engine.music.remarks import remark_lines, to_json
 from engine.music.types import BadInput, Score
 
@@ -120,9 +120,7 @@ def _aligned(
             performance = open_played(path, progress, kept)
             progress.stage("Aligning")
             alignment = align(score, performance, partial(_share, progress, k, len(files)))
-            share = found_share(score, alignment)
-            if share < MIN_SHARE:
-                raise BadInput(f"{share:.0%} of the score's notes are found; {MIN_SHARE:.0%} are needed.")
+            check_found(score, alignment)
             shape_of(score, Played(name, performance, alignment))
         except BadInput as refusal:
             sentence = f"{path.name}: {refusal}"

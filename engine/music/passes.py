@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.music.types import Alignment, Measures, Remark, Score
+from engine.music.types import Alignment, BadInput, Measures, Remark, Score
 
 MIN_SHARE = 0.3  # minimum share of the score in a performance to measure
 MIN_MATCH = 0.5  # of the notes of the shorter one, score or performance, that match: chance alone finds up to 0.42
@@ -63,6 +63,17 @@ def found_share(score: Score, alignment: Alignment) -> float:
     measure = measure_of(score)
     asked = ~np.isin(measure, [k for p in left_out(score, alignment) for k in p])
     return len(alignment) / max(int(asked.sum()), 1)
+
+
+def check_found(score: Score, alignment: Alignment) -> float:
+    """The found share. Raises BadInput if it is under MIN_SHARE, or if fewer than two onsets are matched."""
+    share = found_share(score, alignment)
+    if share < MIN_SHARE or len(np.unique(score.onset_quarter[alignment.score_index])) < 2:
+        raise BadInput(
+            f"{share:.0%} of the score's notes are found in this performance; {MIN_SHARE:.0%} are needed, choose a "
+            "performance of this piece."
+        )
+    return share
 
 
 def repeat_remarks(score: Score, alignment: Alignment) -> list[Remark]:

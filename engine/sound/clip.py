@@ -44,8 +44,8 @@ def read_audio(data: bytes) -> AudioClip:
     return read_stereo(data).mono()
 
 
-def read_stereo(data: bytes) -> AudioClip:
-    """A recording from an untrusted file, at its own sample rate: the first minute, without its constant offset.
+def read_stereo(data: bytes, seconds: float = LONGEST_SEC) -> AudioClip:
+    """A recording from an untrusted file, at its own sample rate: the first `seconds`, without its constant offset.
 
     Stereo stays stereo unless the channels cancel out (inverted polarity): then the louder one is used. More channels
     are mixed to one. Floating-point sound over full scale is attenuated.
@@ -56,7 +56,7 @@ def read_stereo(data: bytes) -> AudioClip:
     if len(data) > AUDIO_BYTES:
         size, limit = len(data) / 1e6, AUDIO_BYTES / 1e6
         raise BadInput(f"This recording has {size:.0f} MB; up to {limit:.0f} MB are read, shorten it.")
-    samples, sample_rate = _decoded(data)
+    samples, sample_rate = _decoded(data, seconds)
     if len(samples) < SHORTEST_SEC * sample_rate:
         raise BadInput(
             f"This recording lasts {len(samples) / sample_rate:.2f} s; at least {SHORTEST_SEC:g} s are needed, "
@@ -79,10 +79,10 @@ def cancel_out(samples: NDArray[np.float32]) -> bool:
     return bool((samples.mean(1) ** 2).sum() < 0.01 * (samples**2).sum(0).max())
 
 
-def _decoded(data: bytes) -> tuple[NDArray[np.float32], int]:
-    """(num_samples, channels) of the first minute, and Hz. Raises BadInput."""
+def _decoded(data: bytes, seconds: float) -> tuple[NDArray[np.float32], int]:
+    """(num_samples, channels) of the first `seconds`, and Hz. Raises BadInput."""
     if kind := demuxer(data[:HEAD]):
-        return decode(io.BytesIO(data), kind, 0.0, LONGEST_SEC, check_shape)
+        return decode(io.BytesIO(data), kind, 0.0, seconds, check_shape)
     if not data.startswith(FIRST_BYTES):
         raise BadInput(f"This recording cannot be read; save it as {READ}.")
     try:
@@ -90,7 +90,7 @@ def _decoded(data: bytes) -> tuple[NDArray[np.float32], int]:
             if file.format not in FORMATS:
                 raise BadInput(f"This recording is {file.format}; save it as {READ}.")
             check_shape(file.samplerate, file.channels)
-            samples = file.read(int(LONGEST_SEC * file.samplerate), dtype="float32", always_2d=True)
+            samples = file.read(int(seconds * file.samplerate), dtype="float32", always_2d=True)
             return np.asarray(samples, np.float32), file.samplerate
     except soundfile.LibsndfileError as error:
         raise BadInput(f"This recording is damaged or of an unknown kind; save it as {READ}.") from error

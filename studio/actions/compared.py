@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 
 from engine.music.types import Alignment, Performance
 from studio.actions.rendering import Render
@@ -17,7 +18,9 @@ class Entry:
     slot    its colour, see engine.measures.side_by_side_figures
     drawn   whether the curves and the table include it
     grid    where the beats fall in it; None if its alignment gives them
-    render  the render that supplies its sound; None for the preview piano
+    render  the render that supplies its sound; None for the recording or the preview piano
+    sound   file of the recording that supplies its sound; None as above
+    found   share of the score's notes that were found in it, 0 to 1; None for a performance of the Pianist
     """
 
     key: str
@@ -28,11 +31,15 @@ class Entry:
     alignment: Alignment
     grid: Grid | None = None
     render: Render | None = None
+    sound: Path | None = None
+    found: float | None = None
 
     def sound_id(self, piano: str) -> str:
         """Key of its sound; it changes with every change of notes or piano."""
         if self.render is not None:
             return f"{self.key}.{self.render.made}"
+        if self.sound is not None:
+            return f"{self.key}.{self.performance.digest[:12]}"
         return f"{self.key}.{hashlib.sha256(f'{self.performance.digest} {piano}'.encode()).hexdigest()[:12]}"
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from engine.measures.csv_text import csv_text
 from engine.measures.side_by_side import CSV_HEADER, MOST, Played, Shape, shape_of, table_rows
 from engine.models.pianist.style import AXES
+from engine.music.passes import found_share
 from engine.music.types import Alignment, AudioClip, BadInput, Performance
 from engine.progress import ProgressCallback, no_progress
 from engine.requests import PerformRequest
@@ -20,13 +21,16 @@ from studio.actions import editing as actions
 from studio.actions.compared import Entry
 from studio.actions.document import Document
 from studio.actions.editing import Change
+from studio.actions.recordings import Opened, open_files, whole_recording
 from studio.actions.rendering import Render, aligned_grid
+from studio.service.jobs import Job
 from studio.service.shared_engine import SharedEngine
 from studio.state import versions
-from studio.state.pins import Pin
+from studio.state.pins import MAX_PINS, Pin
 from studio.state.session import Controls, Grid, Session
 
 NOW, HUMAN, VERSION = "now", "human", "version"
+OPENED = ("file", "recording")  # kinds of pins that were aligned with the score
 
 
 def entries(document: Document) -> list[Entry]:
@@ -35,35 +39,48 @@ def entries(document: Document) -> list[Entry]:
     found = _of_session(session)
     for render in document.renders.kept if found or session.rendered is not None else ():
         if render.doc == session.doc and render.made:
-            name = f"Render {render.number}: {render.request.prompt.name}"
-            found.append((f"render{render.number}", name, render.performance, render.alignment, render))
-    return _coloured(found, session.comparison.left_out, session.grid)
+            key, name = f"render{render.number}", f"Render {render.number}: {render.request.prompt.name}"
+            found.append(_entry(key, name, render.performance, render.alignment, grid=render.grid, render=render))
+    return _coloured(found, session.comparison.left_out)
 
 
 def drawn_pins(session: Session) -> list[Entry]:
     """The pins and versions whose curves are drawn, in the colours that they have among all entries."""
-    drawn = _coloured(_of_session(session), session.comparison.left_out, session.grid)
+    drawn = _coloured(_of_session(session), session.comparison.left_out)
     return [entry for entry in drawn if entry.drawn and entry.key.startswith(("pin", VERSION))]
 
 
-def _of_session(session: Session) -> list[tuple[str, str, Performance, Alignment, Render | None]]:
-    """Key, name, performance and alignment of the present performance, the human one and the pins."""
-    if session.score is None or session.rendered is None:
+def _entry(
+    key: str, name: str, performance: Performance, alignment: Alignment, grid: Grid | None = None,
+    render: Render | None = None, sound: Path | None = None, found: float | None = None,
+) -> Entry:  # fmt: skip
+    """An entry without a colour."""
+    return Entry(key, name, 0, False, performance, alignment, grid, render, sound, found)
+
+
+def _of_session(session: Session) -> list[Entry]:
+    """The present performance, the human one, the pins and the versions, without colours."""
+    score = session.score
+    if score is None or session.rendered is None:
         return []
-    found: list[tuple[str, str, Performance, Alignment, Render | None]] = []
+    found: list[Entry] = []
     now = session.performance
     if len(now):
-        found.append((NOW, "Now", now, session.alignment, None))
+        found.append(_entry(NOW, "Now", now, session.alignment, session.grid))
     if session.reference is not None:
         r = session.reference
-        found.append((HUMAN, r.name, r.performance, r.alignment, None))
-    found += [(f"pin{pin.number}", pin.name, pin.performance, pin.alignment, None) for pin in pins(session)]
-    known = {performance.digest for _, _, performance, _, _ in found}
+        share = found_share(score, r.alignment)
+        found.append(_entry(HUMAN, r.name, r.performance, r.alignment, found=share))
+    for pin in pins(session):
+        share = found_share(score, pin.alignment) if pin.kind in OPENED else None
+        sound = pin.sound if pin.sound is not None and pin.sound.is_file() else None
+        found.append(_entry(f"pin{pin.number}", pin.name, pin.performance, pin.alignment, sound=sound, found=share))
+    known = {entry.performance.digest for entry in found}
     for version in session.versions:
         shown = session if version.number == session.version else versions.flipped(version.number)(session)
         if shown.performance.digest not in known:
             name = f"Version {version.number}: {version.name}"
-            found.append((f"{VERSION}{version.number}", name, shown.performance, shown.alignment, None))
+            found.append(_entry(f"{VERSION}{version.number}", name, shown.performance, shown.alignment))
     return found
 
 
@@ -73,18 +90,16 @@ def pins(session: Session) -> list[Pin]:
     return [pin for pin in session.comparison.pins if pin.digest == digest]
 
 
-def _coloured(found: list, left_out: frozenset[str], now: Grid | None) -> list[Entry]:
-    """Assign colours: an entry keeps its colour where possible, and no two drawn entries share one. now: the present
-    beats."""
+def _coloured(found: list[Entry], left_out: frozenset[str]) -> list[Entry]:
+    """Assign colours: an entry keeps its colour where possible, and no two drawn entries share one."""
     taken: set[int] = set()
     out = []
-    for k, (key, name, performance, alignment, render) in enumerate(found):
-        slot, drawn = k % MOST, (key in left_out) == key.startswith(VERSION) and len(taken) < MOST
+    for k, entry in enumerate(found):
+        slot, drawn = k % MOST, (entry.key in left_out) == entry.key.startswith(VERSION) and len(taken) < MOST
         if drawn:
             slot = slot if slot not in taken else min(set(range(MOST)) - taken)
             taken.add(slot)
-        grid = render.grid if render is not None else now if key == NOW else None
-        out.append(Entry(key, name, slot, drawn, performance, alignment, grid, render))
+        out.append(replace(entry, slot=slot, drawn=drawn))
     return out
 
 
@@ -108,6 +123,8 @@ def sound_of(
     """An entry's sound, and the second of its performance at which the sound begins."""
     if entry.render is not None:
         return entry.render.clip(), entry.render.request.span[0]
+    if entry.sound is not None:
+        return whole_recording(entry.sound.read_bytes(), step), 0.0
     return shared.preview(entry.performance, piano, step), 0.0
 
 
@@ -159,10 +176,12 @@ def _sliders(c: Controls) -> list[str]:
     return [*named, *(["strength changed"] if any(abs(s - 100) > 0.5 for s in c.strength) else [])]
 
 
-def _with_pin(session: Session, name: str, kind: str, performance: Performance, alignment: Alignment) -> Session:
+def _with_pin(
+    session: Session, name: str, kind: str, performance: Performance, alignment: Alignment, sound: Path | None = None
+) -> Session:
     assert session.score is not None
     kept = replace(session.comparison, pins=tuple(pins(session)))  # pins of an earlier score go with it
-    return replace(session, comparison=kept.pinned(name, kind, session.score.digest, performance, alignment))
+    return replace(session, comparison=kept.pinned(name, kind, session.score.digest, performance, alignment, sound))
 
 
 def pin_pianist(
@@ -175,31 +194,51 @@ def pin_pianist(
     request = PerformRequest(session.score, actions.style_of(shared, session, controls))
     performance = shared.perform(request, step)
     whole = Alignment.identity(len(session.score))
-    return _pinning(session, [(f"{preset}, seed {seed}", "pianist", performance, whole)])
+    return _pinning(session, [(f"{preset}, seed {seed}", "pianist", performance, whole, None)])
 
 
 def pin_files(
-    shared: SharedEngine, session: Session, files: list[tuple[str, Performance]], step: ProgressCallback = no_progress
-) -> Change:
-    """Align opened performances with the score and pin them. Raises BadInput if one is of another piece."""
+    shared: SharedEngine, session: Session, files: list[tuple[str, bytes]], folder: Path, job: Job
+) -> tuple[Change, list[str]]:
+    """Read, transcribe and align performances, and pin those that match the score.
+
+    files, folder  as in `studio.actions.recordings.open_files`
+    returns        the change, and a sentence for each file that was refused
+
+    Raises BadInput if none matches, and, before anything is read, if there is not enough room.
+    """
     if session.score is None:
         raise BadInput(actions.NOTHING_OPEN)
-    found = []
-    for name, performance in files:
-        reference = actions.set_reference(shared, session, performance, name, step)(session).reference
-        assert reference is not None
-        found.append((Path(name).stem[:60] or "A file", "file", performance, reference.alignment))
-    return _pinning(session, found)
+    room = MAX_PINS - len(pins(session))
+    if len(files) > room:
+        raise BadInput(
+            f"{len(files)} files arrived; {room} more of {MAX_PINS} performances can be pinned, remove others first."
+        )
+    opened, refused = open_files(shared, session.score, files, folder, job)
+    return _pinning(session, [_of_file(one) for one in opened]), refused
 
 
-def _pinning(session: Session, found: list[tuple[str, str, Performance, Alignment]]) -> Change:
+def pin_example(shared: SharedEngine, session: Session, name: str, performance: Performance, job: Job) -> Change:
+    """Align the example's human performance with the score and pin it."""
+    if session.score is None:
+        raise BadInput(actions.NOTHING_OPEN)
+    alignment = shared.align(session.score, performance, job.step)
+    return _pinning(session, [_of_file(Opened(name, performance, alignment))])
+
+
+def _of_file(opened: Opened) -> tuple[str, str, Performance, Alignment, Path | None]:
+    kind = "file" if opened.recording is None else "recording"
+    return opened.name, kind, opened.performance, opened.alignment, opened.recording
+
+
+def _pinning(session: Session, found: list[tuple[str, str, Performance, Alignment, Path | None]]) -> Change:
     doc = session.doc
 
     def change(now: Session) -> Session:
         if now.doc != doc:  # another piece was opened meanwhile
             return now
-        for name, kind, performance, alignment in found:
-            now = _with_pin(now, name, kind, performance, alignment)
+        for name, kind, performance, alignment, sound in found:
+            now = _with_pin(now, name, kind, performance, alignment, sound)
         return now
 
     return change

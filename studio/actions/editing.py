@@ -14,7 +14,7 @@ import numpy as np
 
 from engine.limits import PERFORMANCE_NOTES, PERFORMANCE_SEC
 from engine.music.expression import beat_times
-from engine.music.passes import MIN_SHARE, found_share
+from engine.music.passes import check_found
 from engine.music.types import AudioClip, BadInput, Performance, Score, Strength, Style
 from engine.progress import ProgressCallback, no_progress
 from engine.requests import PerformRequest
@@ -243,9 +243,7 @@ def set_reference(
     if session.score is None:
         raise BadInput(NOTHING_OPEN)
     alignment = shared.align(session.score, performance, step)
-    share = found_share(session.score, alignment)
-    if share < MIN_SHARE or len(np.unique(session.score.onset_quarter[alignment.score_index])) < 2:
-        raise BadInput(f"Only {share:.0%} of the score matches this performance; open a performance of this piece.")
+    check_found(session.score, alignment)
     doc = session.doc
     reference = Reference(performance, alignment, name)
     return lambda now: replace(now, reference=reference) if now.doc == doc else now

@@ -270,7 +270,7 @@ def _read_comparison(table: object, archive: MemberReader) -> Comparison:
 
 
 def _pin(table: object, archive: MemberReader) -> Pin:
-    t = keyed(table, *(f.name for f in fields(Pin)))
+    t = keyed(table, *(f.name for f in fields(Pin) if f.name != "sound"))
     if t["kind"] not in KINDS:
         raise Damaged("it compares something of an unknown kind")
     played = archive.performance(t["performance"])

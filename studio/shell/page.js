@@ -3,10 +3,22 @@
   // Gradio shows nothing when the server refuses a request or does not answer; the roll's status line does.
   const ask = window.fetch.bind(window), calls = /gradio_api\/(run|queue\/join|upload)/;
   const unanswered = sentence => document.dispatchEvent(new CustomEvent('etude:unanswered', { detail: sentence }));
+  const send = async (address, options) => {     // the server takes one file a request; Gradio sends all in one
+    const files = options && options.body instanceof FormData ? options.body.getAll('files') : [], paths = [];
+    if (files.length < 2) return ask(address, options);
+    for (const file of files) {
+      const body = new FormData();
+      body.append('files', file);
+      const answer = await ask(address, { ...options, body });
+      if (!answer.ok) return answer;
+      paths.push(...await answer.json());
+    }
+    return new Response(JSON.stringify(paths), { headers: { 'Content-Type': 'application/json' } });
+  };
   window.fetch = async (address, options) => {
     const ours = calls.test(String((address && address.url) || address));
     try {
-      const answer = await ask(address, options);
+      const answer = await send(address, options);
       if (ours && !answer.ok) answer.clone().text().then(text => {
         let sentence = text;
         try { const told = JSON.parse(text); sentence = told.error || told.detail; } catch { /* plain words */ }
@@ -31,7 +43,8 @@
     for (const name of ['input', 'change']) e.target.dispatchEvent(new Event(name, { bubbles: true }));
     e.target.dispatchEvent(new PointerEvent('pointerup', { bubbles: true }));
   });
-  // A file dropped anywhere is opened like with Open…, except in the drop area for recordings.
+  // A file dropped anywhere is opened like with Open…, except in the drop area for recordings. While Compare is open,
+  // recordings and MIDI files become performances of the open piece.
   const ours = e => e.dataTransfer && [...e.dataTransfer.types].includes('Files') && !(e.target.closest && e.target.closest('#render-recording, input[type=file]'));
   const showDrop = on => { if (on) document.body.dataset.drop = 'here'; else delete document.body.dataset.drop; };
   let leaving = 0;
@@ -41,12 +54,15 @@
   });
   document.addEventListener('drop', e => {
     showDrop(false);
-    const input = document.querySelector('#top input[type=file]');
-    if (!ours(e) || !input || !e.dataTransfer.files.length) return;
+    const files = e.dataTransfer ? [...e.dataTransfer.files] : [], tab = document.querySelector('#desk [role=tab][aria-selected=true]');
+    const compared = tab && tab.id.startsWith('compare') && files.every(f => !/\.(musicxml|xml|mxl|krn|mei|abc|match|etude)$/i.test(f.name));
+    const opener = document.querySelector('#compare-files');
+    const input = compared && opener ? opener.parentElement.querySelector('input[type=file]') : document.querySelector('#top input[type=file]');
+    if (!ours(e) || !input || !files.length) return;
     e.preventDefault();
-    const one = new DataTransfer();
-    one.items.add(e.dataTransfer.files[0]);
-    input.files = one.files;
+    const kept = new DataTransfer();
+    for (const file of compared ? files : files.slice(0, 1)) kept.items.add(file);
+    input.files = kept.files;
     input.dispatchEvent(new Event('change', { bubbles: true }));
   });
   window.addEventListener('pagehide', () => {     // restore the open tab of the panel after a reload

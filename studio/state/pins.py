@@ -6,11 +6,12 @@ Frozen values in the Session, so that undo restores pins and a project can conta
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from engine.music.types import Alignment, BadInput, Performance
 
 MAX_PINS = 8
-KINDS = ("pinned", "pianist", "file")
+KINDS = ("pinned", "pianist", "file", "recording")
 
 
 @dataclass(frozen=True)
@@ -19,9 +20,10 @@ class Pin:
 
     number     its id in the browser, from 1; unique in a visit
     name       display name: style, seed and time, or a file name
-    kind       "pinned" from the roll, "pianist" performed on request, "file" opened
+    kind       "pinned" from the roll, "pianist" performed on request, "file" opened, "recording" transcribed
     digest     digest of its score: a pin is shown only with that score
     alignment  score note of each of its notes
+    sound      file of the recording; None if there is none, and after a project was opened
     """
 
     number: int
@@ -30,6 +32,7 @@ class Pin:
     digest: str
     performance: Performance
     alignment: Alignment
+    sound: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,10 @@ class Comparison:
     votes: tuple[Vote, ...] = ()
     last_number: int = 0
 
-    def pinned(self, name: str, kind: str, digest: str, performance: Performance, alignment: Alignment) -> Comparison:
+    def pinned(
+        self, name: str, kind: str, digest: str, performance: Performance, alignment: Alignment,
+        sound: Path | None = None,
+    ) -> Comparison:  # fmt: skip
         """Add a pin; a duplicate name gets a number. Raises BadInput if there are MAX_PINS already."""
         if len(self.pins) >= MAX_PINS:
             raise BadInput(f"{MAX_PINS} performances are pinned already; remove one before adding another.")
@@ -80,7 +86,7 @@ class Comparison:
         while name in names:
             name, k = f"{plain} ({k})", k + 1
         number = self.last_number + 1
-        pin = Pin(number, name, kind, digest, performance, alignment)
+        pin = Pin(number, name, kind, digest, performance, alignment, sound)
         return replace(self, pins=(*self.pins, pin), last_number=number)
 
     def without(self, number: int) -> Comparison:

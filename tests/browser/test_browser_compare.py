@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import time
@@ -12,6 +13,12 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
+from engine.music.expression import deadpan
+from engine.music.io.midi import write_midi
+from engine.music.io.write_musicxml import write_musicxml
+from engine.sound.clip import encode_audio
+from engine.sound.preview import Preview
+from tests.helpers.command_line import two_bars
 from tests.helpers.pages import PATIENCE_SEC, SHORT, Visitor
 
 State = dict[str, str]
@@ -109,6 +116,44 @@ def test_switching_keeps_the_musical_moment_and_a_vote_is_blind(compared: Visito
     assert page.locator("#compare .entries").is_visible()
     visitor.open("Bach, Prelude in C, BWV 846")
     page.locator("#compare .result").wait_for(state="hidden")
+
+
+def test_recordings_are_dropped_and_heard_at_the_same_bar(visitor: Visitor, tmp_path: Path) -> None:
+    page, score = visitor.page, two_bars()
+    (tmp_path / "bars.musicxml").write_bytes(write_musicxml(score))
+    doc = visitor.data("doc")
+    page.locator("#top input[type=file]").set_input_files(tmp_path / "bars.musicxml")
+    visitor.wait(f"d.doc !== '{doc}' && +d.count === {len(score)}")
+    page.get_by_role("tab", name="Compare").click()
+    sound = encode_audio(Preview().preview(deadpan(score, bpm=80)), "flac")
+    files = {"slow.flac": sound, "fast.mid": write_midi(deadpan(score, bpm=150)), "no.ogg": b"OggS"}
+    page.evaluate(
+        """files => {
+            const kept = new DataTransfer();
+            for (const [name, text] of Object.entries(files))
+                kept.items.add(new File([Uint8Array.from(atob(text), c => c.charCodeAt(0))], name));
+            const drop = new DragEvent('drop', { bubbles: true, cancelable: true, dataTransfer: kept });
+            document.querySelector('#curves').dispatchEvent(drop);
+        }""",
+        {name: base64.b64encode(data).decode() for name, data in files.items()},
+    )
+    page.wait_for_function(
+        "document.querySelector('#compare .status').textContent.startsWith('Transcribing slow.flac')"
+    )
+    assert page.locator("#compare .halt").is_visible()
+    until(visitor, lambda d: d.get("entries") == "3" and d["drawn"] == "true")
+    told = page.locator("#compare .status").inner_text()
+    assert told.startswith("no.ogg: This recording is damaged"), told
+    assert page.locator("#compare .found").all_inner_texts() == ["100% found", "100% found"]
+    assert page.locator("#curves .legend span").count() == 3
+    page.locator("#compare .hear[data-key=pin1]").click()
+    until(visitor, lambda d: d["heard"] == "pin1" and d["playing"] == "true" and "pin2" in d["ready"].split())
+    page.wait_for_timeout(1500)
+    before = float(shown(visitor)["quarter"])
+    page.locator("#compare .hear[data-key=pin2]").click()
+    after = float(until(visitor, lambda d: d["heard"] == "pin2" and d["playing"] == "true")["quarter"])
+    assert before > 0.5
+    assert -0.2 < after - before < 4, "switched at the same bar"
 
 
 def test_a_passage_repeats(visitor: Visitor) -> None:

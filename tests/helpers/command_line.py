@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
 
@@ -19,6 +21,16 @@ def little_piece() -> Score:
     measures = Measures(4.0 * np.arange(m), zeros + 4, zeros, zeros + 4, zeros + 4, zeros, np.arange(1, m + 1))
     spelling = (pitch * 7 + 5) % 12 - 5
     return Score(onset, duration, pitch, spelling, staff, staff, np.zeros(n, bool), Marks.none(n), measures)
+
+
+def two_bars() -> Score:
+    """The first two bars of the little piece: 5 s of sound at 100 quarters a minute."""
+    score = little_piece()
+    rows, m = score.onset_quarter < 8, score.measures
+    return Score(
+        *(getattr(score, f.name)[rows] for f in fields(Score)[:7]), Marks.none(int(rows.sum())),
+        Measures(*(getattr(m, f.name)[:2] for f in fields(Measures))),
+    )  # fmt: skip
 
 
 def run(command: str, capsys: pytest.CaptureFixture) -> tuple[object, str, str]:

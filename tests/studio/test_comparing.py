@@ -5,19 +5,28 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timezone
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from engine.music.expression import deadpan
+from engine.music.io.midi import write_midi
 from engine.music.types import Alignment, BadInput, Performance
+from engine.progress import Cancelled
+from engine.sound.clip import encode_audio, read_stereo
+from engine.sound.preview import Preview
 from engine.untrusted.scores import open_performance
 from studio.actions import comparing
 from studio.actions import editing as actions
 from studio.actions.compared import Study
 from studio.actions.document import Document
 from studio.actions.study import answered, begin_study, order_of, tally, votes_csv, with_vote
+from studio.project.document import project_of, read_project, write_project
+from studio.service.jobs import Job
 from studio.service.shared_engine import SharedEngine
 from studio.state import history
 from studio.state.examples import EXAMPLES
@@ -26,6 +35,7 @@ from studio.state.session import Controls, Grid, Session
 from studio.widgets.compare.compare import look, study_value
 from tests.engine.cli.test_cli import little_piece
 from tests.engine.measures.test_side_by_side import RISING, eight_quarters, slowing
+from tests.helpers.command_line import two_bars
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=timezone.utc)
 
@@ -191,14 +201,14 @@ def test_impossible_studies_are_refused() -> None:
 # ---- with the pianist
 
 
-def test_named_pianists_and_files_are_pinned() -> None:
+def test_named_pianists_and_files_are_pinned(tmp_path: Path) -> None:
     shared, example = SharedEngine(), EXAMPLES["Bach, Prelude in C, BWV 846"]
     score = shared.read_example(example)
     session = actions.open_piece(shared, Session(), score, example.title, Controls(), example.title)
     name = next(n for n in shared.presets if n != "Default")
     session = comparing.pin_pianist(shared, session, name, 3)(session)
     human = open_performance(example.human_bytes(), example.human)
-    session = comparing.pin_files(shared, session, [("hers.mid", human)])(session)
+    session = comparing.pin_example(shared, session, "hers", human, Job())(session)
     assert [(p.name, p.kind) for p in session.comparison.pins] == [(f"{name}, seed 3", "pianist"), ("hers", "file")]
     assert session.comparison.pins[0].performance.digest != session.performance.digest
     document = Document()
@@ -209,5 +219,49 @@ def test_named_pianists_and_files_are_pinned() -> None:
     clip, start = comparing.sound_of(shared, drawn[2], "grand")
     assert (start, round(clip.duration_sec)) == (0.0, pytest.approx(human.end_sec, abs=6))
     other = Performance(human.onset_sec, human.duration_sec, 127 - human.pitch, human.velocity)
-    with pytest.raises(BadInput):
-        comparing.pin_files(shared, session, [("other.mid", other)])
+    with pytest.raises(BadInput, match=r"^other\.mid: "):
+        comparing.pin_files(shared, session, [("other.mid", write_midi(other))], tmp_path, Job())
+
+
+def test_recordings_are_transcribed_and_heard_themselves(tmp_path: Path) -> None:
+    shared, score = SharedEngine(), two_bars()
+    session = actions.open_piece(shared, Session(), score, "Two bars", Controls())
+    sound = encode_audio(Preview().preview(deadpan(score, bpm=100)), "wav")
+    bar = deadpan(score, bpm=90)
+    first = Performance(bar.onset_sec[:3], bar.duration_sec[:3], bar.pitch[:3], bar.velocity[:3])
+    files = [("slow.wav", sound), ("bar.mid", write_midi(first)), ("no.wav", b"RIFF"), ("fast.mid", write_midi(bar))]
+    made: list[tuple[actions.Change, list[str]]] = []
+
+    def work(job: Job) -> Callable[[], None]:
+        made.append(comparing.pin_files(shared, session, files, tmp_path, job))
+        return lambda: None
+
+    job = Job()
+    job.start(work)
+    while not job.wait(1):  # as its page polls it
+        pass
+    ((change, refused),) = made
+    assert [sentence.partition(":")[0] for sentence in refused] == ["bar.mid", "no.wav"]
+    assert "30% are needed" in refused[0]
+    assert job.text == "Matching fast.mid, 4 of 4 with the score"
+    document = Document()
+    document.update(lambda _: change(session))
+    slow, fast = (entry for entry in comparing.entries(document) if entry.key.startswith("pin"))
+    assert [(e.name, e.found) for e in (slow, fast)] == [("slow", pytest.approx(1, abs=0.04)), ("fast", 1)]
+    shapes, _, _ = comparing.shapes(document.session, [slow])
+    assert shapes[0].tempo == pytest.approx(np.full(8, 100), rel=0.05)
+    clip, start = comparing.sound_of(shared, slow, "grand")
+    assert (start, clip.channels) == (0.0, 1)
+    assert encode_audio(clip) == encode_audio(read_stereo(sound).mono()), "the recording itself, not its notes"
+    assert slow.sound_id("grand") == slow.sound_id("upright")
+    grid = comparing.grid_of_entry(document.session, slow)
+    assert grid.sec_at(4.0) == pytest.approx(60 / 100 * 4, abs=0.05), "bar 2 in the recording"
+    kept = write_project(project_of(document))[0]
+    (saved, _) = read_project(kept).session.comparison.pins
+    assert (saved.kind, saved.sound, saved.performance.digest) == ("recording", None, slow.performance.digest)
+    job = Job()
+    job.stop("visitor")
+    with pytest.raises(Cancelled):
+        comparing.pin_files(shared, session, files, tmp_path, job)
+    with pytest.raises(BadInput, match="9 files arrived; 8 more of 8"):
+        comparing.pin_files(shared, session, 9 * files[:1], tmp_path, Job())

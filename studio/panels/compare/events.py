@@ -112,10 +112,11 @@ def connect_pins(page: Page, shared: SharedEngine) -> None:
         read = [(file.name, file.read_bytes()) for file in files]
 
         def work(session: Session, job: Job) -> actions.Change:
-            performances = [(name, open_performance(data, name)) for name, data in read]
-            return comparing.pin_files(shared, session, performances, job.step)
+            change, refused = comparing.pin_files(shared, session, read, document.folder(), job)
+            job.about["refused"] = " ".join(refused)
+            return change
 
-        return begin(document, piano, "Matching with the score", work)
+        return begin(document, piano, "Reading", work)
 
     panel.files.upload(upload, [*inputs, panel.files], outputs, **PRIVATE)
 
@@ -127,7 +128,7 @@ def connect_pins(page: Page, shared: SharedEngine) -> None:
 
         def work(session: Session, job: Job) -> actions.Change:
             performance = open_performance(example.human_bytes(), example.human)
-            return comparing.pin_files(shared, session, [(example.pianist, performance)], job.step)
+            return comparing.pin_example(shared, session, example.pianist, performance, job)
 
         return begin(document, piano, "Matching with the score", work)
 
@@ -152,7 +153,8 @@ def progress_of(document: Document, job: Job, piano: Any) -> dict:
     if not job.over:
         return working(job)
     said = "" if job.refusal or job.stopped or job.kind == "study" else "Pinned"
-    return compare_value(document, piano, **({"refused": job.refusal} if job.refusal else {"said": said}))
+    refused = job.refusal or str(job.about.get("refused", ""))
+    return compare_value(document, piano, **({"refused": refused} if refused else {"said": said}))
 
 
 def connect_view(page: Page, shared: SharedEngine) -> None:

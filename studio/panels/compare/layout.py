@@ -8,13 +8,12 @@ import gradio as gr
 
 from engine.limits import MAX_SEED
 from studio.actions.editing import DEFAULT
+from studio.actions.recordings import FILES
 from studio.actions.study import QUESTIONS
 from studio.service.shared_engine import SharedEngine
 from studio.widgets.compare.compare import CompareView
 from studio.widgets.lens.lens import Lens
 from studio.widgets.roll.roll import OF_PIECE
-
-MIDI_FILES = [".mid", ".midi"]
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,10 @@ def build_more() -> tuple[gr.Plot, gr.HTML]:
 
 def _performances() -> dict:
     with gr.Column(elem_classes=["card", "fields"]):
-        gr.HTML("<h2>Performances</h2><p class='hint'>Up to eight performances of this piece, shown on the left.</p>")
+        gr.HTML(
+            "<h2>Performances</h2><p class='hint'>Up to eight performances of this piece, shown on the left. "
+            "Recordings and MIDI files of it can also be dropped on the page.</p>"
+        )
         pin = gr.Button("Pin this performance", variant="primary", elem_id="compare-pin", elem_classes=OF_PIECE)
         with gr.Row():
             pianist = gr.Dropdown(
@@ -80,7 +82,7 @@ def _performances() -> dict:
             play = gr.Button("Perform and pin", size="sm", elem_id="compare-play", elem_classes=OF_PIECE, min_width=100)
         with gr.Row():
             files = gr.UploadButton(
-                "Open MIDI files…", file_types=MIDI_FILES, file_count="multiple", type="filepath", size="sm",
+                "Open recordings or MIDI…", file_types=list(FILES), file_count="multiple", type="filepath", size="sm",
                 elem_id="compare-files", elem_classes=OF_PIECE, min_width=120,
             )  # fmt: skip
             example = gr.Button(

@@ -102,6 +102,7 @@ function buildEntries() {
     const hear = button(entry.name, `Hear ${entry.name}`, () => choose(entry.sound), { key: entry.key });
     hear.className = 'hear'; hear.setAttribute('role', 'radio');
     li.append(box, swatch(entry), hear);
+    if (entry.found) li.append(Object.assign(document.createElement('span'), { className: 'hint found', textContent: `${entry.found} found`, title: `${entry.found} of the written notes were found in this performance` }));
     if (entry.pin) { const drop = button('✕', `Forget ${entry.name}`, () => trigger('drop', { key: entry.key }), {}); drop.className = 'drop'; li.append(drop); }
     return li;
   }));

@@ -40,7 +40,7 @@ def state_of(session: Session, found: list[Entry], piano: str) -> dict[str, Any]
         {
             "key": e.key, "name": e.name, "drawn": e.drawn, "sound": e.sound_id(piano),
             "colour": OF_LENS.get(e.key, COLOURS[e.slot]), "dash": "solid" if e.key in OF_LENS else DASHES[e.slot],
-            "pin": e.key.startswith("pin"),
+            "pin": e.key.startswith("pin"), "found": "" if e.found is None else f"{min(1.0, e.found):.0%}",
         }
         for e in found
     ]  # fmt: skip

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +18,10 @@ from engine.measures.side_by_side import Played, shape_of
 from engine.music.expression import deadpan
 from engine.music.io.midi import write_midi
 from engine.music.io.write_musicxml import write_musicxml
-from engine.music.types import Alignment, BadInput, Marks, Measures, Performance, Score
+from engine.music.types import Alignment, BadInput, Performance, Score
 from engine.sound.clip import encode_audio
 from engine.sound.preview import Preview
-from tests.helpers.command_line import little_piece, run
+from tests.helpers.command_line import little_piece, run, two_bars
 
 
 def played(bpm: float, wave: float = 0.0, velocity: int = 64) -> Performance:
@@ -77,12 +77,7 @@ def test_a_folder_becomes_one_page_with_bands_and_one_table(folder: Path, capsys
 
 
 def test_a_recording_is_transcribed_once_and_compared(folder: Path, capsys: pytest.CaptureFixture) -> None:
-    score = little_piece()
-    rows, m = score.onset_quarter < 8, score.measures  # two bars: 5 s of sound
-    short = Score(
-        *(getattr(score, f.name)[rows] for f in fields(Score)[:7]), Marks.none(int(rows.sum())),
-        Measures(*(getattr(m, f.name)[:2] for f in fields(Measures))),
-    )  # fmt: skip
+    short = two_bars()
     (folder / "short.musicxml").write_bytes(write_musicxml(short))
     (folder / "fast.mid").write_bytes(write_midi(deadpan(short, bpm=130)))
     (folder / "slow.wav").write_bytes(encode_audio(Preview().preview(deadpan(short, bpm=100)), "wav"))
@@ -114,7 +109,7 @@ def test_too_small_a_share_is_refused_in_a_sentence(folder: Path, capsys: pytest
     (folder / "bar.mid").write_bytes(write_midi(bar))
     status, out, err = run("compare piece.musicxml takes/a.mid bar.mid -o two.html --quiet", capsys)
     assert (status, out) == (2, "")
-    assert "bar.mid: 18% of the score's notes are found; 30% are needed." in err
+    assert "bar.mid: 18% of the score's notes are found in this performance; 30% are needed" in err
     status, _, err = run("compare piece.musicxml takes/a.mid takes/other.mid -o two.html --quiet", capsys)
     assert status == 2
     assert err.startswith("other.mid: ")
