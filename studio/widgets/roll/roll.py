@@ -17,7 +17,7 @@ from gradio.data_classes import FileData, GradioModel
 _HERE = Path(__file__).parent
 PARTS = (
     "../axis.js", "roll_view.js", "roll_sound.js", "roll_draft.js", "roll_loop.js", "roll_versions.js", "roll_takes.js",
-    "roll_empty.js", "roll_table.js", "roll_edit.js",
+    "roll_empty.js", "roll_table.js", "roll_practice.js", "roll_edit.js",
 )  # fmt: skip
 OF_PIECE = "of-piece"  # CSS class of a button that acts on the piece; roll_draft.js disables it while a draft is shown
 

@@ -1,4 +1,4 @@
-// The piano roll, part 3 of 9: notes that the composer is writing or a take that is heard, the pieces before and after
+// The piano roll, part 3 of 10: notes that the composer is writing or a take that is heard, the pieces before and after
 // this one, and what the roll shares with the engraved page and the takes.
 
 // ---- a draft: drawn, not edited; the piece is under it, or hidden when the draft stands alone ----

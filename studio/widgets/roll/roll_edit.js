@@ -1,4 +1,4 @@
-// The piano roll, part 9 of 9: edits by mouse, touch and keyboard. Every change is a patch; undo is the inverse patch.
+// The piano roll, part 10 of 10: edits by mouse, touch and keyboard. Every change is a patch; undo is the inverse patch.
 const row = n => [n.id, n.pitch, Math.round(n.on), Math.round(n.dur), n.vel];
 const spansOf = list => list.map(([a, b]) => [Math.round(a), Math.max(Math.round(a) + 1, Math.round(b))]);
 

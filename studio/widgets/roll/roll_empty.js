@@ -1,4 +1,4 @@
-// The piano roll, part 7 of 9: what stands in its place while no piece is open. A press on a kind of piece fills in the
+// The piano roll, part 7 of 10: what stands in its place while no piece is open. A press on a kind of piece fills in the
 // Compose panel and presses Compose; the result plays by itself.
 const FILLED_MS = 15000;
 let composing = 0;            // when a kind was pressed, 0 when its notes come

@@ -1,4 +1,4 @@
-// The piano roll, part 4 of 9: a passage that repeats. It is kept in quarters, so a new style repeats the same bars.
+// The piano roll, part 4 of 10: a passage that repeats. It is kept in quarters, so a new style repeats the same bars.
 let loop = null, looping = false;        // [from, to] quarters; whether it repeats
 const LEAST_LOOP_MS = 120, LOOP_EDGE = 5;
 const loopMs = (grid = doc.grid) => loop.map(q => msAt(q, grid));

@@ -1,4 +1,4 @@
-// The piano roll, part 2 of 9: what Python sends, and the sound.
+// The piano roll, part 2 of 10: what Python sends, and the sound.
 let soundTag = '', soundGrid = null;     // "doc.take.rev" of the notes that the player's sound was made of
 let resume = null, wantPlay = false;     // a musical position, quarters, to go on from when new sound comes
 let settleTimer = 0, asked = 0, freshest = 0;
@@ -193,7 +193,7 @@ function receiveSound(value) {
 function begin(of, url, at, go) {
   outgoing = false; dropComing();
   soundTag = of; soundGrid = doc.grid; resume = null; wantPlay = false;
-  audio.src = url;
+  audio.src = url; audio.playbackRate = speed;
   if (at > 0) audio.currentTime = at;
   if (go) audio.play().catch(() => {});
   showButtons();
@@ -207,7 +207,7 @@ function takeOver(of, url) {  // the new sound begins at the bar where the old o
   next.oncanplay = () => {
     next.oncanplay = null;
     if (overtaken()) return clearTimeout(late);
-    next.volume = 0; next.currentTime = place() + .04;
+    next.volume = 0; next.playbackRate = speed; next.currentTime = place() + .04;
     next.play().catch(failed);
   };
   next.onplaying = () => {
@@ -220,9 +220,9 @@ function takeOver(of, url) {  // the new sound begins at the bar where the old o
     soundTag = of; soundGrid = grid; outgoing = false; coming = null; resume = null; wantPlay = false;
     const fade = setInterval(() => {
       const share = (performance.now() - start) / FADE_MS, [fresh, stale] = fadeGains(share);
-      next.volume = fresh; if (spare === old) old.volume = stale;
+      next.volume = fresh * loud; if (spare === old) old.volume = stale * loud;
       if (share < 1) return;
-      clearInterval(fade); next.volume = 1;
+      clearInterval(fade); next.volume = loud;
       if (spare !== old || coming) return;
       old.pause(); old.volume = 1; next.after(old);         // the first of the two is the one that plays
     }, 15);
@@ -238,11 +238,11 @@ function playPause() {
   if (draft && !draft.running) return share('takes', { key: draft.key });     // the take that is shown is the one that plays
   if (outgoing) return quiet();
   if (!soundTag) { wantPlay = !wantPlay; settle(0); say(wantPlay ? 'Preparing the sound' : ''); }
-  else if (audio.paused) audio.play().catch(() => {}); else audio.pause();
+  else if (stopCounting()) return; else if (audio.paused) countIn(() => audio.play().catch(() => {})); else audio.pause();
   showButtons(); paint();
 }
 function stop() {
-  quiet(); resume = null;
+  stopCounting(); quiet(); resume = null;
   if (borrowed) { const { by } = borrowed; borrowed = null; share('rest', { to: by }); }
   if (soundTag) audio.currentTime = 0;
   view.t0 = 0; showButtons(); paint();
@@ -259,7 +259,7 @@ function showClock() { $('.clock').textContent = `${clockText(playheadMs() / 100
 function showButtons() {
   $('.undo').disabled = !undo.length && doc.past === null; $('.redo').disabled = !redo.length && doc.future === null;
   $('.again').disabled = ![...sel].some(id => id <= doc.n);
-  $('.play').classList.toggle('playing', !audio.paused || wantPlay || !!(borrowed && borrowed.playing) || draftHead() >= 0);
+  $('.play').classList.toggle('playing', !audio.paused || wantPlay || counting > 0 || !!(borrowed && borrowed.playing) || draftHead() >= 0);
   $('.play').classList.toggle('waiting', wantPlay && !soundTag);
 }
 function onAudio(name, fn) { for (const one of [audio, spare]) one.addEventListener(name, () => { if (one === audio) fn(); }); }

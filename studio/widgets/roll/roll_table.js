@@ -1,4 +1,4 @@
-// The piano roll, part 8 of 9: the notes as a table, for eyes, ears and keys that a picture does not serve. A page of
+// The piano roll, part 8 of 10: the notes as a table, for eyes, ears and keys that a picture does not serve. A page of
 // rows stands in the document at a time. Editing a cell is an edit like any other.
 const PAGE_ROWS = 100, STAVES = ['–', 'upper', 'lower'], EDITABLE = { 2: 'pitch', 3: 'on', 4: 'dur', 5: 'vel' };
 const box = $('.table'), body = $('.table tbody');

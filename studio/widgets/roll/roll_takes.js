@@ -1,4 +1,4 @@
-// The piano roll, part 6 of 9: takes as tabs beside the versions. A press opens the take, or the piece again, at the
+// The piano roll, part 6 of 10: takes as tabs beside the versions. A press opens the take, or the piece again, at the
 // same bar, while it plays. Event raised, in quotes so that Gradio makes a listener of it: 'hop'.
 const HOP_MS = 30000;         // until a request without an answer is given up
 let takeTabs = [];            // [{take, doc, name, title, here}], see studio/widgets/takes/takes.py

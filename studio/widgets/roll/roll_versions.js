@@ -1,4 +1,4 @@
-// The piano roll, part 5 of 9: versions of the performance. Python makes one for each gesture; a press goes back to it,
+// The piano roll, part 5 of 10: versions of the performance. Python makes one for each gesture; a press goes back to it,
 // at the same bar, while it plays. Event raised, in quotes so that Gradio makes a listener of it: 'flip'.
 const FLIP_MS = 8000;         // until a request without an answer is given up
 let going = 0, goingAt = 0;   // the version that was asked for

@@ -1,4 +1,4 @@
-// The piano roll, part 1 of 9: what it holds, time, drawing. The parts are joined and run once per mount.
+// The piano roll, part 1 of 10: what it holds, time, drawing. The parts are joined and run once per mount.
 // Given by Gradio: element, trigger, props, watch. Events raised, in quotes so that Gradio makes a listener of
 // each: 'edit', 'settle', 'reperform', 'waiting', 'collect', 'cancel', 'refused', 'history',
 // 'chosen'; roll_versions.js and roll_takes.js name theirs.
