@@ -6,7 +6,7 @@ DATA ?= data
 NASAP ?=
 VALIDATION ?= $(DATA)/validation.tar.xz
 
-.PHONY: app test setup check bench eval eval-xmvae eval-form eval-audio soak train-pianist train-composer train-xmvae
+.PHONY: app test setup check lint-page bench eval eval-xmvae eval-form eval-audio soak train-pianist train-composer train-xmvae
 
 app: .venv/.app
 	$(PYTHON) app.py
@@ -26,6 +26,13 @@ check: .venv/.test
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m pyright
 	if command -v node > /dev/null; then node --test tests/page/*.test.mjs; fi
+	if [ -d tests/page/node_modules ]; then $(MAKE) lint-page; fi
+
+# ESLint over the page's scripts; needs npm, and installs ESLint in tests/page the first time. `make check` runs it then.
+lint-page: .venv/.test
+	[ -d tests/page/node_modules ] || npm install --prefix tests/page --silent --no-fund --no-audit --no-package-lock
+	$(PYTHON) -m tests.page.joined runs/page
+	tests/page/node_modules/.bin/eslint -c tests/page/eslint.config.mjs runs/page
 
 bench: .venv/.test
 	$(PYTHON) -m training.bench
