@@ -16,9 +16,11 @@ from engine.models.xmvae.code_prior import CodePrior, PriorConfig
 from engine.models.xmvae.ecpt import Ecpt, EcptConfig
 from engine.models.xmvae.music_transformer import MtConfig, MusicTransformer
 from engine.models.xmvae.network import XMVAE, XMVAEConfig
+from engine.models.xmvae.style_prior import StylePrior, StylePriorConfig
 from engine.music.types import BadInput, BundleError
 
 PRIOR_WEIGHTS = "prior."  # beginning of the names of the prior's weights
+STYLE_WEIGHTS = "style_prior."  # of the prior of z_p, if there is one
 
 
 @dataclass(frozen=True)
@@ -26,11 +28,13 @@ class XmvaeBundle:
     """XMVAE and its prior, in evaluation mode, float32; digest and config as of the other bundles.
 
     directions  name of each direction of z_p -> (Z,) one deviation between performances
+    style       the prior of z_p given the score; None: N(0, I), as in the paper
     """
 
     model: XMVAE
     prior: CodePrior
     directions: dict[str, Tensor]
+    style: StylePrior | None
     digest: str
     config: dict
 
@@ -60,11 +64,16 @@ def open_xmvae(folder: Path) -> XmvaeBundle:
     with fits(folder):
         prior = CodePrior(PriorConfig(**config["prior"]))
         prior.load_state_dict(take_part(tensors, PRIOR_WEIGHTS))
+        style = None
+        if config.get("style_prior"):
+            style = StylePrior(StylePriorConfig(**config["style_prior"]))
+            style.load_state_dict(take_part(tensors, STYLE_WEIGHTS))
+            style.eval()
         model = XMVAE(XMVAEConfig(**config["model"]))
         load_weights(model, tensors, _of_training)
         size = model.config.z_size
         directions = {d["name"]: torch.tensor(d["vector"]).reshape(size) for d in config.get("z_p", [])}
-    return XmvaeBundle(model.eval(), prior.eval(), directions, config["weights_sha256"][:12], config)
+    return XmvaeBundle(model.eval(), prior.eval(), directions, style, config["weights_sha256"][:12], config)
 
 
 def open_baseline(folder: Path) -> BaselineBundle:

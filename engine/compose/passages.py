@@ -64,7 +64,7 @@ def xmvae_passages(
     if request.source is None:
         tokens = xmvae.sample_tokens(
             bundle.model, bundle.prior, request.takes, request.seed, sampling, notes=request.notes, progress=progress,
-            shift=shift,
+            shift=shift, style=bundle.style,
         )  # fmt: skip
         return [_of_tokens(t, "XMVAE") for t in tokens]
     if request.share == 0:
@@ -84,7 +84,9 @@ def xmvae_passages(
             progress((take + min(done[0] / (2 * length), 1.0)) / request.takes)
 
         pad = torch.zeros(1, len(new), dtype=torch.bool)
-        (tokens,) = xmvae.write_codes(bundle.model, new[None], pad, generator, sampling, step=step, shift=shift)
+        (tokens,) = xmvae.write_codes(
+            bundle.model, new[None], pad, generator, sampling, step=step, shift=shift, style=bundle.style
+        )
         out.append(_of_tokens(tokens, "XMVAE"))
     return out
 
@@ -97,13 +99,13 @@ def _played_again(
     segment, out = segment_of(source), []
     for take in range(request.takes):
         seed = request.seed + _SEED_STEP * take
-        noise = torch.randn(len(segment), len(shift), generator=torch.Generator().manual_seed(seed))
 
         def step(at: int, take: int = take) -> None:
             progress((take + at / len(segment)) / request.takes)
 
-        z_p = [(noise + shift).numpy()]
-        (tokens,) = xmvae.render_tokens(bundle.model, [segment], z_p=z_p, seed=seed, sampling=sampling, step=step)
+        (tokens,) = xmvae.render_tokens(
+            bundle.model, [segment], seed=seed, sampling=sampling, step=step, style=bundle.style, shift=shift
+        )
         made = _of_tokens(tokens, "XMVAE")
         same = np.array_equal(made.score.pitch, source.pitch)  # else the grid of tokens ordered the notes otherwise
         out.append(replace(made, score=source) if same else made)

@@ -11,6 +11,7 @@ from engine.models.xmvae.code_prior import CodePrior, PriorConfig
 from engine.models.xmvae.ecpt import Ecpt, EcptConfig
 from engine.models.xmvae.music_transformer import MtConfig, MusicTransformer
 from engine.models.xmvae.network import XMVAE, XMVAEConfig
+from engine.models.xmvae.style_prior import StylePrior, StylePriorConfig
 from training.xmvae.export import export_baseline, export_xmvae
 
 
@@ -20,9 +21,11 @@ def write_paper_checkpoints(out: Path, runs: Path) -> None:
     sizes = {"width": 32, "feed_forward": 48, "encoder_layers": 1, "decoder_layers": 1, "subtoken_width": 16}
     vae = XMVAE(XMVAEConfig.small(**(sizes | {"num_codes": 16, "code_size": 8, "z_size": 4})))
     prior = CodePrior(PriorConfig(16, 32, 2, 48, 1, 0.0))
+    style = StylePrior(StylePriorConfig(z_size=4, memory=32, width=8, components=2))
     export_xmvae(
-        _finished_run(runs / "xmvae", "xmvae", vae), _finished_run(runs / "prior", "prior", prior), out / "xmvae-v1"
-    )
+        _finished_run(runs / "xmvae", "xmvae", vae), _finished_run(runs / "prior", "prior", prior), out / "xmvae-v1",
+        style=_finished_run(runs / "style", "style_prior", style),
+    )  # fmt: skip
     config = json.loads((out / "xmvae-v1" / "config.json").read_text())  # as if measured on performances
     config["z_p"] = [{"name": "Tempo", "vector": [3.0, 0.0, 0.0, 0.0], "effect": {"tempo": 1.0}}]
     (out / "xmvae-v1" / "config.json").write_text(json.dumps(config))

@@ -308,6 +308,9 @@ def paper_report(
             continue
         pieces = paper(found[name], name, args.out, args.paper_samples, args.seed)
         systems[name] = measure_pieces([p for p, _ in pieces])
+        if found[name].style is not None:
+            styled = paper(found[name], name, args.out, args.paper_samples, args.seed, found[name].style)
+            by_pianist[f"{name}, learnt prior of z_p"] = measure_pieces([p for p, _ in styled])
         short = sum(len(p) < SEGMENT for p, _ in pieces)
         scores = [s for _, s in pieces if s is not None]
         sound = [not grammar_faults(encode_score(s)) and not score_faults(s) for s in scores]

@@ -19,6 +19,7 @@ from engine.checkpoints.bundle import ComposerBundle, PianistBundle
 from engine.compose.engraved_passage import engraved
 from engine.engine import Engine
 from engine.measures.performance_metrics import SEGMENT
+from engine.models.xmvae.style_prior import StylePrior
 from engine.music.excerpts import excerpt
 from engine.music.types import MARK_NAMES, Marks, Measures, Performance, Score, Style
 from engine.requests import ComposeRequest, PerformRequest
@@ -184,14 +185,19 @@ def pianist(engine: Engine, folder: Path, passages: list[tuple[Score, Performanc
     )  # fmt: skip
 
 
-def paper(system: Trained, name: str, folder: Path, count: int, seed: int = 0) -> list[Piece]:
-    """Passages of a row of PAPER_RUNS as its model plays them; MT writes no score."""
-    path = folder / f"{PAPER_RUNS[name][1]}.npz"
+def paper(
+    system: Trained, name: str, folder: Path, count: int, seed: int = 0, style: StylePrior | None = None
+) -> list[Piece]:
+    """Passages of a row of PAPER_RUNS as its model plays them; MT writes no score.
+
+    style  prior of z_p, else N(0, I)
+    """
+    path = folder / f"{PAPER_RUNS[name][1]}{'-style' if style else ''}.npz"
     about = system.about | {"seed": seed, "count": count, "scores": 1}
     pieces: list[Piece] = load(path, about)
     if not pieces:
         torch.manual_seed(seed)
-        pieces = _draw(system, count, seed)
+        pieces = _draw(system, count, seed, style)
         save(path, pieces, about)
         print(f"{path.name}: {count}")
     return pieces
@@ -210,12 +216,12 @@ def played_by_the_product(engine: Engine, name: str, folder: Path, pieces: list[
     )  # fmt: skip
 
 
-def _draw(system: Trained, count: int, seed: int) -> list[Piece]:
+def _draw(system: Trained, count: int, seed: int, style: StylePrior | None) -> list[Piece]:
     from engine.models.xmvae import ecpt, music_transformer, xmvae
 
     if isinstance(system.model, xmvae.XMVAE):
         assert system.prior is not None
-        rows = xmvae.sample_tokens(system.model, system.prior, count, seed)
+        rows = xmvae.sample_tokens(system.model, system.prior, count, seed, style=style)
     elif isinstance(system.model, ecpt.Ecpt):
         rows = ecpt.sample_segments(system.model, count, seed)
     else:

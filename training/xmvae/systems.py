@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.checkpoints.index import CHECKPOINTS, PAPER_MODELS
-from engine.checkpoints.paper_models import open_baseline, open_xmvae
+from engine.checkpoints.paper_models import XmvaeBundle, open_baseline, open_xmvae
 from engine.models.xmvae.code_prior import CodePrior
 from engine.models.xmvae.ecpt import Ecpt
 from engine.models.xmvae.music_transformer import MusicTransformer
 from engine.models.xmvae.network import XMVAE
+from engine.models.xmvae.style_prior import StylePrior
 
 # row of the paper's table -> (kind, folder of the run, folder of its prior)
 PAPER_RUNS = {
@@ -30,6 +31,7 @@ class Trained:
     """A system with its weights.
 
     prior  over the codes of an XMVAE, else None
+    style  the published prior of z_p of an XMVAE, if there is one; the paper's is N(0, I)
     about  fingerprint of weights and shape
     steps  training steps, of an XMVAE those of its joint training
     """
@@ -38,6 +40,7 @@ class Trained:
     prior: CodePrior | None
     about: dict
     steps: int
+    style: StylePrior | None = None
 
 
 def find(name: str, runs: Path, checkpoints: Path | None = None) -> Trained:
@@ -47,8 +50,9 @@ def find(name: str, runs: Path, checkpoints: Path | None = None) -> Trained:
     if folder is not None and (folder / "config.json").exists():
         bundle = open_xmvae(folder) if kind == "xmvae" else open_baseline(folder)
         steps = int(bundle.config["training"]["steps"])
-        codes = bundle.prior if kind == "xmvae" else None  # type: ignore[union-attr]
-        return Trained(bundle.model, codes, {"weights": bundle.digest}, steps)
+        if isinstance(bundle, XmvaeBundle):
+            return Trained(bundle.model, bundle.prior, {"weights": bundle.digest}, steps, bundle.style)
+        return Trained(bundle.model, None, {"weights": bundle.digest}, steps)
     parts = [runs / run] + ([runs / prior] if prior else [])
     for part in parts:
         for file in ("config.json", "last.pt"):

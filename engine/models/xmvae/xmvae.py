@@ -19,6 +19,7 @@ from engine.models.xmvae.code_prior import CodePrior
 from engine.models.xmvae.layers import forbid, sinusoids
 from engine.models.xmvae.network import XMVAE, Via
 from engine.models.xmvae.score_grammar import ScoreGrammar
+from engine.models.xmvae.style_prior import StylePrior
 from engine.music.types import Performance
 from engine.progress import ProgressCallback
 from engine.tokens.decode import decode
@@ -38,6 +39,7 @@ class XmvaeSampling:
     score_top_p: tuple[float, ...] = (0.9, 0.9, 0.95, 0.95)
     performance_temperature: float = 0.9
     performance_top_p: float = 0.9
+    style_temperature: float = 0.7  # of z_p, where a prior of it is given; chosen on training performances
 
 
 def collated(segments: Sequence[NDArray]) -> dict[str, Tensor]:
@@ -68,9 +70,9 @@ def sample(
 def sample_tokens(
     model: XMVAE, prior: CodePrior, n: int, seed: int = 0, sampling: XmvaeSampling = XmvaeSampling(),
     via: Via = "z_s", batch: int = 50, progress: ProgressCallback | None = None, notes: int = MAX_NOTES,
-    shift: Tensor | None = None,
+    shift: Tensor | None = None, style: StylePrior | None = None,
 ) -> list[NDArray[np.int64]]:  # fmt: skip
-    """The tokens of `sample`, (T, 8) each: BOS, steps, EOS; at most `notes` notes. shift: as of `write_codes`."""
+    """The tokens of `sample`, (T, 8) each: BOS, steps, EOS; at most `notes` notes. shift, style: of `write_codes`."""
     model.eval()
     generator = torch.Generator().manual_seed(seed)
     out: list[NDArray[np.int64]] = []
@@ -86,7 +88,7 @@ def sample_tokens(
         codes, pad = prior.sample(
             size, generator, MAX_STEPS, sampling.code_temperature, sampling.code_top_p, MIN_STEPS, step
         )
-        out += write_codes(model, codes, pad, generator, sampling, via, step, notes, shift)
+        out += write_codes(model, codes, pad, generator, sampling, via, step, notes, shift, style)
     return out
 
 
@@ -94,9 +96,9 @@ def sample_tokens(
 def write_codes(
     model: XMVAE, codes: Tensor, pad: Tensor, generator: torch.Generator, sampling: XmvaeSampling = XmvaeSampling(),
     via: Via = "z_s", step: Callable[[int], None] = lambda _: None, notes: int = MAX_NOTES,
-    shift: Tensor | None = None,
+    shift: Tensor | None = None, style: StylePrior | None = None,
 ) -> list[NDArray[np.int64]]:  # fmt: skip
-    """Write scores from codes, and play them with z_p ~ N(shift, I): tokens (T, 8) each.
+    """Write scores from codes, and play them with z_p ~ N(shift, I), or shift + sample of `style`: tokens (T, 8) each.
 
     codes  (B, T) int64
     pad    (B, T) bool, True after the end of a row
@@ -104,15 +106,36 @@ def write_codes(
     notes  at most in each score, up to 256
     shift  (Z,), 0 without
     """
-    size = len(codes)
     memory, mask = model.memory(model.quantiser.codebook[codes]), forbid(~pad[:, None, None, :])
     score = _write(model, memory, mask, (~pad).sum(1), generator, sampling, step, notes)
-    z_p = torch.randn(size, score.shape[1], model.config.z_size, generator=generator)
+    z_p = draw_z_p(model, score, memory, generator, style, sampling.style_temperature)
     if shift is not None:
         z_p = z_p + shift
     played = _play(model, score, memory, mask, z_p, via, generator, sampling, step)
     both = torch.cat([score, played], dim=-1).numpy()
     return [row[row[:, FAMILY] > 0] for row in both]
+
+
+@torch.inference_mode()
+def draw_z_p(
+    model: XMVAE, score: Tensor, memory: Tensor, generator: torch.Generator, style: StylePrior | None = None,
+    temperature: float = 1.0,
+) -> Tensor:  # fmt: skip
+    """z_p of each step of scores, (B, T, Z): N(0, I) without `style`, else its samples at the notes.
+
+    score   (B, T, 4 or more) tokens
+    memory  (B, at least T, D) of their codes
+    """
+    steps = score.shape[1]
+    if style is None:
+        return torch.randn(len(score), steps, model.config.z_size, generator=generator)
+    note = score[..., FAMILY] == NOTE
+    order = (~note).long().argsort(dim=1, stable=True)[:, : int(note.sum(1).max())]  # notes first, in order
+    onset = (score[..., FAMILY] == METRIC).cumsum(1).gather(1, order)
+    chord = torch.cat([torch.zeros_like(onset[:, :1], dtype=torch.bool), onset[:, 1:] == onset[:, :-1]], 1)
+    at = order[..., None]
+    z = style.sample(memory.gather(1, at.expand(-1, -1, memory.shape[2])), chord, generator, temperature)
+    return z.new_zeros(len(score), steps, z.shape[2]).scatter(1, at.expand(-1, -1, z.shape[2]), z)
 
 
 @torch.inference_mode()
@@ -210,13 +233,14 @@ def _play(
 def render_tokens(
     model: XMVAE, segments: Sequence[NDArray], via: Via = "z_s", z_p: Sequence[NDArray] | None = None, seed: int = 0,
     sampling: XmvaeSampling = XmvaeSampling(), batch: int = 50, step: Callable[[int], None] = lambda _: None,
+    style: StylePrior | None = None, shift: Tensor | None = None,
 ) -> list[NDArray[np.int64]]:  # fmt: skip
     """Given scores played: the segments' score columns with performance columns sampled by the Pianist.
 
     segments  (T, 4 or 8) each; performance columns are not looked at
     via       "z_s": the model knows the score by its codes alone; "z_s+score": it reads each step too
     z_p       for each segment (Z,), one style for all its steps, or (T, Z), such as `encode_performance` gives; None
-              draws them from N(0, I)
+              draws them as `write_codes` does, with style and shift
     step      called at every time step; an exception it raises stops
     returns   (T, 8) each, row i for row i of the segment
     """
@@ -227,7 +251,9 @@ def render_tokens(
         part = segments[first : first + batch]
         b = collated([s[:, :4] for s in part])
         known = model.latents(b, model.scope(b))
-        z = torch.randn(*b["pad"].shape, model.config.z_size, generator=generator)
+        z = draw_z_p(model, b["tokens"], known.memory, generator, style, sampling.style_temperature)
+        if shift is not None:
+            z = z + shift
         if z_p is not None:
             for k, given in enumerate(z_p[first : first + batch]):
                 z[k, : len(part[k])] = torch.from_numpy(np.asarray(given, np.float32))
