@@ -6,6 +6,7 @@ panel, before it is pressed. Seconds run from the first click until the result i
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Callable
@@ -59,7 +60,8 @@ class Watch:
     def bars(self, first_ms: float, last_ms: float) -> None:
         """Drag a box over the notes of some bars."""
         self.clicks += 1
-        self.visitor.drag(self.visitor.at(first_ms, 100), self.visitor.at(last_ms, 22))
+        view = json.loads(self.visitor.data("view"))
+        self.visitor.drag(self.visitor.at(first_ms, view["hi"]), self.visitor.at(last_ms, view["lo"]))
 
     def until(self, script: str) -> None:
         self.visitor.page.wait_for_function(script, timeout=1000 * WAIT_SEC)
@@ -97,6 +99,7 @@ def own_files(w: Watch) -> None:
     doc = w.visitor.data("doc")
     w.file("#open", SCORE)
     w.visitor.wait(f"d.doc !== '{doc}' && +d.count > 0", WAIT_SEC)
+    w.click("#perform-tab-button")
     w.file("#human-file", HUMAN)
     w.until("() => [...document.querySelectorAll('#curves .legend span')].some(e => e.textContent === 'human')")
 
