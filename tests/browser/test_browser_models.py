@@ -8,19 +8,15 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from engine.checkpoints.index import CHECKPOINTS
 from tests.browser.test_browser_compose import accept, fill, panel, takes, write
 from tests.helpers.pages import PATIENCE_SEC, Visitor, serving
-from tests.helpers.paper_checkpoints import write_paper_checkpoints
+from tests.helpers.paper_checkpoints import link_shipped, write_paper_checkpoints
 
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server with tiny weights of the three systems and the shipped weights."""
-    folder = tmp_path_factory.mktemp("checkpoints")
-    for shipped in CHECKPOINTS.iterdir():
-        if shipped.name not in ("xmvae-v1", "ecpt-v1", "mt-v1"):
-            (folder / shipped.name).symlink_to(shipped)
+    folder = link_shipped(tmp_path_factory.mktemp("checkpoints"))
     write_paper_checkpoints(folder, tmp_path_factory.mktemp("runs"))
     with serving(ETUDE_CHECKPOINTS=str(folder)) as url:
         yield url

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.checkpoints.index import CHECKPOINTS
 from engine.engine import Engine
 from engine.music.io.midi import read_midi_performance
 from engine.music.types import BadInput
@@ -22,16 +21,14 @@ from studio.project.document import Project, read_project, write_project
 from studio.service.shared_engine import SharedEngine
 from studio.state.examples import EXAMPLES
 from studio.state.session import Controls, Selection, Session
-from tests.helpers.paper_checkpoints import write_paper_checkpoints
+from tests.helpers.paper_checkpoints import link_shipped, write_paper_checkpoints
 
 SHORT = "Chopin, Prélude op. 28 no. 7"
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> SharedEngine:
-    folder = tmp_path_factory.mktemp("checkpoints")
-    for shipped in CHECKPOINTS.iterdir():
-        (folder / shipped.name).symlink_to(shipped)
+    folder = link_shipped(tmp_path_factory.mktemp("checkpoints"))
     write_paper_checkpoints(folder, tmp_path_factory.mktemp("runs"))
     return SharedEngine(Engine.load(folder))
 

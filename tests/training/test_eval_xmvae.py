@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from engine.checkpoints.index import CHECKPOINTS, PAPER_MODELS
 from engine.measures.corpora import Measured, measure_pieces
 from engine.measures.sanity import Originality
 from engine.models.xmvae import music_transformer
@@ -20,6 +19,7 @@ from engine.models.xmvae.network import XMVAE, XMVAEConfig
 from engine.music.expression import deadpan
 from engine.music.types import Performance
 from engine.tokens import events
+from tests.helpers.paper_checkpoints import link_shipped
 from training.core.corpora import QUARTER, Nasap
 from training.xmvae import eval as eval_xmvae
 from training.xmvae import likelihood, prepare
@@ -270,9 +270,7 @@ def test_the_whole_evaluation(data, runs, pack, tmp_path, monkeypatch, capsys):
     """Two samples of the product's checkpoints, one of each run that is there."""
     out, checkpoints = tmp_path / "eval", tmp_path / "checkpoints"
     checkpoints.mkdir()
-    for folder in CHECKPOINTS.iterdir():
-        if folder.name not in PAPER_MODELS.values():  # those are sampled from the tiny runs
-            (checkpoints / folder.name).symlink_to(folder)
+    link_shipped(checkpoints)  # the systems of the paper are sampled from the tiny runs
     command = f"eval --data {data} --runs {runs} --out {out} --samples 2 --passages 2 --read-back 1 --paper-samples 1"
     command += f" --checkpoints {checkpoints} --pack {pack} --segments 2"
     monkeypatch.setattr(sys, "argv", command.split())
