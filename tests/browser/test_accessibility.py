@@ -24,7 +24,9 @@ OUTSIDE = """(width) => (VISIBLE)().filter((e) => {
     }
     return box.right > width + 1 || box.left < -1;
 }).map(NAME)""".replace("VISIBLE", VISIBLE).replace("NAME", NAME)
-LEFT = f"() => [...window.left].filter((e) => e.type !== 'radio').map({NAME})"
+# of a group of radio buttons only one is in the tab order; a version's tab may be drawn again meanwhile
+RADIO = "e.type === 'radio' || e.getAttribute('role') === 'radio'"
+LEFT = f"() => [...window.left].filter((e) => e.isConnected && !({RADIO})).map({NAME})"
 
 
 def open_everything(page: Page) -> None:
