@@ -202,7 +202,7 @@ def test_human_reference(shared: SharedEngine) -> None:
     def drawn(human: bool) -> list[str]:
         return [line["who"] for lens in json.loads(curves(session, human))["lenses"] for line in lens["lines"]]
 
-    assert drawn(True).count("human") == 4
+    assert drawn(True).count("human") == 5  # tempo, dynamics, timing, articulation, pedal
     assert "human" not in drawn(False)
     borrowed = actions.style_of(shared, session, Controls(preset=actions.BORROWED))
     assert any(borrowed.z)
