@@ -107,11 +107,11 @@ def launch_studio(shared: SharedEngine, host: str = "127.0.0.1", port: int = 786
 
 def _serve(demo: gr.Blocks, autosaver: Autosaver) -> None:
     """Serve until SIGTERM or Ctrl-C; pending autosaves are written before the process ends."""
-    told: list[int] = []
+    received: list[int] = []
     both = (signal.SIGTERM, signal.SIGINT)
     for number in both:
-        signal.signal(number, lambda number, _: told.append(number))
-    while not told:
+        signal.signal(number, lambda number, _: received.append(number))
+    while not received:
         time.sleep(LOOK_SEC)  # short: a signal that reaches another thread does not wake this one
     threading.Thread(target=_end_late, args=(threading.get_ident(),), daemon=True).start()
     autosaver.flush()
@@ -119,8 +119,8 @@ def _serve(demo: gr.Blocks, autosaver: Autosaver) -> None:
     time.sleep(LAST_WAIT)
     autosaver.flush()  # changes made meanwhile
     VISITS.close()
-    signal.signal(told[0], signal.SIG_DFL)
-    os.kill(os.getpid(), told[0])
+    signal.signal(received[0], signal.SIG_DFL)
+    os.kill(os.getpid(), received[0])
 
 
 def _end_late(main_thread: int) -> None:

@@ -1,4 +1,4 @@
-// A sound's spectrum as a column of colours, for the player of renders and the lens. 
+// A sound's spectrum as a column of colours, for the player of renders and the lens.
 const SAMPLED_HZ = 48000;        // every sound on the page is decoded to this rate
 const SPEC_H = 132, FFT = 2048, LOW_HZ = 55, HIGH_HZ = 15000, FLOOR_DB = -88, TOP_DB = -22;
 const LIGHT = [[255, 255, 255], [244, 222, 211], [221, 122, 91], [147, 56, 37], [31, 18, 12]];

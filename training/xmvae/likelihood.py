@@ -30,7 +30,7 @@ from engine.models.xmvae.music_transformer import MusicTransformer
 from engine.models.xmvae.network import XMVAE, played_steps
 from engine.tokens.events import PAD
 from engine.tokens.tables import BOS, FAMILY, NOTE
-from training.core.probes import table
+from training.core.probes import Figure, table
 from training.xmvae.segments import PERFORMANCE, BeatCorpus, collate
 from training.xmvae.systems import PAPER_RUNS, Trained, find
 from training.xmvae.train_baselines import collate_events
@@ -99,7 +99,7 @@ def xmvae_nats(model: XMVAE, prior: CodePrior, b: dict[str, Tensor], generator: 
     scope = model.scope(b)
     known = model.latents(b, scope)
     codes = known.quantised.codes
-    nats = prior_nats(prior, codes, pad)
+    nats = prior.nats(codes, pad)
     valid = ~pad & (tokens[..., FAMILY] != BOS)
     h = model.score_states(tokens[..., :4], known.memory, known.memory_mask)
     score = nats + _per_segment(_field_nats(model.score_fields, h[valid], tokens[valid][:, :4]), valid)
@@ -112,15 +112,6 @@ def xmvae_nats(model: XMVAE, prior: CodePrior, b: dict[str, Tensor], generator: 
     divergence = 0.5 * (mu.square() + log_variance.exp() - 1 - log_variance).sum(-1)
     performance = _per_segment(fields, played) + (divergence * played).sum(1)
     return torch.stack([score, performance, score + performance], 1).double().numpy()
-
-
-def prior_nats(prior: CodePrior, codes: Tensor, pad: Tensor) -> Tensor:
-    """Nats of code sequences with their ends, (B,); codes (B, T) int64, pad (B, T) bool."""
-    length = (~pad).sum(1, keepdim=True)
-    wanted = F.pad(codes.masked_fill(pad, -100), (0, 1), value=-100).scatter(1, length, prior.config.end)
-    scores = prior(codes.masked_fill(pad, 0)).float()
-    nats = F.cross_entropy(scores.flatten(0, 1), wanted.flatten(), ignore_index=-100, reduction="none")
-    return nats.view(wanted.shape).sum(1)
 
 
 def ecpt_nats(model: Ecpt, b: dict[str, Tensor]) -> NDArray[np.float64]:
@@ -163,19 +154,7 @@ def _per_segment(nats: Tensor, where: Tensor) -> Tensor:
     return table.sum(1)
 
 
-@dataclass(frozen=True)
-class Interval:
-    """A mean with its 95 % interval."""
-
-    mean: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.mean:.2f} [{self.low:.2f}, {self.high:.2f}]"
-
-
-def per_note(nats: NDArray, data: HeldOut, against: NDArray | None = None) -> Interval:
+def per_note(nats: NDArray, data: HeldOut, against: NDArray | None = None) -> Figure:
     """Nats per note over all segments, or the difference from another system (`against`), by compositions."""
     _, index = np.unique(data.work, return_inverse=True)
     size = index.max() + 1
@@ -183,7 +162,7 @@ def per_note(nats: NDArray, data: HeldOut, against: NDArray | None = None) -> In
     found = np.bincount(index, nats if against is None else nats - against, size)
     rows = np.random.default_rng(0).integers(0, size, (DRAWS, size))
     low, high = np.percentile(found[rows].sum(1) / notes[rows].sum(1), [2.5, 97.5])
-    return Interval(float(found.sum() / notes.sum()), float(low), float(high))
+    return Figure(float(found.sum() / notes.sum()), float(low), float(high))
 
 
 def rows_of(found: dict[str, Nats], data: HeldOut) -> list[list[str]]:

@@ -13,6 +13,8 @@ from engine.models.xmvae.ecpt import Ecpt
 from engine.models.xmvae.music_transformer import MusicTransformer
 from engine.models.xmvae.network import XMVAE
 from engine.models.xmvae.style_prior import StylePrior
+from training.xmvae.train_baselines import load as load_baseline
+from training.xmvae.train_prior import load_prior, load_xmvae
 
 # row of the paper's table -> (kind, folder of the run, folder of its prior)
 PAPER_RUNS = {
@@ -58,9 +60,6 @@ def find(name: str, runs: Path, checkpoints: Path | None = None) -> Trained:
         for file in ("config.json", "last.pt"):
             if not (part / file).exists():
                 raise FileNotFoundError(f"{name}: there is no {part / file}")
-    from training.xmvae.train_baselines import load as load_baseline
-    from training.xmvae.train_prior import load_prior, load_xmvae
-
     configs = [json.loads((part / "config.json").read_text()) for part in parts]
     about = {"run": [{k: c[k] for k in ("model", "step", "pack")} for c in configs]}
     model = load_xmvae(parts[0]) if kind == "xmvae" else load_baseline(parts[0])

@@ -70,12 +70,18 @@ class CodePrior(nn.Module):
 
     def loss(self, codes: Tensor, pad: Tensor) -> Tensor:
         """Nats a code, the end included; codes (B, T), pad (B, T) bool at the end of rows."""
-        c = self.config
+        return self._cross_entropy(codes, pad, "mean")
+
+    def nats(self, codes: Tensor, pad: Tensor) -> Tensor:
+        """Nats of each sequence with its end, (B,); arguments as of `loss`."""
+        return self._cross_entropy(codes, pad, "none").view(len(codes), -1).sum(1)
+
+    def _cross_entropy(self, codes: Tensor, pad: Tensor, reduction: str) -> Tensor:
         length = (~pad).sum(1, keepdim=True)
         wanted = F.pad(codes.masked_fill(pad, IGNORED), (0, 1), value=IGNORED)
-        wanted = wanted.scatter(1, length, c.end)
+        wanted = wanted.scatter(1, length, self.config.end)
         score = self(codes.masked_fill(pad, 0))
-        return F.cross_entropy(score.float().flatten(0, 1), wanted.flatten(), ignore_index=IGNORED)
+        return F.cross_entropy(score.float().flatten(0, 1), wanted.flatten(), ignore_index=IGNORED, reduction=reduction)
 
     @torch.inference_mode()
     def sample(

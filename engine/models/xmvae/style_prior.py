@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 _LEAST_SCALE, _SCALE_RANGE = -4.0, 5.0  # log of the standard deviations: -4 to 1
+_BEGIN = 1.4  # a sigmoid of it makes the standard deviations 1 before training
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class StylePrior(nn.Module):
         c = self.config
         u = torch.nn.functional.gelu(self.leave(torch.cat([h, x], -1)))
         shape = (*u.shape[:-1], c.components, c.z_size)
-        log_scale = _LEAST_SCALE + _SCALE_RANGE * torch.sigmoid(self.scale(u).view(shape) + 1.4)
+        log_scale = _LEAST_SCALE + _SCALE_RANGE * torch.sigmoid(self.scale(u).view(shape) + _BEGIN)
         return self.weight(u).log_softmax(-1), self.mean(u).view(shape), log_scale
 
     def log_density(self, z: Tensor, memory: Tensor, chord: Tensor) -> Tensor:
